@@ -1,0 +1,97 @@
+"""Every error the client raises, as a tree.
+
+ResonanceError
+├── MediaError            the input's own fault; retrying the same bytes will fail the same way
+│   ├── NotMediaError     no known container or picture, or one that is not allowed (playlists, ...)
+│   ├── CorruptMediaError a known container that yields nothing usable
+│   ├── NoModalityError   it opens, but holds no picture, no sound above silence and no words
+│   ├── MediaLimitError   a cap was exceeded: pixels, bytes spooled
+│   ├── MediaStalledError no progress within the time allowed
+│   └── TranscriptError   the subtitle file cannot be read
+├── ServerError           the server's or the network's fault; the same media may succeed later
+│   ├── ServerUnavailableError
+│   ├── DeadlineExceededError
+│   ├── OverloadedError
+│   ├── ServerFaultError  the server failed while it worked on the request
+│   └── SpaceChangedError the server's space changed while a title was embedded
+├── RequestRejectedError  the server refused the request itself (a model's input is wrong)
+└── UsageError            the caller's arguments contradict each other
+"""
+
+from __future__ import annotations
+
+
+class ResonanceError(Exception):
+    """Root of every error that the client raises."""
+
+
+class MediaError(ResonanceError):
+    """The input cannot be embedded.
+
+    Attributes:
+        media: which input (a path or the name given to the bytes).
+        came: what was found there.
+        expected: what would have worked, or what to do.
+    """
+
+    def __init__(self, media: str, came: str, expected: str) -> None:
+        self.media = media
+        self.came = came
+        self.expected = expected
+        super().__init__(f"{media}: {came}; expected {expected}")
+
+
+class NotMediaError(MediaError):
+    """Not a container, picture or subtitle file that is read here."""
+
+
+class CorruptMediaError(MediaError):
+    """A known container that yields nothing usable."""
+
+
+class NoModalityError(MediaError):
+    """No picture, no sound above the silence threshold, no words."""
+
+
+class MediaLimitError(MediaError):
+    """A stated cap was exceeded."""
+
+
+class MediaStalledError(MediaError):
+    """Reading or decoding made no progress within the time allowed."""
+
+
+class TranscriptError(MediaError):
+    """A subtitle file cannot be read."""
+
+
+class ServerError(ResonanceError):
+    """The server or the network failed; the same media may succeed later."""
+
+
+class ServerUnavailableError(ServerError):
+    """No server answers at the address, or it is shutting down."""
+
+
+class DeadlineExceededError(ServerError):
+    """The server did not answer within the request's deadline."""
+
+
+class OverloadedError(ServerError):
+    """The server refused for lack of capacity; retry later."""
+
+
+class ServerFaultError(ServerError):
+    """The server failed while it worked on the request."""
+
+
+class SpaceChangedError(ServerError):
+    """The server's space changed while a title was embedded; its segments would be mixed."""
+
+
+class RequestRejectedError(ResonanceError):
+    """The server refused the request itself: model, input, what came and what was expected."""
+
+
+class UsageError(ResonanceError):
+    """The caller's arguments contradict each other or name something unknown."""

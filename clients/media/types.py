@@ -1,0 +1,130 @@
+"""What the media readers hand to the embedder: one `SegmentInput` for every window with content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+ByteArray = NDArray[np.uint8]
+
+
+class SampledBy(StrEnum):
+    """How a segment's frames were really chosen; stands with each segment."""
+
+    KEYFRAMES = "keyframes"
+    BORROWED = "borrowed"  # the window has no keyframe; the nearest one within reach stands in
+    DECODED = "decoded"  # no keyframe within reach; the stretch was decoded in order
+    UNIFORM = "uniform"
+    IMAGE = "image"
+    NONE = "none"  # no picture in this segment
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One keyframe packet. `time_s` is seconds from the segment's start (outside it when borrowed)."""
+
+    time_s: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Undecoded keyframes of one segment, for the server's `video_decoder`; see proto/resonance/v1/clip.proto."""
+
+    codec: str
+    extradata: bytes
+    width_px: int
+    height_px: int
+    rotation_deg: int
+    sample_aspect: tuple[int, int]
+    packets: tuple[Packet, ...]
+    frame_bucket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Decoded frames, padded to their bucket.
+
+    pixels: uint8 RGB [T, height, width, 3]; mask: bool [T], False for padding;
+    times_s: float32 [T], seconds from the segment's start (0 for padding).
+    """
+
+    pixels: ByteArray
+    mask: NDArray[np.bool_]
+    times_s: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Pcm:
+    """Mono sound of one segment. samples: float32 [window_samples], zero after `length` valid samples."""
+
+    samples: FloatArray
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSignal:
+    """A value read off the stream without decoding. `confidence` in [0, 1]; `method` names how."""
+
+    value: float
+    method: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInput:
+    """One window of a title. At least one of `video`, `pcm`, `text` is there.
+
+    `start_s` and `end_s` count from the title's earliest stream start; both are None for text without a
+    clock. `pcm` is None where there is no sound or it lies below the silence threshold.
+    `cut_rate_per_min` and `motion` are None where the stream cannot tell.
+    """
+
+    index: int
+    start_s: float | None
+    end_s: float | None
+    video: Clip | Frames | None = None
+    sampled_by: SampledBy = SampledBy.NONE
+    frame_times_s: tuple[float, ...] = ()
+    pcm: Pcm | None = None
+    text: str | None = None
+    cut_rate_per_min: StreamSignal | None = None
+    motion: StreamSignal | None = None
+    words_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps that keep one hostile file from taking the client down.
+
+    max_picture_pixels: largest still picture decoded; max_video_pixels: largest coded video picture;
+    stall_timeout_s: longest time without a packet, frame or sample; max_spool_bytes: largest input that
+    is not seekable and must be copied to a temporary file first.
+    """
+
+    max_picture_pixels: int = 128 * 1024 * 1024
+    max_video_pixels: int = 64 * 1024 * 1024
+    stall_timeout_s: float = 8.0
+    max_spool_bytes: int = 8 * 1024**3
+
+
+@dataclass(slots=True)
+class ReadTimes:
+    """Seconds the reader has spent so far, by stage; readers add to it while they work."""
+
+    demux_s: float = 0.0
+    decode_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What is known before the first segment. `duration_s` is the container's claim, or None."""
+
+    name: str
+    container: str
+    duration_s: float | None
+    codecs: dict[str, str] = field(default_factory=dict)

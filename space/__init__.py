@@ -1,0 +1,1 @@
+"""The embedding space: descriptor, blocks, weights, similarity, explanation, arcs. numpy only."""

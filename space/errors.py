@@ -1,0 +1,41 @@
+"""Errors of the embedding space.
+
+SpaceError
+├── DescriptorError   space.json is missing a field, has a wrong one, or does not match its fingerprint
+├── BlockError        a vector or block has the wrong width, dtype, norm or holds NaN
+├── WeightError       modality weights are negative, NaN, unknown or all zero
+├── SpaceMismatch     vectors of two different spaces met
+└── ArcError          an arc's times or values cannot be smoothed or resampled
+"""
+
+
+class SpaceError(ValueError):
+    """Root of every error that `resonance.space` raises."""
+
+
+class DescriptorError(SpaceError):
+    """A space descriptor is malformed; the message names the field, what came and what was expected."""
+
+
+class BlockError(SpaceError):
+    """A vector, block or presence mask does not fit the space."""
+
+
+class WeightError(SpaceError):
+    """Modality weights cannot be used."""
+
+
+class SpaceMismatch(SpaceError):
+    """Two fingerprints that must agree differ; vectors of two spaces are never compared or stored together."""
+
+    def __init__(self, expected: str, found: str, where: str) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"{where}: vectors belong to space {found[:12]}, expected space {expected[:12]}; "
+            "embed the media again with the expected space, or use the server that serves it"
+        )
+
+
+class ArcError(SpaceError):
+    """Arc times or values are unusable."""
