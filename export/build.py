@@ -1,0 +1,60 @@
+"""A whole family into a model repository: graphs, tokenizer, descriptor, golden inputs."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from resonance.export.cards import FamilyCard, GraphReport
+from resonance.export.golden import write_golden
+from resonance.export.onnx_export import export_graph
+from resonance.space.descriptor import Descriptor
+
+
+def export_family(
+    card: FamilyCard, repository: Path, *, on_graph: Callable[[GraphReport], None] = lambda report: None
+) -> tuple[Descriptor, list[GraphReport]]:
+    """Export every graph of `card` into `repository` and describe the space they make.
+
+    space.json is removed first and written last: a repository with a descriptor is whole.
+
+    Raises:
+        ExportError: a graph failed its checks.
+    """
+    folder = repository / "space_descriptor" / "1"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor_path = folder / "space.json"
+    descriptor_path.unlink(missing_ok=True)
+
+    reports = []
+    for graph in card.graphs:
+        with _quiet_exporter():
+            report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
+        reports.append(report)
+        on_graph(report)
+
+    descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
+    tokenizer = card.tokenizer()
+    tokenizer.save(str(repository / "transcript_tokenizer" / "1" / "tokenizer.json"))
+    write_golden(folder / "golden.npz", repository, descriptor, tokenizer)
+    descriptor_path.write_text(descriptor.to_json(), encoding="utf-8")
+    return descriptor, reports
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of torchvision's absence and of its own deprecations; neither concerns a caller."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

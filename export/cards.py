@@ -1,0 +1,98 @@
+"""Cards: what a family of encoders is, declared once; export, descriptor and validation follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+    from resonance.space.descriptor import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far an artifact may differ from the torch graph it was exported from."""
+
+    max_abs: float
+    min_cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCard:
+    """One exported graph of a family.
+
+    Attributes:
+        model: the model of `resonance.export.contract` that it fills.
+        build: makes the torch module, weights in place, in eval mode.
+        arguments: its forward arguments, in the order of the model's inputs.
+        preprocessing: constants baked into the graph; part of the space's fingerprint.
+        source, licence: of the weights.
+        tolerance: against torch, on the CPU.
+    """
+
+    model: str
+    build: Callable[[], nn.Module]
+    arguments: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    source: str
+    licence: str
+    tolerance: Tolerance
+    #: Whether the weights decide vectors (and so the fingerprint) or only measured signals.
+    in_space: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyCard:
+    """A set of graphs that make one space.
+
+    `describe(weights)` gives the descriptor for the sha256 of each graph's weights, by model name.
+    """
+
+    name: str
+    summary: str
+    graphs: tuple[GraphCard, ...]
+    tokenizer: Callable[[], Tokenizer]
+    describe: Callable[[Mapping[str, str]], Descriptor]
+
+
+_FAMILIES: dict[str, FamilyCard] = {}
+
+
+def register(card: FamilyCard) -> FamilyCard:
+    """Make `card` known by its name."""
+    if card.name in _FAMILIES:
+        raise ValueError(f"family '{card.name}' is registered twice")
+    _FAMILIES[card.name] = card
+    return card
+
+
+def families() -> Mapping[str, FamilyCard]:
+    """Every registered family by name."""
+    import resonance.export.families  # noqa: F401  registers them
+
+    return dict(_FAMILIES)
+
+
+@dataclass(slots=True)
+class TensorReport:
+    """Worst differences of one output over all checked shapes."""
+
+    name: str
+    max_abs: float = 0.0
+    min_cosine: float = 1.0
+
+
+@dataclass(slots=True)
+class GraphReport:
+    """What an export produced and how it compared."""
+
+    model: str
+    parameters: int
+    size_bytes: int
+    seconds: float
+    weights_sha256: str
+    tensors: list[TensorReport] = field(default_factory=list)

@@ -1,0 +1,184 @@
+"""Contract 4: the models that Triton serves and their tensors, whatever family fills them.
+
+Export, validation and the Triton configs are all derived from this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resonance.space.descriptor import BLOCK_WIDTH, TITLE_WIDTH
+
+FRAME_PX = 224
+WINDOW_SAMPLES = 128_000
+VISUAL_SIGNALS = (
+    ("brightness", "luma 0..1"),
+    ("colourfulness", "Hasler-Suesstrunk M"),
+    ("frame_change_per_s", "luma 0..1 per second"),
+    ("frame_cut_rate_per_min", "1/min"),
+)
+AUDIO_SIGNALS = (
+    ("loudness_dbfs", "dBFS"),
+    ("spectral_centroid_hz", "Hz"),
+    ("onset_rate_hz", "1/s"),
+)
+
+
+class Dtype(StrEnum):
+    """Element types in use, by their numpy names."""
+
+    UINT8 = "uint8"
+    BOOL = "bool"
+    INT64 = "int64"
+    FP32 = "float32"
+    BYTES = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output. `axes` leaves out the batch axis; a name stands for a variable length."""
+
+    name: str
+    dtype: Dtype
+    axes: tuple[int | str, ...]
+
+
+class Runs(StrEnum):
+    """What executes a model."""
+
+    GRAPH = "graph"  # exported: ONNX on the CPU, a TensorRT plan on the GPU
+    PYTHON = "python"  # a Python model in model_repository/<name>/1/model.py
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One Triton model. `max_batch_size` 0 means that the tensors have no batch axis."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    runs: Runs
+    max_batch_size: int = 64
+    cpu_instances: int = 1
+    dynamic_batching: bool = False
+    #: Lengths of named axes for warm-up requests and for the shapes an export is checked at.
+    example_axes: tuple[tuple[str, int], ...] = ()
+
+    def tensor(self, name: str) -> Tensor:
+        """The input or output called `name`."""
+        return next(t for t in (*self.inputs, *self.outputs) if t.name == name)
+
+
+FRAMES = Tensor("FRAMES", Dtype.UINT8, ("frames", FRAME_PX, FRAME_PX, 3))
+FRAME_MASK = Tensor("FRAME_MASK", Dtype.BOOL, ("frames",))
+FRAME_TIMES = Tensor("FRAME_TIMES", Dtype.FP32, ("frames",))
+PCM = Tensor("PCM", Dtype.FP32, (WINDOW_SAMPLES,))
+PCM_LENGTH = Tensor("PCM_LENGTH", Dtype.INT64, (1,))
+CLIP = Tensor("CLIP", Dtype.UINT8, ("bytes",))
+TEXT = Tensor("TEXT", Dtype.BYTES, (1,))
+IDS = Tensor("IDS", Dtype.INT64, ("tokens",))
+MASK = Tensor("MASK", Dtype.INT64, ("tokens",))
+VISUAL = Tensor("VISUAL", Dtype.FP32, (BLOCK_WIDTH,))
+AUDIO = Tensor("AUDIO", Dtype.FP32, (BLOCK_WIDTH,))
+TRANSCRIPT = Tensor("TRANSCRIPT", Dtype.FP32, (BLOCK_WIDTH,))
+VISUAL_SIGNAL_VALUES = Tensor("VISUAL_SIGNALS", Dtype.FP32, (len(VISUAL_SIGNALS),))
+AUDIO_SIGNAL_VALUES = Tensor("AUDIO_SIGNALS", Dtype.FP32, (len(AUDIO_SIGNALS),))
+
+MODELS = (
+    Model(
+        "video_decoder",
+        (CLIP,),
+        (FRAMES, FRAME_MASK, FRAME_TIMES),
+        Runs.PYTHON,
+        cpu_instances=2,
+    ),
+    Model(
+        "visual_encoder",
+        (FRAMES, FRAME_MASK),
+        (VISUAL,),
+        Runs.GRAPH,
+        dynamic_batching=True,
+        example_axes=(("frames", 4),),
+    ),
+    Model(
+        "visual_signals",
+        (FRAMES, FRAME_MASK, FRAME_TIMES),
+        (VISUAL_SIGNAL_VALUES,),
+        Runs.GRAPH,
+        dynamic_batching=True,
+        example_axes=(("frames", 4),),
+    ),
+    Model("audio_encoder", (PCM, PCM_LENGTH), (AUDIO,), Runs.GRAPH, dynamic_batching=True),
+    Model("audio_signals", (PCM, PCM_LENGTH), (AUDIO_SIGNAL_VALUES,), Runs.GRAPH, dynamic_batching=True),
+    Model("transcript_tokenizer", (TEXT,), (IDS, MASK), Runs.PYTHON),
+    Model(
+        "transcript_encoder",
+        (IDS, MASK),
+        (TRANSCRIPT,),
+        Runs.GRAPH,
+        dynamic_batching=True,
+        example_axes=(("tokens", 64),),
+    ),
+    Model(
+        "title_fusion",
+        (
+            Tensor("BLOCKS", Dtype.FP32, ("segments", 3, BLOCK_WIDTH)),
+            Tensor("PRESENT", Dtype.BOOL, ("segments", 3)),
+            Tensor("TIMES", Dtype.FP32, ("segments",)),
+        ),
+        (
+            Tensor("TITLE", Dtype.FP32, (TITLE_WIDTH,)),
+            Tensor("SEGMENTS", Dtype.FP32, ("segments", TITLE_WIDTH)),
+            Tensor("SALIENCE", Dtype.FP32, ("segments",)),
+        ),
+        Runs.GRAPH,
+        max_batch_size=0,
+        example_axes=(("segments", 8),),
+    ),
+    Model(
+        "space_descriptor",
+        (),
+        (Tensor("SPACE", Dtype.BYTES, (1,)),),
+        Runs.PYTHON,
+        max_batch_size=0,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Models run as one request; tensors connect by name."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    steps: tuple[str, ...]
+
+
+_VISUAL_OUT = (VISUAL, VISUAL_SIGNAL_VALUES)
+_AUDIO_OUT = (AUDIO, AUDIO_SIGNAL_VALUES)
+_VISUAL_STEPS = ("video_decoder", "visual_encoder", "visual_signals")
+_AUDIO_STEPS = ("audio_encoder", "audio_signals")
+_TRANSCRIPT_STEPS = ("transcript_tokenizer", "transcript_encoder")
+
+ENSEMBLES = (
+    Ensemble("visual_embedding", (CLIP,), (*_VISUAL_OUT, FRAME_MASK, FRAME_TIMES), _VISUAL_STEPS),
+    Ensemble("frames_embedding", (FRAMES, FRAME_MASK, FRAME_TIMES), _VISUAL_OUT, _VISUAL_STEPS[1:]),
+    Ensemble("audio_embedding", (PCM, PCM_LENGTH), _AUDIO_OUT, _AUDIO_STEPS),
+    Ensemble("transcript_embedding", (TEXT,), (TRANSCRIPT,), _TRANSCRIPT_STEPS),
+    Ensemble(
+        "segment_embedding",
+        (CLIP, PCM, PCM_LENGTH, TEXT),
+        (*_VISUAL_OUT, *_AUDIO_OUT, TRANSCRIPT),
+        (*_VISUAL_STEPS, *_AUDIO_STEPS, *_TRANSCRIPT_STEPS),
+    ),
+)
+
+
+def model(name: str) -> Model:
+    """The model called `name` of `MODELS`."""
+    return next(m for m in MODELS if m.name == name)
+
+
+GRAPHS = tuple(m for m in MODELS if m.runs is Runs.GRAPH)

@@ -1,0 +1,119 @@
+"""Triton's configs from the contract, as protobuf messages: `config.pbtxt` for the GPU, `configs/cpu.pbtxt`.
+
+They are committed; `make configs` writes them again and a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from resonance.export.contract import ENSEMBLES, MODELS, Dtype, Ensemble, Model, Runs, Tensor
+
+HEADER = "# Generated from export/contract.py by `make configs`; edit that, not this.\n"
+
+_TRITON_TYPES = {
+    Dtype.UINT8: pb.TYPE_UINT8,
+    Dtype.BOOL: pb.TYPE_BOOL,
+    Dtype.INT64: pb.TYPE_INT64,
+    Dtype.FP32: pb.TYPE_FP32,
+    Dtype.BYTES: pb.TYPE_STRING,
+}
+
+
+def config_files() -> Iterator[tuple[Path, str]]:
+    """Every config as (path relative to the model repository, text)."""
+    for model in MODELS:
+        yield Path(model.name, "config.pbtxt"), render(model_config(model, gpu=True))
+        yield Path(model.name, "configs", "cpu.pbtxt"), render(model_config(model, gpu=False))
+    for ensemble in ENSEMBLES:  # the same on both targets
+        yield Path(ensemble.name, "config.pbtxt"), render(ensemble_config(ensemble))
+
+
+def write_configs(repository: Path) -> None:
+    """Write `config_files` into `repository`. An ensemble also gets the empty version folder Triton wants."""
+    for path, text in config_files():
+        target = repository / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    for ensemble in ENSEMBLES:
+        version = repository / ensemble.name / "1"
+        version.mkdir(parents=True, exist_ok=True)
+        (version / ".gitkeep").touch()
+
+
+def render(config: pb.ModelConfig) -> str:
+    """The file's text."""
+    return HEADER + str(text_format.MessageToString(config))
+
+
+def model_config(model: Model, *, gpu: bool) -> pb.ModelConfig:
+    """Config of one model. Graphs run as TensorRT plans on the GPU and ONNX on the CPU."""
+    config = pb.ModelConfig(
+        name=model.name,
+        max_batch_size=model.max_batch_size,
+        input=[_input(t) for t in model.inputs],
+        output=[_output(t) for t in model.outputs],
+    )
+    if model.runs is Runs.PYTHON:
+        config.backend = "python"
+    elif gpu:
+        config.backend, config.default_model_filename = "tensorrt", "model.plan"
+    else:
+        config.backend, config.default_model_filename = "onnxruntime", "model.onnx"
+        # More threads an instance spin against each other; instances and batches share the cores better.
+        config.parameters["intra_op_thread_count"].string_value = "1"
+    on_gpu = gpu and model.runs is Runs.GRAPH
+    config.instance_group.add(
+        count=1 if on_gpu else model.cpu_instances,
+        kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU,
+    )
+    if model.dynamic_batching:
+        config.dynamic_batching.SetInParent()
+    if model.runs is Runs.GRAPH:
+        config.model_warmup.append(_warmup(model))
+    return config
+
+
+def ensemble_config(ensemble: Ensemble) -> pb.ModelConfig:
+    """Config of one ensemble: every tensor keeps its name from step to step."""
+    steps = [m for name in ensemble.steps for m in MODELS if m.name == name]
+    config = pb.ModelConfig(
+        name=ensemble.name,
+        platform="ensemble",
+        max_batch_size=min(m.max_batch_size for m in steps),
+        input=[_input(t) for t in ensemble.inputs],
+        output=[_output(t) for t in ensemble.outputs],
+    )
+    for model in steps:
+        step = config.ensemble_scheduling.step.add(model_name=model.name, model_version=-1)
+        step.input_map.update({t.name: t.name for t in model.inputs})
+        step.output_map.update({t.name: t.name for t in model.outputs})
+    return config
+
+
+def _dims(tensor: Tensor) -> list[int]:
+    return [-1 if isinstance(axis, str) else axis for axis in tensor.axes]
+
+
+def _input(tensor: Tensor) -> pb.ModelInput:
+    return pb.ModelInput(name=tensor.name, data_type=_TRITON_TYPES[tensor.dtype], dims=_dims(tensor))
+
+
+def _output(tensor: Tensor) -> pb.ModelOutput:
+    return pb.ModelOutput(name=tensor.name, data_type=_TRITON_TYPES[tensor.dtype], dims=_dims(tensor))
+
+
+def _warmup(model: Model) -> pb.ModelWarmup:
+    """One request at the example lengths, so that the first caller does not pay for allocation."""
+    lengths = dict(model.example_axes)
+    warmup = pb.ModelWarmup(name="example", batch_size=1 if model.max_batch_size else 0)
+    for tensor in model.inputs:
+        entry = warmup.inputs[tensor.name]
+        entry.data_type = _TRITON_TYPES[tensor.dtype]
+        entry.dims.extend(lengths[a] if isinstance(a, str) else a for a in tensor.axes)
+        entry.zero_data = True
+    return warmup
