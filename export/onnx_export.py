@@ -35,7 +35,7 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
     """
     started = time.monotonic()
     model = contract.model(card.model)
-    module = card.build()
+    module = card.build().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     example = make_inputs(model, batch=2, seed=0)
     torch.onnx.export(

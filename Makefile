@@ -1,0 +1,64 @@
+# Every target says what it does: `make` alone prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+FAMILY ?= tiny
+SPACE := model_repository/space_descriptor/1/space.json
+GRPC_PORT ?= 8001
+
+.PHONY: help setup demo test serve embed export configs proto bench lint clean
+
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the `resonance` command and everything it needs
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install the system package python3.11 (and python3.11-venv), or name one with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments: install the system package python3.11-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	# torch first and alone: its version decides what everything after it may install
+	$(BIN)/pip install --quiet 'torch==2.13.0' 'numpy>=1.26,<2'
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(SPACE): $(STAMP) $(wildcard export/*.py export/graphs/*.py export/families/*.py) space/descriptor.py
+	$(BIN)/resonance export $(FAMILY)
+
+export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny)
+	$(BIN)/resonance export $(FAMILY)
+
+configs: $(STAMP) ## Write Triton's configs again from export/contract.py
+	$(BIN)/resonance export --configs-only
+
+proto: $(STAMP) ## Generate the protobuf code again
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/resonance/v1/*.proto
+
+demo: $(SPACE) ## Start a real Triton, stream a video in, print its vectors (VIDEO=path, else a sample of its own)
+	$(BIN)/python -m resonance.demo $(if $(VIDEO),"$(VIDEO)")
+
+serve: $(SPACE) ## Serve model_repository/ on the CPU until interrupted (GRPC_PORT=8001)
+	$(BIN)/resonance serve --target cpu --grpc-port $(GRPC_PORT)
+
+embed: $(STAMP) ## Embed VIDEO=path against a running server
+	$(BIN)/resonance embed "$(VIDEO)" --server localhost:$(GRPC_PORT)
+
+test: $(SPACE) ## Run the tests; they start a real Triton
+	$(BIN)/pytest
+
+bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)
+	$(BIN)/python -m resonance.loadtest.bench
+
+lint: $(STAMP) ## Formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## Remove the environment and what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find model_repository -name 'model.onnx' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' | xargs -r rm -f

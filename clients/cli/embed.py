@@ -1,0 +1,67 @@
+"""`resonance embed`: media files to vectors, segments and arcs."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class SamplingChoice(StrEnum):
+    """How frames are chosen."""
+
+    KEYFRAMES = "keyframes"
+    UNIFORM = "uniform"
+
+
+def embed(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Video, sound, picture or text files.")
+    ],
+    server: Annotated[str, typer.Option(help="Triton's gRPC address.")] = "localhost:8001",
+    sampling: Annotated[
+        SamplingChoice | None,
+        typer.Option(help="Keyframes only (fast), or two frames a second. [default: the space's]"),
+    ] = None,
+    transcript: Annotated[
+        Path | None, typer.Option(help="Subtitles (.srt, .vtt) of the one PATH given.")
+    ] = None,
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object a title on stdout.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write results to FILE.jsonl or FILE.parquet.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the arcs into this picture, such as arcs.png.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Refuse a server that embeds into another space.")
+    ] = None,
+) -> None:
+    """Embed media against a running server.
+
+    Exit code 0: all succeeded; 1: some media failed, one line each on stderr; 2: wrong use.
+    """
+    from resonance.clients.cli.embed_run import EmbedRun
+    from resonance.clients.errors import UsageError
+    from resonance.clients.output import check_output_path
+
+    if transcript is not None and len(paths) != 1:
+        raise typer.BadParameter(
+            f"it belongs to one PATH, but {len(paths)} were given", param_hint="--transcript"
+        )
+    if output is not None:
+        try:
+            check_output_path(output)
+        except UsageError as wrong:
+            raise typer.BadParameter(str(wrong), param_hint="--output") from wrong
+    run = EmbedRun(
+        server=server,
+        sampling=str(sampling) if sampling else None,
+        transcript=transcript,
+        fingerprint=fingerprint,
+        json_out=json_out,
+        output=output,
+        plot=plot,
+    )
+    raise typer.Exit(asyncio.run(run.embed_all(paths)))

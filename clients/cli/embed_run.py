@@ -1,0 +1,165 @@
+"""What `resonance embed` does once its arguments are known: progress, results, failures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from resonance.clients.embedder import Embedder
+from resonance.clients.errors import ResonanceError, ServerUnavailableError
+from resonance.clients.media.text import read_text
+from resonance.clients.media.types import MediaInfo
+from resonance.clients.output import to_json, write_results
+from resonance.clients.plot import plot_arcs
+from resonance.clients.results import MediaEmbedding, Segment
+from resonance.clients.signals import signal_value
+from resonance.space.errors import SpaceError
+
+#: Suffixes that are read as text without a clock.
+TEXT_SUFFIXES = (".txt", ".md")
+
+
+@dataclass(slots=True)
+class EmbedRun:
+    """One call of the command; the fields are its options."""
+
+    server: str
+    sampling: str | None
+    transcript: Path | None
+    fingerprint: str | None
+    json_out: bool
+    output: Path | None
+    plot: Path | None
+    failures: int = 0
+    #: Kept only where something is written at the end; --json alone keeps nothing.
+    results: list[MediaEmbedding] = field(default_factory=list)
+
+    async def embed_all(self, paths: Sequence[Path]) -> int:
+        """Embed `paths` one after the other and report; gives the exit code."""
+        console = Console(stderr=True)
+        progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} s of media"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        async with Embedder(self.server, expected_fingerprint=self.fingerprint) as embedder:
+            with progress:
+                for path in paths:
+                    try:
+                        await self._embed_one(embedder, path, progress)
+                    except ServerUnavailableError as gone:  # every further file would fail the same way
+                        self._fail(console, f"{path}: {gone}")
+                        break
+                    except (ResonanceError, SpaceError) as failed:
+                        text = str(failed)
+                        self._fail(console, text if str(path) in text else f"{path}: {text}")
+        if self.output is not None and self.results:
+            write_results(self.results, self.output)
+        if self.plot is not None and self.results:
+            plot_arcs(self.results, self.plot)
+        if not self.json_out and self.results:
+            summarise(self.results, Console())
+        return 1 if self.failures else 0
+
+    async def _embed_one(self, embedder: Embedder, path: Path, progress: Progress) -> None:
+        task = progress.add_task(path.name, total=None)
+        try:
+            if path.suffix.lower() in TEXT_SUFFIXES:
+                result = await embedder.embed_text(read_text(path), name=str(path))
+            else:
+                async for part in embedder.stream(path, sampling=self.sampling, transcript=self.transcript):
+                    if isinstance(part, MediaInfo):
+                        progress.update(task, total=part.duration_s)
+                    elif isinstance(part, Segment):
+                        progress.update(task, completed=part.end_s or 0.0)
+                    else:
+                        result = part
+        finally:
+            progress.remove_task(task)
+        if self.json_out:
+            sys.stdout.write(to_json(result) + "\n")
+            sys.stdout.flush()
+        self.results.append(result)
+
+    def _fail(self, console: Console, line: str) -> None:
+        self.failures += 1
+        console.print(" ".join(line.split()), style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
+    """A table a person can read: one row a title, and for a single title one row a segment."""
+    for result in results:
+        trained = "trained" if result.space.trained else "not trained"
+        length = f"{result.duration_s:.1f} s" if result.duration_s is not None else "no clock"
+        speed = (
+            f", {result.duration_s * 1e3 / result.timing.total_ms:.0f} x real time"
+            if result.duration_s and result.timing.total_ms
+            else ""
+        )
+        console.print(
+            f"[bold]{result.media}[/bold]  {length}, {len(result.segments)} segments, "
+            f"{' + '.join(result.modalities)}{speed}",
+            highlight=False,
+        )
+        head = ", ".join(f"{x:+.4f}" for x in result.title[:4])
+        console.print(
+            f"  title [{head}, … {result.title.size} numbers], space {result.space.name} "
+            f"{result.space.fingerprint[:12]} ({trained})",
+            highlight=False,
+            markup=False,
+        )
+    if len(results) == 1:
+        console.print(segment_table(results[0]))
+
+
+def segment_table(result: MediaEmbedding) -> Table:
+    """Times, what is present, salience, a few signals and the arcs of each segment."""
+    table = Table(
+        "start s", "end s", "present", "frames", "salience", "cuts/min", "motion", "dBFS", *result.arcs
+    )
+    points = {name: dict(values) for name, values in result.arcs.items()}
+    for segment in result.segments:
+        letters = "".join(
+            letter if there else "·" for letter, there in zip("VAT", segment.present, strict=True)
+        )
+        middle_s = (
+            (segment.start_s + segment.end_s) / 2
+            if segment.start_s is not None and segment.end_s is not None
+            else None
+        )
+        shown = {name: signal_value(value) for name, value in segment.signals.items()}
+        table.add_row(
+            _figure(segment.start_s, ".1f"),
+            _figure(segment.end_s, ".1f"),
+            letters,
+            str(segment.sampled_by),
+            _figure(segment.salience, ".3f"),
+            _figure(shown.get("cut_rate_per_min"), ".0f"),
+            _figure(shown.get("motion"), ".2f"),
+            _figure(shown.get("loudness_dbfs"), ".0f"),
+            *(
+                _figure(values.get(middle_s) if middle_s is not None else None, ".2f")
+                for values in points.values()
+            ),
+        )
+    return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,158 @@
+"""Results as files: one JSON object a title, or rows of a Parquet table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from resonance.clients.errors import UsageError
+from resonance.clients.media.types import StreamSignal
+from resonance.clients.results import MediaEmbedding, Segment, SignalValue, Vector
+from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
+from resonance.space.errors import SpaceMismatch
+
+#: Significant digits that bring a float32 back exactly.
+FLOAT32_DIGITS = 9
+
+
+def to_dict(result: MediaEmbedding) -> dict[str, Any]:
+    """The JSON object of one title; see the README for its fields."""
+    return {
+        "media": result.media,
+        "space": asdict(result.space),
+        "duration_s": result.duration_s,
+        "modalities": list(result.modalities),
+        "title": _numbers(result.title),
+        "segments": [_segment(s) for s in result.segments],
+        "arcs": {name: [[t, v] for t, v in points] for name, points in result.arcs.items()},
+        "timing_ms": {
+            name.removesuffix("_ms"): round(spent, 3) for name, spent in asdict(result.timing).items()
+        },
+    }
+
+
+def to_json(result: MediaEmbedding) -> str:
+    """One line of JSON; numbers that are not finite are refused, not written."""
+    return json.dumps(to_dict(result), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "start_s": segment.start_s,
+        "end_s": segment.end_s,
+        "present": dict(zip(MODALITIES, segment.present, strict=True)),
+        "vector": _numbers(segment.vector),
+        "salience": segment.salience,
+        "signals": {name: _signal(value) for name, value in segment.signals.items()},
+        "sampled_by": str(segment.sampled_by),
+        "frame_times_s": [round(t, 6) for t in segment.frame_times_s],
+    }
+
+
+def _signal(value: SignalValue) -> float | dict[str, Any] | None:
+    return asdict(value) if isinstance(value, StreamSignal) else value
+
+
+def _numbers(vector: Vector) -> list[float]:
+    return [float(f"{x:.{FLOAT32_DIGITS}g}") for x in vector]
+
+
+_SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confidence", pa.float64())])
+_VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
+_PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
+_STREAM_SIGNALS = ("cut_rate_per_min", "motion")
+
+
+def table(results: Iterable[MediaEmbedding]) -> pa.Table:
+    """One row a title, its segments nested; vectors are fixed-size float32 lists.
+
+    The space stands in the schema's metadata as well as in each row.
+
+    Raises:
+        SpaceMismatch: the results belong to different spaces.
+    """
+    rows = list(results)
+    if not rows:
+        raise UsageError("no title was embedded, so there is no table to write")
+    fingerprint = rows[0].space.fingerprint
+    for row in rows:
+        if row.space.fingerprint != fingerprint:
+            raise SpaceMismatch(fingerprint, row.space.fingerprint, row.media)
+    names = sorted({name for row in rows for s in row.segments for name in s.signals})
+    signals = pa.struct([(n, _SIGNAL if n in _STREAM_SIGNALS else pa.float64()) for n in names])
+    segment = pa.struct(
+        [
+            ("start_s", pa.float64()),
+            ("end_s", pa.float64()),
+            ("present", _PRESENT),
+            ("vector", _VECTOR),
+            ("salience", pa.float64()),
+            ("signals", signals),
+            ("sampled_by", pa.string()),
+            ("frame_times_s", pa.list_(pa.float64())),
+        ]
+    )
+    point = pa.list_(pa.float64(), 2)
+    schema = pa.schema(
+        [
+            ("media", pa.string()),
+            (
+                "space",
+                pa.struct([("name", pa.string()), ("fingerprint", pa.string()), ("trained", pa.bool_())]),
+            ),
+            ("duration_s", pa.float64()),
+            ("modalities", pa.list_(pa.string())),
+            ("title", _VECTOR),
+            ("segments", pa.list_(segment)),
+            ("arcs", pa.map_(pa.string(), pa.list_(point))),
+            ("timing_ms", pa.map_(pa.string(), pa.float64())),
+        ],
+        metadata={"resonance.fingerprint": fingerprint, "resonance.space": rows[0].space.name},
+    )
+    return pa.Table.from_pylist([_row(r) for r in rows], schema=schema)
+
+
+def _row(result: MediaEmbedding) -> dict[str, Any]:
+    row = to_dict(result)
+    row["title"] = result.title.astype(np.float32)
+    for written, segment in zip(row["segments"], result.segments, strict=True):
+        written["vector"] = segment.vector.astype(np.float32)
+    row["arcs"] = _items(row["arcs"])
+    row["timing_ms"] = _items(row["timing_ms"])
+    return row
+
+
+def _items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return list(mapping.items())
+
+
+def write_results(results: Iterable[MediaEmbedding], path: Path) -> None:
+    """Write to `path` by its ending: ``.jsonl`` or ``.parquet``.
+
+    Raises:
+        UsageError: another ending, or nothing to write.
+    """
+    check_output_path(path)
+    if path.suffix == ".parquet":
+        pq.write_table(table(results), path, compression="zstd")
+        return
+    with path.open("w", encoding="utf-8") as file:
+        for result in results:
+            file.write(to_json(result) + "\n")
+
+
+def check_output_path(path: Path) -> None:
+    """Refuse endings that nothing is written for, before any work is done.
+
+    Raises:
+        UsageError: see above.
+    """
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise UsageError(f"--output {path}: ending '{path.suffix}'; expected .jsonl or .parquet")

@@ -1,0 +1,82 @@
+"""What embedding gives back: segments while they complete, the title last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resonance.clients.media.types import SampledBy, StreamSignal
+
+Vector = NDArray[np.float32]
+SignalValue = float | StreamSignal | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRef:
+    """Which space a vector belongs to; it travels with every result."""
+
+    name: str
+    fingerprint: str
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One window of a title.
+
+    Attributes:
+        start_s, end_s: from the title's earliest stream start; None for text without a clock.
+        present: which of visual, audio, transcript were there; the other blocks of `vector` are inferred.
+        vector: float32 [1788], unit norm.
+        signals: measured values by name, units in the names; None where they cannot be told.
+        sampled_by: how the frames were really chosen; frame_times_s: their times in the title.
+        blocks: float32 [3, 596], the encoders' own blocks, zero where absent; fusion's input.
+        salience: share of the segment in the title, known once the title is (they sum to 1).
+    """
+
+    index: int
+    start_s: float | None
+    end_s: float | None
+    present: tuple[bool, bool, bool]
+    vector: Vector
+    signals: Mapping[str, SignalValue]
+    sampled_by: SampledBy
+    frame_times_s: tuple[float, ...]
+    blocks: Vector = field(repr=False)
+    salience: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time went, milliseconds of wall clock summed over threads and requests.
+
+    demux and decode: reading on the client. queue: read segments waiting for a free place among those in
+    flight. inference: requests at the server, transfer included. total: from first byte to title.
+    """
+
+    demux_ms: float
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class MediaEmbedding:
+    """A whole title.
+
+    `title` is float32 [1788], unit norm; `arcs` maps a name to (time_s, value in 0..1) points.
+    """
+
+    media: str
+    space: SpaceRef
+    duration_s: float | None
+    modalities: tuple[str, ...]
+    title: Vector
+    present: tuple[bool, bool, bool]
+    segments: tuple[Segment, ...]
+    arcs: Mapping[str, list[tuple[float, float]]]
+    timing: Timing

@@ -1,0 +1,157 @@
+"""One segment through the server: a request for each modality it has, then its absent blocks inferred."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resonance.clients.errors import RequestRejectedError
+from resonance.clients.media.clip import NO_FRAMES, clip_to_bytes
+from resonance.clients.media.types import Clip, Frames, Pcm, SampledBy, SegmentInput
+from resonance.clients.results import Segment, Vector
+from resonance.clients.signals import segment_signals
+from resonance.clients.title import FusionRows, fuse_title
+from resonance.clients.transport import Transport
+from resonance.space.descriptor import BLOCK_WIDTH, Descriptor
+
+
+class Redecoder(Protocol):
+    """Decodes a segment's pictures in order, where its keyframes decode to nothing."""
+
+    def decode_segment(self, segment: SegmentInput) -> Frames | None:
+        """The segment's frames, or None where there are none. Blocks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """What one modality's ensemble said: block float32 [596] and its signals."""
+
+    block: Vector
+    signals: Vector | None = None
+
+
+class SegmentEncoder:
+    """Embeds segments of one title.
+
+    Args:
+        redecoder: asked when the server finds no frame in a clip.
+        timeout_s: deadline of each request.
+    """
+
+    def __init__(
+        self, transport: Transport, descriptor: Descriptor, redecoder: Redecoder | None, *, timeout_s: float
+    ) -> None:
+        self._transport = transport
+        self._descriptor = descriptor
+        self._redecoder = redecoder
+        self._timeout_s = timeout_s
+        self.inference_s = 0.0
+
+    async def encode(self, given: SegmentInput) -> Segment | None:
+        """The segment embedded; None where its pictures decode to nothing and it has nothing else.
+
+        Raises:
+            ServerError, RequestRejectedError: see `resonance.clients.errors`.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                pictures = group.create_task(self._pictures(given))
+                sound = group.create_task(self._sound(given.pcm)) if given.pcm is not None else None
+                words = group.create_task(self._words(given.text)) if given.text is not None else None
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        visual, given = pictures.result()
+        audio = sound.result() if sound else None
+        encoded = (visual, audio, words.result() if words else None)
+        present = tuple(e is not None for e in encoded)
+        if not any(present):
+            return None
+
+        blocks = np.zeros((3, BLOCK_WIDTH), np.float32)
+        for row, e in enumerate(encoded):
+            if e is not None:
+                blocks[row] = e.block
+        rows = FusionRows(blocks[None], np.array([present]), np.zeros(1, np.float32))
+        started = time.monotonic()
+        fused = await fuse_title(self._transport, rows, max_segments=1, timeout_s=self._timeout_s)
+        self.inference_s += time.monotonic() - started
+        return Segment(
+            index=given.index,
+            start_s=given.start_s,
+            end_s=given.end_s,
+            present=(present[0], present[1], present[2]),
+            vector=fused.segments[0],
+            signals=segment_signals(
+                given,
+                self._descriptor,
+                visual.signals if visual else None,
+                audio.signals if audio else None,
+            ),
+            sampled_by=given.sampled_by,
+            frame_times_s=given.frame_times_s,
+            blocks=blocks,
+        )
+
+    async def _pictures(self, given: SegmentInput) -> tuple[_Encoded | None, SegmentInput]:
+        """The visual block, and the segment as it was really sampled."""
+        video = given.video
+        if isinstance(video, Clip):
+            try:
+                return await self._clip(video), given
+            except RequestRejectedError as rejected:
+                if NO_FRAMES not in str(rejected) or self._redecoder is None:
+                    raise
+            video, given = await self._decode_again(given, self._redecoder)
+        if video is None:
+            return None, given
+        answer = await self._infer(
+            "frames_embedding",
+            {
+                "FRAMES": video.pixels[None],
+                "FRAME_MASK": video.mask[None],
+                "FRAME_TIMES": video.times_s[None],
+            },
+            ("VISUAL", "VISUAL_SIGNALS"),
+        )
+        return _Encoded(answer["VISUAL"][0], answer["VISUAL_SIGNALS"][0]), given
+
+    async def _clip(self, clip: Clip) -> _Encoded:
+        payload = np.frombuffer(clip_to_bytes(clip), np.uint8)[None]  # (1, bytes)
+        answer = await self._infer("visual_embedding", {"CLIP": payload}, ("VISUAL", "VISUAL_SIGNALS"))
+        return _Encoded(answer["VISUAL"][0], answer["VISUAL_SIGNALS"][0])
+
+    @staticmethod
+    async def _decode_again(given: SegmentInput, redecoder: Redecoder) -> tuple[Frames | None, SegmentInput]:
+        frames = await asyncio.to_thread(redecoder.decode_segment, given)
+        if frames is None:
+            return None, replace(given, video=None, sampled_by=SampledBy.NONE, frame_times_s=())
+        start_s = given.start_s or 0.0
+        times_s = tuple(start_s + float(t) for t in frames.times_s[frames.mask])
+        return frames, replace(given, video=frames, sampled_by=SampledBy.DECODED, frame_times_s=times_s)
+
+    async def _sound(self, pcm: Pcm) -> _Encoded:
+        answer = await self._infer(
+            "audio_embedding",
+            {"PCM": pcm.samples[None], "PCM_LENGTH": np.array([[pcm.length]], np.int64)},
+            ("AUDIO", "AUDIO_SIGNALS"),
+        )
+        return _Encoded(answer["AUDIO"][0], answer["AUDIO_SIGNALS"][0])
+
+    async def _words(self, text: str) -> _Encoded:
+        payload = np.array([[text.encode()]], np.object_)
+        answer = await self._infer("transcript_embedding", {"TEXT": payload}, ("TRANSCRIPT",))
+        return _Encoded(answer["TRANSCRIPT"][0])
+
+    async def _infer(
+        self, model: str, inputs: dict[str, NDArray[Any]], outputs: tuple[str, ...]
+    ) -> dict[str, NDArray[Any]]:
+        started = time.monotonic()
+        answer = await self._transport.infer(model, inputs, outputs, timeout_s=self._timeout_s)
+        self.inference_s += time.monotonic() - started
+        return answer

@@ -1,0 +1,122 @@
+"""The embedder without async: the same methods, run on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from resonance.clients.embedder import DEFAULT_SERVER, Embedder, Part, Source
+from resonance.clients.media.types import Limits
+from resonance.clients.results import MediaEmbedding
+from resonance.clients.transport import Transport
+from resonance.space.descriptor import Descriptor
+
+T = TypeVar("T")
+
+
+class SyncEmbedder:
+    """`Embedder` for code that is not async; arguments, results and errors are the same.
+
+    A test holds the two in step: same public methods, same parameters.
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        expected_fingerprint: str | None = None,
+        max_in_flight: int = 6,
+        request_timeout_s: float = 30.0,
+        limits: Limits | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="resonance-client", daemon=True)
+        self._thread.start()
+
+        async def make() -> Embedder:  # on the loop, where grpc.aio binds its channel
+            return Embedder(
+                server,
+                expected_fingerprint=expected_fingerprint,
+                max_in_flight=max_in_flight,
+                request_timeout_s=request_timeout_s,
+                limits=limits,
+                transport=transport,
+            )
+
+        try:
+            self._embedder = self._call(make())
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the connection and end the thread."""
+        if not self._loop.is_closed():
+            self._call(self._embedder.close())
+            self._stop_loop()
+
+    def space(self) -> Descriptor:
+        """See `Embedder.space`."""
+        return self._call(self._embedder.space())
+
+    def embed(
+        self,
+        source: Source,
+        *,
+        sampling: str | None = None,
+        transcript: str | Path | None = None,
+        name: str | None = None,
+    ) -> MediaEmbedding:
+        """See `Embedder.embed`."""
+        return self._call(self._embedder.embed(source, sampling=sampling, transcript=transcript, name=name))
+
+    def embed_text(self, text: str, *, name: str = "text") -> MediaEmbedding:
+        """See `Embedder.embed_text`."""
+        return self._call(self._embedder.embed_text(text, name=name))
+
+    def stream(
+        self,
+        source: Source,
+        *,
+        sampling: str | None = None,
+        transcript: str | Path | None = None,
+        name: str | None = None,
+    ) -> Iterator[Part]:
+        """See `Embedder.stream`; leaving the loop early ends the work under way."""
+        parts = self._embedder.stream(source, sampling=sampling, transcript=transcript, name=name)
+        try:
+            while (part := self._call(_next(parts))) is not None:
+                yield part
+        finally:
+            self._call(_close(parts))
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(parts: AsyncIterator[T]) -> T | None:
+    return await anext(parts, None)
+
+
+async def _close(parts: AsyncIterator[Any]) -> None:
+    close = getattr(parts, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,131 @@
+"""The seam under the embedder: named tensors to a named model and back. Tests replace this, never the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import grpc
+import numpy as np
+import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from resonance.clients.errors import (
+    DeadlineExceededError,
+    OverloadedError,
+    RequestRejectedError,
+    ResonanceError,
+    ServerFaultError,
+    ServerUnavailableError,
+)
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+class Transport(Protocol):
+    """Carries one request to a model and its answer back.
+
+    `infer` raises only members of `resonance.clients.errors`.
+    """
+
+    async def infer(
+        self, model: str, inputs: Tensors, outputs: Sequence[str], *, timeout_s: float
+    ) -> dict[str, NDArray[Any]]:
+        """The named outputs of `model` for `inputs`, within `timeout_s` seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Free the connection."""
+        ...
+
+
+#: Every status a server can answer with, as this client's error. A test checks that none is missing.
+ERRORS_BY_STATUS: Mapping[grpc.StatusCode, type[ResonanceError]] = {
+    grpc.StatusCode.CANCELLED: ServerFaultError,
+    grpc.StatusCode.UNKNOWN: ServerFaultError,
+    grpc.StatusCode.INVALID_ARGUMENT: RequestRejectedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.NOT_FOUND: RequestRejectedError,
+    grpc.StatusCode.ALREADY_EXISTS: RequestRejectedError,
+    grpc.StatusCode.PERMISSION_DENIED: RequestRejectedError,
+    grpc.StatusCode.UNAUTHENTICATED: RequestRejectedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
+    grpc.StatusCode.FAILED_PRECONDITION: RequestRejectedError,
+    grpc.StatusCode.ABORTED: ServerFaultError,
+    grpc.StatusCode.OUT_OF_RANGE: RequestRejectedError,
+    grpc.StatusCode.UNIMPLEMENTED: RequestRejectedError,
+    grpc.StatusCode.INTERNAL: ServerFaultError,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailableError,
+    grpc.StatusCode.DATA_LOSS: ServerFaultError,
+}
+
+#: Inference has no side effects, so these are safe to try again.
+RETRIED = (ServerUnavailableError, OverloadedError, ServerFaultError)
+
+
+class TritonTransport:
+    """Unary requests to a Triton server over gRPC.
+
+    Args:
+        server: host:port of Triton's gRPC endpoint.
+        attempts: tries in all for a request that failed for the server's or the network's fault.
+    """
+
+    def __init__(self, server: str, *, attempts: int = 4) -> None:
+        self.server = server
+        self._client = triton.InferenceServerClient(server)
+        self._attempts = attempts
+
+    async def infer(
+        self, model: str, inputs: Tensors, outputs: Sequence[str], *, timeout_s: float
+    ) -> dict[str, NDArray[Any]]:
+        """See `Transport`."""
+        async for attempt in AsyncRetrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
+            retry=retry_if_exception_type(RETRIED),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._infer_once(model, inputs, outputs, timeout_s)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _infer_once(
+        self, model: str, inputs: Tensors, outputs: Sequence[str], timeout_s: float
+    ) -> dict[str, NDArray[Any]]:
+        try:
+            answer = await self._client.infer(
+                model,
+                [_input(name, array) for name, array in inputs.items()],
+                outputs=[triton.InferRequestedOutput(name) for name in outputs],
+                client_timeout=timeout_s,
+            )
+        except InferenceServerException as fault:
+            raise self._error(fault, model) from fault
+        result: dict[str, NDArray[Any]] = {}
+        for name in outputs:
+            array = answer.as_numpy(name)
+            if array is None:
+                raise ServerFaultError(f"{self.server}: model {model} gave no output {name}; expected it")
+            result[name] = array
+        return result
+
+    def _error(self, fault: InferenceServerException, model: str) -> ResonanceError:
+        status = str(fault.status() or "")
+        code = getattr(grpc.StatusCode, status.removeprefix("StatusCode."), grpc.StatusCode.UNKNOWN)
+        message = " ".join(str(fault.message()).split())
+        if code is grpc.StatusCode.UNAVAILABLE:
+            message += "; is the server running? start one with `resonance serve`"
+        return ERRORS_BY_STATUS[code](f"{self.server}: model {model}: {message}")
+
+    async def close(self) -> None:
+        """See `Transport`."""
+        await self._client.close()
+
+
+def _input(name: str, array: NDArray[Any]) -> Any:
+    tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(array))
+    return tensor

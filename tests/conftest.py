@@ -1,0 +1,28 @@
+"""Fixtures every part shares: the exported repository and the real media."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def model_repository() -> Path:
+    """The repository that `make export` filled; the Makefile exports before it tests."""
+    repository = ROOT / "model_repository"
+    if not (repository / "space_descriptor" / "1" / "space.json").exists():
+        pytest.fail("the models are not exported; run `make export` first")
+    return repository
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """A folder of real media; RESONANCE_MEDIA names it, else ../shared/media."""
+    folder = Path(os.environ.get("RESONANCE_MEDIA", ROOT.parent / "shared" / "media"))
+    if not folder.is_dir():
+        pytest.skip(f"no real media at {folder}; set RESONANCE_MEDIA to a folder that has them")
+    return folder

@@ -1,0 +1,50 @@
+"""The committed Triton configs are what the contract generates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from resonance.export import contract
+from resonance.export.repository import config_files
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = dict(config_files())
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_committed_config_is_the_generated_one(path: Path) -> None:
+    committed = ROOT / "model_repository" / path
+    assert committed.read_text(encoding="utf-8") == FILES[path], f"{path} is stale; run `make configs`"
+    text_format.Parse(FILES[path], model_config_pb2.ModelConfig())
+
+
+def test_no_config_is_committed_that_nothing_generates() -> None:
+    repository = ROOT / "model_repository"
+    found = {p.relative_to(repository) for p in repository.rglob("*.pbtxt")}
+    assert found == set(FILES)
+
+
+def test_no_model_queues_with_a_policy_and_every_encoder_batches_and_warms_up() -> None:
+    for path, text in FILES.items():
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        # this server version stalls for 500 ms at a time with any queue policy
+        assert not config.dynamic_batching.HasField("default_queue_policy"), path
+        if config.name.endswith("_encoder"):
+            assert config.HasField("dynamic_batching"), path
+            assert config.model_warmup, path
+
+
+def test_ensembles_connect_tensors_of_one_type_and_shape() -> None:
+    for ensemble in contract.ENSEMBLES:
+        known = {t.name: t for t in ensemble.inputs}
+        for name in ensemble.steps:
+            step = contract.model(name)
+            for tensor in step.inputs:
+                assert known[tensor.name] == tensor, (ensemble.name, name)
+            known |= {t.name: t for t in step.outputs}
+        for tensor in ensemble.outputs:
+            assert known[tensor.name] == tensor, ensemble.name

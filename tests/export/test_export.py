@@ -1,0 +1,92 @@
+"""Every graph of every registered family: what was exported equals torch, and rows do not see each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from resonance.export import contract
+from resonance.export.cards import FamilyCard, GraphCard, Tolerance, families
+from resonance.export.onnx_export import ExportError, cpu_session, export_graph, make_inputs, validate
+from resonance.export.weights import seed_weights, weights_sha256
+from resonance.space.descriptor import Descriptor
+
+CASES = [
+    pytest.param(family, graph, id=f"{family.name}-{graph.model}")
+    for family in families().values()
+    for graph in family.graphs
+]
+
+
+@pytest.mark.parametrize(("family", "graph"), CASES)
+def test_exported_graph_equals_torch(family: FamilyCard, graph: GraphCard, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    report = export_graph(graph, path)
+    assert report.tensors
+    for tensor in report.tensors:
+        assert tensor.max_abs <= graph.tolerance.max_abs
+        assert tensor.min_cosine >= graph.tolerance.min_cosine
+    onnx.checker.check_model(str(path))
+    model = contract.model(graph.model)
+    if model.max_batch_size:
+        _check_rows_are_independent(model, path)
+
+
+def _check_rows_are_independent(model: contract.Model, path: Path) -> None:
+    session = cpu_session(path)
+    inputs = make_inputs(model, batch=5, seed=9)
+    together = session.run(None, inputs)[0]
+    for i in range(5):
+        alone = session.run(None, {name: value[i : i + 1] for name, value in inputs.items()})[0]
+        np.testing.assert_allclose(together[i], alone[0], atol=1e-5 * max(1.0, np.abs(alone).max()))
+
+
+@pytest.mark.parametrize("family", families().values(), ids=lambda f: f.name)
+def test_family_fills_every_graph_of_the_contract(family: FamilyCard) -> None:
+    assert [g.model for g in family.graphs] == [m.name for m in contract.GRAPHS]
+
+
+def test_tiny_stays_tiny() -> None:
+    from resonance.export.weights import count_parameters
+
+    total = sum(count_parameters(g.build()) for g in families()["tiny"].graphs)
+    assert 2.5e6 < total < 3.6e6
+
+
+def test_weights_of_a_seed_are_the_same_twice_and_other_for_another() -> None:
+    def made(seed: int) -> str:
+        module = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
+        seed_weights(module, seed)
+        return weights_sha256(module)
+
+    assert made(1) == made(1)
+    assert made(1) != made(2)
+
+
+def test_a_graph_that_differs_is_refused_with_figures(model_repository: Path) -> None:
+    graph = next(g for g in families()["tiny"].graphs if g.model == "transcript_encoder")
+    module = graph.build()
+    with torch.no_grad():
+        module.projection.weight.add_(torch.randn_like(module.projection.weight) * 0.05)
+    path = model_repository / graph.model / "1" / "model.onnx"
+    with pytest.raises(ExportError, match=r"TRANSCRIPT at batch 1 differs by .*allowed"):
+        validate(module, contract.model(graph.model), path, Tolerance(1e-5, 0.99999))
+
+
+def test_a_file_with_other_tensors_is_refused_by_name(model_repository: Path) -> None:
+    path = model_repository / "audio_encoder" / "1" / "model.onnx"
+    graph = next(g for g in families()["tiny"].graphs if g.model == "transcript_encoder")
+    with pytest.raises(ExportError, match="inputs are .*PCM.* expected .*IDS"):
+        validate(graph.build(), contract.model(graph.model), path, graph.tolerance)
+
+
+def test_repository_describes_the_space_it_holds(model_repository: Path) -> None:
+    descriptor = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+    card = families()[descriptor.name]
+    weights = {g.model: weights_sha256(g.build()) for g in card.graphs}
+    assert card.describe(weights).fingerprint == descriptor.fingerprint
