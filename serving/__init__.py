@@ -1,1 +1,1 @@
-""""""
+"""Starts and supervises a Triton Inference Server; see `resonance.serving.server.TritonServer`."""

@@ -1,0 +1,28 @@
+"""Becomes another program that ends when its parent does: ``launch.py PARENT_PID PROGRAM [ARGUMENT…]``.
+
+Run as a script with `python -I -S`; imports nothing of ours. A preexec function would do the same after
+fork, but runs Python between fork and exec, which deadlocks in a parent with threads (gRPC has some).
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>; kept across exec
+
+
+def main() -> None:
+    """Ask the kernel for SIGKILL at the parent's death, then exec; the process id stays.
+
+    Not SIGTERM: with a client's stream open, Triton would wait for it and serve nobody for ever.
+    """
+    parent, program = int(sys.argv[1]), sys.argv[2]
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        sys.exit(1)
+    os.execv(program, sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The server's process tree: its stubs, how much CPU it used, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+_LAUNCH = Path(__file__).with_name("launch.py")
+
+# The kernel counts the death of the *thread* that started a process as its parent's death, so servers
+# are started by a thread that lives as long as the interpreter. Its one worker starts on first use.
+_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resonance-starter")
+
+
+def start_process(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a process group of its own, output to `log`; it is killed when we die."""
+
+    def start() -> subprocess.Popen[bytes]:
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid())]
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*launcher, *command],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C in a terminal reaches us alone; we then stop the server in order
+            )
+
+    return _starter.submit(start).result()
+
+
+def stubs(pid: int) -> dict[int, str]:
+    """Living stub processes of server `pid`: process id -> name of the model each serves."""
+    found = {}
+    for child in _children(pid):
+        with contextlib.suppress(psutil.Error):
+            arguments = child.cmdline()
+            if child.status() == psutil.STATUS_ZOMBIE or len(arguments) < 2:
+                continue
+            if os.path.basename(arguments[0]) == "triton_python_backend_stub":
+                found[child.pid] = _model_of(arguments)
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time, user and system, that process `pid` and its living descendants have used so far."""
+    total = 0.0
+    for process in (psutil.Process(pid), *_children(pid)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def end(
+    process: subprocess.Popen[bytes], *, drain_s: float, drained: Callable[[], bool] = lambda: False
+) -> bool:
+    """SIGTERM, wait up to `drain_s` for requests in flight, SIGKILL whatever is left, wait until it is gone.
+
+    Args:
+        drained: asked while waiting; True ends the wait early.
+
+    Returns:
+        Whether the server ended by itself.
+    """
+    family = _children(process.pid)
+    orderly = True
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + drain_s
+        while process.poll() is None and time.monotonic() < deadline and not drained():
+            time.sleep(0.05)
+        family = [*_children(process.pid), *family]
+        orderly = process.poll() is not None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its group: stubs outlive it by a moment or for good
+    process.wait()
+    for child in family:  # psutil compares start times, so a pid used again is not hit
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    psutil.wait_procs(family, timeout=10)
+    return orderly
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _model_of(arguments: Sequence[str]) -> str:
+    """The model's name in a stub's command line: <stub> <path of model.py> … <instance name> <backend>."""
+    return arguments[-2].rsplit("_", 2)[0] if len(arguments) > 2 else ""

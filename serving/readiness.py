@@ -1,0 +1,153 @@
+"""Ready means answered: one made-up inference through every model of the repository, ensembles included.
+
+Triton's own readiness says only that models were loaded; it stays true when a stub process is dead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from resonance.serving.errors import RepositoryError
+from resonance.serving.probe_clip import probe_clip
+from resonance.space.descriptor import Descriptor
+from resonance.space.errors import DescriptorError
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+SPACE_MODEL = "space_descriptor"
+SPACE_OUTPUT = "SPACE"
+
+_FRAMES = 4
+_TOKENS = 32
+_SEGMENTS = 2
+_TONE = 0.1 * np.sin(2 * np.pi * 440 / 16_000 * np.arange(128_000)).astype(np.float32)
+
+
+def _unit_blocks() -> Array:
+    return np.full((_SEGMENTS, 3, 596), 596**-0.5, np.float32)
+
+
+#: What is sent for the tensors of the contract, by name, without the batch axis. Any other tensor is
+#: sent zeros of its declared dims, a variable one counting 1.
+PROBES: Mapping[str, Callable[[], Array]] = {
+    "TEXT": lambda: np.array([b"ready"], object),
+    "IDS": lambda: np.ones(_TOKENS, np.int64),
+    "MASK": lambda: np.ones(_TOKENS, np.int64),
+    "CLIP": lambda: np.frombuffer(probe_clip(), np.uint8),
+    "FRAMES": lambda: np.zeros((_FRAMES, 224, 224, 3), np.uint8),
+    "FRAME_MASK": lambda: np.ones(_FRAMES, np.bool_),
+    "FRAME_TIMES": lambda: np.arange(_FRAMES, dtype=np.float32),
+    "PCM": lambda: _TONE,
+    "PCM_LENGTH": lambda: np.array([_TONE.size], np.int64),
+    "BLOCKS": _unit_blocks,
+    "PRESENT": lambda: np.ones((_SEGMENTS, 3), np.bool_),
+    "TIMES": lambda: np.arange(_SEGMENTS, dtype=np.float32),
+}
+
+
+def probe_inputs(config: model_config_pb2.ModelConfig) -> Arrays:
+    """An input for every tensor that the model needs, batch axis included where it has one."""
+    arrays: Arrays = {}
+    for tensor in config.input:
+        if tensor.optional:
+            continue
+        dtype = triton_to_np_dtype(_wire_type(tensor.data_type))
+        array = PROBES[tensor.name]() if tensor.name in PROBES else None
+        if array is None or array.dtype != dtype:
+            filler = b"" if dtype == np.object_ else 0
+            array = np.full([max(1, d) for d in tensor.dims], filler, dtype)
+        arrays[tensor.name] = array[None] if config.max_batch_size > 0 else array
+    return arrays
+
+
+def failed_models(client: InferenceServerClient) -> dict[str, str]:
+    """Models that Triton could not load, with its reason in one line; of a chain only the first cause."""
+    reasons = {
+        m.name: one_line(m.reason)
+        for m in client.get_model_repository_index().models
+        if m.state != "READY" and m.reason != "unloaded"
+    }
+    # An ensemble over a model that failed has no reason of its own, or says what it depends on.
+    causes = {name: why for name, why in reasons.items() if why and "depends on" not in why}
+    return causes or reasons
+
+
+def probe_all(client: InferenceServerClient, timeout_s: float) -> list[str]:
+    """Send one inference through every loaded model, at most `timeout_s` each; their names.
+
+    Raises:
+        RepositoryError: a model was not loaded or did not answer; names it, its inputs and the reason.
+    """
+    failed = failed_models(client)
+    if failed:
+        told = "; ".join(f"{name}: {why or 'not loaded'}" for name, why in failed.items())
+        raise RepositoryError(f"model(s) could not be loaded: {told}")
+    names = sorted({m.name for m in client.get_model_repository_index().models})
+    for name in names:
+        probe(client, name, timeout_s)
+    return names
+
+
+def probe(client: InferenceServerClient, name: str, timeout_s: float) -> Arrays:
+    """Outputs of one made-up inference through model `name`.
+
+    Raises:
+        RepositoryError: it failed, took longer than `timeout_s`, or left an output out.
+    """
+    config = client.get_model_config(name).config
+    arrays = probe_inputs(config)
+    sent = ", ".join(f"{n} {a.dtype}{list(a.shape)}" for n, a in arrays.items()) or "nothing"
+    inputs = [_input(config, n, a) for n, a in arrays.items()]
+    try:
+        result = client.infer(name, inputs, client_timeout=timeout_s)
+    except InferenceServerException as error:
+        reason = one_line(error.message())
+        raise RepositoryError(f"model {name} fails its probe ({sent}): {reason}") from error
+    outputs = {t.name: result.as_numpy(t.name) for t in config.output}
+    absent = [n for n, a in outputs.items() if a is None]
+    if absent:
+        raise RepositoryError(f"model {name} answers its probe ({sent}) without {', '.join(absent)}")
+    return outputs
+
+
+def read_space(client: InferenceServerClient, timeout_s: float) -> Descriptor | None:
+    """The descriptor of the served space; None where the repository has no model `space_descriptor`.
+
+    Raises:
+        RepositoryError: the model does not answer with a valid descriptor.
+    """
+    if not client.is_model_ready(SPACE_MODEL):
+        return None
+    text: Any = probe(client, SPACE_MODEL, timeout_s).get(SPACE_OUTPUT)
+    if text is None or text.size != 1:
+        raise RepositoryError(f"model {SPACE_MODEL}: expected one text in output {SPACE_OUTPUT}")
+    try:
+        return Descriptor.from_json(text.reshape(-1)[0].decode(), where=f"model {SPACE_MODEL}")
+    except (DescriptorError, UnicodeDecodeError) as error:
+        raise RepositoryError(str(error)) from error
+
+
+def one_line(reason: str | None) -> str:
+    """Triton's reason without the Python traceback it may carry and without line breaks."""
+    return " ".join(re.split(r"\n\s*At:\s*\n", reason or "")[0].split())
+
+
+def _wire_type(data_type: int) -> str:
+    """TYPE_FP32 -> FP32, as tensors are named on the wire; TYPE_STRING is called BYTES there."""
+    name = model_config_pb2.DataType.Name(data_type).removeprefix("TYPE_")
+    return "BYTES" if name == "STRING" else name
+
+
+def _input(config: model_config_pb2.ModelConfig, name: str, array: Array) -> InferInput:
+    declared = next(t for t in config.input if t.name == name)
+    tensor = InferInput(name, list(array.shape), _wire_type(declared.data_type))
+    tensor.set_data_from_numpy(array)
+    return tensor

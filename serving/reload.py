@@ -1,0 +1,26 @@
+"""Loads one model again: the way back from a dead stub process."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf import json_format
+from tritonclient.grpc import InferenceServerClient
+
+from resonance.serving.readiness import probe
+
+
+def reload_model(client: InferenceServerClient, name: str, timeout_s: float) -> None:
+    """Load model `name` anew and send one inference through it.
+
+    Triton ignores a load when no file of the model changed; a config given with the load, here the one
+    in force, counts as a change. The new processes start before the old are given up.
+
+    Raises:
+        InferenceServerException: Triton refused to load it.
+        RepositoryError: it was loaded and fails its probe.
+    """
+    config = client.get_model_config(name).config
+    text = json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True))
+    client.load_model(name, config=text, client_timeout=timeout_s)
+    probe(client, name, timeout_s)

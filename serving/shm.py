@@ -1,0 +1,124 @@
+"""Room and names in /dev/shm, through which Triton's Python backend exchanges tensors with its stubs.
+
+One region a stub; regions never shrink, and when the room is used up requests fail for good while the
+server still calls itself ready. A server that is killed leaves its regions behind. So the room is
+checked at start, and region names say whose they are: ``resonance-<namespace>-<pid>-<start>-<n>-…``,
+where the process is the one that supervises the server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from resonance.serving.errors import SharedMemoryError
+from resonance.serving.repository import Model
+
+SHM = Path("/dev/shm")  # noqa: S108 (the name is the kernel's)
+
+MIB = 1024 * 1024
+
+#: A region's size at start, and by how much it grows: Triton's own defaults, written down.
+REGION_BYTES = 1 * MIB
+GROWTH_BYTES = 1 * MIB
+
+#: A region holds the batch, its outputs and the next batch already being written.
+BATCHES_HELD = 3
+
+_NAME = re.compile(r"resonance-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<start>\d+)-\d+-")
+_counter = itertools.count(1)
+_log = logging.getLogger(__name__)
+
+
+def own_prefix() -> str:
+    """A region prefix that no other server has; pass it to Triton, then to `remove_regions`."""
+    pid = os.getpid()
+    return f"resonance-{_namespace()}-{pid}-{_start_ticks(pid)}-{next(_counter)}-"
+
+
+def remove_regions(prefix: str, folder: Path = SHM) -> list[str]:
+    """Remove every region whose name starts with `prefix`; their names."""
+    removed = []
+    for path in folder.glob(f"{prefix}*"):
+        path.unlink(missing_ok=True)
+        removed.append(path.name)
+    return removed
+
+
+def remove_stale_regions(folder: Path = SHM) -> list[str]:
+    """Remove the regions of resonance servers that are dead; their names.
+
+    Only names of this process-id namespace are judged: another container's processes cannot be seen
+    from here, so its regions may be in use.
+    """
+    removed = []
+    for path in folder.glob("resonance-*"):
+        match = _NAME.match(path.name)
+        if match is None or int(match["namespace"]) != _namespace():
+            continue
+        if _start_ticks(int(match["pid"])) == int(match["start"]):
+            continue  # the supervising process lives
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:  # another user's; theirs to clean
+            continue
+        removed.append(path.name)
+    if removed:
+        _log.info("removed %d shared-memory region(s) of servers that are gone", len(removed))
+    return removed
+
+
+def check_room(models: Iterable[Model], folder: Path = SHM) -> None:
+    """Compare the free room with what the models' processes need.
+
+    Room for three single requests a process is required; with less than three of the largest batch
+    a warning is logged, for a burst of large requests would then fail for good.
+
+    Raises:
+        SharedMemoryError: the required room is not there; the message says how much is missing where.
+    """
+    required = wanted = processes = 0
+    for model in models:
+        if model.is_ensemble:
+            continue
+        item = model.item_bytes()
+        batch = item * max(1, model.config.max_batch_size)
+        processes += model.instances
+        required += model.instances * (REGION_BYTES + BATCHES_HELD * item)
+        wanted += model.instances * (REGION_BYTES + BATCHES_HELD * batch)
+    free = shutil.disk_usage(folder).free
+    how = "give the container more with `docker run --shm-size=…`, or remount /dev/shm larger"
+    if free < required:
+        raise SharedMemoryError(
+            f"{folder} has {free // MIB} MiB free, the {processes} model processes need at least "
+            f"{required // MIB + 1} MiB; {how}"
+        )
+    if free < wanted:
+        _log.warning(
+            "%s has %d MiB free; full batches in all %d model processes need %d MiB, and requests fail "
+            "for good once it is used up; %s",
+            folder, free // MIB, processes, wanted // MIB + 1, how,
+        )  # fmt: skip
+
+
+def _namespace() -> int:
+    """Identity of this process-id namespace (a container has its own)."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When process `pid` started, in clock ticks since boot; None when there is none, or only its remains.
+
+    With the pid it names a process for good: pids are used again.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # from field 3 on; the name before may hold spaces
+    return None if fields[0] == "Z" else int(fields[19])
