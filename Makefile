@@ -40,7 +40,7 @@ proto: $(STAMP) ## Generate the protobuf code again
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/resonance/v1/*.proto
 
 demo: $(SPACE) ## Start a real Triton, stream a video in, print its vectors (VIDEO=path, else a sample of its own)
-	$(BIN)/python -m resonance.demo $(if $(VIDEO),"$(VIDEO)")
+	$(BIN)/python -m resonance.serving.demo $(if $(VIDEO),"$(VIDEO)")
 
 serve: $(SPACE) ## Serve model_repository/ on the CPU until interrupted (GRPC_PORT=8001)
 	$(BIN)/resonance serve --target cpu --grpc-port $(GRPC_PORT)

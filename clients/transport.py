@@ -1,4 +1,4 @@
-"""The seam under the embedder: named tensors to a named model and back. Tests replace this, never the client."""
+"""The seam under the embedder: named tensors to a named model and back. Tests replace this alone."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def picture() -> np.ndarray:
 
 
 def sound() -> np.ndarray:
-    """Stereo float32 [144000, 2] at 48 kHz: tones below 4 kHz that rise and beat, different left and right."""
+    """Stereo float32 [144000, 2] at 48 kHz: tones below 4 kHz that rise and beat, left unlike right."""
     t = np.arange(round(SOUND_RATE_HZ * SOUND_S)) / SOUND_RATE_HZ
     left = 0.3 * np.sin(2 * np.pi * 440 * t) + 0.1 * np.sin(2 * np.pi * 3000 * t)
     right = 0.3 * np.sin(2 * np.pi * (220 + 100 * t) * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))

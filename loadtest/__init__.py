@@ -1,1 +1,1 @@
-""""""
+"""Load tests and benchmarks."""

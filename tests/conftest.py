@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
+from resonance.clients.embedder import Embedder
+from resonance.serving.server import ServerSettings, TritonServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,3 +30,17 @@ def media() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real media at {folder}; set RESONANCE_MEDIA to a folder that has them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(model_repository: Path) -> Iterator[TritonServer]:
+    """A real Triton over the exported models, one for the whole run."""
+    with TritonServer(ServerSettings(model_repository=model_repository)) as running:
+        yield running
+
+
+@pytest.fixture
+async def embedder(server: TritonServer) -> AsyncIterator[Embedder]:
+    """A client of that server."""
+    async with Embedder(server.grpc_address) as client:
+        yield client

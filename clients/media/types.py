@@ -33,7 +33,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Undecoded keyframes of one segment, for the server's `video_decoder`; see proto/resonance/v1/clip.proto."""
+    """Undecoded keyframes of one segment for the server's `video_decoder`; proto/resonance/v1/clip.proto."""
 
     codec: str
     extradata: bytes

@@ -78,7 +78,7 @@ class FusionGraph(nn.Module):
         self.register_buffer("seconds_rate", seconds_rate.float(), persistent=False)
 
     def complete(self, blocks: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit blocks [N, 3, 596] with absent ones inferred, and what attention learnt of each row [N, 3, D]."""
+        """Unit blocks [N, 3, 596] with absent ones inferred, and the row attention's tokens [N, 3, D]."""
         here = present.to(blocks.dtype).unsqueeze(-1)  # (N, 3, 1)
         given = blocks * here
         tokens = self.enter(given) + self.modality + (1.0 - here) * self.absent  # (N, 3, D)

@@ -1,1 +1,1 @@
-""""""
+"""What docs/benchmarks.md states, measured: `make bench`."""

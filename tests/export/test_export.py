@@ -81,7 +81,7 @@ def test_a_graph_that_differs_is_refused_with_figures(model_repository: Path) ->
 def test_a_file_with_other_tensors_is_refused_by_name(model_repository: Path) -> None:
     path = model_repository / "audio_encoder" / "1" / "model.onnx"
     graph = next(g for g in families()["tiny"].graphs if g.model == "transcript_encoder")
-    with pytest.raises(ExportError, match="inputs are .*PCM.* expected .*IDS"):
+    with pytest.raises(ExportError, match=r"inputs are .*PCM.* expected .*IDS"):
         validate(graph.build(), contract.model(graph.model), path, graph.tolerance)
 
 

@@ -1,0 +1,102 @@
+"""Whole films through the command line and a real Triton: times real time, CPU and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from resonance.loadtest.bench.films import Film, film
+from resonance.serving.server import TritonServer
+
+COMMAND = str(Path(sys.executable).with_name("resonance"))
+
+
+@dataclass(frozen=True, slots=True)
+class FilmResult:
+    """Medians over the runs of one film.
+
+    `times_real_time` counts from the first byte read to the title; `with_start_up` also counts starting
+    the command. Memory is the client's peak resident set.
+    """
+
+    film: str
+    sampling: str
+    runs: int
+    times_real_time: float
+    with_start_up: float
+    client_cpu_s: float
+    server_cpu_s: float
+    client_peak_mb: float
+    segments: int
+    sampled_by: dict[str, int]
+
+
+def measure_film(spec: Film, server: TritonServer, folder: Path, *, sampling: str, runs: int) -> FilmResult:
+    """Embed `spec` `runs` times, one after the other, each in a process of its own."""
+    path = film(spec, folder)
+    rows = [_run(path, server, sampling) for _ in range(runs)]
+    embedded = rows[0].result
+    counts: dict[str, int] = {}
+    for segment in embedded["segments"]:
+        counts[segment["sampled_by"]] = counts.get(segment["sampled_by"], 0) + 1
+    return FilmResult(
+        film=spec.name,
+        sampling=sampling,
+        runs=runs,
+        times_real_time=statistics.median(
+            spec.duration_s * 1e3 / r.result["timing_ms"]["total"] for r in rows
+        ),
+        with_start_up=statistics.median(spec.duration_s / r.wall_s for r in rows),
+        client_cpu_s=statistics.median(r.client_cpu_s for r in rows),
+        server_cpu_s=statistics.median(r.server_cpu_s for r in rows),
+        client_peak_mb=max(r.client_peak_mb for r in rows),
+        segments=len(embedded["segments"]),
+        sampled_by=counts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    result: dict
+    wall_s: float
+    client_cpu_s: float
+    server_cpu_s: float
+    client_peak_mb: float
+
+
+def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
+    before_s, started = _tree_cpu_s(server.pid), time.monotonic()
+    out = path.with_suffix(".result.jsonl")
+    child = subprocess.Popen(  # noqa: S603  our own command
+        [COMMAND, "embed", str(path), "--server", server.grpc_address, "--sampling", sampling, "--output", str(out)],
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise RuntimeError(f"embedding {path} ended with {child.returncode}")
+    wall_s = time.monotonic() - started
+    with out.open(encoding="utf-8") as lines:
+        result = json.loads(next(lines))
+    out.unlink()
+    return _Run(
+        result=result,
+        wall_s=wall_s,
+        client_cpu_s=usage.ru_utime + usage.ru_stime,
+        server_cpu_s=_tree_cpu_s(server.pid) - before_s,
+        client_peak_mb=usage.ru_maxrss / 1024,
+    )
+
+
+def _tree_cpu_s(pid: int) -> float:
+    root = psutil.Process(pid)
+    times = [p.cpu_times() for p in (root, *root.children(recursive=True))]
+    return float(sum(t.user + t.system for t in times))
