@@ -118,6 +118,8 @@ class ReadTimes:
 
     demux_s: float = 0.0
     decode_s: float = 0.0
+    #: Packets and frames handled so far; a reader whose count stands still has stalled.
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from resonance.loadtest.bench.films import Film, film
+from resonance.serving.process import cpu_seconds
 from resonance.serving.server import TritonServer
 
 COMMAND = str(Path(sys.executable).with_name("resonance"))
@@ -73,7 +72,7 @@ class _Run:
 
 
 def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
-    before_s, started = _tree_cpu_s(server.pid), time.monotonic()
+    before_s, started = cpu_seconds(server.pid), time.monotonic()
     out = path.with_suffix(".result.jsonl")
     child = subprocess.Popen(  # noqa: S603  our own command
         [COMMAND, "embed", str(path), "--server", server.grpc_address, "--sampling", sampling, "--output", str(out)],
@@ -91,12 +90,7 @@ def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
         result=result,
         wall_s=wall_s,
         client_cpu_s=usage.ru_utime + usage.ru_stime,
-        server_cpu_s=_tree_cpu_s(server.pid) - before_s,
+        server_cpu_s=cpu_seconds(server.pid) - before_s,
         client_peak_mb=usage.ru_maxrss / 1024,
     )
 
-
-def _tree_cpu_s(pid: int) -> float:
-    root = psutil.Process(pid)
-    times = [p.cpu_times() for p in (root, *root.children(recursive=True))]
-    return float(sum(t.user + t.system for t in times))

@@ -1,0 +1,124 @@
+"""Pictures to FRAMES: one geometry for stills, decoded stretches and the server's decoder alike."""
+
+from __future__ import annotations
+
+import warnings
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.media.types import ByteArray, Frames
+from resonance.space.descriptor import FrameGeometry
+
+#: Still pictures are told by content; formats that can name other files or run code are not among them.
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "AVIF")
+
+Image.init()  # registers every format; those above are looked up by name
+
+_FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
+#: Untagged YUV of this height or more is taken as Rec. 709, below as Rec. 601, as players do.
+HD_LINES = 720
+_UNSPECIFIED = 2
+
+
+def frame_to_rgb(
+    frame: av.VideoFrame, geometry: FrameGeometry, rotation_deg: int, reformatter: VideoReformatter
+) -> ByteArray:
+    """A decoded frame as uint8 RGB [height, width, 3] of `geometry`.
+
+    YUV is converted by the matrix and range the frame is tagged with. `rotation_deg` is clockwise and a
+    multiple of 90. The sample aspect needs no step of its own: the whole picture is stretched to the
+    geometry, whatever the shape of its samples.
+    """
+    width, height = geometry.width, geometry.height
+    if rotation_deg in (90, 270):
+        width, height = height, width
+    rgb = reformatter.reformat(
+        frame,
+        width=width,
+        height=height,
+        format="rgb24",
+        src_colorspace=_matrix(frame),
+        dst_colorspace=Colorspace.DEFAULT,
+        interpolation=_FILTERS[geometry.interpolation]
+        | Interpolation.ACCURATE_RND
+        | Interpolation.FULL_CHR_H_INT,
+        threads=1,
+    )
+    array = rgb.to_ndarray()
+    if rotation_deg:
+        array = np.rot90(array, k=-rotation_deg // 90)  # rot90 turns counter-clockwise
+    return np.ascontiguousarray(array)
+
+
+def _matrix(frame: av.VideoFrame) -> int | None:
+    if frame.format.name.startswith(("rgb", "bgr", "gbr", "gray", "pal", "argb", "abgr")):
+        return None
+    if frame.colorspace != _UNSPECIFIED:
+        return None  # the frame's own tag is used
+    return Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
+
+
+def pack_frames(pictures: list[ByteArray], times_s: list[float], bucket: int) -> Frames:
+    """Pad to the bucket: pixels uint8 [bucket, H, W, 3], mask and times [bucket]."""
+    pixels = np.zeros((bucket, *pictures[0].shape), np.uint8)
+    mask = np.zeros(bucket, np.bool_)
+    times = np.zeros(bucket, np.float32)
+    for row, (picture, time_s) in enumerate(zip(pictures[:bucket], times_s[:bucket], strict=True)):
+        pixels[row], mask[row], times[row] = picture, True, time_s
+    return Frames(pixels, mask, times)
+
+
+def open_picture(file: BinaryIO, name: str) -> Image.Image | None:
+    """The still picture in `file`, header read only; None where it is none.
+
+    Raises:
+        MediaLimitError: Pillow's own guard against decompression bombs.
+    """
+    try:
+        with warnings.catch_warnings():  # pixels are counted in `read_picture`
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(file, formats=PICTURE_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise MediaLimitError(name, "a picture of far too many pixels", "fewer pixels") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return None
+
+
+def read_picture(
+    image: Image.Image, geometry: FrameGeometry, *, name: str, max_pixels: int, bucket: int
+) -> Frames:
+    """The first frame of `image` upright (EXIF), over black where it is transparent.
+
+    Raises:
+        MediaLimitError: more than `max_pixels`; checked before anything is decoded.
+        CorruptMediaError: the pixels cannot be decoded.
+    """
+    width, height = image.size
+    if width * height > max_pixels:
+        raise MediaLimitError(name, f"a picture of {width}x{height} pixels", f"at most {max_pixels:,} pixels")
+    try:
+        image.draft("RGB", (geometry.width * 2, geometry.height * 2))  # JPEG: decode near the size needed
+        upright = ImageOps.exif_transpose(image)
+        rgb = np.asarray(_to_rgb(upright), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise CorruptMediaError(
+            name, f"a {image.format} picture that does not decode ({error})", "a whole picture"
+        ) from error
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    picture = frame_to_rgb(frame, geometry, 0, VideoReformatter())
+    return pack_frames([picture], [0.0], bucket)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        levels = np.asarray(image, dtype=np.float64) / 257.0  # 16 bit to 8
+        return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    return image.convert("RGB")

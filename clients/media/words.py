@@ -1,0 +1,194 @@
+"""Transcripts: cues of a subtitle file or an embedded stream, and the words that fall into each window."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pysubs2
+from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import AssSubtitle, TextSubtitle
+
+from resonance.clients.errors import TranscriptError
+from resonance.clients.media.container import choose_stream, discard_all_but, open_container, typed_errors
+from resonance.clients.media.source import MediaSource
+from resonance.clients.media.types import Limits, ReadTimes
+from resonance.clients.media.windows import Windows
+
+SUBTITLE_SUFFIXES = (".srt", ".vtt")
+#: Tried in order; latin-1 reads anything.
+ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
+MAX_SUBTITLE_BYTES = 32 * 1024 * 1024
+_ASS_FIELDS = 8  # commas before the text in FFmpeg's ASS event lines
+_MARKUP = re.compile(r"<[^>]*>|\{[^}]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """Words shown from `start_s` to `end_s` of the title."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordsWindow:
+    """The words of one window. `end_s`: where the last of its cues ends, at most the window's end."""
+
+    text: str
+    words_per_second: float
+    end_s: float
+
+
+def words_by_window(cues: Iterable[Cue], length_s: float) -> Iterator[tuple[int, WordsWindow]]:
+    """(index, window) in rising order, for windows that a cue overlaps; cues sorted by start.
+
+    A cue's text counts in every window it overlaps, its words by the share of its time that lies there.
+    """
+    windows = Windows(length_s)
+    open_cues: dict[int, list[Cue]] = {}
+    for cue in cues:
+        if not cue.text or cue.end_s <= 0:
+            continue
+        first = windows.index(cue.start_s)
+        for done in sorted(i for i in open_cues if i < first):
+            yield done, _join(windows, done, open_cues.pop(done))
+        last = max(first, windows.index(cue.end_s - 1e-6))
+        for index in range(first, min(last, first + _MOST_WINDOWS_PER_CUE) + 1):
+            open_cues.setdefault(index, []).append(cue)
+    for done in sorted(open_cues):
+        yield done, _join(windows, done, open_cues[done])
+
+
+#: A cue that claims to last longer has a broken end time.
+_MOST_WINDOWS_PER_CUE = 16
+
+
+def _join(windows: Windows, index: int, cues: list[Cue]) -> WordsWindow:
+    start_s, end_s = windows.start_s(index), windows.end_s(index)
+    words = 0.0
+    for cue in cues:
+        overlap_s = min(cue.end_s, end_s) - max(cue.start_s, start_s)
+        share = overlap_s / (cue.end_s - cue.start_s) if cue.end_s > cue.start_s else 1.0
+        words += len(cue.text.split()) * min(max(share, 0.0), 1.0)
+    text = " ".join(cue.text for cue in cues)
+    return WordsWindow(text, words / (end_s - start_s), min(max(c.end_s for c in cues), end_s))
+
+
+def find_sidecar(path: Path) -> Path | None:
+    """The subtitle file beside `path`: same stem, or stem and a language (film.srt, film.en.vtt)."""
+    for suffix in SUBTITLE_SUFFIXES:
+        exact = path.with_suffix(suffix)
+        if exact.is_file():
+            return exact
+    stem = re.escape(path.stem)
+    pattern = re.compile(rf"{stem}\.[A-Za-z]{{2,3}}(-[A-Za-z0-9]+)*\.(srt|vtt)")
+    try:
+        return next((p for p in sorted(path.parent.iterdir()) if pattern.fullmatch(p.name)), None)
+    except OSError:
+        return None
+
+
+def read_cues(path: Path) -> list[Cue]:
+    """Cues of a .srt or .vtt file, sorted by start; malformed ones are left out.
+
+    Raises:
+        TranscriptError: it cannot be read, or holds no cue with words.
+    """
+    expected = "subtitles in SubRip (.srt) or WebVTT (.vtt)"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TranscriptError(str(path), f"it cannot be opened ({error.strerror})", expected) from error
+    if len(raw) > MAX_SUBTITLE_BYTES:
+        raise TranscriptError(str(path), f"{len(raw):,} bytes", f"at most {MAX_SUBTITLE_BYTES:,} bytes")
+    try:
+        events = pysubs2.SSAFile.from_string(_decoded(raw), format_=path.suffix.lower().lstrip("."))
+    except (pysubs2.exceptions.Pysubs2Error, ValueError, KeyError, IndexError) as error:
+        raise TranscriptError(
+            str(path), f"no subtitles ({type(error).__name__}: {error})", expected
+        ) from error
+    cues = [
+        Cue(event.start / 1000, event.end / 1000, plain_text(event.plaintext))
+        for event in events
+        if event.is_text and event.end >= event.start
+    ]
+    cues = sorted((c for c in cues if c.text), key=lambda c: c.start_s)
+    if not cues:
+        raise TranscriptError(str(path), "no cue with words and valid times", expected)
+    return cues
+
+
+def _decoded(raw: bytes) -> str:
+    for encoding in ENCODINGS:
+        if encoding == "utf-16" and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            continue
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise AssertionError("unreachable: latin-1 reads any bytes")
+
+
+def plain_text(text: str) -> str:
+    """Words without markup, white space folded."""
+    return " ".join(_MARKUP.sub(" ", text.replace("\\N", " ").replace("\\n", " ")).split())
+
+
+class SubtitleReader:
+    """Cues of an embedded text subtitle stream, in order of their start.
+
+    Args:
+        origin_s: the title's start on the container's clock.
+    """
+
+    def __init__(self, source: MediaSource, limits: Limits, times: ReadTimes, *, origin_s: float) -> None:
+        self._source, self._limits, self._times, self._origin_s = source, limits, times, origin_s
+
+    def cues(self) -> Iterator[Cue]:
+        """See the class."""
+        with self._source.open() as file:
+            container = open_container(file, self._source.name, self._limits.stall_timeout_s)
+            with container:
+                stream = choose_stream(container, "subtitle")
+                assert isinstance(stream, SubtitleStream)
+                discard_all_but(container, stream)
+                base = float(stream.time_base) if stream.time_base else 0.0
+                packets = container.demux(stream)
+                while True:
+                    started = time.monotonic()
+                    with typed_errors(self._source.name):
+                        packet = next(packets, None)
+                    self._times.demux_s += time.monotonic() - started
+                    self._times.steps += 1
+                    if packet is None:
+                        return
+                    if packet.pts is None or not packet.size:
+                        continue
+                    start_s = packet.pts * base - self._origin_s
+                    duration_s = (packet.duration or 0) * base
+                    text = _subtitle_text(packet)
+                    if text:
+                        yield Cue(start_s, start_s + duration_s, text)
+
+
+def _subtitle_text(packet: object) -> str:
+    try:
+        shown = packet.decode()  # type: ignore[attr-defined]
+    except (OSError, ValueError):
+        return ""
+    parts = []
+    for subtitle in shown:
+        for rect in subtitle if hasattr(subtitle, "__iter__") else [subtitle]:
+            if isinstance(rect, AssSubtitle):
+                line = rect.ass.decode("utf-8", "replace") if isinstance(rect.ass, bytes) else rect.ass
+                parts.append(line.split(",", _ASS_FIELDS)[-1])
+            elif isinstance(rect, TextSubtitle):
+                parts.append(
+                    rect.text.decode("utf-8", "replace") if isinstance(rect.text, bytes) else rect.text
+                )
+    return plain_text(" ".join(parts))

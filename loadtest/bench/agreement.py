@@ -1,0 +1,65 @@
+"""How near copies of one title stay: the same clip in another container or codec, keyframes against uniform."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from resonance.clients.embedder import Embedder
+
+#: Files of one and the same clip, by what is shown.
+COPIES = {
+    "toy elf": (
+        "tabletop_toy_elf.webm",
+        "transcode_elf_mjpeg_pcm.avi",
+        "transcode_elf_flv1_mp3.flv",
+        "transcode_elf_mpeg2_mp2.ts",
+        "transcode_elf_wmv2_wma.wmv",
+        "transcode_elf_h263_aac.3gp",
+        "transcode_elf_hevc_aac.mp4",
+        "transcode_elf_av1_opus.mkv",
+    ),
+    "flower": ("plants_flower_opening.mp4", "plants_flower_opening.webm"),
+    "claymation": ("animation_claymation_man_tree.mp4", "animation_claymation_man_tree.ogv"),
+    "room robot": ("animation_tos_room_robot_vp9.webm", "animation_tos_room_robot_av1.webm"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Cosine of the titles of two files with the same content."""
+
+    content: str
+    first: str
+    second: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementReport:
+    """Copies agree to `copies`; `unrelated` is the mean and highest cosine of titles that are not copies."""
+
+    copies: tuple[Agreement, ...]
+    unrelated_mean: float
+    unrelated_max: float
+
+
+def measure_agreement(server: str, media: Path) -> AgreementReport:
+    """Embed every file of `COPIES` in `media`/video and compare each with the first of its row."""
+    return asyncio.run(_measure(server, media / "video"))
+
+
+async def _measure(server: str, folder: Path) -> AgreementReport:
+    async with Embedder(server) as embedder:
+        titles = {
+            name: (await embedder.embed(folder / name)).title for names in COPIES.values() for name in names
+        }
+    copies = tuple(
+        Agreement(content, first, other, float(titles[first] @ titles[other]))
+        for content, (first, *others) in COPIES.items()
+        for other in others
+    )
+    firsts = [names[0] for names in COPIES.values()]
+    unrelated = [float(titles[a] @ titles[b]) for i, a in enumerate(firsts) for b in firsts[i + 1 :]]
+    return AgreementReport(copies, sum(unrelated) / len(unrelated), max(unrelated))

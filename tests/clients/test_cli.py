@@ -1,0 +1,90 @@
+"""The `resonance embed` command as a person calls it: exit codes, streams, files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from resonance.serving.server import TritonServer
+
+COMMAND = str(Path(sys.executable).with_name("resonance"))
+GOOD = "video/transcode_elf_hevc_aac.mp4"
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_help_lists_the_commands_without_importing_torch_or_the_server() -> None:
+    shown = run("--help")
+    assert shown.returncode == 0
+    assert {"embed", "serve", "export"} <= set(shown.stdout.split())
+    probe = (
+        "import sys, resonance.clients.cli.main as m; m.make_app();"
+        "print([n for n in ('torch', 'transformers', 'onnxruntime', 'pytriton') if n in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_json_goes_to_stdout_and_nothing_else_does(server: TritonServer, media: Path) -> None:
+    shown = run("embed", media / GOOD, media / "image" / "food_cherries.jpg", "--json", "--server", server.grpc_address)
+    assert shown.returncode == 0, shown.stderr
+    titles = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [Path(t["media"]).name for t in titles] == ["transcode_elf_hevc_aac.mp4", "food_cherries.jpg"]
+    assert len(titles[0]["title"]) == 1788
+    assert titles[0]["space"]["trained"] is False
+
+
+def test_one_bad_file_is_one_line_and_exit_1_and_the_others_succeed(
+    server: TritonServer, media: Path, tmp_path: Path
+) -> None:
+    out, plot = tmp_path / "out.parquet", tmp_path / "arcs.png"
+    bad = media / "odd" / "notmedia_text.mp4"
+    shown = run("embed", bad, media / GOOD, "--server", server.grpc_address, "--output", out, "--plot", plot)
+    assert shown.returncode == 1
+    failures = [line for line in shown.stderr.splitlines() if line.strip()]
+    assert len(failures) == 1
+    assert str(bad) in failures[0]
+    assert "expected" in failures[0]
+    assert pq.read_table(out).num_rows == 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_names_the_space_and_the_segments(server: TritonServer, media: Path) -> None:
+    shown = run("embed", media / GOOD, "--server", server.grpc_address)
+    assert shown.returncode == 0, shown.stderr
+    assert "not trained" in shown.stdout
+    assert "keyframes" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("a.mp4", "--sampling", "often"),
+        ("a.mp4", "--output", "x.csv"),
+        ("a.mp4", "b.mp4", "--transcript", "c.srt"),
+    ],
+)
+def test_wrong_use_is_exit_2(arguments: tuple[str, ...]) -> None:
+    assert run("embed", *arguments).returncode == 2
+
+
+def test_a_missing_file_fails_typed(server: TritonServer, tmp_path: Path) -> None:
+    shown = run("embed", tmp_path / "none.mp4", "--server", server.grpc_address)
+    assert shown.returncode == 1
+    assert "none.mp4" in shown.stderr
+
+
+def test_no_server_says_how_to_start_one(media: Path) -> None:
+    shown = run("embed", media / GOOD, "--server", "127.0.0.1:1")
+    assert shown.returncode == 1
+    assert "resonance serve" in shown.stderr

@@ -1,0 +1,256 @@
+"""Starting, looking after and ending a real Triton."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
+
+from resonance.serving import process, shm
+from resonance.serving.errors import PortTakenError, RepositoryError, ServerDiedError, SharedMemoryError
+from resonance.serving.ports import is_free
+from resonance.serving.readiness import PROBES, probe, probe_inputs
+from resonance.serving.repository import read_repository
+from resonance.serving.server import ServerSettings, TritonServer
+
+SERVE = "import typer; from resonance.serving.cli import serve; typer.run(serve)"
+FREE_PORTS = ["--grpc-port=0", "--http-port=0", "--metrics-port=0"]
+
+
+@pytest.fixture
+def repository(small_repository: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(small_repository, tmp_path / "models"))
+
+
+def start_command(repository: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SERVE, "--model-repository", str(repository), *FREE_PORTS, *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def read_ready(command: subprocess.Popen[str]) -> dict[str, str]:
+    assert command.stdout is not None
+    words = command.stdout.readline().split()
+    assert words[:1] == ["ready"], command.communicate(timeout=60)
+    return dict(word.split("=", 1) for word in words[1:])
+
+
+def sleep_on(address: str, seconds: float) -> float:
+    with InferenceServerClient(address) as client:
+        tensor = InferInput("SECONDS", [1], "FP32")
+        tensor.set_data_from_numpy(np.array([seconds], np.float32))
+        return float(client.infer("slow", [tensor]).as_numpy("SLEPT")[0])
+
+
+def regions_of(pid: int) -> list[str]:
+    return [p.name for p in shm.SHM.glob("resonance-*") if p.name.split("-")[2] == str(pid)]
+
+
+def test_every_model_has_answered_when_it_is_ready(small_server):
+    assert small_server.models == ["encoder", "inverse", "lookup", "slow", "whole"]
+    assert small_server.space is None
+    assert small_server.grpc_address.startswith("127.0.0.1:")
+    stubs = process.stubs(small_server.pid)
+    assert sorted(stubs.values()) == small_server.models
+    assert len(regions_of(os.getpid())) >= len(stubs)
+
+
+def test_it_listens_on_loopback_only(small_server):
+    addresses = {
+        c.laddr.ip for c in psutil.Process(small_server.pid).net_connections() if c.status == "LISTEN"
+    }
+    assert {a.removeprefix("::ffff:") for a in addresses} == {"127.0.0.1"}
+
+
+def test_requests_in_flight_are_answered_and_nothing_is_left(repository):
+    command = start_command(repository)
+    ready = read_ready(command)
+    assert ready.keys() == {"grpc", "http", "metrics", "space"}
+    family = psutil.Process(command.pid).children(recursive=True)
+    assert len(family) > 5
+    answers: list[float] = []
+    clients = [
+        threading.Thread(target=lambda: answers.append(sleep_on(ready["grpc"], 0.7))) for _ in range(3)
+    ]
+    for client in clients:
+        client.start()
+    time.sleep(0.4)  # the first runs, two wait: the model takes one at a time
+    command.send_signal(signal.SIGTERM)
+    for client in clients:
+        client.join(timeout=20)
+    out, err = command.communicate(timeout=30)
+    assert answers == pytest.approx([0.7] * 3)
+    assert (command.returncode, out, err) == (0, "", "")
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert regions_of(command.pid) == []
+
+
+def test_an_open_stream_does_not_keep_it_alive(repository):
+    server = TritonServer(ServerSettings(model_repository=repository, drain_s=30))
+    server.start()
+    before = regions_of(os.getpid())
+    with InferenceServerClient(server.grpc_address) as client:
+        client.start_stream(callback=lambda result, error: None)
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 15
+    assert len(before) - len(regions_of(os.getpid())) == 5  # its own are gone, another server's are not
+
+
+def test_a_killed_command_takes_its_server_along_and_the_next_start_cleans_up(repository):
+    command = start_command(repository)
+    read_ready(command)
+    family = psutil.Process(command.pid).children(recursive=True)
+    command.kill()
+    command.communicate(timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    shm.remove_stale_regions()
+    assert regions_of(command.pid) == []
+
+
+def test_a_dead_stub_is_noticed_and_its_model_answers_again(repository):
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
+        for model in ("slow", "encoder", "slow"):  # both backends; one again
+            assert server.check() == []
+            pid = next(pid for pid, name in process.stubs(server.pid).items() if name == model)
+            os.kill(pid, signal.SIGKILL)
+            assert server.check() == [model]
+            with InferenceServerClient(server.grpc_address) as client:
+                probe(client, model, timeout_s=5)
+        assert sorted(process.stubs(server.pid).values()) == server.models
+
+
+def test_the_end_of_the_server_is_noticed_at_once(repository):
+    command = start_command(repository)
+    read_ready(command)
+    (triton,) = psutil.Process(command.pid).children()
+    triton.kill()
+    _, err = command.communicate(timeout=10)
+    assert command.returncode == 1
+    assert err.strip().splitlines()[-1] == ("resonance serve: Triton ended by itself (killed by signal 9)")
+
+
+def test_check_says_that_the_server_died(repository):
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        server._process.wait()
+        with pytest.raises(ServerDiedError, match="killed by signal 9"):
+            server.check()
+
+
+def test_missing_files_are_named(repository):
+    (repository / "encoder" / "1" / "model.onnx").unlink()
+    (repository / "whole" / "1" / "model.onnx").unlink()
+    command = start_command(repository)
+    _, err = command.communicate(timeout=30)
+    assert command.returncode == 1
+    assert err == (
+        "resonance serve: missing from the model repository: encoder/1/model.onnx, whole/1/model.onnx; "
+        "run `make export`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda r: (r / "whole/1/model.onnx").write_bytes(b"no graph"), "whole: .*cannot be loaded"),
+        (lambda r: (r / "slow/1/model.py").write_text("import nothing_there"), "slow: .*No module named"),
+        (
+            lambda r: shutil.copy(r / "lookup/1/model.onnx", r / "encoder/1/model.onnx"),
+            "encoder: .*does not fit its config: the graph's input.*INDEX.*input X is not in the graph",
+        ),
+        (
+            lambda r: (r / "slow/1/model.py").write_text(
+                (r / "slow/1/model.py").read_text().replace("time.sleep", "time.slip")
+            ),
+            r"slow fails its probe \(SECONDS float32\[1\]\): .*slip",
+        ),
+    ],
+)
+def test_a_bad_model_is_named_with_its_reason_in_one_line(repository, spoil, reason):
+    spoil(repository)
+    server = TritonServer(ServerSettings(model_repository=repository))
+    with pytest.raises(RepositoryError, match=reason) as caught:
+        server.start()
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_an_occupied_port_is_named(repository):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = TritonServer(ServerSettings(model_repository=repository, http_port=port))
+        with pytest.raises(PortTakenError, match=rf"http port {port} on 127.0.0.1 is taken.*--http-port"):
+            server.start()
+
+
+def test_ports_that_were_given_are_used(repository):
+    server = TritonServer(ServerSettings(model_repository=repository, grpc_port=19_431))
+    if not is_free("127.0.0.1", 19_431):
+        pytest.skip("port 19431 is in use on this machine")
+    with server:
+        assert server.grpc_address == "127.0.0.1:19431"
+
+
+def test_the_gpu_target_says_what_is_missing(repository):
+    server = TritonServer(ServerSettings(model_repository=repository, target="gpu"))
+    with pytest.raises(RepositoryError, match=r"encoder needs the backend 'tensorrt'.*--target cpu"):
+        server.start()
+
+
+def test_regions_of_dead_servers_are_removed_and_others_are_kept(tmp_path):
+    own = shm.own_prefix()
+    namespace, pid, start = own.split("-")[1:4]
+    dead = f"resonance-{namespace}-{pid}-{int(start) + 1}-1-region"  # the number was used again
+    elsewhere = f"resonance-{int(namespace) + 1}-{pid}-1-1-region"  # another container's
+    names = [f"{own}region", dead, elsewhere, "resonance-notes", "psm_1234"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert shm.remove_stale_regions(tmp_path) == [dead]
+    assert {p.name for p in tmp_path.iterdir()} == set(names) - {dead}
+    assert shm.remove_regions(own, tmp_path) == [f"{own}region"]
+
+
+def test_too_little_shared_memory_is_refused_with_numbers(small_repository, monkeypatch):
+    models = read_repository(small_repository, "cpu")
+    usage = shutil._ntuple_diskusage(64 * shm.MIB, 62 * shm.MIB, 2 * shm.MIB)
+    monkeypatch.setattr(shm.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(SharedMemoryError, match="2 MiB free, the 5 model processes need at least 6 MiB"):
+        shm.check_room(models)
+
+
+def test_probes_fit_the_exported_models(model_repository):
+    known = set()
+    for model in read_repository(model_repository, "cpu"):
+        arrays = probe_inputs(model.config)
+        known |= arrays.keys()
+        for tensor in model.config.input:
+            shape = (
+                arrays[tensor.name].shape[1:] if model.config.max_batch_size else arrays[tensor.name].shape
+            )
+            assert len(shape) == len(tensor.dims)
+            assert all(want in (-1, came) for want, came in zip(tensor.dims, shape, strict=True))
+    assert set(PROBES) == known, "a probe that no model takes"
+
+
+def test_a_tensor_unknown_to_the_probes_is_sent_zeros():
+    config = model_config_pb2.ModelConfig(max_batch_size=4)
+    config.input.add(name="NEW", data_type=model_config_pb2.TYPE_INT64, dims=[-1, 3])
+    config.input.add(name="WORDS", data_type=model_config_pb2.TYPE_STRING, dims=[2])
+    config.input.add(name="MAYBE", data_type=model_config_pb2.TYPE_FP32, dims=[1], optional=True)
+    arrays = probe_inputs(config)
+    assert arrays.keys() == {"NEW", "WORDS"}
+    assert arrays["NEW"].shape == (1, 1, 3)
+    assert arrays["WORDS"].tolist() == [[b"", b""]]
