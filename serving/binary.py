@@ -36,12 +36,14 @@ class Triton:
         backends: its folder of backends.
         caches: its folder of response caches.
         stub: the Python backend's stub for this Python version.
+        from_wheel: whether it is the PyPI wheel's, without any backend but Python's.
     """
 
     binary: Path
     backends: Path
     caches: Path
     stub: Path
+    from_wheel: bool = False
 
     def backend_names(self) -> set[str]:
         """Backends it brings itself."""
@@ -65,7 +67,9 @@ def find_triton(path: str | None = None) -> Triton:
             raise TritonNotUsableError(f"no Triton server found; {INSTALL_HINT}")
         root = Path(spec.origin).parent / "tritonserver"
         stub = root / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
-        found = Triton(root / "bin" / "tritonserver", root / "backends", root / "caches", stub)
+        found = Triton(
+            root / "bin" / "tritonserver", root / "backends", root / "caches", stub, from_wheel=True
+        )
     if not found.binary.is_file():
         raise TritonNotUsableError(f"{found.binary} is missing from its installation; {INSTALL_HINT}")
     check_stub(found.stub)
@@ -161,7 +165,17 @@ def lay_out_backends(triton: Triton, folder: Path) -> Path:
     return folder
 
 
-def server_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+#: For glibc, in the processes of the wheel's server: keep freed buffers instead of giving each back to
+#: the kernel. A request of 600 KB cost 84 page faults with the defaults, 1 with these, and 4% less CPU.
+#: 32 MiB is the largest threshold glibc takes.
+MALLOC_SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(1024 * 1024 * 1024),
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+def server_environment(triton: Triton, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Environment variables of the server, from `base` (default: this process's).
 
     Raises:
@@ -179,4 +193,7 @@ def server_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if triton.from_wheel:
+        for name, value in MALLOC_SETTINGS.items():
+            environment.setdefault(name, value)
     return environment

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
 
 from google.protobuf import json_format
 from tritonclient.grpc import InferenceServerClient
 
 from resonance.serving.readiness import probe
 
+_RELOADED = "resonance_reloaded_ns"
+
 
 def reload_model(client: InferenceServerClient, name: str, timeout_s: float) -> None:
     """Load model `name` anew and send one inference through it.
 
-    Triton ignores a load when no file of the model changed; a config given with the load, here the one
-    in force, counts as a change. The new processes start before the old are given up.
+    Triton ignores a load when nothing of the model changed, and keeps the processes when only their
+    number did. So the config in force is sent along with a parameter that no backend reads. The new
+    processes start before the old are given up.
 
     Raises:
         InferenceServerException: Triton refused to load it.
         RepositoryError: it was loaded and fails its probe.
     """
     config = client.get_model_config(name).config
+    config.parameters[_RELOADED].string_value = str(time.time_ns())
     text = json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True))
     client.load_model(name, config=text, client_timeout=timeout_s)
     probe(client, name, timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ class ServerSettings:
         probe_timeout_s: for one made-up inference.
         drain_s: how long requests in flight may take after `stop`. An idle HTTP connection that a client
             keeps open makes Triton wait this long (the metrics port has the same habit); gRPC's do not.
+        log_file: where Triton's log is kept; by default it is removed when the server stops.
         extra: further flags for `tritonserver`, such as TLS.
     """
 
@@ -59,6 +61,7 @@ class ServerSettings:
     start_timeout_s: float = 180.0
     probe_timeout_s: float = 30.0
     drain_s: float = 10.0
+    log_file: Path | None = None
     extra: tuple[str, ...] = ()
 
 
@@ -113,8 +116,8 @@ class TritonServer:
 
     @property
     def log_path(self) -> Path:
-        """Triton's log; removed by `stop`."""
-        return self._folder / "triton.log"
+        """Triton's log."""
+        return self.settings.log_file or self._folder / "triton.log"
 
     def start(self) -> None:
         """Start the server and return when every model has answered.
@@ -132,16 +135,17 @@ class TritonServer:
         models = read_repository(settings.model_repository, settings.target)
         triton = binary.find_triton()
         binary.check_numpy()
-        environment = binary.server_environment()
-        self._folder = Path(tempfile.mkdtemp(prefix="resonance-serve-"))
+        environment = binary.server_environment(triton)
+        for place in (shm.SHM, Path(tempfile.gettempdir())):
+            shm.remove_stale_regions(place)
+        self._prefix = shm.own_prefix()
+        self._folder = Path(tempfile.mkdtemp(prefix=self._prefix))
         try:
             backends = binary.lay_out_backends(triton, self._folder / "site")
             check_files(models, {p.name for p in backends.iterdir()})
-            shm.remove_stale_regions()
             shm.check_room(models)
             wanted = {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
             self._ports = choose_ports(settings.host, wanted)
-            self._prefix = shm.own_prefix()
             command = self._command(triton, backends, models)
             self._process = process.start_process(command, environment, self.log_path)
             self._become_ready()
@@ -195,7 +199,9 @@ class TritonServer:
     def log_tail(self, lines: int = _LOG_TAIL_LINES) -> str:
         """The last lines of Triton's log."""
         try:
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 400 * lines))  # it may have grown for weeks
+                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
 

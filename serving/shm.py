@@ -51,7 +51,7 @@ def remove_regions(prefix: str, folder: Path = SHM) -> list[str]:
 
 
 def remove_stale_regions(folder: Path = SHM) -> list[str]:
-    """Remove the regions of resonance servers that are dead; their names.
+    """Remove the regions (or, from another `folder`, the run folders) of dead resonance servers; their names.
 
     Only names of this process-id namespace are judged: another container's processes cannot be seen
     from here, so its regions may be in use.
@@ -64,12 +64,12 @@ def remove_stale_regions(folder: Path = SHM) -> list[str]:
         if _start_ticks(int(match["pid"])) == int(match["start"]):
             continue  # the supervising process lives
         try:
-            path.unlink(missing_ok=True)
-        except PermissionError:  # another user's; theirs to clean
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError:  # another user's, theirs to clean; or another start was faster
             continue
         removed.append(path.name)
     if removed:
-        _log.info("removed %d shared-memory region(s) of servers that are gone", len(removed))
+        _log.info("removed %d leftover(s) in %s of servers that are gone", len(removed), folder)
     return removed
 
 
