@@ -23,7 +23,18 @@ STOP_TIMEOUT_S = 60.0
 @contextmanager
 def running_server() -> Iterator[str]:
     """A server on free ports; gives its gRPC address and stops it in the end."""
-    arguments = [COMMAND, "serve", "--target", "cpu", "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+    arguments = [
+        COMMAND,
+        "serve",
+        "--target",
+        "cpu",
+        "--grpc-port",
+        "0",
+        "--http-port",
+        "0",
+        "--metrics-port",
+        "0",
+    ]
     server = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

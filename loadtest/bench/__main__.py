@@ -76,9 +76,13 @@ def environment() -> dict[str, str]:
 
 
 def bench(
-    parts: Annotated[list[Part] | None, typer.Argument(help="What to measure; by default everything.")] = None,
+    parts: Annotated[
+        list[Part] | None, typer.Argument(help="What to measure; by default everything.")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where test films are made and kept.")] = Path("build/films"),
-    media: Annotated[Path, typer.Option(help="Real media, for the agreement of copies.")] = Path("../shared/media"),
+    media: Annotated[Path, typer.Option(help="Real media, for the agreement of copies.")] = Path(
+        "../shared/media"
+    ),
     out: Annotated[Path, typer.Option(help="All figures as JSON.")] = Path("build/bench.json"),
     runs: Annotated[int, typer.Option(help="Runs of each film.")] = 3,
 ) -> None:

@@ -75,7 +75,17 @@ def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
     before_s, started = cpu_seconds(server.pid), time.monotonic()
     out = path.with_suffix(".result.jsonl")
     child = subprocess.Popen(  # noqa: S603  our own command
-        [COMMAND, "embed", str(path), "--server", server.grpc_address, "--sampling", sampling, "--output", str(out)],
+        [
+            COMMAND,
+            "embed",
+            str(path),
+            "--server",
+            server.grpc_address,
+            "--sampling",
+            sampling,
+            "--output",
+            str(out),
+        ],
         stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(child.pid, 0)
@@ -93,4 +103,3 @@ def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
         server_cpu_s=cpu_seconds(server.pid) - before_s,
         client_peak_mb=usage.ru_maxrss / 1024,
     )
-

@@ -35,7 +35,14 @@ def test_help_lists_the_commands_without_importing_torch_or_the_server() -> None
 
 
 def test_json_goes_to_stdout_and_nothing_else_does(server: TritonServer, media: Path) -> None:
-    shown = run("embed", media / GOOD, media / "image" / "food_cherries.jpg", "--json", "--server", server.grpc_address)
+    shown = run(
+        "embed",
+        media / GOOD,
+        media / "image" / "food_cherries.jpg",
+        "--json",
+        "--server",
+        server.grpc_address,
+    )
     assert shown.returncode == 0, shown.stderr
     titles = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [Path(t["media"]).name for t in titles] == ["transcode_elf_hevc_aac.mp4", "food_cherries.jpg"]

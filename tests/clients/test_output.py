@@ -31,7 +31,11 @@ def result(name: str = "a.mp4", fingerprint: str = "f" * 64) -> MediaEmbedding:
             end_s=None if start_s is None else start_s + 8,
             present=(True, False, True),
             vector=vector(),
-            signals={"cut_rate_per_min": StreamSignal(7.5, "packet-size", 0.8), "motion": None, "brightness": 0.4},
+            signals={
+                "cut_rate_per_min": StreamSignal(7.5, "packet-size", 0.8),
+                "motion": None,
+                "brightness": 0.4,
+            },
             sampled_by=SampledBy.KEYFRAMES,
             frame_times_s=(0.0, 2.0),
             blocks=np.zeros((3, 596), np.float32),
@@ -63,7 +67,11 @@ def test_json_has_the_documented_fields_and_exact_vectors() -> None:
     segment = read["segments"][0]
     assert {"start_s", "end_s", "present", "vector", "salience", "signals"} <= set(segment)
     assert segment["present"] == {"visual": True, "audio": False, "transcript": True}
-    assert segment["signals"]["cut_rate_per_min"] == {"value": 7.5, "method": "packet-size", "confidence": 0.8}
+    assert segment["signals"]["cut_rate_per_min"] == {
+        "value": 7.5,
+        "method": "packet-size",
+        "confidence": 0.8,
+    }
     assert segment["signals"]["motion"] is None
     assert read["segments"][1]["start_s"] is None
     assert read["arcs"]["brightness"] == [[4.0, 0.4], [12.0, 0.5]]
