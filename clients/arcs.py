@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from resonance.space.arcs import Arc, smooth
 
-#: Standard deviation of the smoothing in seconds: about one segment to either side.
-SMOOTHING_S = 6.0
+#: Standard deviation of the smoothing in seconds: half a segment, so a neighbour counts a seventh.
+SMOOTHING_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class SegmentEncoder:
         if video is None:
             return None, given
         answer = await self._infer(
-            "frames_embedding",
+            "visual_encoder",
             {
                 "FRAMES": video.pixels[None],
                 "FRAME_MASK": video.mask[None],
@@ -137,7 +137,7 @@ class SegmentEncoder:
 
     async def _sound(self, pcm: Pcm) -> _Encoded:
         answer = await self._infer(
-            "audio_embedding",
+            "audio_encoder",
             {"PCM": pcm.samples[None], "PCM_LENGTH": np.array([[pcm.length]], np.int64)},
             ("AUDIO", "AUDIO_SIGNALS"),
         )

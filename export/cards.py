@@ -31,7 +31,7 @@ class GraphCard:
         arguments: its forward arguments, in the order of the model's inputs.
         preprocessing: constants baked into the graph; part of the space's fingerprint.
         source, licence: of the weights.
-        tolerance: against torch, on the CPU.
+        tolerance: of each output against torch, on the CPU.
     """
 
     model: str
@@ -40,9 +40,7 @@ class GraphCard:
     preprocessing: Mapping[str, Any]
     source: str
     licence: str
-    tolerance: Tolerance
-    #: Whether the weights decide vectors (and so the fingerprint) or only measured signals.
-    in_space: bool = True
+    tolerance: Mapping[str, Tolerance]
 
 
 @dataclass(frozen=True, slots=True)

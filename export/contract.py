@@ -95,22 +95,15 @@ MODELS = (
     ),
     Model(
         "visual_encoder",
-        (FRAMES, FRAME_MASK),
-        (VISUAL,),
+        (FRAMES, FRAME_MASK, FRAME_TIMES),
+        (VISUAL, VISUAL_SIGNAL_VALUES),
         Runs.GRAPH,
         dynamic_batching=True,
         example_axes=(("frames", 4),),
     ),
     Model(
-        "visual_signals",
-        (FRAMES, FRAME_MASK, FRAME_TIMES),
-        (VISUAL_SIGNAL_VALUES,),
-        Runs.GRAPH,
-        dynamic_batching=True,
-        example_axes=(("frames", 4),),
+        "audio_encoder", (PCM, PCM_LENGTH), (AUDIO, AUDIO_SIGNAL_VALUES), Runs.GRAPH, dynamic_batching=True
     ),
-    Model("audio_encoder", (PCM, PCM_LENGTH), (AUDIO,), Runs.GRAPH, dynamic_batching=True),
-    Model("audio_signals", (PCM, PCM_LENGTH), (AUDIO_SIGNAL_VALUES,), Runs.GRAPH, dynamic_batching=True),
     Model("transcript_tokenizer", (TEXT,), (IDS, MASK), Runs.PYTHON),
     Model(
         "transcript_encoder",
@@ -156,22 +149,19 @@ class Ensemble:
     steps: tuple[str, ...]
 
 
-_VISUAL_OUT = (VISUAL, VISUAL_SIGNAL_VALUES)
-_AUDIO_OUT = (AUDIO, AUDIO_SIGNAL_VALUES)
-_VISUAL_STEPS = ("video_decoder", "visual_encoder", "visual_signals")
-_AUDIO_STEPS = ("audio_encoder", "audio_signals")
-_TRANSCRIPT_STEPS = ("transcript_tokenizer", "transcript_encoder")
-
 ENSEMBLES = (
-    Ensemble("visual_embedding", (CLIP,), (*_VISUAL_OUT, FRAME_MASK, FRAME_TIMES), _VISUAL_STEPS),
-    Ensemble("frames_embedding", (FRAMES, FRAME_MASK, FRAME_TIMES), _VISUAL_OUT, _VISUAL_STEPS[1:]),
-    Ensemble("audio_embedding", (PCM, PCM_LENGTH), _AUDIO_OUT, _AUDIO_STEPS),
-    Ensemble("transcript_embedding", (TEXT,), (TRANSCRIPT,), _TRANSCRIPT_STEPS),
+    Ensemble(
+        "visual_embedding",
+        (CLIP,),
+        (VISUAL, VISUAL_SIGNAL_VALUES, FRAME_MASK, FRAME_TIMES),
+        ("video_decoder", "visual_encoder"),
+    ),
+    Ensemble("transcript_embedding", (TEXT,), (TRANSCRIPT,), ("transcript_tokenizer", "transcript_encoder")),
     Ensemble(
         "segment_embedding",
         (CLIP, PCM, PCM_LENGTH, TEXT),
-        (*_VISUAL_OUT, *_AUDIO_OUT, TRANSCRIPT),
-        (*_VISUAL_STEPS, *_AUDIO_STEPS, *_TRANSCRIPT_STEPS),
+        (VISUAL, VISUAL_SIGNAL_VALUES, AUDIO, AUDIO_SIGNAL_VALUES, TRANSCRIPT),
+        ("video_decoder", "visual_encoder", "audio_encoder", "transcript_tokenizer", "transcript_encoder"),
     ),
 )
 

@@ -80,7 +80,12 @@ def write_golden(path: Path, repository: Path, descriptor: Descriptor, tokenizer
         pcm_length=length,
         text=np.array(TEXT),
         ids=ids,
-        visual=run("visual_encoder", FRAMES=frame[None], FRAME_MASK=np.ones(1, bool)),
+        visual=run(
+            "visual_encoder",
+            FRAMES=frame[None],
+            FRAME_MASK=np.ones(1, bool),
+            FRAME_TIMES=np.zeros(1, np.float32),
+        ),
         audio=run("audio_encoder", PCM=pcm, PCM_LENGTH=length),
         transcript=run("transcript_encoder", IDS=ids, MASK=np.ones_like(ids)),
     )

@@ -69,7 +69,9 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
     return report
 
 
-def validate(module: nn.Module, model: Model, path: Path, tolerance: Tolerance) -> list[TensorReport]:
+def validate(
+    module: nn.Module, model: Model, path: Path, tolerance: Mapping[str, Tolerance]
+) -> list[TensorReport]:
     """Compare the file with torch at every checked batch; collect all failures, then raise once.
 
     Raises:
@@ -86,7 +88,9 @@ def validate(module: nn.Module, model: Model, path: Path, tolerance: Tolerance) 
             expected = expected if isinstance(expected, tuple) else (expected,)
             found = session.run([t.name for t in model.outputs], inputs)
             for tensor, want, got in zip(model.outputs, expected, found, strict=True):
-                failures += _compare(reports[tensor.name], want.numpy(), got, tolerance, f"batch {batch}")
+                failures += _compare(
+                    reports[tensor.name], want.numpy(), got, tolerance[tensor.name], f"batch {batch}"
+                )
     if failures:
         raise ExportError(f"{model.name}: " + "; ".join(failures))
     return list(reports.values())

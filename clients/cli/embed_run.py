@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,7 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, ServerUnavailableError
@@ -57,6 +58,7 @@ class EmbedRun:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         async with Embedder(self.server, expected_fingerprint=self.fingerprint) as embedder:
             with progress:
@@ -116,6 +118,7 @@ def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
             f"[bold]{result.media}[/bold]  {length}, {len(result.segments)} segments, "
             f"{' + '.join(result.modalities)}{speed}",
             highlight=False,
+            soft_wrap=True,
         )
         head = ", ".join(f"{x:+.4f}" for x in result.title[:4])
         console.print(
@@ -123,6 +126,7 @@ def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
             f"{result.space.fingerprint[:12]} ({trained})",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
     if len(results) == 1:
         console.print(segment_table(results[0]))
@@ -130,9 +134,8 @@ def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
 
 def segment_table(result: MediaEmbedding) -> Table:
     """Times, what is present, salience, a few signals and the arcs of each segment."""
-    table = Table(
-        "start s", "end s", "present", "frames", "salience", "cuts/min", "motion", "dBFS", *result.arcs
-    )
+    names = ("seconds", "has", "frames", "share", "cuts/min", "motion", "dBFS", *result.arcs)
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     points = {name: dict(values) for name, values in result.arcs.items()}
     for segment in result.segments:
         letters = "".join(
@@ -145,11 +148,10 @@ def segment_table(result: MediaEmbedding) -> Table:
         )
         shown = {name: signal_value(value) for name, value in segment.signals.items()}
         table.add_row(
-            _figure(segment.start_s, ".1f"),
-            _figure(segment.end_s, ".1f"),
+            f"{_figure(segment.start_s, '.0f')}–{_figure(segment.end_s, '.0f')}",
             letters,
             str(segment.sampled_by),
-            _figure(segment.salience, ".3f"),
+            _figure(segment.salience, ".2f"),
             _figure(shown.get("cut_rate_per_min"), ".0f"),
             _figure(shown.get("motion"), ".2f"),
             _figure(shown.get("loudness_dbfs"), ".0f"),

@@ -15,7 +15,6 @@ from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
 from resonance.export.graphs.audio import AudioGraph
 from resonance.export.graphs.fusion import FusionGraph
-from resonance.export.graphs.signals import AudioSignals, VisualSignals
 from resonance.export.graphs.transcript import TranscriptGraph
 from resonance.export.graphs.visual import VisualGraph
 from resonance.export.weights import seed_weights
@@ -145,7 +144,6 @@ def describe(weights: Mapping[str, str]) -> Descriptor:
             preprocessing=graph.preprocessing,
         )
         for graph in TINY.graphs
-        if graph.in_space
     }
     return Descriptor(
         schema_version=SCHEMA_VERSION,
@@ -199,19 +197,6 @@ _EXACT = Tolerance(max_abs=1e-5, min_cosine=0.99999)
 _SIGNAL = Tolerance(max_abs=0.05, min_cosine=0.99999)
 
 
-def _signals(model: str, build: type[nn.Module] | object, arguments: tuple[str, ...]) -> GraphCard:
-    return GraphCard(
-        model,
-        build,
-        arguments,
-        {},
-        "formulas, no weights",
-        LICENCE,
-        _SIGNAL,
-        in_space=False,  # type: ignore[arg-type]
-    )
-
-
 TINY = register(
     FamilyCard(
         name="tiny",
@@ -220,13 +205,12 @@ TINY = register(
             GraphCard(
                 "visual_encoder",
                 build_visual,
-                ("frames", "frame_mask"),
+                ("frames", "frame_mask", "frame_times"),
                 VISUAL_PREPROCESSING,
                 SOURCE,
                 LICENCE,
-                _EXACT,
+                {"VISUAL": _EXACT, "VISUAL_SIGNALS": _SIGNAL},
             ),
-            _signals("visual_signals", VisualSignals, ("frames", "frame_mask", "frame_times")),
             GraphCard(
                 "audio_encoder",
                 build_audio,
@@ -234,14 +218,7 @@ TINY = register(
                 AUDIO_PREPROCESSING,
                 SOURCE,
                 LICENCE,
-                _EXACT,
-            ),
-            _signals(
-                "audio_signals",
-                lambda: AudioSignals(
-                    sample_rate_hz=SAMPLE_RATE_HZ, window_samples=400, hop_samples=320, bands=32
-                ),
-                ("pcm", "pcm_length"),
+                {"AUDIO": _EXACT, "AUDIO_SIGNALS": _SIGNAL},
             ),
             GraphCard(
                 "transcript_encoder",
@@ -250,7 +227,7 @@ TINY = register(
                 {"tokenizer": "byte-level", "pooling": "masked mean"},
                 SOURCE,
                 LICENCE,
-                _EXACT,
+                {"TRANSCRIPT": _EXACT},
             ),
             GraphCard(
                 "title_fusion",
@@ -259,7 +236,7 @@ TINY = register(
                 FUSION_SHAPE,
                 SOURCE,
                 LICENCE,
-                _EXACT,
+                dict.fromkeys(("TITLE", "SEGMENTS", "SALIENCE"), _EXACT),
             ),
         ),
         tokenizer=build_tokenizer,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.signals import AudioSignals
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
 
 #: Power below this is the floor of the log-mel spectrum, -100 dB re full scale.
@@ -13,7 +14,7 @@ POWER_FLOOR = 1e-10
 
 
 class AudioGraph(nn.Module):
-    """PCM fp32 [B, S], PCM_LENGTH int64 [B, 1] -> AUDIO fp32 [B, 596], unit rows.
+    """PCM fp32 [B, S], PCM_LENGTH int64 [B, 1] -> AUDIO fp32 [B, 596], unit rows, AUDIO_SIGNALS fp32 [B, 3].
 
     Samples past PCM_LENGTH are ignored, and so are the encoder's tokens that see only such samples.
 
@@ -41,6 +42,7 @@ class AudioGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.signals = AudioSignals(sample_rate_hz)
         self.projection = nn.Linear(hidden, width, bias=False)
         self.power = PowerSpectrum(window_samples, hop_samples)
         mel = mel_matrix(self.power.bins, bands, sample_rate_hz, low_hz, high_hz)
@@ -54,11 +56,12 @@ class AudioGraph(nn.Module):
         pcm = pcm * valid_samples(pcm, pcm_length).to(pcm.dtype)
         return 10.0 * torch.log10((self.power(pcm) @ self.mel).clamp_min(POWER_FLOOR))
 
-    def forward(self, pcm: Tensor, pcm_length: Tensor) -> Tensor:
+    def forward(self, pcm: Tensor, pcm_length: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         x = (self.log_mel_db(pcm, pcm_length) - self.mean_db) / self.range_db  # (B, frames, bands)
         tokens = self.encoder(input_values=x).last_hidden_state[:, 2:]  # (B, rows*columns, hidden)
         columns = tokens.unflatten(1, (self.patch_rows, -1)).mean(1)  # (B, columns, hidden)
         starts = torch.arange(columns.shape[1], device=pcm.device).unsqueeze(0) * self.token_samples
         heard = starts < pcm_length.clamp_min(1)  # (B, columns), the first always
-        return unit(self.projection(masked_mean(columns, heard)))  # (B, 596)
+        audio = unit(self.projection(masked_mean(columns, heard)))  # (B, 596)
+        return audio, self.signals(pcm, pcm_length)

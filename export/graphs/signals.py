@@ -11,12 +11,14 @@ from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_sa
 LUMA = (0.2126, 0.7152, 0.0722)
 #: Mean absolute luma change (0..1) of a 14 x 14 thumbnail above which two frames are different shots.
 CUT_CHANGE = 0.12
+#: Analysis of sound for its signals: windows, steps between them, mel bands of the flux.
+SIGNAL_WINDOW_S, SIGNAL_HOP_S, SIGNAL_BANDS = 0.025, 0.020, 32
 #: Spectral flux above the window's mean flux by this many dB is an onset candidate.
 ONSET_RISE_DB = 2.0
 
 
 class VisualSignals(nn.Module):
-    """FRAMES uint8 RGB [B, T, H, W, 3], FRAME_MASK bool [B, T], FRAME_TIMES fp32 [B, T] (s) -> fp32 [B, 4].
+    """Frames fp32 RGB 0..255 [B*T, 3, H, W], mask bool [B, T], times fp32 [B, T] (s) -> fp32 [B, 4].
 
     1. brightness: mean Rec. 709 luma, 0..1.
     2. colourfulness: M of Hasler and Suesstrunk (2003), "Measuring colourfulness in natural images",
@@ -31,12 +33,11 @@ class VisualSignals(nn.Module):
         super().__init__()
         self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, frames: Tensor, frame_mask: Tensor, frame_times: Tensor) -> Tensor:
+    def forward(self, rgb: Tensor, frame_mask: Tensor, frame_times: Tensor) -> Tensor:
         """See the class."""
-        batch, count = frames.shape[0], frames.shape[1]
+        batch, count = frame_mask.shape
         mask = frame_mask.to(torch.float32)  # (B, T)
         valid = mask.sum(1).clamp_min(1.0)  # (B,)
-        rgb = frames.flatten(0, 1).permute(0, 3, 1, 2).to(torch.float32)  # (B*T, 3, H, W)
         rgb = nn.functional.avg_pool2d(rgb, 4)  # (B*T, 3, H/4, W/4)
         luma = (rgb * self.luma).sum(1, keepdim=True) / 255.0  # (B*T, 1, H/4, W/4)
         brightness = (luma.mean((1, 2, 3)).unflatten(0, (batch, count)) * mask).sum(1) / valid
@@ -71,13 +72,14 @@ class AudioSignals(nn.Module):
        log-power flux (mean over bands), ONSET_RISE_DB above the window's mean flux.
     """
 
-    def __init__(self, *, sample_rate_hz: int, window_samples: int, hop_samples: int, bands: int) -> None:
+    def __init__(self, sample_rate_hz: int) -> None:
         super().__init__()
+        hop_samples = round(SIGNAL_HOP_S * sample_rate_hz)
         self.sample_rate_hz, self.hop_samples = sample_rate_hz, hop_samples
-        self.power = PowerSpectrum(window_samples, hop_samples)
+        self.power = PowerSpectrum(round(SIGNAL_WINDOW_S * sample_rate_hz), hop_samples)
         bins = self.power.bins
         self.register_buffer("bin_hz", torch.linspace(0.0, sample_rate_hz / 2, bins), persistent=False)
-        mel = mel_matrix(bins, bands, sample_rate_hz, 30.0, sample_rate_hz / 2)
+        mel = mel_matrix(bins, SIGNAL_BANDS, sample_rate_hz, 30.0, sample_rate_hz / 2)
         self.register_buffer("mel", mel, persistent=False)
         self.reach = max(round(0.06 * sample_rate_hz / hop_samples), 1)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.signals import VisualSignals
 
 
 def reduction_matrix(size_in: int, size_out: int) -> Tensor:
@@ -25,7 +26,10 @@ def reduction_matrix(size_in: int, size_out: int) -> Tensor:
 
 
 class VisualGraph(nn.Module):
-    """FRAMES uint8 RGB [B, T, H, W, 3], FRAME_MASK bool [B, T] -> VISUAL fp32 [B, 596], unit rows.
+    """FRAMES uint8 RGB [B, T, H, W, 3], FRAME_MASK bool [B, T], FRAME_TIMES fp32 [B, T] (s)
+    -> VISUAL fp32 [B, 596], unit rows, and VISUAL_SIGNALS fp32 [B, 4].
+
+    The signals stand in the same graph so that frames, the largest tensor of all, are moved once.
 
     Args:
         encoder: a transformers vision model whose `pooler_output` is [N, hidden].
@@ -46,6 +50,7 @@ class VisualGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.signals = VisualSignals()
         self.projection = nn.Linear(hidden, width, bias=False)
         self.register_buffer("reduce", reduction_matrix(frame_px, encoder_px), persistent=False)
         # (v / 255 - mean) / std as one multiply and one add
@@ -58,12 +63,13 @@ class VisualGraph(nn.Module):
             "shift", torch.tensor(shift, dtype=torch.float32).view(3, 1, 1), persistent=False
         )
 
-    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, frame_mask: Tensor, frame_times: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         batch, count = frames.shape[0], frames.shape[1]
-        x = frames.flatten(0, 1).permute(0, 3, 1, 2).to(torch.float32)  # (B*T, 3, H, W)
-        x = self.reduce @ x @ self.reduce.T  # (B*T, 3, h, w)
+        rgb = frames.flatten(0, 1).permute(0, 3, 1, 2).to(torch.float32)  # (B*T, 3, H, W)
+        x = self.reduce @ rgb @ self.reduce.T  # (B*T, 3, h, w)
         x = x * self.scale + self.shift
         pooled = self.encoder(pixel_values=x).pooler_output  # (B*T, hidden)
         pooled = pooled.unflatten(0, (batch, count))  # (B, T, hidden)
-        return unit(self.projection(masked_mean(pooled, frame_mask)))  # (B, 596)
+        visual = unit(self.projection(masked_mean(pooled, frame_mask)))  # (B, 596)
+        return visual, self.signals(rgb, frame_mask, frame_times)

@@ -21,7 +21,7 @@ def descriptor_beside(args: Mapping[str, str]) -> Descriptor:
 
 
 def answer_each(requests: list[Any], answer: Callable[[Any], list[Any]], model: str) -> list[Any]:
-    """One response a request: `answer` gives its output tensors; a ValueError is that caller's fault alone."""
+    """One response a request: `answer` gives its outputs; a ValueError is that caller's fault alone."""
     responses = []
     for request in requests:
         if request.is_cancelled():
