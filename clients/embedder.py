@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -124,10 +125,7 @@ class Embedder:
         name: str | None = None,
     ) -> MediaEmbedding:
         """The whole title; see `stream` for the arguments and errors."""
-        async for part in self.stream(source, sampling=sampling, transcript=transcript, name=name):
-            if isinstance(part, MediaEmbedding):
-                return part
-        raise AssertionError("unreachable: a stream ends with its title or raises")
+        return await _title_of(self.stream(source, sampling=sampling, transcript=transcript, name=name))
 
     async def embed_text(self, text: str, *, name: str = "text") -> MediaEmbedding:
         """Text alone (an article, a sentence), split at the space's token limit.
@@ -137,10 +135,7 @@ class Embedder:
             ServerError, RequestRejectedError: see `resonance.clients.errors`.
         """
         descriptor = await self.space()
-        async for part in self._run(TextReader(text, descriptor, name=name), descriptor):
-            if isinstance(part, MediaEmbedding):
-                return part
-        raise AssertionError("unreachable: a stream ends with its title or raises")
+        return await _title_of(self._run(TextReader(text, descriptor, name=name), descriptor))
 
     async def stream(
         self,
@@ -149,7 +144,7 @@ class Embedder:
         sampling: str | None = None,
         transcript: str | Path | None = None,
         name: str | None = None,
-    ) -> AsyncIterator[Part]:
+    ) -> AsyncGenerator[Part, None]:
         """What is known of the media, its segments in order, each as soon as it is embedded, the title.
 
         Args:
@@ -172,10 +167,12 @@ class Embedder:
             limits=self._limits,
             name=name,
         )
-        async for part in self._run(reader, descriptor):
-            yield part
+        # closed here and now when the caller leaves early, not when the garbage collector comes by
+        async with aclosing(self._run(reader, descriptor)) as parts:
+            async for part in parts:
+                yield part
 
-    async def _run(self, reader: Reader, descriptor: Descriptor) -> AsyncIterator[Part]:
+    async def _run(self, reader: Reader, descriptor: Descriptor) -> AsyncGenerator[Part, None]:
         """Keep `max_in_flight` segments under way, hand them out in order, fuse them at the end."""
         started = time.monotonic()
         encoder = SegmentEncoder(self._transport, descriptor, reader, timeout_s=self._timeout_s)
@@ -266,6 +263,14 @@ class Embedder:
         if self._expected is not None and descriptor.fingerprint != self._expected:
             raise SpaceMismatch(self._expected, descriptor.fingerprint, "the server")
         return descriptor
+
+
+async def _title_of(parts: AsyncGenerator[Part, None]) -> MediaEmbedding:
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, MediaEmbedding):
+                return part
+    raise AssertionError("unreachable: a stream ends with its title or raises")
 
 
 def _clock_s(segment: Segment, descriptor: Descriptor) -> float:

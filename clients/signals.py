@@ -6,9 +6,9 @@ from resonance.clients.media.types import SampledBy, SegmentInput, StreamSignal
 from resonance.clients.results import SignalValue, Vector
 from resonance.space.descriptor import Descriptor, SignalSpec
 
-#: Where frames were taken evenly, their differences tell cuts and motion too. Measured by
-#: `make bench-cuts`: F1 of cuts found from 2 frames a second, whatever the codec.
-FRAME_DIFFERENCE_CONFIDENCE = 0.5
+#: Where frames were taken evenly, their differences tell cuts and motion too: the F1 of cuts found from
+#: two frames a second, whatever the codec (`resonance.loadtest.bench cuts`).
+FRAME_DIFFERENCE_CONFIDENCE = 0.66
 #: A mean luma change of half the range a second is as much motion as the scale tells.
 FULL_MOTION_CHANGE_PER_S = 0.5
 

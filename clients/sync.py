@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -112,11 +112,9 @@ class SyncEmbedder:
         self._loop.close()
 
 
-async def _next(parts: AsyncIterator[T]) -> T | None:
+async def _next(parts: AsyncGenerator[T, None]) -> T | None:
     return await anext(parts, None)
 
 
-async def _close(parts: AsyncIterator[Any]) -> None:
-    close = getattr(parts, "aclose", None)
-    if close is not None:
-        await close()
+async def _close(parts: AsyncGenerator[Any, None]) -> None:
+    await parts.aclose()

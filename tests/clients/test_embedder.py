@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from pathlib import Path
 
@@ -178,17 +179,10 @@ async def test_no_server_is_a_typed_error(media: Path) -> None:
 
 
 async def test_leaving_a_stream_early_ends_its_threads(embedder: Embedder, media: Path) -> None:
-    import threading
-
-    before = threading.active_count()
     for _ in range(5):
         stream = embedder.stream(media / "video" / "fixedcam_people_at_table_139s.mp4")
         async for part in stream:
             if isinstance(part, Segment):
                 break
-        await stream.aclose()  # type: ignore[attr-defined]
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before + 8 and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
-    # the loop's own pool of worker threads may have grown, the readers' must be gone
+        await stream.aclose()
     assert not [t for t in threading.enumerate() if t.name.startswith("resonance-read")]

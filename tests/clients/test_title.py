@@ -12,7 +12,8 @@ from resonance.serving.server import TritonServer
 
 def rows(n: int, seed: int = 0) -> FusionRows:
     rng = np.random.default_rng(seed)
-    blocks = rng.standard_normal((n, 3, 596)).astype(np.float32)
+    # segments of one title resemble each other: a common direction and their own
+    blocks = (rng.standard_normal((1, 3, 596)) + 0.7 * rng.standard_normal((n, 3, 596))).astype(np.float32)
     blocks /= np.linalg.norm(blocks, axis=-1, keepdims=True)
     present = rng.random((n, 3)) < 0.7
     present[:, 1] |= ~present.any(1)
