@@ -18,6 +18,8 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg,wav,w64,aiff,au,caf,flac,mp3,aac,ac3,"
     "eac3,dts,amr,mxf,ivf,wv,tta,ape,rm,dv,mpegvideo,h264,hevc,obu"
 )
+#: Subtitle streams that hold text; the others are pictures of it.
+TEXT_CODECS = frozenset(["mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"])
 BUFFER_BYTES = 1 << 18
 EXPECTED = (
     "a container of video or sound (MP4, WebM, Matroska, AVI, MPEG-TS, Ogg, WAV, MP3, ...) or a picture"
@@ -50,22 +52,45 @@ def _refuse(*arguments: object) -> BinaryIO:
     raise av.error.PermissionError(1, "media may not open other files")
 
 
+#: What the libraries raise, and what it means here. The first row that fits counts.
+ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[MediaError], str, str], ...] = (
+    (
+        (av.error.ExitError, av.error.TimeoutError),
+        MediaStalledError,
+        "no progress while reading",
+        "a source that answers",
+    ),
+    (
+        (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError),
+        NotMediaError,
+        "bytes of no known kind",
+        EXPECTED,
+    ),
+    (
+        (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, MemoryError),
+        CorruptMediaError,
+        "a file that cannot be read",
+        EXPECTED,
+    ),
+)
+
+
 @contextmanager
 def typed_errors(name: str) -> Iterator[None]:
-    """Library errors as members of `resonance.clients.errors`."""
+    """Library errors as members of `resonance.clients.errors`, by the table `ERRORS`."""
     try:
         yield
     except MediaError:
         raise
-    except (av.error.ExitError, av.error.TimeoutError) as error:
-        raise MediaStalledError(name, "no progress while reading", "a source that answers") from error
-    except (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError) as error:
-        raise NotMediaError(name, f"bytes of no known kind ({_reason(error)})", EXPECTED) from error
-    except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
-        raise CorruptMediaError(name, f"a file that cannot be read ({_reason(error)})", EXPECTED) from error
+    except Exception as error:
+        for kinds, ours, came, expected in ERRORS:
+            if isinstance(error, kinds):
+                raise ours(name, f"{came} ({reason(error)})", expected) from error
+        raise  # a fault of the program, not of the input
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """What an error says, on one line."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()) or type(error).__name__
 
@@ -81,10 +106,13 @@ def choose_stream(container: InputContainer, kind: str) -> Stream | None:
 def _usable(stream: Stream) -> bool:
     if stream.codec_context is None:
         return False  # no decoder in this build
+    codec = stream.codec_context.codec.canonical_name
+    if stream.type == "subtitle":
+        return codec in TEXT_CODECS
     if stream.type != "video":
         return True
     cover = stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
-    return not cover and stream.codec_context.codec.canonical_name in VIDEO_CODECS
+    return not cover and codec in VIDEO_CODECS
 
 
 def discard_all_but(container: InputContainer, stream: Stream) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from numpy.typing import NDArray
 
-from resonance.clients.media.container import choose_stream, discard_all_but, open_container, typed_errors
-from resonance.clients.media.source import MediaSource
-from resonance.clients.media.types import FloatArray, Limits, Pcm, ReadTimes
-from resonance.space.descriptor import Descriptor, Sound
+from resonance.clients.media.packets import Title, opened_stream, read_packets
+from resonance.clients.media.types import FloatArray, Pcm
+from resonance.space.descriptor import Sound
 
 #: A frame this far from where the samples so far end is put where its own time says.
 REANCHOR_S = 0.1
+#: A last frame that jumps further ahead than this has no frame after it to vouch for it.
+LAST_JUMP_S = 10.0
 #: Broken packets in a row after which a track counts as undecodable from there on.
 MAX_BROKEN_PACKETS = 500
 
@@ -32,92 +36,126 @@ class SoundWindow:
 
 
 class SoundReader:
-    """Decodes and resamples the chosen track and hands out its windows in order.
+    """Decodes and resamples the chosen track and hands out its windows in order."""
 
-    Args:
-        origin_s: the title's start on the container's clock.
-    """
-
-    def __init__(
-        self,
-        source: MediaSource,
-        descriptor: Descriptor,
-        limits: Limits,
-        times: ReadTimes,
-        *,
-        origin_s: float,
-    ) -> None:
-        self._source, self._limits, self._times = source, limits, times
-        self._sound, self._origin_s = descriptor.sound, origin_s
+    def __init__(self, title: Title) -> None:
+        self._title, self._times = title, title.times
+        self._sound = title.descriptor.sound
 
     def windows(self) -> Iterator[tuple[int, SoundWindow]]:
-        """(index, window) in rising order, for windows that hold samples."""
+        """(index, window) in rising order, for windows that hold samples.
+
+        Raises:
+            MediaError: the container cannot be read. Packets that do not decode are counted and left out.
+        """
         filler = _Filler(self._sound)
         for first, samples in self._blocks():
             yield from filler.put(first, samples)
-        yield from filler.flush()
+        yield from filler.flush(whole=False)
 
     def _blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """(position of the first sample from the title's start, mono float32 [n]) in decoding order."""
         rate_hz = self._sound.sample_rate_hz
-        resampler = _resampler(rate_hz)
+        resampler = _Resampler(rate_hz)
         position: int | None = None
-        for frame in self._frames():
+        for frame, placed in self._placed(rate_hz):
             started = time.monotonic()
-            placed = self._position(frame, rate_hz)
+            blocks = []
             if position is None or (placed is not None and abs(placed - position) > REANCHOR_S * rate_hz):
                 if position is not None:
-                    for block in _flushed(resampler):
-                        yield position, block
-                    resampler = _resampler(rate_hz)
+                    blocks = [(position, block) for block in resampler.flush()]
                 position = placed or 0
-            frame.pts = None  # placed here; the resampler must not insert silence of its own
-            try:
-                blocks = [_mono(b) for b in resampler.resample(frame)]
-            except (av.error.FFmpegError, ValueError):  # rate or layout changed in mid-stream
-                resampler = _resampler(rate_hz)
-                blocks = [_mono(b) for b in resampler.resample(frame)]
-            self._times.decode_s += time.monotonic() - started
-            for block in blocks:
-                yield position, block
+            for block in resampler.put(frame):
+                blocks.append((position, block))
                 position += block.size
+            self._times.decode_s += time.monotonic() - started
+            yield from blocks
         if position is not None:
-            for block in _flushed(resampler):
-                yield position, block
+            yield from ((position, block) for block in resampler.flush())
+
+    def _placed(self, rate_hz: int) -> Iterator[tuple[av.AudioFrame, int | None]]:
+        """Frames with the position their time gives them; None where it gives none, or a false one.
+
+        A jump counts when the next frame goes on from there rather than from where the sound was: one
+        broken timestamp must not throw the rest of the track out of place.
+        """
+        held: tuple[av.AudioFrame, int | None] | None = None
+        end: int | None = None  # where the sound before the held frame ends, by the stamps believed so far
+        for frame in self._frames():
+            placed = self._position(frame, rate_hz)
+            if held is not None:
+                stamp = held[1]
+                if stamp is not None and end is not None and placed is not None:
+                    after = stamp + _length(held[0], rate_hz)
+                    if abs(placed - end) < abs(placed - after) and abs(stamp - end) > REANCHOR_S * rate_hz:
+                        stamp = None
+                yield held[0], stamp
+                start = stamp if stamp is not None else end
+                end = None if start is None else start + _length(held[0], rate_hz)
+            held = (frame, placed)
+        if held is not None:
+            stray = end is not None and held[1] is not None and held[1] - end > LAST_JUMP_S * rate_hz
+            yield held[0], None if stray else held[1]
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
         if frame.pts is None or frame.time_base is None:
             return None
-        return round((float(frame.pts * frame.time_base) - self._origin_s) * rate_hz)
+        return round((float(frame.pts * frame.time_base) - self._title.origin_s) * rate_hz)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        """Decoded frames; broken packets are skipped."""
-        with self._source.open() as file:
-            container = open_container(file, self._source.name, self._limits.stall_timeout_s)
-            with container:
-                stream = choose_stream(container, "audio")
-                assert isinstance(stream, AudioStream)
-                discard_all_but(container, stream)
-                stream.codec_context.thread_count = 1
-                broken = 0
-                packets = container.demux(stream)
-                while broken < MAX_BROKEN_PACKETS:
-                    started = time.monotonic()
-                    with typed_errors(self._source.name):
-                        packet = next(packets, None)
-                    self._times.demux_s += time.monotonic() - started
-                    self._times.steps += 1
-                    if packet is None:
-                        return
-                    started = time.monotonic()
-                    try:
-                        frames = packet.decode()
-                        broken = 0
-                    except (av.error.FFmpegError, ValueError):
-                        frames = []
-                        broken += 1
-                    self._times.decode_s += time.monotonic() - started
-                    yield from frames
+        """Decoded frames; broken packets are counted and skipped."""
+        with opened_stream(self._title, "audio") as (container, stream):
+            assert isinstance(stream, AudioStream)
+            stream.codec_context.thread_count = 1
+            broken = 0
+            for packet in read_packets(self._title, container, stream):
+                started = time.monotonic()
+                try:
+                    frames = cast("list[av.AudioFrame]", packet.decode())
+                    broken = 0
+                except (av.error.FFmpegError, ValueError):
+                    frames = []
+                    broken += 1
+                    self._times.broken += 1
+                self._times.decode_s += time.monotonic() - started
+                if broken >= MAX_BROKEN_PACKETS:
+                    return
+                yield from frames
+
+
+def _length(frame: av.AudioFrame, rate_hz: int) -> int:
+    """Samples the frame gives once resampled, to within one."""
+    return round(frame.samples * rate_hz / frame.sample_rate) if frame.sample_rate else 0
+
+
+class _Resampler:
+    """To mono float32 at `rate_hz`; a stream that changes rate or layout in the middle gets a fresh one."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._inner = self._fresh()
+
+    def _fresh(self) -> AudioResampler:
+        return AudioResampler(format="fltp", layout="mono", rate=self._rate_hz)
+
+    def put(self, frame: av.AudioFrame) -> list[FloatArray]:
+        """Blocks of samples [n] that are ready; a frame that cannot be converted gives none."""
+        frame.pts = None  # frames are placed by the caller; no silence is to be put in here
+        try:
+            return [_mono(block) for block in self._inner.resample(frame)]
+        except (av.error.FFmpegError, ValueError):
+            rest = self.flush()
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            rest += [_mono(block) for block in self._inner.resample(frame)]
+        return rest
+
+    def flush(self) -> list[FloatArray]:
+        """What is left inside; a new stretch may follow."""
+        inner, self._inner = self._inner, self._fresh()
+        try:
+            return [_mono(block) for block in inner.resample(None)]
+        except (av.error.FFmpegError, ValueError):
+            return []  # it never saw a frame
 
 
 class _Filler:
@@ -141,7 +179,7 @@ class _Filler:
                 block, first = block[skip:], first + skip
                 continue
             if index > self._index:
-                yield from self.flush()
+                yield from self.flush(whole=True)
                 self._index, self._samples = index, np.zeros(size, np.float32)
                 self._first, self._end = offset, offset
             part = block[: size - offset]
@@ -149,31 +187,21 @@ class _Filler:
             self._end = max(self._end, offset + part.size)
             block, first = block[part.size :], first + part.size
 
-    def flush(self) -> Iterator[tuple[int, SoundWindow]]:
-        """The window under way."""
+    def flush(self, *, whole: bool) -> Iterator[tuple[int, SoundWindow]]:
+        """The window under way; `whole` where later sound shows that it does not end the title."""
         if self._end > self._first:
             heard = self._samples[self._first : self._end].astype(np.float64)
             loud = _level_dbfs(heard) >= self._sound.silence_dbfs
-            end_s = (self._index * self._sound.window_samples + self._end) / self._sound.sample_rate_hz
+            size = self._sound.window_samples
+            end_s = (self._index * size + (size if whole else self._end)) / self._sound.sample_rate_hz
             yield self._index, SoundWindow(Pcm(self._samples, self._end) if loud else None, end_s)
         self._first = self._end = 0
 
 
-def _level_dbfs(samples: np.ndarray) -> float:
+def _level_dbfs(samples: NDArray[np.float64]) -> float:
     """RMS level; a sine of amplitude 1 reads -3.01."""
     mean_square = float(np.mean(samples * samples))
     return 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
-
-
-def _resampler(rate_hz: int) -> AudioResampler:
-    return AudioResampler(format="fltp", layout="mono", rate=rate_hz)
-
-
-def _flushed(resampler: AudioResampler) -> list[FloatArray]:
-    try:
-        return [_mono(block) for block in resampler.resample(None)]
-    except (av.error.FFmpegError, ValueError):
-        return []  # it never saw a frame
 
 
 def _mono(frame: av.AudioFrame) -> FloatArray:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import stat
 import tempfile
 import threading
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from resonance.clients.errors import MediaLimitError, NotMediaError
+from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
+from resonance.clients.media.types import Limits
+from resonance.clients.media.waiting import within
 
 COPY_CHUNK_BYTES = 1 << 20
 
@@ -16,29 +19,33 @@ COPY_CHUNK_BYTES = 1 << 20
 class MediaSource:
     """A path, bytes or a binary file object that can be opened many times.
 
-    A file object that cannot seek is copied to an anonymous temporary file first.
+    What cannot seek (a pipe, a socket) is copied to an anonymous temporary file first.
 
     Args:
         name: what to call it in results and errors; by default its path.
 
     Raises:
         NotMediaError: the path cannot be opened, or is empty.
-        MediaLimitError: an object that cannot seek holds more than `max_spool_bytes`.
+        MediaLimitError: what cannot seek holds more than `limits.max_spool_bytes`.
+        MediaStalledError: what cannot seek sends nothing for `limits.stall_timeout_s`.
+        UsageError: a file object that was not opened in binary mode.
     """
 
-    def __init__(
-        self, source: str | Path | bytes | BinaryIO, *, name: str | None, max_spool_bytes: int
-    ) -> None:
+    def __init__(self, source: str | Path | bytes | BinaryIO, *, name: str | None, limits: Limits) -> None:
         self.path = Path(source) if isinstance(source, str | Path) else None
-        self.name = name or (str(self.path) if self.path else getattr(source, "name", None)) or "media"
-        self.name = str(self.name)
-        self._bytes = source if isinstance(source, bytes) else None
+        self.name = str(name or self.path or getattr(source, "name", None) or "media")
+        self._bytes = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else None
         self._shared: IO[bytes] | None = None
         self._spool: IO[bytes] | None = None
         self._lock = threading.Lock()
-        if self.path is None and self._bytes is None:
+        if self.path is not None and self._is_pipe(self.path):
+            with within(limits.stall_timeout_s, self.name, self._open_path) as pipe:
+                self._shared = self._spooled(pipe, limits)
+        elif self.path is None and self._bytes is None:
             given = cast("BinaryIO", source)
-            self._shared = given if given.seekable() else self._spooled(given, max_spool_bytes)
+            if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
+                raise UsageError(f"{self.name}: came {type(source).__name__}; expected a binary file object")
+            self._shared = given if given.seekable() else self._spooled(given, limits)
         if self._size() == 0:
             raise NotMediaError(self.name, "no bytes at all", "a video, sound, picture or subtitle file")
 
@@ -49,6 +56,14 @@ class MediaSource:
         if self._shared is not None:
             view = _View(self._shared, self._lock)
             return cast("BinaryIO", io.BufferedReader(view, COPY_CHUNK_BYTES))
+        return self._open_path()
+
+    def close(self) -> None:
+        """Delete the temporary copy, if one was made."""
+        if self._spool is not None:
+            self._spool.close()
+
+    def _open_path(self) -> BinaryIO:
         assert self.path is not None
         try:
             return self.path.open("rb")
@@ -57,27 +72,38 @@ class MediaSource:
                 self.name, f"it cannot be opened ({error.strerror})", "a file that can be read"
             ) from error
 
-    def close(self) -> None:
-        """Delete the temporary copy, if one was made."""
-        if self._spool is not None:
-            self._spool.close()
+    @staticmethod
+    def _is_pipe(path: Path) -> bool:
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):
+            return False  # opening it says what is wrong
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
     def _size(self) -> int:
-        with self.open() as file:
-            return file.seek(0, io.SEEK_END)
+        try:
+            with self.open() as file:
+                return file.seek(0, io.SEEK_END)
+        except (OSError, ValueError) as error:
+            raise NotMediaError(
+                self.name, f"it cannot be read ({error})", "a file that can be read"
+            ) from error
 
-    def _spooled(self, given: BinaryIO, limit: int) -> IO[bytes]:
-        self._spool = tempfile.TemporaryFile(prefix="resonance-")
+    def _spooled(self, given: BinaryIO, limits: Limits) -> IO[bytes]:
+        read = getattr(given, "read1", given.read)  # read1 gives what is there, and waits for no more
+        spool = self._spool = tempfile.TemporaryFile(prefix="resonance-")  # noqa: SIM115  close() does
         size = 0
-        while chunk := given.read(COPY_CHUNK_BYTES):
+        while chunk := within(limits.stall_timeout_s, self.name, lambda: read(COPY_CHUNK_BYTES)):
             size += len(chunk)
-            if size > limit:
-                self._spool.close()
+            if size > limits.max_spool_bytes:
+                spool.close()
                 raise MediaLimitError(
-                    self.name, f"over {limit:,} bytes from a source that cannot seek", "a seekable source"
+                    self.name,
+                    f"over {limits.max_spool_bytes:,} bytes from a source that cannot seek",
+                    "a seekable source",
                 )
-            self._spool.write(chunk)
-        return self._spool
+            spool.write(chunk)
+        return spool
 
 
 class _View(io.RawIOBase):

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
-from typing import BinaryIO
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from typing import cast
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaLimitError
-from resonance.clients.media.container import choose_stream, discard_all_but, open_container, typed_errors
+from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.picture import frame_to_rgb, pack_frames
-from resonance.clients.media.source import MediaSource
-from resonance.clients.media.types import ByteArray, Frames, Limits, ReadTimes
-from resonance.space.descriptor import FrameGeometry
+from resonance.clients.media.types import ByteArray, Frames
 
 #: Broken packets in a row after which a stream counts as undecodable from there on.
 MAX_BROKEN_PACKETS = 200
 #: A seek pays only when it skips at least this much; nearer, decoding on is as cheap and keeps order.
 SEEK_GAIN_S = 16.0
+#: Decoders that really leave out frames no other frame needs (VP9's and AV1's decode them all the same).
+SKIPPING_CODECS = frozenset(("h264", "hevc", "mpeg4", "mpeg2video"))
+#: Presentation times of packets and frames are compared with this tolerance, for rounding.
+SAME_TIME_S = 1e-4
 
 
 class StretchDecoder:
@@ -32,42 +37,32 @@ class StretchDecoder:
     from several threads take turns. `packets_decoded` counts packets fed to the decoder.
     """
 
-    def __init__(
-        self,
-        source: MediaSource,
-        geometry: FrameGeometry,
-        limits: Limits,
-        times: ReadTimes,
-        *,
-        origin_s: float,
-        rotation_deg: int,
-    ) -> None:
-        self._source, self._geometry = source, geometry
-        self._limits, self._times = limits, times
-        self._origin_s, self._rotation_deg = origin_s, rotation_deg
-        self._file: BinaryIO | None = None
+    def __init__(self, title: Title, rotation_deg: int) -> None:
+        self._title, self._rotation_deg = title, rotation_deg
+        self._opened = contextlib.ExitStack()
         self._container: InputContainer | None = None
+        self._stream: VideoStream
+        self._codec: VideoCodecContext
         self._frames: Iterator[tuple[float, av.VideoFrame]] = iter(())
         self._held: tuple[float, av.VideoFrame] | None = None  # decoded, belongs to a later window
         self._position_s = 0.0  # of the last frame decoded
         self._consumed_to_s = 0.0  # frames before this were handed out or passed over
+        self._wanted_s: list[float] | None = None
         self._lock = threading.Lock()
         self._reformatter = VideoReformatter()
         self.packets_decoded = 0
 
     def close(self) -> None:
-        """Free the container; decoding again opens it anew."""
-        with self._lock:
-            self._shut()
+        """Free the container; a decoder that hangs in a read that never ends is left to its thread."""
+        if self._lock.acquire(timeout=1.0):
+            try:
+                self._shut()
+            finally:
+                self._lock.release()
 
     def _shut(self) -> None:
-        if self._container is not None:
-            self._frames = iter(())
-            self._container.close()
-            self._container = None
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._frames, self._held, self._container = iter(()), None, None
+        self._opened.close()
 
     def frames(
         self,
@@ -76,11 +71,14 @@ class StretchDecoder:
         end_s: float,
         *,
         keyframe_s: float | None = None,
+        known_s: Collection[float] | None = None,
     ) -> Frames | None:
         """For each target the frame of [start_s, end_s) nearest in presentation time, each frame once.
 
         None where the stretch has no frame. `keyframe_s` is the last keyframe known at or before
         `start_s`: without it, or where the decoder stands past it, decoding goes on and never seeks ahead.
+        `known_s`, the presentation times of all packets of the stretch, lets the decoder leave out frames
+        that are neither wanted nor referred to; the choice is the same without it.
 
         Raises:
             MediaLimitError: the picture is larger than the limit. MediaError: the container broke.
@@ -88,30 +86,33 @@ class StretchDecoder:
         with self._lock:
             started = time.monotonic()
             try:
+                self._wanted_s = _nearest_times(targets_s, sorted(known_s)) if known_s else None
                 self._go_to(start_s, keyframe_s)
                 return self._pick(targets_s, start_s, end_s)
             finally:
                 self._consumed_to_s = end_s
-                self._times.decode_s += time.monotonic() - started
+                self._title.times.decode_s += time.monotonic() - started
 
     def _pick(self, targets_s: tuple[float, ...], start_s: float, end_s: float) -> Frames | None:
-        best: list[tuple[float, ByteArray] | None] = [None] * len(targets_s)
+        chosen: dict[float, ByteArray] = {}
         previous: tuple[float, av.VideoFrame] | None = None
         pending = 0  # targets before this one are settled
+
+        def settle(found: tuple[float, av.VideoFrame]) -> None:
+            if found[0] not in chosen:
+                chosen[found[0]] = self._rgb(found[1])
+
         for time_s, frame in self._until(start_s, end_s):
-            # targets at or before this frame are nearest to this frame or to the one before it
+            # a target at or before this frame is nearest to this frame or to the one before it
             while pending < len(targets_s) and targets_s[pending] <= time_s:
-                near = _nearer(previous, (time_s, frame), targets_s[pending])
-                best[pending] = (near[0], self._rgb(near[1]))
+                settle(_nearer(previous, (time_s, frame), targets_s[pending]))
                 pending += 1
             previous = (time_s, frame)
-        while previous is not None and pending < len(targets_s):
-            best[pending] = (previous[0], self._rgb(previous[1]))
-            pending += 1
-        distinct = {found[0]: found[1] for found in best if found is not None}
-        if not distinct:
+        if previous is not None and pending < len(targets_s):
+            settle(previous)
+        if not chosen:
             return None
-        return pack_frames(list(distinct.values()), [time_s - start_s for time_s in distinct], len(targets_s))
+        return pack_frames(list(chosen.values()), [time_s - start_s for time_s in chosen], len(targets_s))
 
     def _until(self, start_s: float, end_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
         """Frames of the window; the first one after it is held for the next window."""
@@ -136,14 +137,13 @@ class StretchDecoder:
             self._seek(start_s)
 
     def _open(self) -> None:
-        self._file = self._source.open()
-        self._container = open_container(self._file, self._source.name, self._limits.stall_timeout_s)
-        stream = choose_stream(self._container, "video")
+        self._container, stream = self._opened.enter_context(opened_stream(self._title, "video"))
         assert isinstance(stream, VideoStream)
-        discard_all_but(self._container, stream)
-        stream.codec_context.thread_count = 1
-        self._stream = stream
-        self._frames = self._decode()
+        self._stream, self._codec = stream, stream.codec_context
+        self._codec.thread_count = (
+            1  # measured: no slower a title, and windows of many titles share the cores
+        )
+        self._frames = _in_order(self._decode())
 
     def _seek(self, to_s: float) -> None:
         """To the last keyframe at or before `to_s`; where the container cannot, decoding goes on."""
@@ -151,50 +151,75 @@ class StretchDecoder:
         assert self._stream.time_base is not None
         self._held = None
         try:
-            stamp = round((to_s + self._origin_s) / float(self._stream.time_base))
+            stamp = round((to_s + self._title.origin_s) / float(self._stream.time_base))
             self._container.seek(stamp, stream=self._stream, backward=True)
-            self._stream.codec_context.flush_buffers()
-            self._frames = self._decode()
+            self._codec.flush_buffers()
+            self._frames = _in_order(self._decode())
         except av.error.FFmpegError:
             if to_s < self._consumed_to_s:  # only a fresh start leads back
                 self._shut()
                 self._open()
 
     def _decode(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Frames in presentation order with their time in seconds; broken packets are skipped."""
+        """Frames as they come with their time in seconds; broken packets are counted and skipped."""
         assert self._container is not None
         base = float(self._stream.time_base) if self._stream.time_base else 0.0
+        origin_s = self._title.origin_s
+        skips = self._codec.codec.canonical_name in SKIPPING_CODECS
         broken = 0
-        packets = self._container.demux(self._stream)
-        while broken < MAX_BROKEN_PACKETS:
-            with typed_errors(self._source.name):
-                packet = next(packets, None)
-            if packet is None:
-                return
+        for packet in read_packets(self._title, self._container, self._stream, first=False):
             self.packets_decoded += bool(packet.size)
-            self._times.steps += 1
+            if skips:
+                stamp_s = None if packet.pts is None else packet.pts * base - origin_s
+                self._codec.skip_frame = "DEFAULT" if self._wants(stamp_s) else "NONREF"
             try:
-                frames = packet.decode()
+                frames = cast("list[av.VideoFrame]", packet.decode())
                 broken = 0
             except av.error.FFmpegError:
                 broken += 1
+                self._title.times.broken += 1
+                if broken >= MAX_BROKEN_PACKETS:
+                    return
                 continue
             for frame in frames:
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 if stamp is not None:
                     self._check_size(frame)
-                    yield stamp * base - self._origin_s, frame
+                    yield stamp * base - origin_s, frame
+
+    def _wants(self, time_s: float | None) -> bool:
+        if self._wanted_s is None or time_s is None:
+            return True
+        if time_s > self._wanted_s[-1] + SAME_TIME_S:
+            return True  # read ahead for the next window, whose wishes are not known yet
+        at = bisect_left(self._wanted_s, time_s - SAME_TIME_S)
+        return at < len(self._wanted_s) and self._wanted_s[at] <= time_s + SAME_TIME_S
 
     def _check_size(self, frame: av.VideoFrame) -> None:
-        if frame.width * frame.height > self._limits.max_video_pixels:
+        most = self._title.limits.max_video_pixels
+        if frame.width * frame.height > most:
             raise MediaLimitError(
-                self._source.name,
+                self._title.name,
                 f"a video of {frame.width}x{frame.height} pixels",
-                f"at most {self._limits.max_video_pixels:,} pixels a picture",
+                f"at most {most:,} pixels a picture",
             )
 
     def _rgb(self, frame: av.VideoFrame) -> ByteArray:
-        return frame_to_rgb(frame, self._geometry, self._rotation_deg, self._reformatter)
+        return frame_to_rgb(frame, self._title.descriptor.frames, self._rotation_deg, self._reformatter)
+
+
+def _in_order(frames: Iterator[tuple[float, av.VideoFrame]]) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Without frames that claim to come later than the one after them: their timestamps are broken.
+
+    A frame years ahead would otherwise be held for a window that never comes and hide all that follow.
+    """
+    held: tuple[float, av.VideoFrame] | None = None
+    for item in frames:
+        if held is not None and held[0] <= item[0]:
+            yield held
+        held = item
+    if held is not None:
+        yield held
 
 
 def _nearer(
@@ -203,3 +228,13 @@ def _nearer(
     if previous is not None and target_s - previous[0] <= this[0] - target_s:
         return previous
     return this
+
+
+def _nearest_times(targets_s: Sequence[float], known_s: Sequence[float]) -> list[float]:
+    """For each target the nearest of the known times (ascending), the earlier of two as near."""
+    nearest = set()
+    for target_s in targets_s:
+        at = bisect_left(known_s, target_s)
+        around = known_s[max(at - 1, 0) : at + 1]
+        nearest.add(min(around, key=lambda time_s: (abs(time_s - target_s), time_s)))
+    return sorted(nearest)

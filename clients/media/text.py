@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from resonance.clients.errors import NotMediaError
+from resonance.clients.errors import NoModalityError, NotMediaError
 from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor
 
+#: Names of files that are taken as text without a clock.
+TEXT_SUFFIXES = (".txt", ".md")
 #: Text files larger than this are not read.
 MAX_TEXT_BYTES = 32 * 1024 * 1024
 #: Tokens that the tokenizer adds around every piece.
@@ -33,49 +35,82 @@ def read_text(path: Path) -> str:
         raise NotMediaError(str(path), f"bytes that are not UTF-8 ({error.reason})", expected) from error
 
 
-def split_text(text: str, tokens_per_piece: int) -> Iterator[str]:
+def split_text(
+    text: str, tokens_per_piece: int, count_tokens: Callable[[str], int] | None = None
+) -> Iterator[str]:
     """Pieces of at most `tokens_per_piece` tokens, cut between words; a longer word is cut through.
 
-    A token is never more than a UTF-8 byte, so counting bytes keeps every tokenizer within its limit.
+    Args:
+        count_tokens: tokens of a text, those the tokenizer adds around it included. Without it UTF-8 bytes
+            and `SPECIAL_TOKENS` are counted: a token is never more than a byte, so that keeps every
+            tokenizer within its limit, and is exact for byte-level ones.
     """
-    room = tokens_per_piece - SPECIAL_TOKENS
+    count = count_tokens or _bytes_as_tokens
     piece: list[str] = []
-    used = 0
+    size = 0  # tokens of the piece; words are added up, for tokenizers do not join across white space
+    around = count("")
     for word in text.split():
-        for part in _cut(word, room):
-            size = len(part.encode()) + 1  # and the space before it
-            if piece and used + size > room:
+        for part in _cut(word, tokens_per_piece, count):
+            more = max(count(f" {part}") - around, 0)
+            if piece and around + size + more > tokens_per_piece:
                 yield " ".join(piece)
-                piece, used = [], 0
+                piece, size = [], 0
             piece.append(part)
-            used += size
+            size += more
     if piece:
         yield " ".join(piece)
 
 
-def _cut(word: str, room: int) -> Iterator[str]:
-    part, used = "", 0
-    for character in word:
-        size = len(character.encode())
-        if used + size > room - 1:
-            yield part
-            part, used = "", 0
-        part, used = part + character, used + size
-    if part:
-        yield part
+def _bytes_as_tokens(text: str) -> int:
+    return len(text.encode()) + SPECIAL_TOKENS
+
+
+#: No token is taken to be longer than this many characters; keeps cutting linear in the text.
+_TOKEN_CHARACTERS = 16
+
+
+def _cut(word: str, most: int, count: Callable[[str], int]) -> Iterator[str]:
+    """The word, in parts of at most `most` tokens where it is longer; one character at least a part."""
+    reach = most * _TOKEN_CHARACTERS
+    while word:
+        low, high = 1, min(len(word), reach)
+        if count(f" {word[:high]}") <= most:
+            low = high
+        while low < high:  # the longest beginning that fits, by halving
+            middle = (low + high + 1) // 2
+            if count(f" {word[:middle]}") <= most:
+                low = middle
+            else:
+                high = middle - 1
+        yield word[:low]
+        word = word[low:]
 
 
 class TextReader:
-    """Segments of a text: no clock, no pictures, no sound."""
+    """Segments of a text: no clock, no pictures, no sound. `count_tokens`: see `split_text`."""
 
-    def __init__(self, text: str, descriptor: Descriptor, *, name: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        descriptor: Descriptor,
+        *,
+        name: str,
+        count_tokens: Callable[[str], int] | None = None,
+    ) -> None:
         self.info = MediaInfo(name=name, container="text", duration_s=None)
         self.times = ReadTimes()
         self._text, self._tokens = text, descriptor.segment.text_tokens
+        self._count_tokens = count_tokens
 
     def segments(self) -> Iterator[SegmentInput]:
-        """One segment a piece."""
-        for index, piece in enumerate(split_text(self._text, self._tokens)):
+        """One segment a piece.
+
+        Raises:
+            NoModalityError: there are no words.
+        """
+        if not self._text.split():
+            raise NoModalityError(self.info.name, "no words", "text with words in it")
+        for index, piece in enumerate(split_text(self._text, self._tokens, self._count_tokens)):
             yield SegmentInput(index=index, start_s=None, end_s=None, text=piece, sampled_by=SampledBy.NONE)
 
     def decode_segment(self, segment: SegmentInput) -> Frames | None:

@@ -120,6 +120,8 @@ class ReadTimes:
     decode_s: float = 0.0
     #: Packets and frames handled so far; a reader whose count stands still has stalled.
     steps: int = 0
+    #: Packets that could not be decoded, and streams that broke off before their end.
+    broken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

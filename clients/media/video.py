@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet as AvPacket
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from resonance.clients.errors import MediaLimitError
-from resonance.clients.media.container import choose_stream, discard_all_but, open_container, typed_errors
 from resonance.clients.media.packet_signals import PacketSignals
-from resonance.clients.media.source import MediaSource
+from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.stretch import StretchDecoder
 from resonance.clients.media.types import (
     Clip,
     Frames,
-    Limits,
     Packet,
-    ReadTimes,
     SampledBy,
     StreamSignal,
 )
 from resonance.clients.media.windows import Windows
-from resonance.space.descriptor import Descriptor
+
+#: Seconds of packets that `PacketSignals.take` wants to know after a window's end.
+SIGNALS_AHEAD_S = 2.0
+#: Windows that may wait for late packets; more only come of timestamps at random.
+MOST_PENDING = 16
+#: Windows passed over on the way to one that is decoded again and kept, for they are asked for next.
+MOST_KEPT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,12 @@ class VideoWindow:
     end_s: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Keyframe:
+    """A keyframe's packet as the demuxer gave it; its bytes are copied only when it is chosen."""
+
     time_s: float
-    data: bytes
+    packet: AvPacket[Stream]
 
 
 @dataclass(slots=True)
@@ -53,10 +57,22 @@ class _Pending:
     """A window that may still receive packets."""
 
     end_s: float
+    times_s: set[float] = field(default_factory=set)
     #: For each part of the window, the keyframe nearest to its centre so far.
     nearest: dict[int, _Keyframe] = field(default_factory=dict)
     first: _Keyframe | None = None
     last: _Keyframe | None = None
+
+    def keep(self, keyframe: _Keyframe, centres_s: tuple[float, ...]) -> None:
+        """Remember the keyframe where it is the nearest to a part's centre: at most one a part is held."""
+        for part, centre_s in enumerate(centres_s):
+            held = self.nearest.get(part)
+            if held is None or abs(keyframe.time_s - centre_s) < abs(held.time_s - centre_s):
+                self.nearest[part] = keyframe
+        if self.first is None or keyframe.time_s < self.first.time_s:
+            self.first = keyframe
+        if self.last is None or keyframe.time_s > self.last.time_s:
+            self.last = keyframe
 
 
 class VideoReader:
@@ -64,125 +80,119 @@ class VideoReader:
     but windows without a keyframe within reach.
 
     Args:
-        origin_s: the title's start on the container's clock.
         rotation_deg: clockwise, from the display matrix.
+        sampling: ``keyframes`` or ``uniform``.
     """
 
-    def __init__(
-        self,
-        source: MediaSource,
-        descriptor: Descriptor,
-        limits: Limits,
-        times: ReadTimes,
-        *,
-        origin_s: float,
-        rotation_deg: int,
-        sampling: str,
-    ) -> None:
-        self._source, self._limits, self._times = source, limits, times
-        self._sampling, self._uniform = descriptor.sampling, sampling == "uniform"
-        self._windows = Windows(descriptor.segment.length_s)
-        self._origin_s, self._rotation_deg = origin_s, rotation_deg
-        self._stretch = StretchDecoder(
-            source,
-            descriptor.frames,
-            limits,
-            times,
-            origin_s=origin_s,
-            rotation_deg=rotation_deg,
-        )
+    def __init__(self, title: Title, *, rotation_deg: int, sampling: str) -> None:
+        self._title, self._rotation_deg = title, rotation_deg
+        self._sampling, self._uniform = title.descriptor.sampling, sampling == "uniform"
+        self._bucket = self._sampling.uniform_frames if self._uniform else self._sampling.keyframes_frames
+        self._windows = Windows(title.descriptor.segment.length_s)
+        self._stretch = StretchDecoder(title, rotation_deg)
+        self._again = StretchDecoder(title, rotation_deg)
+        self._again_lock = threading.Lock()
+        self._again_next = 0
+        self._again_kept: dict[int, Frames | None] = {}
+
+    @property
+    def packets_decoded(self) -> int:
+        """Packets fed to a decoder on this side so far."""
+        return self._stretch.packets_decoded + self._again.packets_decoded
 
     def close(self) -> None:
-        """Free the decoder's container."""
+        """Free the decoders' containers."""
         self._stretch.close()
+        self._again.close()
 
-    def decode_window(self, index: int, keyframe_s: float | None = None) -> Frames | None:
-        """Frames of window `index`, decoded in order; None where the stream has none there.
+    def decode_again(self, index: int) -> Frames | None:
+        """Frames of a window whose keyframes decode to nothing, decoded in order by a decoder of its own.
 
-        `keyframe_s` is the last keyframe known before the window.
+        Several windows of a title are under way at once and may ask out of turn: windows passed on the
+        way are decoded in passing and kept, so that none makes the decoder go back.
         """
-        bucket = self._sampling.uniform_frames if self._uniform else self._sampling.keyframes_frames
-        return self._stretch.frames(
-            self._windows.centres_s(index, bucket),
+        with self._again_lock:
+            if index in self._again_kept:
+                return self._again_kept.pop(index)
+            if not 0 <= index - self._again_next <= MOST_KEPT:
+                # far off: seek, and a window early, for refreshed pictures take a while to become whole
+                self._again_next = max(index - 1, 0)
+                landing_s = self._windows.start_s(self._again_next)
+            else:
+                landing_s = None
+            for passed in range(self._again_next, index):
+                self._again_kept[passed] = self._decode(self._again, passed, landing_s)
+            while len(self._again_kept) > MOST_KEPT:
+                del self._again_kept[min(self._again_kept)]
+            self._again_next = index + 1
+            return self._decode(self._again, index, landing_s)
+
+    def _decode(
+        self,
+        decoder: StretchDecoder,
+        index: int,
+        keyframe_s: float | None = None,
+        known_s: set[float] | None = None,
+    ) -> Frames | None:
+        return decoder.frames(
+            self._windows.centres_s(index, self._bucket),
             self._windows.start_s(index),
             self._windows.end_s(index),
             keyframe_s=keyframe_s,
+            known_s=known_s,
         )
 
     def windows(self) -> Iterator[tuple[int, VideoWindow]]:
-        """(index, window) in rising order, for windows in which the stream has packets.
+        """(index, window) in rising order, for windows that hold packets.
 
-        A window is complete once a packet of `borrow_within_s` past its end has been read: by then its
-        reordered packets are there, and so is the keyframe it might borrow.
+        Raises:
+            MediaLimitError: pictures larger than the limit. MediaError: the container cannot be read.
         """
-        with self._source.open() as file:
-            container = open_container(file, self._source.name, self._limits.stall_timeout_s)
-            with container:
-                yield from self._read(container)
+        with opened_stream(self._title, "video") as (container, stream):
+            assert isinstance(stream, VideoStream)
+            yield from self._read(container, stream)
 
-    def _read(self, container: InputContainer) -> Iterator[tuple[int, VideoWindow]]:
-        stream = choose_stream(container, "video")
-        assert isinstance(stream, VideoStream)
-        discard_all_but(container, stream)
+    def _read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, VideoWindow]]:
         codec = stream.codec_context
-        codec_name = codec.codec.canonical_name
         rate = float(stream.average_rate) if stream.average_rate else None
-        signals = PacketSignals(codec_name, rate)
+        signals = PacketSignals(codec.codec.canonical_name, rate)
+        wait_s = max(self._sampling.borrow_within_s, SIGNALS_AHEAD_S)
         pending: dict[int, _Pending] = {}
         before: _Keyframe | None = None  # the last keyframe of the windows handed out
-        done = -1
+        done, previous_s = -1, 0.0
         for packet, time_s, duration_s in self._packets(container, stream):
             signals.add(time_s, duration_s, packet.size, packet.is_keyframe)
             index = self._windows.index(time_s)
-            if index <= done:
-                continue  # too late: its window was handed out
-            state = pending.setdefault(index, _Pending(end_s=time_s))
-            state.end_s = max(state.end_s, time_s + (duration_s or 0.0))
-            if packet.is_keyframe and not self._uniform:
-                self._keep(state, index, time_s, packet)
-            while pending and time_s >= self._windows.end_s(min(pending)) + self._sampling.borrow_within_s:
+            if index > done:  # else it comes too late: its window was handed out
+                state = pending.setdefault(index, _Pending(end_s=time_s))
+                state.end_s = max(state.end_s, time_s + (duration_s or 0.0))
+                state.times_s.add(time_s)
+                if packet.is_keyframe and not self._uniform:
+                    state.keep(_Keyframe(time_s, packet), self._windows.centres_s(index, self._bucket))
+            # one stray timestamp far ahead must not close the windows before it: two in a row do
+            reached_s, previous_s = min(time_s, previous_s), time_s
+            while pending and (
+                reached_s >= self._windows.end_s(min(pending)) + wait_s or len(pending) > MOST_PENDING
+            ):
                 done = min(pending)
-                yield done, self._finish(done, pending, before, signals, codec_name, codec)
+                yield done, self._finish(done, pending, before, signals, codec)
                 before = pending.pop(done).last or before
         while pending:
             done = min(pending)
-            yield done, self._finish(done, pending, before, signals, codec_name, codec)
+            yield done, self._finish(done, pending, before, signals, codec)
             before = pending.pop(done).last or before
 
     def _packets(
         self, container: InputContainer, stream: VideoStream
-    ) -> Iterator[tuple[AvPacket, float, float | None]]:
+    ) -> Iterator[tuple[AvPacket[Stream], float, float | None]]:
         """Packets with their time and duration in seconds from the title's start."""
         base = float(stream.time_base) if stream.time_base else 0.0
-        packets = container.demux(stream)
-        while True:
-            started = time.monotonic()
-            try:
-                with typed_errors(self._source.name):
-                    packet = next(packets, None)
-            finally:
-                self._times.demux_s += time.monotonic() - started
-                self._times.steps += 1
-            if packet is None:
-                return
+        for packet in read_packets(self._title, container, stream):
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None or not packet.size or packet.is_discard:
                 continue
             duration_s = packet.duration * base if packet.duration else None
-            yield packet, stamp * base - self._origin_s, duration_s
-
-    def _keep(self, state: _Pending, index: int, time_s: float, packet: AvPacket) -> None:
-        """Remember the keyframe where it is the nearest to a part's centre; copies only then."""
-        centres = self._windows.centres_s(index, self._sampling.keyframes_frames)
-        keyframe: _Keyframe | None = None
-        for part, centre_s in enumerate(centres):
-            held = state.nearest.get(part)
-            if held is None or abs(time_s - centre_s) < abs(held.time_s - centre_s):
-                keyframe = keyframe or _Keyframe(time_s, bytes(packet))
-                state.nearest[part] = keyframe
-        if keyframe is not None:
-            state.first = state.first or keyframe
-            state.last = keyframe
+            yield packet, stamp * base - self._title.origin_s, duration_s
 
     def _finish(
         self,
@@ -190,8 +200,7 @@ class VideoReader:
         pending: dict[int, _Pending],
         before: _Keyframe | None,
         signals: PacketSignals,
-        codec_name: str,
-        codec: CodecContext,
+        codec: VideoCodecContext,
     ) -> VideoWindow:
         state = pending[index]
         start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
@@ -204,14 +213,14 @@ class VideoReader:
             how = SampledBy.BORROWED if chosen else SampledBy.DECODED
         video: Clip | Frames | None
         if chosen:
-            assert isinstance(codec, VideoCodecContext)
-            video = self._clip(chosen, start_s, codec_name, codec)
+            video = self._clip(chosen, start_s, codec)
             times_s = tuple(k.time_s for k in chosen)
         else:
-            video = self.decode_window(index, before.time_s if before else None)
+            video = self._decode(self._stretch, index, before.time_s if before else None, state.times_s)
             how = how if video is not None else SampledBy.NONE
             times_s = tuple(float(start_s + t) for t in video.times_s[video.mask]) if video else ()
-        return VideoWindow(video, how, times_s, cut_rate, motion, state.end_s)
+        lasts_s = end_s if len(pending) > 1 else state.end_s  # pictures stand until the next one
+        return VideoWindow(video, how, times_s, cut_rate, motion, lasts_s)
 
     def _borrowed(
         self, before: _Keyframe | None, after: _Keyframe | None, start_s: float, end_s: float
@@ -222,23 +231,15 @@ class VideoReader:
         near = [(d, k) for d, k in distances if d <= self._sampling.borrow_within_s]
         return [min(near, key=lambda pair: pair[0])[1]] if near else []
 
-    def _clip(
-        self, chosen: list[_Keyframe], start_s: float, codec_name: str, codec: VideoCodecContext
-    ) -> Clip:
-        if codec.width * codec.height > self._limits.max_video_pixels:
-            raise MediaLimitError(
-                self._source.name,
-                f"a video of {codec.width}x{codec.height} pixels",
-                f"at most {self._limits.max_video_pixels:,} pixels a picture",
-            )
+    def _clip(self, chosen: list[_Keyframe], start_s: float, codec: VideoCodecContext) -> Clip:
         aspect = codec.sample_aspect_ratio
         return Clip(
-            codec=codec_name,
+            codec=codec.codec.canonical_name,
             extradata=codec.extradata or b"",
             width_px=codec.width,
             height_px=codec.height,
             rotation_deg=self._rotation_deg,
             sample_aspect=(aspect.numerator, aspect.denominator) if aspect else (0, 0),
-            packets=tuple(Packet(k.time_s - start_s, k.data) for k in chosen),
-            frame_bucket=self._sampling.keyframes_frames,
+            packets=tuple(Packet(k.time_s - start_s, bytes(k.packet)) for k in chosen),
+            frame_bucket=self._bucket,
         )

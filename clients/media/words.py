@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+import av
 import pysubs2
-from av.subtitles.stream import SubtitleStream
-from av.subtitles.subtitle import AssSubtitle, TextSubtitle
+from av.packet import Packet
+from av.stream import Stream
+from av.subtitles.subtitle import AssSubtitle
 
 from resonance.clients.errors import TranscriptError
-from resonance.clients.media.container import choose_stream, discard_all_but, open_container, typed_errors
-from resonance.clients.media.source import MediaSource
-from resonance.clients.media.types import Limits, ReadTimes
+from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.windows import Windows
 
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
@@ -51,10 +51,12 @@ def words_by_window(cues: Iterable[Cue], length_s: float) -> Iterator[tuple[int,
     """
     windows = Windows(length_s)
     open_cues: dict[int, list[Cue]] = {}
+    earliest = 0  # windows before this one were handed out
     for cue in cues:
         if not cue.text or cue.end_s <= 0:
             continue
-        first = windows.index(cue.start_s)
+        first = max(windows.index(cue.start_s), earliest)
+        earliest = first
         for done in sorted(i for i in open_cues if i < first):
             yield done, _join(windows, done, open_cues.pop(done))
         last = max(first, windows.index(cue.end_s - 1e-6))
@@ -140,55 +142,32 @@ def plain_text(text: str) -> str:
 
 
 class SubtitleReader:
-    """Cues of an embedded text subtitle stream, in order of their start.
+    """Cues of an embedded text subtitle stream, in order of their start."""
 
-    Args:
-        origin_s: the title's start on the container's clock.
-    """
-
-    def __init__(self, source: MediaSource, limits: Limits, times: ReadTimes, *, origin_s: float) -> None:
-        self._source, self._limits, self._times, self._origin_s = source, limits, times, origin_s
+    def __init__(self, title: Title) -> None:
+        self._title = title
 
     def cues(self) -> Iterator[Cue]:
-        """See the class."""
-        with self._source.open() as file:
-            container = open_container(file, self._source.name, self._limits.stall_timeout_s)
-            with container:
-                stream = choose_stream(container, "subtitle")
-                assert isinstance(stream, SubtitleStream)
-                discard_all_but(container, stream)
-                base = float(stream.time_base) if stream.time_base else 0.0
-                packets = container.demux(stream)
-                while True:
-                    started = time.monotonic()
-                    with typed_errors(self._source.name):
-                        packet = next(packets, None)
-                    self._times.demux_s += time.monotonic() - started
-                    self._times.steps += 1
-                    if packet is None:
-                        return
-                    if packet.pts is None or not packet.size:
-                        continue
-                    start_s = packet.pts * base - self._origin_s
-                    duration_s = (packet.duration or 0) * base
+        """See the class. Cues that do not decode are counted and left out."""
+        with opened_stream(self._title, "subtitle") as (container, stream):
+            base = float(stream.time_base) if stream.time_base else 0.0
+            for packet in read_packets(self._title, container, stream):
+                if packet.pts is None or not packet.size:
+                    continue
+                start_s = packet.pts * base - self._title.origin_s
+                duration_s = (packet.duration or 0) * base
+                try:
                     text = _subtitle_text(packet)
-                    if text:
-                        yield Cue(start_s, start_s + duration_s, text)
+                except (av.error.FFmpegError, ValueError):
+                    self._title.times.broken += 1
+                    continue
+                if text:
+                    yield Cue(start_s, start_s + duration_s, text)
 
 
-def _subtitle_text(packet: object) -> str:
-    try:
-        shown = packet.decode()  # type: ignore[attr-defined]
-    except (OSError, ValueError):
-        return ""
+def _subtitle_text(packet: Packet[Stream]) -> str:
     parts = []
-    for subtitle in shown:
-        for rect in subtitle if hasattr(subtitle, "__iter__") else [subtitle]:
-            if isinstance(rect, AssSubtitle):
-                line = rect.ass.decode("utf-8", "replace") if isinstance(rect.ass, bytes) else rect.ass
-                parts.append(line.split(",", _ASS_FIELDS)[-1])
-            elif isinstance(rect, TextSubtitle):
-                parts.append(
-                    rect.text.decode("utf-8", "replace") if isinstance(rect.text, bytes) else rect.text
-                )
+    for line in cast("list[AssSubtitle]", packet.decode()):
+        # FFmpeg turns every text format into an ASS event: eight fields, then the text
+        parts.append(line.ass.decode("utf-8", "replace").split(",", _ASS_FIELDS)[-1])
     return plain_text(" ".join(parts))

@@ -1,0 +1,194 @@
+"""The streams of a title, each read by a thread of its own, joined window by window into segments."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from resonance.clients.errors import CorruptMediaError, MediaStalledError, NoModalityError
+from resonance.clients.media.container import typed_errors
+from resonance.clients.media.packets import Title
+from resonance.clients.media.sound import SoundWindow
+from resonance.clients.media.types import SampledBy, SegmentInput
+from resonance.clients.media.video import VideoWindow
+from resonance.clients.media.windows import Windows
+from resonance.clients.media.words import WordsWindow
+
+T = TypeVar("T")
+
+#: Windows a stream may be ahead of the slowest one.
+READ_AHEAD_WINDOWS = 3
+#: How long closing waits for the threads to finish the step they are in.
+CLOSING_S = 2.0
+
+
+class Feed(Generic[T]):
+    """A thread that runs ahead of its reader by at most `READ_AHEAD_WINDOWS` windows."""
+
+    def __init__(self, title: Title, windows: Callable[[], Iterator[tuple[int, T]]], label: str) -> None:
+        self._title, self._windows = title, windows
+        self._ready: queue.Queue[tuple[int, T] | BaseException | None] = queue.Queue(READ_AHEAD_WINDOWS)
+        self._head: tuple[int, T] | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"resonance-read-{label}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with typed_errors(self._title.name), contextlib.closing(self._windows()) as windows:  # type: ignore[type-var]
+                for item in windows:
+                    if not self._offer(item):
+                        return
+            self._offer(None)
+        except BaseException as error:
+            self._offer(error)
+
+    def _offer(self, item: tuple[int, T] | BaseException | None) -> bool:
+        while not self._title.stopping.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(item, timeout=0.1)
+                return True
+        return False
+
+    def head(self) -> tuple[int, T] | None:
+        """The next window, left in place; None at the end.
+
+        Raises:
+            MediaStalledError: no packet or frame was handled for too long. MediaError: as the thread met it.
+        """
+        if self._head is None and not self._ended:
+            item = self._wait()
+            if isinstance(item, BaseException):
+                self._ended = True
+                raise item
+            self._head, self._ended = item, item is None
+        return self._head
+
+    def _wait(self) -> tuple[int, T] | BaseException | None:
+        times, timeout_s = self._title.times, self._title.limits.stall_timeout_s
+        steps, since = times.steps, time.monotonic()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._ready.get(timeout=min(0.25, timeout_s))
+            if times.steps != steps:
+                steps, since = times.steps, time.monotonic()
+            elif time.monotonic() - since > timeout_s:
+                raise MediaStalledError(
+                    self._title.name,
+                    f"no packet and no frame for {timeout_s:g} s",
+                    "a stream that can be read on",
+                )
+
+    def take(self, index: int) -> T | None:
+        """The content of window `index`, if the head is that window."""
+        if self._head is None or self._head[0] != index:
+            return None
+        content, self._head = self._head[1], None
+        return content
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, which ends once `Title.stopping` is set."""
+        self._thread.join(timeout_s)
+
+
+class Joiner:
+    """Merges the streams' windows by index into segments.
+
+    A stream is any callable whose iterator gives (window index, content) in rising order. Each is read
+    by a thread of its own from a container of its own, so that neither bad interleaving nor a gap of
+    hours makes one stream's packets pile up while another's are looked for.
+    """
+
+    def __init__(
+        self,
+        title: Title,
+        *,
+        video: Callable[[], Iterator[tuple[int, VideoWindow]]] | None = None,
+        sound: Callable[[], Iterator[tuple[int, SoundWindow]]] | None = None,
+        words: Callable[[], Iterator[tuple[int, WordsWindow]]] | None = None,
+    ) -> None:
+        self._title = title
+        self._segment = title.descriptor.segment
+        self._windows = Windows(title.descriptor.segment.length_s)
+        self._sources = (video, sound, words)
+        self._feeds: list[Feed[VideoWindow] | Feed[SoundWindow] | Feed[WordsWindow]] = []
+
+    def close(self) -> None:
+        """End the threads; one that hangs in a read that never returns is left behind (they are daemons)."""
+        self._title.stopping.set()
+        deadline = time.monotonic() + CLOSING_S
+        for feed in self._feeds:
+            feed.join(max(deadline - time.monotonic(), 0.0))
+
+    def segments(self) -> Iterator[SegmentInput]:
+        """See `MediaReader.segments`."""
+        video, sound, words = self._sources
+        pictures = Feed(self._title, video, "video") if video else None
+        heard = Feed(self._title, sound, "sound") if sound else None
+        spoken = Feed(self._title, words, "words") if words else None
+        self._feeds = [feed for feed in (pictures, heard, spoken) if feed is not None]
+        emitted, last = 0, -1
+        while True:
+            present = [head[0] for feed in (pictures, heard) if feed and (head := feed.head())]
+            if last >= 0 and not present:
+                break  # cues after the end of what they belong to are not part of the title
+            if spoken and (said := spoken.head()):
+                present.append(said[0])
+            if not present:
+                break
+            index = min(present)
+            seen = pictures.take(index) if pictures else None
+            sounds = heard.take(index) if heard else None
+            if seen or sounds:
+                last = index
+            segment = self._join(index, seen, sounds, spoken.take(index) if spoken else None)
+            if segment is None or self._is_short_tail(segment, emitted):
+                continue
+            emitted += 1
+            yield segment
+        if not emitted and not self._title.stopping.is_set():
+            self._explain_nothing()
+
+    def _explain_nothing(self) -> None:
+        if self._title.times.broken:
+            raise CorruptMediaError(
+                self._title.name, "not one packet that can be used", "a whole file that a player plays"
+            )
+        raise NoModalityError(
+            self._title.name,
+            f"no picture, no sound above {self._title.descriptor.sound.silence_dbfs:g} dBFS and no words",
+            "at least one of them",
+        )
+
+    def _join(
+        self, index: int, seen: VideoWindow | None, heard: SoundWindow | None, said: WordsWindow | None
+    ) -> SegmentInput | None:
+        pcm = heard.pcm if heard else None
+        if not ((seen and seen.video is not None) or pcm is not None or said):
+            return None
+        start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
+        # words may be shown past the end of what they belong to
+        covered = [w.end_s for w in (seen, heard) if w is not None] or [said.end_s if said else end_s]
+        return SegmentInput(
+            index=index,
+            start_s=start_s,
+            end_s=min(max(covered), end_s),
+            video=seen.video if seen else None,
+            sampled_by=seen.sampled_by if seen else SampledBy.NONE,
+            frame_times_s=seen.frame_times_s if seen else (),
+            pcm=pcm,
+            text=said.text if said else None,
+            cut_rate_per_min=seen.cut_rate_per_min if seen else None,
+            motion=seen.motion if seen else None,
+            words_per_second=said.words_per_second if said else None,
+        )
+
+    def _is_short_tail(self, segment: SegmentInput, emitted: int) -> bool:
+        """Under `min_tail_s` of content: streams end their last window early, and no other."""
+        assert segment.start_s is not None
+        assert segment.end_s is not None
+        return emitted > 0 and segment.end_s - segment.start_s < self._segment.min_tail_s

@@ -1,0 +1,97 @@
+"""What all readers of one title share, and the packets of one of its streams."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from resonance.clients.errors import CorruptMediaError
+from resonance.clients.media.container import (
+    choose_stream,
+    discard_all_but,
+    open_container,
+    reason,
+    typed_errors,
+)
+from resonance.clients.media.source import MediaSource
+from resonance.clients.media.types import Limits, ReadTimes
+from resonance.space.descriptor import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What the readers of one title share.
+
+    origin_s: the title's start on its container's clock; stopping: set when the readers shall end.
+    """
+
+    source: MediaSource
+    descriptor: Descriptor
+    limits: Limits
+    times: ReadTimes
+    origin_s: float = 0.0
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        """What to call the title in errors."""
+        return self.source.name
+
+
+@contextmanager
+def opened_stream(title: Title, kind: str) -> Iterator[tuple[InputContainer, Stream]]:
+    """The title's stream of `kind` in a container of its own; the other streams are discarded."""
+    with title.source.open() as file:
+        container = open_container(file, title.name, title.limits.stall_timeout_s)
+        with container:
+            stream = choose_stream(container, kind)
+            assert stream is not None, f"{title.name} had a stream of {kind} when it was probed"
+            discard_all_but(container, stream)
+            yield container, stream
+
+
+def read_packets(
+    title: Title, container: InputContainer, stream: Stream, *, first: bool = True
+) -> Iterator[Packet[Stream]]:
+    """The stream's packets, the empty one that flushes the decoder last.
+
+    A container that breaks off ends here, as a truncated file does, and is counted as broken; but `first`
+    demands that one packet can be read.
+
+    Raises:
+        MediaError: not one packet can be read, or the source itself fails.
+    """
+    packets = container.demux(stream)
+    times = title.times
+    while not title.stopping.is_set():
+        started = time.monotonic()
+        try:
+            with typed_errors(title.name):
+                packet = _next(packets, title, first)
+        finally:
+            times.demux_s += time.monotonic() - started
+            times.steps += 1
+        if packet is None:
+            return
+        first = False
+        yield packet
+
+
+def _next(packets: Iterator[Packet[Stream]], title: Title, first: bool) -> Packet[Stream] | None:
+    try:
+        return next(packets, None)
+    except av.error.FFmpegError as error:
+        if first:
+            raise CorruptMediaError(
+                title.name, f"a container that breaks off at once ({reason(error)})", "a whole file"
+            ) from error
+        title.times.broken += 1
+        return None
