@@ -88,7 +88,9 @@ def measure_cuts(seeds: tuple[int, ...] = HELD_OUT_SEEDS) -> list[CutFigures]:
     films = {seed: _film(seed) for seed in seeds}
     truths = [truth for _, truth in films.values()]
     rows = [
-        _figures(e.label, e.codec, [_packet_cuts(e, _encode(e, frames)) for frames, _ in films.values()], truths)
+        _figures(
+            e.label, e.codec, [_packet_cuts(e, _encode(e, frames)) for frames, _ in films.values()], truths
+        )
         for e in ENCODINGS
     ]
     sampled = [_frame_cuts(frames) for frames, _ in films.values()]
