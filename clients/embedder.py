@@ -29,7 +29,7 @@ from resonance.clients.signals import signal_value
 from resonance.clients.title import FusionRows, fuse_title
 from resonance.clients.transport import Transport, TritonTransport
 from resonance.space.descriptor import MODALITIES, Descriptor
-from resonance.space.errors import DescriptorError, SpaceMismatch
+from resonance.space.errors import DescriptorError, SpaceMismatchError
 
 Source = str | Path | bytes | BinaryIO
 #: What a stream hands out: first what is known of the media, then its segments, the title last.
@@ -109,7 +109,7 @@ class Embedder:
         """The space this server embeds into, asked once.
 
         Raises:
-            SpaceMismatch: it is not the expected one.
+            SpaceMismatchError: it is not the expected one.
             ServerError: no answer, or not a descriptor.
         """
         if self._space is None:
@@ -155,7 +155,7 @@ class Embedder:
 
         Raises:
             MediaError: the input's own fault, by kind.
-            ServerError, RequestRejectedError, SpaceMismatch: the server's.
+            ServerError, RequestRejectedError, SpaceMismatchError: the server's.
         """
         descriptor = await self.space()
         reader = await asyncio.to_thread(
@@ -261,7 +261,7 @@ class Embedder:
         except DescriptorError as malformed:
             raise ServerFaultError(str(malformed)) from malformed
         if self._expected is not None and descriptor.fingerprint != self._expected:
-            raise SpaceMismatch(self._expected, descriptor.fingerprint, "the server")
+            raise SpaceMismatchError(self._expected, descriptor.fingerprint, "the server")
         return descriptor
 
 

@@ -16,7 +16,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.media.types import StreamSignal
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, Vector
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
-from resonance.space.errors import SpaceMismatch
+from resonance.space.errors import SpaceMismatchError
 
 #: Significant digits that bring a float32 back exactly.
 FLOAT32_DIGITS = 9
@@ -76,7 +76,7 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
     The space stands in the schema's metadata as well as in each row.
 
     Raises:
-        SpaceMismatch: the results belong to different spaces.
+        SpaceMismatchError: the results belong to different spaces.
     """
     rows = list(results)
     if not rows:
@@ -84,7 +84,7 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
     fingerprint = rows[0].space.fingerprint
     for row in rows:
         if row.space.fingerprint != fingerprint:
-            raise SpaceMismatch(fingerprint, row.space.fingerprint, row.media)
+            raise SpaceMismatchError(fingerprint, row.space.fingerprint, row.media)
     names = sorted({name for row in rows for s in row.segments for name in s.signals})
     signals = pa.struct([(n, _SIGNAL if n in _STREAM_SIGNALS else pa.float64()) for n in names])
     segment = pa.struct(

@@ -53,7 +53,7 @@ def render_sample(path: Path) -> tuple[Path, Path]:
         picture.codec_context.gop_size = KEYFRAME_EVERY_S * FPS
         sound = out.add_stream("aac", rate=SOUND_RATE_HZ)
         assert isinstance(sound, AudioStream)
-        sound.layout = "stereo"  # type: ignore[assignment]  # names a layout
+        sound.layout = "stereo"
         at_s = 0
         for number, scene in enumerate(SCENES):
             for index in range(scene.seconds * FPS):
@@ -87,7 +87,8 @@ def _picture(scene: Scene, number: int, time_s: float) -> NDArray[np.uint8]:
     disc = np.hypot(_X - x, _Y - y) < rng.uniform(30, 90)
     level = scene.brightness * (0.75 + 0.25 * wave) + 0.2 * disc
     colour = np.clip(np.array(scene.colour) + hue, 0, 1)
-    return np.clip(level[..., None] * colour * 255 * 1.2, 0, 255).astype(np.uint8)
+    rgb: NDArray[np.uint8] = np.clip(level[..., None] * colour * 255 * 1.2, 0, 255).astype(np.uint8)
+    return rgb
 
 
 def _sound(scene: Scene, number: int) -> NDArray[np.float32]:

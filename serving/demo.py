@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -49,8 +50,10 @@ def running_server() -> Iterator[str]:
 
 
 def demo(
-    video: Path | None = typer.Argument(None, help="What to embed; by default a sample rendered here."),
-    plot: Path = typer.Option(Path("demo-arcs.png"), help="Where the arcs are drawn."),
+    video: Annotated[
+        Path | None, typer.Argument(help="What to embed; by default a sample rendered here.")
+    ] = None,
+    plot: Annotated[Path, typer.Option(help="Where the arcs are drawn.")] = Path("demo-arcs.png"),
 ) -> None:
     """Start Triton, stream a video into it, print the title vector, the segments and the arcs."""
     with tempfile.TemporaryDirectory(prefix="resonance-demo-") as folder:

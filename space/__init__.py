@@ -8,7 +8,7 @@ from resonance.space.errors import (
     BlockError,
     DescriptorError,
     SpaceError,
-    SpaceMismatch,
+    SpaceMismatchError,
     WeightError,
 )
 from resonance.space.scores import (
@@ -37,7 +37,7 @@ __all__ = [
     "Query",
     "Share",
     "SpaceError",
-    "SpaceMismatch",
+    "SpaceMismatchError",
     "WeightError",
     "Weights",
     "explain",

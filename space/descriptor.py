@@ -261,7 +261,7 @@ def _build_scalar(kind: type, value: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise DescriptorError(f"{where}: expected {kind.__name__}, came {type(value).__name__} ({value!r})")
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise DescriptorError(f"{where}: expected a finite number, came {value!r}")
     return value
 

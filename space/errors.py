@@ -4,7 +4,7 @@ SpaceError
 ├── DescriptorError   space.json is missing a field, has a wrong one, or does not match its fingerprint
 ├── BlockError        a vector or block has the wrong width, dtype, norm or holds NaN
 ├── WeightError       modality weights are negative, NaN, unknown or all zero
-├── SpaceMismatch     vectors of two different spaces met
+├── SpaceMismatchError     vectors of two different spaces met
 └── ArcError          an arc's times or values cannot be smoothed or resampled
 """
 
@@ -25,8 +25,8 @@ class WeightError(SpaceError):
     """Modality weights cannot be used."""
 
 
-class SpaceMismatch(SpaceError):
-    """Two fingerprints that must agree differ; vectors of two spaces are never compared or stored together."""
+class SpaceMismatchError(SpaceError):
+    """Two fingerprints that must agree differ; vectors of two spaces are never compared or stored."""
 
     def __init__(self, expected: str, found: str, where: str) -> None:
         self.expected = expected

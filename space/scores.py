@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from resonance.space.blocks import FloatArray, check_vectors, unit
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
-from resonance.space.errors import BlockError, SpaceMismatch, WeightError
+from resonance.space.errors import BlockError, SpaceMismatchError, WeightError
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,8 @@ def score(query: Query, weights: Weights, titles: ArrayLike) -> FloatArray:
     return np.asarray(check_vectors(titles) @ query.weighted(weights))
 
 
-def rank(query: Query, weights: Weights, titles: ArrayLike) -> np.ndarray:
-    """Indices of titles [n, 1788], best first; equal scores keep their order."""
+def rank(query: Query, weights: Weights, titles: ArrayLike) -> NDArray[np.int64]:
+    """Indices of titles [n, 1788], best first; equal scores keep their order. int64 [n]."""
     return np.argsort(-score(query, weights, titles), kind="stable")
 
 
@@ -186,7 +186,7 @@ def require_same_space(expected: str, found: str, where: str) -> None:
     """Refuse to go on with vectors of another space.
 
     Raises:
-        SpaceMismatch: the fingerprints differ.
+        SpaceMismatchError: the fingerprints differ.
     """
     if expected != found:
-        raise SpaceMismatch(expected, found, where)
+        raise SpaceMismatchError(expected, found, where)

@@ -17,8 +17,8 @@ from resonance.clients.media.types import StreamSignal
 CUT_METHOD = "packet-size"
 MOTION_METHOD = "inter-to-intra-bytes"
 
-#: How well cuts are found by codec: the F1 that `python -m resonance.loadtest.bench cuts` measured (docs/benchmarks.md), on
-#: seeds that no threshold was chosen with. A codec that is not listed was not measured.
+#: How well cuts are found by codec: the F1 that `python -m resonance.loadtest.bench cuts` measured
+#: (docs/benchmarks.md), on seeds that no threshold was chosen with. Others were not measured.
 CUT_F1: dict[str, float] = {
     "h264": 0.76,  # mean of five settings, 0.65 to 0.81
     "hevc": 0.65,

@@ -6,6 +6,7 @@ Its weights come from a fixed seed: its vectors are reproducible and its space i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -43,9 +44,9 @@ MAX_TOKENS = 256
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 SAMPLE_RATE_HZ = 16_000
 
-VISUAL_PREPROCESSING = {"encoder_px": 96, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+VISUAL_PREPROCESSING: dict[str, Any] = {"encoder_px": 96, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 #: mean_db and range_db centre the log-mel spectrum of everyday sound around 0 with a spread near 1.
-AUDIO_PREPROCESSING = {
+AUDIO_PREPROCESSING: dict[str, Any] = {
     "sample_rate_hz": SAMPLE_RATE_HZ,
     "window_samples": 400,
     "hop_samples": 160,
@@ -56,7 +57,7 @@ AUDIO_PREPROCESSING = {
     "mean_db": -40.0,
     "range_db": 40.0,
 }
-FUSION_SHAPE = {"inner": 128, "heads": 4, "time_frequencies": 16}
+FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": 4, "time_frequencies": 16}
 
 
 def _ready(module: nn.Module, *, zero: tuple[str, ...] = ()) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How near copies of one title stay: the same clip in another container or codec, keyframes against uniform."""
+"""How near copies of one title stay: the same clip in another container or codec."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _figures(label: str, codec: str, found: list[list[float]], truths: list[list
     for cuts, truth in zip(found, truths, strict=True):
         left = list(cuts)
         for time_s in truth:
-            near = min(left, key=lambda f: abs(f - time_s), default=None)  # noqa: B023  used at once
+            near = min(left, key=lambda f: abs(f - time_s), default=None)
             if near is not None and abs(near - time_s) <= TOLERANCE_S:
                 left.remove(near)
                 hits += 1
@@ -131,7 +131,7 @@ def _packet_cuts(encoding: Encoding, data: bytes) -> list[float]:
     """Times of the cuts, as the reader would get them."""
     signals = PacketSignals(encoding.codec, FPS)
     cuts: list[float] = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         base, origin = float(stream.time_base or 0), stream.start_time or 0
         for packet in container.demux(stream):
@@ -157,7 +157,7 @@ def _motion_pairs(path: Path) -> tuple[str, list[tuple[float, float]]]:
     """(codec, (motion signal, median frame difference) of each window of a clip)."""
     differences: dict[int, list[float]] = {}
     previous: NDArray[np.float64] | None = None
-    with av.open(path.open("rb")) as container:
+    with av.open(path.open("rb"), "r") as container:
         stream = container.streams.video[0]
         codec = stream.codec_context.codec.canonical_name
         signals = PacketSignals(codec, None)

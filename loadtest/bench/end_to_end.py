@@ -74,7 +74,7 @@ class _Run:
 def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
     before_s, started = cpu_seconds(server.pid), time.monotonic()
     out = path.with_suffix(".result.jsonl")
-    child = subprocess.Popen(  # noqa: S603  our own command
+    child = subprocess.Popen(
         [
             COMMAND,
             "embed",

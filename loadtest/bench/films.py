@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
@@ -67,10 +69,12 @@ def _minute(film: Film, folder: Path) -> Path:
     unfinished = path.with_suffix(".part." + film.container)
     with av.open(str(unfinished), "w") as out:
         picture = out.add_stream(film.codec, rate=FPS, options=dict(film.options))
+        assert isinstance(picture, VideoStream)
         picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         picture.gop_size = round(film.keyframe_every_s * FPS) if film.keyframe_every_s else MINUTE_S * FPS
         picture.codec_context.thread_count = 2
         sound = out.add_stream("libopus" if film.container == "webm" else "aac", rate=SOUND_RATE_HZ)
+        assert isinstance(sound, AudioStream)
         sound.layout = "stereo"
         for second in range(MINUTE_S):
             for i in range(FPS):

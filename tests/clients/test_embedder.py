@@ -16,7 +16,7 @@ from resonance.clients.errors import MediaError, NoModalityError, ServerUnavaila
 from resonance.clients.media.types import MediaInfo, SampledBy
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.serving.server import TritonServer
-from resonance.space.errors import SpaceMismatch
+from resonance.space.errors import SpaceMismatchError
 
 ROOT3 = 3**0.5
 GOOD = "video/transcode_elf_hevc_aac.mp4"
@@ -168,7 +168,7 @@ async def test_embedded_subtitles_are_read(embedder: Embedder, media: Path) -> N
 
 async def test_a_server_of_another_space_is_refused(server: TritonServer, media: Path) -> None:
     async with Embedder(server.grpc_address, expected_fingerprint="0" * 64) as embedder:
-        with pytest.raises(SpaceMismatch, match="000000000000"):
+        with pytest.raises(SpaceMismatchError, match="000000000000"):
             await embedder.embed(media / GOOD)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from resonance.clients.embedder import Embedder
-from resonance.clients.media.picture import frame_to_rgb
+from resonance.clients.media.reader import open_media
+from resonance.clients.media.types import Frames, SegmentInput
 from resonance.clients.transport import TritonTransport
-from resonance.export.onnx_export import cpu_session, make_inputs
 from resonance.export import contract
+from resonance.export.onnx_export import cpu_session, make_inputs
 from resonance.serving.server import TritonServer
 from resonance.space.descriptor import Descriptor
 
@@ -23,7 +26,66 @@ def golden(model_repository: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-@pytest.mark.parametrize("model", [m for m in contract.GRAPHS], ids=lambda m: m.name)
+@pytest.fixture(scope="module")
+def descriptor(model_repository: Path) -> Descriptor:
+    return Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+
+
+def as_png(golden: dict[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(golden["picture"]).save(file, "PNG")
+    return file.getvalue()
+
+
+def as_wav(golden: dict[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(int(golden["sound_rate_hz"]))
+        out.writeframes(np.rint(golden["sound"] * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def only_segment(data: bytes, descriptor: Descriptor) -> SegmentInput:
+    with open_media(data, descriptor) as reader:
+        (segment,) = reader.segments()
+    return segment
+
+
+def test_the_picture_is_scaled_as_the_golden_frame(
+    golden: dict[str, np.ndarray], descriptor: Descriptor
+) -> None:
+    video = only_segment(as_png(golden), descriptor).video
+    assert isinstance(video, Frames)
+    difference = np.abs(video.pixels[0].astype(int) - golden["frame"].astype(int))
+    assert difference.mean() < 1.0  # grey levels; two implementations of one antialiased filter
+    assert np.percentile(difference, 99) <= 4
+
+
+def test_the_sound_is_resampled_as_the_golden_samples(
+    golden: dict[str, np.ndarray], descriptor: Descriptor
+) -> None:
+    pcm = only_segment(as_wav(golden), descriptor).pcm
+    assert pcm is not None
+    assert pcm.length == pytest.approx(int(golden["pcm_length"][0]), abs=32)
+    reference = golden["pcm"].astype(np.float64)
+    error = pcm.samples - reference
+    # 40 dB below the signal: filters differ near the edges of their bands, times must not
+    assert np.sqrt(np.mean(error**2)) < 0.01 * np.sqrt(np.mean(reference**2))
+
+
+async def test_the_server_gives_the_golden_vectors(golden: dict[str, np.ndarray], embedder: Embedder) -> None:
+    picture = await embedder.embed(as_png(golden))
+    sound = await embedder.embed(as_wav(golden))
+    text = await embedder.embed_text(str(golden["text"]))
+    for row, (found, name) in enumerate(((picture, "visual"), (sound, "audio"), (text, "transcript"))):
+        cosine = float(found.segments[0].blocks[row] @ golden[name])
+        assert cosine >= 0.9999, name
+    assert float(text.segments[0].blocks[2] @ golden["transcript"]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("model", contract.GRAPHS, ids=lambda m: m.name)
 async def test_triton_equals_bare_onnxruntime(
     model: contract.Model, server: TritonServer, model_repository: Path
 ) -> None:

@@ -14,7 +14,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.media.types import SampledBy, StreamSignal
 from resonance.clients.output import to_json, write_results
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef, Timing
-from resonance.space.errors import SpaceMismatch
+from resonance.space.errors import SpaceMismatchError
 
 
 def result(name: str = "a.mp4", fingerprint: str = "f" * 64) -> MediaEmbedding:
@@ -100,7 +100,7 @@ def test_jsonl_is_one_line_a_title(tmp_path: Path) -> None:
 
 
 def test_two_spaces_are_never_written_together(tmp_path: Path) -> None:
-    with pytest.raises(SpaceMismatch):
+    with pytest.raises(SpaceMismatchError):
         write_results([result(), result(fingerprint="0" * 64)], tmp_path / "x.parquet")
     assert not (tmp_path / "x.parquet").exists()
 
