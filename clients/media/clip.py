@@ -17,11 +17,31 @@ NO_FRAMES = "no packet of the clip yields a frame"
 
 #: Decoders a clip may ask for. FFmpeg holds many more, for formats nobody streams; each is attack surface.
 VIDEO_CODECS = frozenset(
-    {
-        *("h264", "hevc", "vp8", "vp9", "av1", "vvc", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"),
-        *("theora", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1", "msmpeg4v2", "msmpeg4v3"),
-        *("prores", "dnxhd", "ffv1", "png"),
-    }
+    (
+        "h264",
+        "hevc",
+        "vp8",
+        "vp9",
+        "av1",
+        "vvc",
+        "mpeg4",
+        "mpeg2video",
+        "mpeg1video",
+        "mjpeg",
+        "theora",
+        "h263",
+        "flv1",
+        "wmv1",
+        "wmv2",
+        "wmv3",
+        "vc1",
+        "msmpeg4v2",
+        "msmpeg4v3",
+        "prores",
+        "dnxhd",
+        "ffv1",
+        "png",
+    )
 )
 #: FFmpeg's own decoder of that name needs a GPU.
 DECODERS = {"av1": "libdav1d"}

@@ -11,8 +11,8 @@ from typing import cast
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.filter import Graph
 from numpy.typing import NDArray
 
 from resonance.clients.media.packets import Title, opened_stream, read_packets
@@ -129,33 +129,60 @@ def _length(frame: av.AudioFrame, rate_hz: int) -> int:
 
 
 class _Resampler:
-    """To mono float32 at `rate_hz`; a stream that changes rate or layout in the middle gets a fresh one."""
+    """To mono float32 at `rate_hz`; a stream that changes rate or layout in the middle gets a fresh one.
+
+    Channels are mixed with weights that sum to 1 (`rematrix_maxval`): FFmpeg's default for float output
+    sums the power instead, so that the same sound in two channels would come out 3 dB louder than in one,
+    and in 5.1 up to 11 dB and far above full scale.
+    """
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        self._inner = self._fresh()
-
-    def _fresh(self) -> AudioResampler:
-        return AudioResampler(format="fltp", layout="mono", rate=self._rate_hz)
+        self._graph: Graph | None = None
+        self._kind: tuple[str, str, int] | None = None
 
     def put(self, frame: av.AudioFrame) -> list[FloatArray]:
         """Blocks of samples [n] that are ready; a frame that cannot be converted gives none."""
         frame.pts = None  # frames are placed by the caller; no silence is to be put in here
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        blocks = [] if kind == self._kind else self.flush()
         try:
-            return [_mono(block) for block in self._inner.resample(frame)]
+            if self._graph is None:
+                self._graph, self._kind = self._built(*kind), kind
+            self._graph.push(frame)
+            return blocks + self._pulled(self._graph)
         except (av.error.FFmpegError, ValueError):
-            rest = self.flush()
-        with contextlib.suppress(av.error.FFmpegError, ValueError):
-            rest += [_mono(block) for block in self._inner.resample(frame)]
-        return rest
+            self._graph = self._kind = None
+            return blocks
 
     def flush(self) -> list[FloatArray]:
         """What is left inside; a new stretch may follow."""
-        inner, self._inner = self._inner, self._fresh()
-        try:
-            return [_mono(block) for block in inner.resample(None)]
-        except (av.error.FFmpegError, ValueError):
-            return []  # it never saw a frame
+        graph, self._graph, self._kind = self._graph, None, None
+        if graph is None:
+            return []
+        graph.push(None)
+        return self._pulled(graph)
+
+    def _built(self, sample_format: str, layout: str, rate_hz: int) -> Graph:
+        graph = Graph()
+        source = graph.add_abuffer(sample_rate=rate_hz, format=sample_format, layout=layout)
+        convert = graph.add(
+            "aresample",
+            f"out_sample_rate={self._rate_hz}:out_sample_fmt=fltp:out_chlayout=mono:rematrix_maxval=1.0",
+        )
+        sink = graph.add("abuffersink")
+        source.link_to(convert)
+        convert.link_to(sink)
+        graph.configure()
+        return graph
+
+    @staticmethod
+    def _pulled(graph: Graph) -> list[FloatArray]:
+        blocks = []
+        with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                blocks.append(_mono(cast("av.AudioFrame", graph.pull())))
+        return blocks
 
 
 class _Filler:

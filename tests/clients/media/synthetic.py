@@ -1,0 +1,131 @@
+"""Films made for tests: every frame carries its own number, so that the right frame can be told by sight."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+#: The number stands as GRID x GRID black and white blocks, the lowest bit first.
+GRID = 4
+
+
+def numbered_picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
+    """uint8 RGB [height, width, 3] that shows `number` (below 2**16)."""
+    bits = np.array([(number >> bit) & 1 for bit in range(GRID * GRID)], np.uint8).reshape(GRID, GRID)
+    grey = np.kron(bits * 200 + 28, np.ones((height // GRID, width // GRID), np.uint8)).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def read_number(picture: NDArray[np.uint8]) -> int:
+    """The number that a picture of any size shows."""
+    height, width = picture.shape[0] // GRID, picture.shape[1] // GRID
+    blocks = picture.mean(axis=2)[: height * GRID, : width * GRID].reshape(GRID, height, GRID, width)
+    inner = blocks[:, height // 4 : -(height // 4), :, width // 4 : -(width // 4)]
+    means = inner.mean(axis=(1, 3))
+    assert ((means < 90) | (means > 160)).all(), f"not a numbered picture: {means.round()}"
+    return int(sum(1 << bit for bit, mean in enumerate(means.reshape(-1)) if mean > 128))
+
+
+def film(
+    times_s: Sequence[float],
+    *,
+    codec: str = "libx264",
+    container: str = "mp4",
+    gop: int = 30,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    size: tuple[int, int] = (128, 96),
+    pix_fmt: str = "yuv420p",
+    rotation_deg: int = 0,
+    rate: int = 30,
+) -> bytes:
+    """A film whose frame i is shown at `times_s[i]` and carries the number i."""
+    output = io.BytesIO()
+    with av.open(output, "w", format=container, options=container_options or {}) as file:
+        stream: Any = file.add_stream(codec, rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.gop_size = gop
+        stream.options = {"g": str(gop), **(options or {})}
+        fine = codec not in ("mpeg4", "mpeg2video", "libtheora", "mjpeg")  # these count whole frames
+        base = Fraction(1, 1000) if fine else Fraction(1, rate)
+        stream.codec_context.time_base = base
+        if rotation_deg:
+            stream.set_display_rotation(-rotation_deg)
+        for number, time_s in enumerate(times_s):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(number, *size), format="rgb24")
+            frame.pts, frame.time_base = round(time_s / base), base
+            for packet in stream.encode(frame):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+    return output.getvalue()
+
+
+def even_times(seconds: float, rate: float = 30.0, start_s: float = 0.0) -> list[float]:
+    """Presentation times of a film of constant frame rate."""
+    return [start_s + i / rate for i in range(round(seconds * rate))]
+
+
+def sound(
+    samples: NDArray[np.float32],
+    *,
+    rate_hz: int = 44_100,
+    codec: str = "pcm_s16le",
+    container: str = "wav",
+    channels: int = 1,
+    gaps: dict[int, float] | None = None,
+) -> bytes:
+    """A track of `samples` [n], the same in every channel.
+
+    `gaps`: seconds put before the block of that number; a block holds 1,024 samples.
+    """
+    output = io.BytesIO()
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+    block = 1024
+    shift = 0
+    with av.open(output, "w", format=container) as file:
+        stream: Any = file.add_stream(codec, rate=rate_hz, layout=layout)
+        form = stream.codec_context.format.name
+        for number, first in enumerate(range(0, samples.size, block)):
+            shift += round((gaps or {}).get(number, 0.0) * rate_hz)
+            piece = np.repeat(samples[None, first : first + block], channels, axis=0)
+            if form.startswith(("s16", "s32")):
+                whole = np.int16 if form.startswith("s16") else np.int32
+                piece = (piece.astype(np.float64) * np.iinfo(whole).max).astype(whole)
+            if not form.endswith("p"):
+                piece = np.ascontiguousarray(piece.T).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format=form, layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate_hz, first + shift, Fraction(1, rate_hz)
+            for packet in stream.encode(frame):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+    return output.getvalue()
+
+
+AUDIO_TAG, VIDEO_TAG = 8, 9
+
+
+def with_flv_time(data: bytes, tag: int, number: int, time_s: float) -> bytes:
+    """An FLV file whose `number`-th tag of a kind claims to belong to `time_s`."""
+    changed = bytearray(data)
+    at = 9 + 4  # the header and the size of no previous tag
+    seen = 0
+    while at + 11 <= len(changed):
+        size = int.from_bytes(changed[at + 1 : at + 4], "big")
+        if changed[at] == tag:
+            if seen == number:
+                stamp = round(time_s * 1000)
+                changed[at + 4 : at + 7] = (stamp & 0xFFFFFF).to_bytes(3, "big")
+                changed[at + 7] = stamp >> 24
+                return bytes(changed)
+            seen += 1
+        at += 11 + size + 4
+    raise AssertionError(f"only {seen} tags of kind {tag}")
