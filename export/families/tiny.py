@@ -45,7 +45,8 @@ SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 SAMPLE_RATE_HZ = 16_000
 
 VISUAL_PREPROCESSING: dict[str, Any] = {"encoder_px": 96, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-#: mean_db and range_db centre the log-mel spectrum of everyday sound around 0 with a spread near 1.
+#: Decibels here are of band power, where a sine of full scale reads about +40. The floor 80 dB below it
+#: hides the noise of codecs and of 16 bits; mean and range bring everyday sound to -1..1.
 AUDIO_PREPROCESSING: dict[str, Any] = {
     "sample_rate_hz": SAMPLE_RATE_HZ,
     "window_samples": 400,
@@ -54,7 +55,8 @@ AUDIO_PREPROCESSING: dict[str, Any] = {
     "low_hz": 20.0,
     "high_hz": 8000.0,
     "patch": 16,
-    "mean_db": -40.0,
+    "floor_db": -40.0,
+    "mean_db": 0.0,
     "range_db": 40.0,
 }
 FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": 4, "time_frequencies": 16}

@@ -9,10 +9,6 @@ from resonance.export.graphs.pooling import masked_mean, unit
 from resonance.export.graphs.signals import AudioSignals
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
 
-#: Power below this is the floor of the log-mel spectrum, -100 dB re full scale.
-POWER_FLOOR = 1e-10
-
-
 class AudioGraph(nn.Module):
     """PCM fp32 [B, S], PCM_LENGTH int64 [B, 1] -> AUDIO fp32 [B, 596], unit rows, AUDIO_SIGNALS fp32 [B, 3].
 
@@ -21,6 +17,7 @@ class AudioGraph(nn.Module):
     Args:
         encoder: a transformers ASTModel over [B, frames, bands] with `patch` x `patch` patches that do
             not overlap, two leading special tokens and patches ordered by band, then time.
+        floor_db: power below this counts as this much.
         mean_db, range_db: the log-mel spectrum in dB is fed as (x - mean_db) / range_db.
     """
 
@@ -37,6 +34,7 @@ class AudioGraph(nn.Module):
         low_hz: float,
         high_hz: float,
         patch: int,
+        floor_db: float,
         mean_db: float,
         range_db: float,
     ) -> None:
@@ -49,12 +47,13 @@ class AudioGraph(nn.Module):
         self.register_buffer("mel", mel, persistent=False)
         self.patch_rows = bands // patch
         self.token_samples = hop_samples * patch
+        self.power_floor = 10.0 ** (floor_db / 10.0)
         self.mean_db, self.range_db = mean_db, range_db
 
     def log_mel_db(self, pcm: Tensor, pcm_length: Tensor) -> Tensor:
-        """Log-mel power in dB re full scale, [B, frames, bands]."""
+        """Log-mel power in dB, [B, frames, bands]; at least `floor_db`."""
         pcm = pcm * valid_samples(pcm, pcm_length).to(pcm.dtype)
-        return 10.0 * torch.log10((self.power(pcm) @ self.mel).clamp_min(POWER_FLOOR))
+        return 10.0 * torch.log10((self.power(pcm) @ self.mel).clamp_min(self.power_floor))
 
     def forward(self, pcm: Tensor, pcm_length: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
