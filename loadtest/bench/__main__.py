@@ -15,12 +15,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from resonance.export import contract
 from resonance.export.onnx_export import make_inputs
 from resonance.loadtest.bench.agreement import measure_agreement
-from resonance.loadtest.bench.cuts import measure_cuts
+from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
 from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
@@ -40,6 +39,10 @@ class Part(StrEnum):
     LONG = "long"
     AGREEMENT = "agreement"
     CUTS = "cuts"
+    MOTION = "motion"
+
+
+NEED_MEDIA = (Part.AGREEMENT, Part.MOTION)
 
 
 def measure_encoders(server: TritonServer) -> list[Any]:
@@ -54,14 +57,11 @@ def measure_encoders(server: TritonServer) -> list[Any]:
 
 
 def show(title: str, rows: Iterable[Any]) -> None:
-    """Print dataclasses as a table."""
-    records = [asdict(row) for row in rows]
-    if not records:
-        return
-    table = Table(*records[0], title=title)
-    for record in records:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in record.values()))
-    console.print(table)
+    """Print dataclasses, one block of lines each: they have more fields than a terminal has columns."""
+    console.rule(title)
+    for row in rows:
+        fields = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in asdict(row).items())
+        console.print("  ".join(fields), highlight=False, markup=False)
 
 
 def environment() -> dict[str, str]:
@@ -109,23 +109,17 @@ def bench(
                 )
             ],
             Part.LONG: lambda: [measure_film(H264_2H, server, folder, sampling="keyframes", runs=1)],
+            Part.AGREEMENT: lambda: measure_agreement(server.grpc_address, media),
             Part.CUTS: measure_cuts,
+            Part.MOTION: lambda: measure_motion(media),
         }
         for part in chosen:
-            if part is Part.AGREEMENT:
-                if not media.is_dir():
-                    console.print(f"agreement not measured: no real media at {media}")
-                    continue
-                report = measure_agreement(server.grpc_address, media)
-                record(part, list(report.copies))
-                console.print(
-                    f"titles that are no copies: mean cosine {report.unrelated_mean:.3f}, "
-                    f"highest {report.unrelated_max:.3f}"
-                )
-            else:
-                with console.status(f"measuring {part}"):
-                    rows = steps[part]()
-                record(part, rows)
+            if part in NEED_MEDIA and not media.is_dir():
+                console.print(f"{part} not measured: no real media at {media}; name a folder with --media")
+                continue
+            with console.status(f"measuring {part}"):
+                rows = steps[part]()
+            record(part, rows)
     console.print(f"all figures: {out}")
 
 

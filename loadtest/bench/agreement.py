@@ -36,30 +36,21 @@ class Agreement:
     cosine: float
 
 
-@dataclass(frozen=True, slots=True)
-class AgreementReport:
-    """Copies agree to `copies`; `unrelated` is the mean and highest cosine of titles that are not copies."""
-
-    copies: tuple[Agreement, ...]
-    unrelated_mean: float
-    unrelated_max: float
-
-
-def measure_agreement(server: str, media: Path) -> AgreementReport:
-    """Embed every file of `COPIES` in `media`/video and compare each with the first of its row."""
+def measure_agreement(server: str, media: Path) -> list[Agreement]:
+    """Each copy of `media`/video against the first of its row, then the first ones against each other."""
     return asyncio.run(_measure(server, media / "video"))
 
 
-async def _measure(server: str, folder: Path) -> AgreementReport:
+async def _measure(server: str, folder: Path) -> list[Agreement]:
     async with Embedder(server) as embedder:
         titles = {
             name: (await embedder.embed(folder / name)).title for names in COPIES.values() for name in names
         }
-    copies = tuple(
-        Agreement(content, first, other, float(titles[first] @ titles[other]))
-        for content, (first, *others) in COPIES.items()
-        for other in others
-    )
+
+    def compare(content: str, first: str, second: str) -> Agreement:
+        return Agreement(content, first, second, float(titles[first] @ titles[second]))
+
+    copies = [compare(c, first, other) for c, (first, *others) in COPIES.items() for other in others]
     firsts = [names[0] for names in COPIES.values()]
-    unrelated = [float(titles[a] @ titles[b]) for i, a in enumerate(firsts) for b in firsts[i + 1 :]]
-    return AgreementReport(copies, sum(unrelated) / len(unrelated), max(unrelated))
+    unrelated = [compare("(unrelated)", a, b) for i, a in enumerate(firsts) for b in firsts[i + 1 :]]
+    return copies + unrelated

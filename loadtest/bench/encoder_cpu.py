@@ -4,6 +4,9 @@ The two are measured in alternating rounds of one run, after a warm-up, because 
 drifts; the medians over the rounds are reported. The server's time is that of the `tritonserver`
 process and all its stubs. The client's own time is told apart: it is spent on the same cores, and it
 is not the server's.
+
+Bare onnxruntime is measured twice: with as many callers as Triton has, which keeps the machine as busy
+(a core runs slower beside a busy neighbour), and with one caller on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +40,8 @@ WARM_UP_ITEMS = 32
 
 @dataclass(frozen=True, slots=True)
 class EncoderCpu:
-    """Medians over the rounds, per item; `ratio` is server over bare.
+    """Medians over the rounds, per item; `ratio` is server over bare at the same concurrency,
+    `ratio_to_idle` over bare with one caller on an idle machine.
 
     Attributes:
         items_per_batch: requests that Triton joined in one run of the graph, on average.
@@ -47,6 +52,8 @@ class EncoderCpu:
     server_cpu_ms_per_item: float
     bare_cpu_ms_per_item: float
     ratio: float
+    bare_idle_cpu_ms_per_item: float
+    ratio_to_idle: float
     throughput_triton_per_s: float
     throughput_bare_per_s: float
     client_cpu_ms_per_item: float
@@ -100,11 +107,12 @@ async def _measure(
         difference = await _largest_difference(client, name, session, inputs)
         items = _items_for(session, inputs, round_s)
         await _triton_round(client, pid, name, inputs, WARM_UP_ITEMS, concurrency)
-        ours, bare = [], []
+        ours, bare, idle = [], [], []
         before = await _batches(client, name)
         for _ in range(rounds):
             ours.append(await _triton_round(client, pid, name, inputs, items, concurrency))
-            bare.append(_bare_round(session, inputs, items))
+            bare.append(_bare_round(session, inputs, items, concurrency))
+            idle.append(_bare_round(session, inputs, items, 1))
         after = await _batches(client, name)
     server_ms = statistics.median(r.server_cpu_s for r in ours) / items * 1000
     bare_ms = statistics.median(r.own_cpu_s for r in bare) / items * 1000
@@ -114,6 +122,10 @@ async def _measure(
         bare_cpu_ms_per_item=bare_ms,
         # Of each pair of neighbouring rounds, so that a slower minute of the machine cancels out.
         ratio=statistics.median(o.server_cpu_s / b.own_cpu_s for o, b in zip(ours, bare, strict=True)),
+        bare_idle_cpu_ms_per_item=statistics.median(r.own_cpu_s for r in idle) / items * 1000,
+        ratio_to_idle=statistics.median(
+            o.server_cpu_s / i.own_cpu_s for o, i in zip(ours, idle, strict=True)
+        ),
         throughput_triton_per_s=items / statistics.median(r.wall_s for r in ours),
         throughput_bare_per_s=items / statistics.median(r.wall_s for r in bare),
         client_cpu_ms_per_item=statistics.median(r.own_cpu_s for r in ours) / items * 1000,
@@ -134,16 +146,18 @@ def _session(path: Path) -> ort.InferenceSession:
 
 def _items_for(session: ort.InferenceSession, inputs: Sequence[Feeds], round_s: float) -> int:
     """How many items make a round of `round_s`, at least one of each input; warms the session up."""
-    _bare_round(session, inputs, WARM_UP_ITEMS)
-    one = _bare_round(session, inputs, WARM_UP_ITEMS).own_cpu_s / WARM_UP_ITEMS
+    _bare_round(session, inputs, WARM_UP_ITEMS, 1)
+    one = _bare_round(session, inputs, WARM_UP_ITEMS, 1).own_cpu_s / WARM_UP_ITEMS
     return max(len(inputs), round(round_s / max(one, 1e-6)))
 
 
-def _bare_round(session: ort.InferenceSession, inputs: Sequence[Feeds], items: int) -> _Round:
-    cpu, wall = time.process_time(), time.perf_counter()
-    for feeds in itertools.islice(itertools.cycle(inputs), items):
-        session.run(None, feeds)
-    return _Round(0.0, time.process_time() - cpu, time.perf_counter() - wall)
+def _bare_round(session: ort.InferenceSession, inputs: Sequence[Feeds], items: int, callers: int) -> _Round:
+    turns = itertools.islice(itertools.cycle(inputs), items)
+    with ThreadPoolExecutor(callers) as pool:
+        cpu, wall = time.process_time(), time.perf_counter()
+        for _ in pool.map(lambda feeds: session.run(None, feeds), turns):
+            pass
+        return _Round(0.0, time.process_time() - cpu, time.perf_counter() - wall)
 
 
 async def _triton_round(
