@@ -88,6 +88,10 @@ def read_packets(
 def _next(packets: Iterator[Packet[Stream]], title: Title, first: bool) -> Packet[Stream] | None:
     try:
         return next(packets, None)
+    except IndexError:
+        # PyAV flushes the streams there are at the end, and stumbles over one that appeared on the way;
+        # it comes after all packets of the stream asked for
+        return None
     except av.error.FFmpegError as error:
         if first:
             raise CorruptMediaError(

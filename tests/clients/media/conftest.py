@@ -27,8 +27,7 @@ from resonance.space.descriptor import (
 ReadAll = Callable[..., list[SegmentInput]]
 
 
-@pytest.fixture(scope="session")
-def descriptor() -> Descriptor:
+def make_descriptor() -> Descriptor:
     """The geometry and sampling of design.md; encoders and signals play no part in reading."""
     return Descriptor(
         schema_version=SCHEMA_VERSION,
@@ -45,6 +44,12 @@ def descriptor() -> Descriptor:
         sigmas={query: dict.fromkeys(MODALITIES, 1.0) for query in MODALITIES},
         signals={},
     )
+
+
+@pytest.fixture(scope="session")
+def descriptor() -> Descriptor:
+    """See `make_descriptor`."""
+    return make_descriptor()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic import VIDEO_TAG, even_times, film, read_number, with_flv_time
 
-from resonance.clients.media.clip import NO_FRAMES, NoFramesError, decode_clip
+from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.packets import Title
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.source import MediaSource
@@ -152,8 +152,7 @@ def test_keyframes_that_decode_to_nothing_are_decoded_in_order(
                 continue
             try:
                 shown = decode_clip(segment.video, descriptor.frames)
-            except NoFramesError as error:
-                assert NO_FRAMES in str(error)
+            except NoFramesError:
                 rejected += 1
                 again = reader.decode_segment(segment)
                 assert again is not None

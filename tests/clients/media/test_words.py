@@ -1,0 +1,163 @@
+"""Cues of subtitle files and streams become the words of their windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from synthetic import even_times, film
+
+from resonance.clients.errors import NotMediaError, TranscriptError
+from resonance.clients.media.text import split_text
+from resonance.clients.media.types import SegmentInput
+from resonance.clients.media.words import Cue, find_sidecar, plain_text, read_cues, words_by_window
+
+ReadAll = Callable[..., list[SegmentInput]]
+SRT = """1
+00:00:01,000 --> 00:00:03,000
+one two <i>three</i>
+
+2
+00:00:07,000 --> 00:00:09,000
+{\\an8}four five
+six seven
+
+3
+00:00:20,000 --> 00:00:21,000
+eight
+"""
+
+
+def test_words_count_where_they_are_spoken() -> None:
+    cues = [Cue(1, 3, "one two three"), Cue(7, 9, "four five six seven"), Cue(20, 21, "eight")]
+    windows = dict(words_by_window(cues, 8.0))
+    assert {i: w.text for i, w in windows.items()} == {
+        0: "one two three four five six seven",
+        1: "four five six seven",
+        2: "eight",
+    }
+    # half of the second cue lies in each of its windows
+    rates = [w.words_per_second for w in windows.values()]
+    assert rates == pytest.approx([(3 + 2) / 8, 2 / 8, 1 / 8])
+    assert [w.end_s for w in windows.values()] == [8.0, 9.0, 21.0]
+
+
+def test_windows_rise_even_where_cues_do_not() -> None:
+    cues = [Cue(17, 18, "late"), Cue(1, 2, "early"), Cue(30, 31, "last")]
+    assert [i for i, _ in words_by_window(cues, 8.0)] == [2, 3]
+
+
+def test_a_cue_without_end_in_sight_fills_few_windows() -> None:
+    assert len(list(words_by_window([Cue(0, 1e9, "for ever")], 8.0))) < 20
+
+
+def test_a_subtitle_file_alone_is_a_title_with_a_clock(read_all: ReadAll, tmp_path: Path) -> None:
+    path = tmp_path / "talk.srt"
+    path.write_text(SRT)
+    segments = read_all(path)
+    assert [(s.index, s.start_s, s.end_s) for s in segments] == [
+        (0, 0.0, 8.0),
+        (1, 8.0, 9.0),
+        (2, 16.0, 21.0),
+    ]
+    assert segments[0].text == "one two three four five six seven"
+    assert segments[0].words_per_second == pytest.approx(5 / 8)
+
+
+@pytest.mark.parametrize("name", ["film.srt", "film.en.srt", "film.pt-BR.vtt"])
+def test_a_sidecar_is_found_by_its_name(read_all: ReadAll, tmp_path: Path, name: str) -> None:
+    movie = tmp_path / "film.mp4"
+    movie.write_bytes(film(even_times(12, 10), rate=10))
+    (tmp_path / "film-two.srt").write_text(SRT.replace("one", "wrong"))
+    text = SRT if name.endswith("srt") else "WEBVTT\n\n" + SRT.replace(",", ".")
+    (tmp_path / name).write_text(text)
+    segments = read_all(movie)
+    # the cue at 20 s is not part of a film of 12 s
+    assert [s.text for s in segments] == ["one two three four five six seven", "four five six seven"]
+    assert segments[1].end_s == pytest.approx(12.0, abs=0.11)
+
+
+def test_no_sidecar_of_another_film(tmp_path: Path) -> None:
+    (tmp_path / "film.extended.cut.srt").write_text(SRT)
+    (tmp_path / "filmx.srt").write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") is None
+
+
+def test_a_named_transcript_wins(read_all: ReadAll, tmp_path: Path) -> None:
+    movie = tmp_path / "film.mp4"
+    movie.write_bytes(film(even_times(10, 10), rate=10))
+    (tmp_path / "film.srt").write_text(SRT)
+    other = tmp_path / "other.srt"
+    other.write_text(SRT.replace("one", "uno"))
+    assert (read_all(movie, transcript=other)[0].text or "").startswith("uno")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.srt"
+    path.write_bytes(SRT.replace("one", "één").encode(encoding))
+    assert read_cues(path)[0].text == "één two three"
+
+
+@pytest.mark.parametrize("text", ["", "nothing of the kind", "1\n00:00:xx --> 00\nhm\n"])
+def test_no_subtitles_is_a_typed_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text(text)
+    with pytest.raises(TranscriptError, match="expected subtitles") as caught:
+        read_cues(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_markup_is_no_word() -> None:
+    assert plain_text(r"{\b1}a<font color='red'>b</font>\Nc") == "a b c"
+
+
+def test_embedded_subtitles(read_all: ReadAll, media: Path) -> None:
+    [segment] = read_all(media / "video" / "people_dark_room_embedded_subs.m4v")
+    assert segment.text == "This is a test subtitle. AWESOME FIXTURE MOVIE Nice."
+    assert segment.words_per_second == pytest.approx(9 / 8)
+
+
+def test_sidecar_and_embedded_stream_agree(read_all: ReadAll, media: Path) -> None:
+    movie = media / "video" / "space_webb_telescope_cleanroom.mp4"
+    sidecar = media / "subtitles" / "space_webb_telescope_cleanroom.en.srt"
+    embedded, beside = read_all(movie), read_all(movie, transcript=sidecar)
+    assert [s.text for s in embedded] == [s.text for s in beside]
+
+
+def test_every_subtitle_file(media: Path) -> None:
+    for path in sorted((media / "subtitles").glob("*.[sv][rt]t")):
+        cues = read_cues(path)
+        assert cues, path.name
+        assert all(c.end_s >= c.start_s and c.text for c in cues), path.name
+
+
+@pytest.mark.parametrize("text", ["word " * 900, "犬" * 3000, "a" * 5000, "один два три " * 300, "x"])
+@pytest.mark.parametrize("counted", ["bytes", "words and characters"])
+def test_pieces_of_text_stay_within_the_limit(text: str, counted: str) -> None:
+    def count(piece: str) -> int:  # a tokenizer: one token for each four characters of a word
+        return 2 + sum(-(-len(word) // 4) for word in piece.split())
+
+    size = (lambda p: len(p.encode()) + 2) if counted == "bytes" else count
+    pieces = list(split_text(text, 256, None if counted == "bytes" else count))
+    assert all(size(p) <= 256 for p in pieces)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert sum(size(p) for p in pieces[:-1]) >= 0.9 * 256 * (len(pieces) - 1)  # and none is needlessly short
+
+
+def test_a_long_unbroken_text_is_cut_in_linear_time() -> None:
+    assert len(list(split_text("犬" * 400_000, 256))) > 4000
+
+
+def test_a_text_file_has_no_clock(read_all: ReadAll, tmp_path: Path) -> None:
+    path = tmp_path / "article.md"
+    path.write_text("word " * 120)
+    segments = read_all(path)
+    assert [(s.index, s.start_s, s.end_s) for s in segments] == [
+        (i, None, None) for i in range(len(segments))
+    ]
+    assert len(segments) == 3
+    path.write_bytes(b"\xff\xfe\x00broken")
+    with pytest.raises(NotMediaError):
+        read_all(path)
