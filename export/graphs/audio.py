@@ -9,6 +9,7 @@ from resonance.export.graphs.pooling import masked_mean, unit
 from resonance.export.graphs.signals import AudioSignals
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
 
+
 class AudioGraph(nn.Module):
     """PCM fp32 [B, S], PCM_LENGTH int64 [B, 1] -> AUDIO fp32 [B, 596], unit rows, AUDIO_SIGNALS fp32 [B, 3].
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 import pytest
-from synthetic import even_times, film, read_number
 
 from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes
 from resonance.clients.media.types import Clip, Frames, SampledBy, SegmentInput
+from tests.clients.media.synthetic import even_times, film, read_number
 
 #: Containers keep times in milliseconds at worst; a frame lasts 33.
 TIME_TOLERANCE_S = 0.002

@@ -14,11 +14,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic import even_times, film, sound
 
 from resonance.clients.errors import MediaStalledError
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Limits, SampledBy, SegmentInput
+from tests.clients.media.synthetic import even_times, film, sound
 
 ReadAll = Callable[..., list[SegmentInput]]
 
@@ -222,7 +222,7 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from resonance.clients.media.reader import open_media
-from conftest import make_descriptor
+from tests.clients.media.conftest import make_descriptor
 space = make_descriptor()
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

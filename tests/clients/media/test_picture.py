@@ -12,13 +12,13 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
-from synthetic import even_times, film, numbered_picture, read_number
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
 from resonance.clients.media.clip import decode_clip
 from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor, FrameGeometry
+from tests.clients.media.synthetic import even_times, film, numbered_picture, read_number
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]

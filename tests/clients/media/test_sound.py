@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic import AUDIO_TAG, sound, with_flv_time
 
 from resonance.clients.errors import MediaError, NoModalityError
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import SegmentInput
+from tests.clients.media.synthetic import AUDIO_TAG, sound, with_flv_time
 
 ReadAll = Callable[..., list[SegmentInput]]
 RATE_HZ = 16_000

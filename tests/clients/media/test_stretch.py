@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from synthetic import VIDEO_TAG, even_times, film, read_number, with_flv_time
 
 from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.packets import Title
@@ -16,6 +15,7 @@ from resonance.clients.media.source import MediaSource
 from resonance.clients.media.stretch import StretchDecoder
 from resonance.clients.media.types import Clip, Frames, Limits, ReadTimes, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor
+from tests.clients.media.synthetic import VIDEO_TAG, even_times, film, read_number, with_flv_time
 
 Open = Callable[..., MediaReader]
 Show = Callable[[SegmentInput], Frames]

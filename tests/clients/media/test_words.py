@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic import even_times, film
 
 from resonance.clients.errors import NotMediaError, TranscriptError
 from resonance.clients.media.text import split_text
 from resonance.clients.media.types import SegmentInput
 from resonance.clients.media.words import Cue, find_sidecar, plain_text, read_cues, words_by_window
+from tests.clients.media.synthetic import even_times, film
 
 ReadAll = Callable[..., list[SegmentInput]]
 SRT = """1
