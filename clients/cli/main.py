@@ -1,11 +1,12 @@
 """The root of the `resonance` command: sub-commands come from installed entry points.
 
-So the command line imports neither the server nor torch, and a command whose extra is not installed
-says which one to install.
+So the command line imports neither the server nor torch, and a command whose extra is not installed says
+which one to install. Commands import what they need when they are called.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import typer
 
 GROUP = "resonance.commands"
+#: Commands whose extra has another name.
+EXTRAS = {"embed": "client"}
 
 
 def make_app() -> typer.Typer:
@@ -35,24 +38,23 @@ def make_app() -> typer.Typer:
 
 
 def _load(point: EntryPoint) -> Callable[..., Any]:
-    try:
-        command: Callable[..., Any] = point.load()
-    except ModuleNotFoundError as missing:
-        return _unavailable(point.name, missing.name or "a package")
-    return command
+    """The command; where a package it needs is missing, one line says which extra brings it."""
+    command: Callable[..., Any] = point.load()
 
+    @functools.wraps(command)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except ModuleNotFoundError as missing:
+            extra = EXTRAS.get(point.name, point.name)
+            typer.echo(
+                f"resonance {point.name}: the package {missing.name} is not installed; "
+                f"run: pip install 'resonance[{extra}]'",
+                err=True,
+            )
+            raise typer.Exit(2) from missing
 
-def _unavailable(command: str, module: str) -> Callable[..., Any]:
-    def unavailable() -> None:
-        typer.echo(
-            f"resonance {command}: the package {module} is not installed; "
-            f"run: pip install 'resonance[{command}]'",
-            err=True,
-        )
-        raise typer.Exit(2)
-
-    unavailable.__doc__ = f"Not available here: {module} is not installed."
-    return unavailable
+    return checked
 
 
 def main() -> None:

@@ -95,3 +95,23 @@ def test_no_server_says_how_to_start_one(media: Path) -> None:
     shown = run("embed", media / GOOD, "--server", "127.0.0.1:1")
     assert shown.returncode == 1
     assert "resonance serve" in shown.stderr
+
+
+def test_a_command_whose_extra_is_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from typer.testing import CliRunner
+
+    from resonance.clients.cli import main
+
+    point = EntryPoint("serve", f"{__name__}:needs_more", main.GROUP)
+    monkeypatch.setattr(main, "entry_points", lambda group: [point])
+    shown = CliRunner().invoke(main.make_app(), ["serve"])
+    assert shown.exit_code == 2
+    assert "no_such_package_here" in shown.output
+    assert "pip install 'resonance[serve]'" in shown.output
+
+
+def needs_more() -> None:
+    """Stands for a command of an extra that is not installed."""
+    import no_such_package_here  # noqa: F401
