@@ -8,6 +8,7 @@ differences compared with what their packets say.
 from __future__ import annotations
 
 import io
+import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +198,8 @@ def _encode(encoding: Encoding, frames: NDArray[np.uint8]) -> bytes:
         for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+    # SVT-AV1 makes its caller a real-time thread where it runs as root, and keeps it one
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return out.getvalue()
 
 
