@@ -237,7 +237,7 @@ def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limi
             f"at most {limits.max_video_pixels:,} pixels a picture",
         )
     codec.thread_count = 1
-    with contextlib.suppress(av.error.FFmpegError, MediaError), typed_errors(name):
+    with contextlib.suppress(av.error.FFmpegError, MediaError, IndexError), typed_errors(name):
         for attempt, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():
                 if isinstance(frame, av.VideoFrame):

@@ -21,6 +21,8 @@ from resonance.space.descriptor import Sound
 
 #: A frame this far from where the samples so far end is put where its own time says.
 REANCHOR_S = 0.1
+#: Frames resampled in one go: calls cost more than samples here.
+FRAMES_TOGETHER = 32
 #: A last frame that jumps further ahead than this has no frame after it to vouch for it.
 LAST_JUMP_S = 10.0
 #: Broken packets in a row after which a track counts as undecodable from there on.
@@ -57,21 +59,28 @@ class SoundReader:
         """(position of the first sample from the title's start, mono float32 [n]) in decoding order."""
         rate_hz = self._sound.sample_rate_hz
         resampler = _Resampler(rate_hz)
-        position: int | None = None
+        position: int | None = None  # of the next sample out of the resampler
+        end = 0.0  # of the sound put into it
         for frame, placed in self._placed(rate_hz):
             started = time.monotonic()
             blocks = []
-            if position is None or (placed is not None and abs(placed - position) > REANCHOR_S * rate_hz):
+            if position is None or (placed is not None and abs(placed - end) > REANCHOR_S * rate_hz):
                 if position is not None:
-                    blocks = [(position, block) for block in resampler.flush()]
+                    for block in resampler.flush():
+                        blocks.append((position, block))
+                        position += block.size
                 position = placed or 0
+                end = position
+            end += _length(frame, rate_hz)
             for block in resampler.put(frame):
                 blocks.append((position, block))
                 position += block.size
             self._times.decode_s += time.monotonic() - started
             yield from blocks
         if position is not None:
-            yield from ((position, block) for block in resampler.flush())
+            for block in resampler.flush():
+                yield position, block
+                position += block.size
 
     def _placed(self, rate_hz: int) -> Iterator[tuple[av.AudioFrame, int | None]]:
         """Frames with the position their time gives them; None where it gives none, or a false one.
@@ -80,7 +89,7 @@ class SoundReader:
         broken timestamp must not throw the rest of the track out of place.
         """
         held: tuple[av.AudioFrame, int | None] | None = None
-        end: int | None = None  # where the sound before the held frame ends, by the stamps believed so far
+        end: float | None = None  # where the sound before the held frame ends, by the stamps believed so far
         for frame in self._frames():
             placed = self._position(frame, rate_hz)
             if held is not None:
@@ -98,9 +107,8 @@ class SoundReader:
             yield held[0], None if stray else held[1]
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
-        if frame.pts is None or frame.time_base is None:
-            return None
-        return round((float(frame.pts * frame.time_base) - self._title.origin_s) * rate_hz)
+        time_s = frame.time
+        return None if time_s is None else round((time_s - self._title.origin_s) * rate_hz)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Decoded frames; broken packets are counted and skipped."""
@@ -123,9 +131,9 @@ class SoundReader:
                 yield from frames
 
 
-def _length(frame: av.AudioFrame, rate_hz: int) -> int:
-    """Samples the frame gives once resampled, to within one."""
-    return round(frame.samples * rate_hz / frame.sample_rate) if frame.sample_rate else 0
+def _length(frame: av.AudioFrame, rate_hz: int) -> float:
+    """Samples the frame gives once resampled; seldom a whole number."""
+    return frame.samples * rate_hz / frame.sample_rate if frame.sample_rate else 0.0
 
 
 class _Resampler:
@@ -140,6 +148,7 @@ class _Resampler:
         self._rate_hz = rate_hz
         self._graph: Graph | None = None
         self._kind: tuple[str, str, int] | None = None
+        self._waiting = 0
 
     def put(self, frame: av.AudioFrame) -> list[FloatArray]:
         """Blocks of samples [n] that are ready; a frame that cannot be converted gives none."""
@@ -150,6 +159,10 @@ class _Resampler:
             if self._graph is None:
                 self._graph, self._kind = self._built(*kind), kind
             self._graph.push(frame)
+            self._waiting += 1
+            if self._waiting < FRAMES_TOGETHER:
+                return blocks
+            self._waiting = 0
             return blocks + self._pulled(self._graph)
         except (av.error.FFmpegError, ValueError):
             self._graph = self._kind = None
@@ -157,11 +170,14 @@ class _Resampler:
 
     def flush(self) -> list[FloatArray]:
         """What is left inside; a new stretch may follow."""
-        graph, self._graph, self._kind = self._graph, None, None
+        graph, self._graph, self._kind, self._waiting = self._graph, None, None, 0
         if graph is None:
             return []
-        graph.push(None)
-        return self._pulled(graph)
+        try:
+            graph.push(None)
+            return self._pulled(graph)
+        except (av.error.FFmpegError, ValueError):
+            return []
 
     def _built(self, sample_format: str, layout: str, rate_hz: int) -> Graph:
         graph = Graph()
@@ -170,9 +186,11 @@ class _Resampler:
             "aresample",
             f"out_sample_rate={self._rate_hz}:out_sample_fmt=fltp:out_chlayout=mono:rematrix_maxval=1.0",
         )
+        gather = graph.add("asetnsamples", f"nb_out_samples={self._rate_hz // 2}:pad=0")
         sink = graph.add("abuffersink")
         source.link_to(convert)
-        convert.link_to(sink)
+        convert.link_to(gather)
+        gather.link_to(sink)
         graph.configure()
         return graph
 
@@ -217,6 +235,8 @@ class _Filler:
     def flush(self, *, whole: bool) -> Iterator[tuple[int, SoundWindow]]:
         """The window under way; `whole` where later sound shows that it does not end the title."""
         if self._end > self._first:
+            # float tracks may hold anything; a model must not see it
+            np.nan_to_num(self._samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
             heard = self._samples[self._first : self._end].astype(np.float64)
             loud = _level_dbfs(heard) >= self._sound.silence_dbfs
             size = self._sound.window_samples
@@ -232,5 +252,4 @@ def _level_dbfs(samples: NDArray[np.float64]) -> float:
 
 
 def _mono(frame: av.AudioFrame) -> FloatArray:
-    samples = frame.to_ndarray().reshape(-1).astype(np.float32, copy=False)  # (1, n) -> (n,)
-    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+    return frame.to_ndarray().reshape(-1).astype(np.float32, copy=False)  # (1, n) -> (n,)

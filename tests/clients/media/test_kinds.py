@@ -143,9 +143,8 @@ def test_frames_of_real_files_are_those_of_their_times(read_all: ReadAll, show: 
                 shown[round(segment.start_s + float(time_s), 3)] = picture
         with av.open(str(media / row["path"])) as file:
             stream = file.streams.video[0]
-            read = (*file.streams.video[:1], *file.streams.audio[:1])
-            known = (s for s in read if s.start_time is not None and s.time_base is not None)
-            starts = [float(s.start_time * s.time_base) for s in known]
+            chosen = (*file.streams.video[:1], *file.streams.audio[:1])
+            starts = [float((s.start_time or 0) * (s.time_base or 0)) for s in chosen]
             assert stream.time_base is not None
             for frame in _decoded_in_order(file):
                 assert frame.pts is not None
@@ -222,11 +221,9 @@ def test_a_pipe_that_says_nothing_stalls_in_time(read_all: ReadAll) -> None:
     os.write(write, b"RIFF")
     started = time.monotonic()
     with os.fdopen(read, "rb") as source:
-        try:
-            with pytest.raises(MediaStalledError, match=r"no answer for 0\.5 s"):
-                read_all(source, limits=Limits(stall_timeout_s=0.5))
-        finally:
-            os.close(write)  # lets the read left behind end
+        with pytest.raises(MediaStalledError, match=r"no answer for 0\.5 s"):
+            read_all(source, limits=Limits(stall_timeout_s=0.5))
+        os.close(write)  # lets the read left behind end
     assert time.monotonic() - started < 5
 
 
@@ -237,8 +234,7 @@ def test_nothing_else_is_opened(read_all: ReadAll, tmp_path: Path, monkeypatch: 
     traps = {
         "list.m3u8": playlist,
         "concat.mp4": f"ffconcat version 1.0\nfile '{secret.name}'\n",
-        "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
-        "m=video 5004 RTP/AVP 96\n",
+        "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 96\n",
         "dash.mpd": f'<MPD><Period><AdaptationSet><BaseURL>{secret}</BaseURL></AdaptationSet></Period></MPD>',
         "art.txt.ans": "\x1b[31mred\x1b[0m" * 100,
     }  # fmt: skip

@@ -157,3 +157,12 @@ def test_a_track_of_broken_packets_alone_is_a_typed_error(read_all: ReadAll) -> 
         data[pos : pos + size] = b"\xff" * size
     with pytest.raises(MediaError):
         read_all(bytes(data))
+
+
+def test_samples_that_are_no_numbers_never_reach_a_model(read_all: ReadAll) -> None:
+    samples = _tone(10.0, RATE_HZ)
+    samples[5000:5010] = np.nan
+    samples[9000] = np.inf
+    segments = read_all(sound(samples, rate_hz=RATE_HZ, codec="pcm_f32le"))
+    assert len(segments) == 2
+    assert all(s.pcm is not None and np.isfinite(s.pcm.samples).all() for s in segments)
