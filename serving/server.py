@@ -30,8 +30,12 @@ Target = Literal["cpu", "gpu"]
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound)
 _LOG_TAIL_LINES = 20
+#: What Triton 2.51 ends with when a process does not get the processor for 10 s while holding a lock.
+_LOCK_FAILURE = "boost::interprocess::lock_exception"
 _FLUSH_S = 1.0  # for answers on their way out, once all models are done
 _EXIT_MARGIN_S = 5.0  # Triton counts its exit timeout in whole seconds, and unloads models after it
+#: Said at every start without a GPU; never the reason why one failed.
+_NO_GPU = "CudaDriverHelper has not been initialized"
 _log = logging.getLogger(__name__)
 
 
@@ -131,6 +135,18 @@ class TritonServer:
         """
         if self._process is not None:
             raise StartError("the server is already started")
+        try:
+            self._launch()
+        except StartError as failed:
+            if _LOCK_FAILURE not in failed.log_tail:
+                raise
+            _log.warning(
+                "Triton's processes waited too long for each other on a busy machine; starting again"
+            )
+            self._launch()
+
+    def _launch(self) -> None:
+        """One try of `start`; leaves nothing behind when it fails."""
         settings = self.settings
         models = read_repository(settings.model_repository, settings.target)
         triton = binary.find_triton()
@@ -272,7 +288,8 @@ class TritonServer:
     def _last_error(self) -> str:
         """Triton's last error line without its time and source position."""
         lines = self.log_tail(1000).splitlines()
-        errors = [line for line in lines if re.match(r"E\d{4} |error:|tritonserver: ", line)]
+        errors = [line for line in lines if re.match(r"E\d{4} |error:|tritonserver: |  what\(\): ", line)]
+        errors = [line for line in errors if _NO_GPU not in line] or errors
         return re.sub(r"^E\d{4} \S+ \d+ [\w.]+:\d+\] ", "", errors[-1]).strip('" ') if errors else ""
 
     def _address(self, purpose: str) -> str:
