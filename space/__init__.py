@@ -1,7 +1,7 @@
 """The embedding space: descriptor, blocks, weights, similarity, explanation, arcs. numpy only."""
 
-from resonance.space.arcs import Arc, resample, resample_to, smooth
-from resonance.space.blocks import join, presence, presence_names, split, unit
+from resonance.space.arcs import Arc, resample, resample_every, resample_to, smooth
+from resonance.space.blocks import check_presence, check_vectors, join, presence, presence_names, split, unit
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
 from resonance.space.errors import (
     ArcError,
@@ -40,6 +40,8 @@ __all__ = [
     "SpaceMismatchError",
     "WeightError",
     "Weights",
+    "check_presence",
+    "check_vectors",
     "explain",
     "join",
     "presence",
@@ -49,6 +51,7 @@ __all__ = [
     "rank",
     "require_same_space",
     "resample",
+    "resample_every",
     "resample_to",
     "score",
     "smooth",

@@ -12,6 +12,9 @@ from resonance.space.errors import ArcError
 
 FloatArray = NDArray[np.float64]
 
+#: Standard deviations after which a neighbour's weight is below 1e-7 and left out.
+REACH = 6.0
+
 
 @dataclass(frozen=True, slots=True)
 class Arc:
@@ -36,9 +39,12 @@ class Arc:
 
     @classmethod
     def of(cls, times_s: ArrayLike, values: Sequence[float | None] | ArrayLike) -> Arc:
-        """An arc of plain numbers; None is unknown."""
-        known = [np.nan if v is None else v for v in np.asarray(values, dtype=object).ravel()]
-        return cls(np.asarray(times_s, dtype=np.float64), np.asarray(known, dtype=np.float64))
+        """An arc of plain numbers [n]; None and NaN are unknown.
+
+        Raises:
+            ArcError: see the class, or something is not a number.
+        """
+        return cls(_numbers(times_s, "times"), _numbers(values, "values"))
 
     def known(self) -> Arc:
         """The points whose value is known."""
@@ -54,24 +60,28 @@ class Arc:
 def smooth(arc: Arc, width_s: float) -> Arc:
     """Each known value becomes the mean of the known ones around it, weighted by a Gaussian in time.
 
-    This is the Nadaraya-Watson estimator: it keeps constants and bounds, and takes any spacing.
-    Unknown values stay unknown. `width_s` is the Gaussian's standard deviation in seconds.
+    This is the kernel estimator of Nadaraya (1964) and Watson (1964): it keeps constants and bounds and
+    takes any spacing. At the ends the mean is one-sided, so a slope flattens there. Unknown values stay
+    unknown. `width_s` is the Gaussian's standard deviation in seconds.
 
     Raises:
-        ArcError: the width is not above 0.
+        ArcError: the width is not finite and above 0.
     """
-    if not width_s > 0:
-        raise ArcError(f"width {width_s} s; expected more than 0")
+    if not 0 < width_s < np.inf:
+        raise ArcError(f"width {width_s} s; expected a finite number above 0")
     known = arc.known()
-    if known.times_s.size == 0:
-        return arc
-    distance = (arc.times_s[:, None] - known.times_s[None, :]) / width_s  # (n, known)
-    nearest = np.abs(distance).min(axis=1, keepdims=True)
-    # relative to the nearest point, so that far from all points no weight underflows to 0 / 0
-    weights = np.exp(-0.5 * (distance**2 - nearest**2))
-    values = (weights @ known.values) / weights.sum(axis=1)
-    low, high = known.values.min(), known.values.max()
-    return Arc(arc.times_s, np.where(np.isnan(arc.values), np.nan, np.clip(values, low, high)))
+    # a title of a day has 10,800 segments: only neighbours within reach are looked at, not all pairs
+    first = np.searchsorted(known.times_s, known.times_s - REACH * width_s, side="left")
+    last = np.searchsorted(known.times_s, known.times_s + REACH * width_s, side="right")
+    smoothed = np.empty_like(known.values)
+    for i, (a, b) in enumerate(zip(first, last, strict=True)):
+        weights = np.exp(-0.5 * ((known.times_s[a:b] - known.times_s[i]) / width_s) ** 2)
+        around = known.values[a:b]
+        # rounding must not push a mean out of what it is a mean of
+        smoothed[i] = np.clip(weights @ around / weights.sum(), around.min(), around.max())
+    values = arc.values.copy()
+    values[~np.isnan(values)] = smoothed
+    return Arc(arc.times_s, values)
 
 
 def resample(arc: Arc, times_s: ArrayLike, *, max_gap_s: float = np.inf) -> Arc:
@@ -86,13 +96,12 @@ def resample(arc: Arc, times_s: ArrayLike, *, max_gap_s: float = np.inf) -> Arc:
     known = arc.known()
     if known.times_s.size == 0:
         raise ArcError("no value is known; expected at least one")
-    wanted = Arc(np.asarray(times_s, dtype=np.float64), np.zeros(np.shape(times_s)))
-    values = np.interp(wanted.times_s, known.times_s, known.values, left=np.nan, right=np.nan)
-    right = np.clip(np.searchsorted(known.times_s, wanted.times_s), 0, known.times_s.size - 1)
-    left = np.clip(right - 1, 0, None)
-    bridged = known.times_s[right] - known.times_s[left] > max_gap_s
-    inside = bridged & (wanted.times_s != known.times_s[right]) & (wanted.times_s != known.times_s[left])
-    return Arc(wanted.times_s, np.where(inside, np.nan, values))
+    wanted_s = Arc.of(times_s, np.zeros(np.shape(times_s))).times_s
+    values = np.interp(wanted_s, known.times_s, known.values, left=np.nan, right=np.nan)
+    right = np.clip(np.searchsorted(known.times_s, wanted_s), 1, max(known.times_s.size - 1, 1))
+    steps_s = np.diff(known.times_s, append=np.inf)  # from each known point to the next
+    in_gap = (steps_s[right - 1] > max_gap_s) & ~np.isin(wanted_s, known.times_s)
+    return Arc(wanted_s, np.where(in_gap, np.nan, values))
 
 
 def resample_to(arc: Arc, points: int, *, max_gap_s: float = np.inf) -> Arc:
@@ -107,3 +116,29 @@ def resample_to(arc: Arc, points: int, *, max_gap_s: float = np.inf) -> Arc:
             f"{points} points of an arc with {known.times_s.size} known; expected at least 2 and 2"
         )
     return resample(known, np.linspace(known.times_s[0], known.times_s[-1], points), max_gap_s=max_gap_s)
+
+
+def resample_every(arc: Arc, step_s: float, *, max_gap_s: float = np.inf) -> Arc:
+    """The arc every `step_s` seconds from its first known point on, up to its last.
+
+    Raises:
+        ArcError: the step is not finite and above 0, or nothing is known.
+    """
+    if not 0 < step_s < np.inf:
+        raise ArcError(f"step {step_s} s; expected a finite number above 0")
+    known = arc.known()
+    if known.times_s.size == 0:
+        raise ArcError("no value is known; expected at least one")
+    length_s = known.times_s[-1] - known.times_s[0]
+    # a last point that only rounding puts beyond the end still counts
+    steps = np.arange(np.floor(length_s / step_s * (1 + 1e-12)) + 1)
+    times_s = np.minimum(known.times_s[0] + steps * step_s, known.times_s[-1])
+    return resample(known, times_s, max_gap_s=max_gap_s)
+
+
+def _numbers(values: Sequence[float | None] | ArrayLike, what: str) -> FloatArray:
+    """Float64, NaN for None."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArcError(f"{what} are not numbers ({error}); expected a list of numbers") from error

@@ -8,22 +8,23 @@ without making stored vectors unusable.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
-import typing
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resonance.space.errors import DescriptorError
+from resonance.space.plain import build_fields, parse_json, to_plain
 
 SCHEMA_VERSION = 1
 MODALITIES = ("visual", "audio", "transcript")
 BLOCK_WIDTH = 596
 TITLE_WIDTH = len(MODALITIES) * BLOCK_WIDTH
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 #: Fields of the descriptor that decide the numbers of a vector, hence its fingerprint.
 FINGERPRINTED = (
@@ -157,14 +158,17 @@ class Descriptor:
     axes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # by the same rules as the file, so that 8 and 8.0, tuple and list have one fingerprint
+        for name, value in build_fields(Descriptor, to_plain(self), "").items():
+            object.__setattr__(self, name, value)
         _check_consistency(self)
 
     @property
     def fingerprint(self) -> str:
         """sha256 (64 hex digits) of the canonical JSON of everything that decides a vector's numbers."""
-        covered = {name: _plain(getattr(self, name)) for name in FINGERPRINTED}
+        covered = {name: to_plain(getattr(self, name)) for name in FINGERPRINTED}
         covered["encoders"] = {
-            name: {"weights_sha256": e.weights_sha256, "preprocessing": _plain(e.preprocessing)}
+            name: {"weights_sha256": e.weights_sha256, "preprocessing": to_plain(e.preprocessing)}
             for name, e in self.encoders.items()
         }
         canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -172,17 +176,21 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "space.json") -> Descriptor:
-        """Parse and validate; a stored fingerprint must equal the computed one."""
+        """Parse and validate; a stored fingerprint must equal the computed one.
+
+        Raises:
+            DescriptorError: it is not JSON, a field is missing, unknown or wrong, or it was edited.
+        """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DescriptorError(f"{where}: not JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise DescriptorError(f"{where}: expected an object, came {type(data).__name__}")
-        stored = data.pop("fingerprint", None)
-        if stored is None:
-            raise DescriptorError(f"{where}: field 'fingerprint' is missing; export the family again")
-        descriptor: Descriptor = _build(cls, data, where)
+            data = parse_json(text)
+            if not isinstance(data, dict):
+                raise DescriptorError(f"expected an object, came {type(data).__name__}")
+            stored = data.pop("fingerprint", None)
+            if stored is None:
+                raise DescriptorError("field 'fingerprint' is missing; export the family again")
+            descriptor = cls(**build_fields(cls, data, ""))
+        except DescriptorError as error:
+            raise DescriptorError(f"{where}: {error}") from error
         if stored != descriptor.fingerprint:
             raise DescriptorError(
                 f"{where}: stored fingerprint {str(stored)[:12]} differs from the computed "
@@ -198,127 +206,61 @@ class Descriptor:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise DescriptorError(f"{path}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise DescriptorError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
         return cls.from_json(text, where=str(path))
 
     def to_json(self) -> str:
         """The file's text, fingerprint included; `from_json` gives back an equal descriptor."""
-        data = {"fingerprint": self.fingerprint, **_plain(self)}
+        data = {"fingerprint": self.fingerprint, **to_plain(self)}
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, mappings and tuples as the JSON types they are written with."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """`value` (parsed JSON) as `kind`, by its type hints; every complaint names the field's path."""
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(typing.cast("type[Any]", kind), value, where)
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise DescriptorError(f"{where}: expected a list, came {type(value).__name__}")
-        return tuple(_build(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise DescriptorError(f"{where}: expected an object, came {type(value).__name__}")
-        return {k: _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    return _build_scalar(kind, value, where)
-
-
-def _build_dataclass(kind: type[Any], value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise DescriptorError(f"{where}: expected an object, came {type(value).__name__}")
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = sorted(value.keys() - fields.keys())
-    if unknown:
-        raise DescriptorError(
-            f"{where}: unknown field(s) {', '.join(unknown)}; known are {', '.join(fields)}"
-        )
-    required = {
-        n
-        for n, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(required - value.keys())
-    if missing:
-        raise DescriptorError(f"{where}: field(s) missing: {', '.join(missing)}")
-    return kind(**{n: _build(hints[n], v, f"{where}.{n}") for n, v in value.items()})
-
-
-def _build_scalar(kind: type, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        raise DescriptorError(f"{where}: expected {kind.__name__}, came {type(value).__name__} ({value!r})")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DescriptorError(f"{where}: expected a finite number, came {value!r}")
-    return value
 
 
 def _check_consistency(d: Descriptor) -> None:
     """What one field demands of another; the geometry of the space is fixed, not configurable."""
 
-    def require(condition: bool, field_name: str, came: object, expected: str) -> None:
+    def require(condition: bool, field_name: str, came: object, expected: object) -> None:
         if not condition:
-            raise DescriptorError(f"space '{d.name}': {field_name} is {came!r}, expected {expected}")
+            raise DescriptorError(f"{field_name} is {came!r}, expected {expected} (space '{d.name}')")
 
-    require(d.schema_version == SCHEMA_VERSION, "schema_version", d.schema_version, str(SCHEMA_VERSION))
-    require(d.blocks.order == MODALITIES, "blocks.order", d.blocks.order, str(MODALITIES))
-    require(d.blocks.width == BLOCK_WIDTH, "blocks.width", d.blocks.width, str(BLOCK_WIDTH))
-    require(d.segment.length_s > 0, "segment.length_s", d.segment.length_s, "> 0")
-    require(
-        0 < d.segment.min_tail_s <= d.segment.length_s,
-        "segment.min_tail_s",
-        d.segment.min_tail_s,
-        f"in (0, {d.segment.length_s}]",
-    )
-    require(d.frames.width > 0 and d.frames.height > 0, "frames", (d.frames.width, d.frames.height), "> 0")
-    require(d.frames.resize == "stretch", "frames.resize", d.frames.resize, "'stretch'")
-    require(
-        d.sampling.default in ("keyframes", "uniform"),
-        "sampling.default",
-        d.sampling.default,
-        "'keyframes' or 'uniform'",
-    )
+    def require_above(least: float, *names: str) -> None:
+        for name in names:
+            part, _, leaf = name.partition(".")
+            value = getattr(getattr(d, part), leaf)
+            require(value > least, name, value, f"> {least:g}")
+
+    require(d.schema_version == SCHEMA_VERSION, "schema_version", d.schema_version, SCHEMA_VERSION)
+    require(d.blocks.order == MODALITIES, "blocks.order", d.blocks.order, MODALITIES)
+    require(d.blocks.width == BLOCK_WIDTH, "blocks.width", d.blocks.width, BLOCK_WIDTH)
+    require_above(0, "segment.length_s", "segment.min_tail_s", "segment.text_tokens")
+    require_above(0, "frames.width", "frames.height", "sound.sample_rate_hz", "fusion.max_segments")
+    require_above(0, "sampling.image_frames", "sampling.keyframes_frames", "sampling.uniform_frames")
+    require_above(0, "sampling.uniform_fps")
+    most_s = d.segment.length_s
+    require(d.segment.min_tail_s <= most_s, "segment.min_tail_s", d.segment.min_tail_s, f"<= {most_s}")
+    for name, value, known in (
+        ("frames.resize", d.frames.resize, ("stretch",)),
+        ("frames.interpolation", d.frames.interpolation, ("bilinear", "bicubic")),
+        ("frames.colour_matrix", d.frames.colour_matrix, ("stream",)),
+        ("sampling.default", d.sampling.default, ("keyframes", "uniform")),
+    ):
+        require(value in known, name, value, " or ".join(map(repr, known)))
+    reach_s = d.sampling.borrow_within_s
+    require(reach_s >= 0, "sampling.borrow_within_s", reach_s, ">= 0")
     samples = round(d.segment.length_s * d.sound.sample_rate_hz)
-    require(
-        d.sound.window_samples == samples,
-        "sound.window_samples",
-        d.sound.window_samples,
-        f"{samples} = segment.length_s x sound.sample_rate_hz",
-    )
+    came = d.sound.window_samples
+    require(came == samples, "sound.window_samples", came, f"{samples} = length_s x sample_rate_hz")
     buckets = d.transcript.token_buckets
-    require(
-        bool(buckets) and buckets == tuple(sorted(set(buckets))),
-        "transcript.token_buckets",
-        buckets,
-        "ascending",
-    )
-    require(
-        bool(buckets) and buckets[-1] == d.transcript.max_tokens,
-        "transcript.max_tokens",
-        d.transcript.max_tokens,
-        "the largest token bucket",
-    )
-    require(d.fusion.max_segments > 0, "fusion.max_segments", d.fusion.max_segments, "> 0")
-    for query in MODALITIES:
-        row = d.sigmas.get(query, {})
-        require(
-            set(row) == set(MODALITIES) and all(s > 0 for s in row.values()),
-            f"sigmas.{query}",
-            dict(row),
-            "one number > 0 for each block",
-        )
+    ascending = bool(buckets) and buckets[0] > 0 and buckets == tuple(sorted(set(buckets)))
+    require(ascending, "transcript.token_buckets", buckets, "lengths > 0, ascending")
+    longest = d.transcript.max_tokens
+    require(longest == buckets[-1], "transcript.max_tokens", longest, f"{buckets[-1]}, the largest bucket")
+    for name, encoder in d.encoders.items():
+        digest = encoder.weights_sha256
+        require(bool(_SHA256.fullmatch(digest)), f"encoders.{name}.weights_sha256", digest, "64 hex digits")
+    require(set(d.sigmas) == set(MODALITIES), "sigmas", sorted(d.sigmas), f"a row for each of {MODALITIES}")
+    for query, row in d.sigmas.items():
+        complete = set(row) == set(MODALITIES) and all(s > 0 for s in row.values())
+        require(complete, f"sigmas.{query}", dict(row), "one number > 0 for each block")
     for name, axis in d.axes.items():
-        require(len(axis) == BLOCK_WIDTH, f"axes.{name}", len(axis), f"{BLOCK_WIDTH} numbers")
+        require(len(axis) == BLOCK_WIDTH, f"axes.{name}", f"{len(axis)} numbers", BLOCK_WIDTH)

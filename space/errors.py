@@ -25,8 +25,12 @@ class WeightError(SpaceError):
     """Modality weights cannot be used."""
 
 
-class SpaceMismatchError(SpaceError):
-    """Two fingerprints that must agree differ; vectors of two spaces are never compared or stored."""
+class SpaceMismatchError(SpaceError):  # the state of two spaces, not the fault of one
+    """Two fingerprints that must agree differ: vectors of two spaces are never compared or stored together.
+
+    Attributes:
+        expected, found: the two fingerprints in full.
+    """
 
     def __init__(self, expected: str, found: str, where: str) -> None:
         self.expected = expected

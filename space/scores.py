@@ -7,14 +7,13 @@ exactly into one share a block.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from resonance.space.blocks import FloatArray, check_vectors, unit
+from resonance.space.blocks import FloatArray, check_presence, check_vectors, unit
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
 from resonance.space.errors import BlockError, SpaceMismatchError, WeightError
 
@@ -32,9 +31,12 @@ class Weights:
     transcript: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, weight in zip(MODALITIES, self.array(), strict=True):
-            if not math.isfinite(weight) or weight < 0:
-                raise WeightError(f"weight of {name} is {weight}; expected a finite number of at least 0")
+        for name in MODALITIES:
+            weight = getattr(self, name)
+            number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
+            if not number or not 0 <= weight < np.inf:
+                raise WeightError(f"weight of {name} is {weight!r}; expected a finite number of at least 0")
+            object.__setattr__(self, name, float(weight))
         if not self.array().any():
             raise WeightError("all weights are 0; expected at least one above 0")
 
@@ -52,7 +54,7 @@ class Weights:
         unknown = sorted(set(weights) - set(MODALITIES))
         if unknown:
             raise WeightError(f"unknown modality {', '.join(unknown)}; known are {', '.join(MODALITIES)}")
-        return cls(**{name: float(value) for name, value in weights.items()})
+        return cls(**weights)
 
     @classmethod
     def parse(cls, text: str) -> Weights:
@@ -62,14 +64,16 @@ class Weights:
             WeightError: it is not written so.
         """
         weights: dict[str, float] = {}
-        for item in filter(None, (part.strip() for part in text.split(","))):
-            name, equals, value = item.partition("=")
+        for item in text.split(","):
+            name, _, value = (part.strip() for part in item.partition("="))
+            if name in weights:
+                raise WeightError(f"weight of {name} stands twice; expected it once")
             try:
-                weights[name.strip()] = float(value)
-            except ValueError:
-                equals = ""
-            if not equals:
-                raise WeightError(f"weight '{item}'; expected NAME=NUMBER, such as visual=2")
+                weights[name] = float(value)
+            except ValueError as error:
+                raise WeightError(
+                    f"weight '{item.strip()}'; expected NAME=NUMBER, such as visual=2"
+                ) from error
         return cls.from_mapping(weights)
 
 
@@ -82,17 +86,32 @@ class Query:
 
     blocks: FloatArray
 
+    def __post_init__(self) -> None:
+        shape = (len(MODALITIES), BLOCK_WIDTH)
+        if self.blocks.shape != shape or not np.isfinite(self.blocks).all():
+            raise BlockError(f"query blocks of shape {self.blocks.shape}; expected {shape}, all finite")
+
     def weighted(self, weights: Weights) -> FloatArray:
-        """q', float64 [1788]: what a dot-product store is asked with."""
-        return np.asarray((self.blocks * weights.array()[:, None]).reshape(TITLE_WIDTH))
+        """q', float64 [1788]: what a dot-product store is asked with.
+
+        Raises:
+            WeightError: weights so large that it is not finite.
+        """
+        with np.errstate(over="ignore"):
+            vector = (self.blocks * weights.array()[:, None]).reshape(TITLE_WIDTH)
+        if not np.isfinite(vector).all():
+            raise WeightError(f"{weights} overflow the query; expected smaller ones")
+        return np.asarray(vector)
 
 
 def query_from_blocks(given: Mapping[str, ArrayLike], descriptor: Descriptor) -> Query:
-    """A query from unit blocks [596] by query modality.
+    """A query from blocks [596] by query modality; each is made unit.
 
-    A block of the title whose own modality is given is compared with that; any other block is compared
-    with all given ones: it gets the mean of each given block over its own sigma. So a query of one
-    modality is copied into every block, each divided by that modality's sigma for the block.
+    A block of the title whose own modality is given is compared with that. Any other block is compared
+    with all that is given: it gets the mean of the given blocks, each over its own sigma for that block,
+    so that its share is the mean of the shares which the queries of one modality would have there, all
+    in units of their spread. A query of one modality is therefore copied into every block, divided by
+    that modality's sigma for the block.
 
     Raises:
         BlockError: no modality, an unknown one, a wrong width or a block without direction.
@@ -101,12 +120,11 @@ def query_from_blocks(given: Mapping[str, ArrayLike], descriptor: Descriptor) ->
         raise BlockError(f"a query without modality; expected at least one of {', '.join(MODALITIES)}")
     units: dict[str, FloatArray] = {}
     for name, block in given.items():
-        array = np.asarray(block, dtype=np.float64)
         if name not in MODALITIES:
             raise BlockError(f"unknown modality {name}; known are {', '.join(MODALITIES)}")
-        if array.shape != (BLOCK_WIDTH,):
-            raise BlockError(f"query block {name} has shape {array.shape}; expected ({BLOCK_WIDTH},)")
-        units[name] = unit(array)
+        if np.shape(block) != (BLOCK_WIDTH,):
+            raise BlockError(f"query block {name} has shape {np.shape(block)}; expected ({BLOCK_WIDTH},)")
+        units[name] = unit(block)
     rows = []
     for block_name in MODALITIES:
         sources = [block_name] if block_name in units else list(units)
@@ -121,7 +139,10 @@ def query_from_vector(vector: ArrayLike, descriptor: Descriptor) -> Query:
     Raises:
         BlockError: a wrong width, or numbers that are not finite.
     """
-    blocks = check_vectors(vector).reshape(len(MODALITIES), BLOCK_WIDTH)
+    checked = check_vectors(vector)
+    if checked.ndim != 1:
+        raise BlockError(f"query vector has shape {checked.shape}; expected ({TITLE_WIDTH},)")
+    blocks = checked.reshape(len(MODALITIES), BLOCK_WIDTH)
     return query_from_blocks(dict(zip(MODALITIES, blocks, strict=True)), descriptor)
 
 
@@ -134,9 +155,16 @@ def score(query: Query, weights: Weights, titles: ArrayLike) -> FloatArray:
     return np.asarray(check_vectors(titles) @ query.weighted(weights))
 
 
-def rank(query: Query, weights: Weights, titles: ArrayLike) -> NDArray[np.int64]:
-    """Indices of titles [n, 1788], best first; equal scores keep their order. int64 [n]."""
-    return np.argsort(-score(query, weights, titles), kind="stable")
+def rank(query: Query, weights: Weights, titles: ArrayLike) -> NDArray[np.intp]:
+    """Indices [n] of titles [n, 1788], best first; equal scores keep their order.
+
+    Raises:
+        BlockError: another shape, or numbers that are not finite.
+    """
+    scores = score(query, weights, titles)
+    if scores.ndim != 1:
+        raise BlockError(f"titles have shape {np.shape(titles)}; expected (n, {TITLE_WIDTH})")
+    return np.argsort(-scores, kind="stable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +187,26 @@ class Explanation:
 def explain(query: Query, weights: Weights, title: ArrayLike, present: ArrayLike) -> Explanation:
     """Split the score of one title [1788] into a share a block; present: bool [3].
 
-    The score is the sum of the shares, by construction and exactly.
+    A share is q'_m . t_m over the stored vector, its 1/sqrt(3) included. The score is the sum of the
+    shares, by construction and exactly; `score` adds the same products in another order and agrees to
+    the rounding of float64.
 
     Raises:
-        BlockError: a wrong width or shape, or numbers that are not finite.
+        BlockError: a wrong width or shape, numbers that are not finite, or nothing present.
     """
-    vector = check_vectors(title)
-    there = np.asarray(present, dtype=np.bool_)
-    if vector.ndim != 1 or there.shape != (len(MODALITIES),):
+    vector, there = check_vectors(title), check_presence(present)
+    if vector.ndim != 1 or there.ndim != 1:
         raise BlockError(
             f"title has shape {vector.shape} and presence {there.shape}; "
             f"expected ({TITLE_WIDTH},) and ({len(MODALITIES)},)"
         )
-    products = query.weighted(weights).reshape(len(MODALITIES), BLOCK_WIDTH) * vector.reshape(
-        len(MODALITIES), BLOCK_WIDTH
-    )
-    values = [float(v) for v in products.sum(axis=1)]
+    shape = (len(MODALITIES), BLOCK_WIDTH)
+    products = query.weighted(weights).reshape(shape) * vector.reshape(shape)
     shares = tuple(
-        Share(modality, value, not bool(here))
-        for modality, value, here in zip(MODALITIES, values, there, strict=True)
+        Share(modality, float(value), not bool(here))
+        for modality, value, here in zip(MODALITIES, products.sum(axis=1), there, strict=True)
     )
-    return Explanation(sum(values), shares)
+    return Explanation(sum(share.value for share in shares), shares)
 
 
 def require_same_space(expected: str, found: str, where: str) -> None:

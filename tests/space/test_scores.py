@@ -1,183 +1,219 @@
-"""Scores, weights and the explanation that is the score's own arithmetic."""
+"""The score is q'.t, weights are in the query alone, and shares are the score's own arithmetic."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.space import (
+    BLOCK_WIDTH,
     MODALITIES,
+    TITLE_WIDTH,
     BlockError,
     Descriptor,
+    Query,
     SpaceMismatchError,
     WeightError,
     Weights,
     explain,
     join,
-    presence,
-    presence_names,
     query_from_blocks,
     query_from_vector,
     rank,
     require_same_space,
     score,
-    split,
 )
-from tests.space.conftest import make_descriptor
+from tests.space.strategies import (
+    descriptors,
+    make_descriptor,
+    presences,
+    query_modalities,
+    random_blocks,
+    seeds,
+    weight_triples,
+)
 
-SIGMAS = {
-    "visual": {"visual": 0.20, "audio": 0.11, "transcript": 0.13},
-    "audio": {"visual": 0.12, "audio": 0.25, "transcript": 0.10},
-    "transcript": {"visual": 0.14, "audio": 0.09, "transcript": 0.30},
-}
-SPACE: Descriptor = make_descriptor(sigmas=SIGMAS)
-
-seeds = st.integers(0, 2**32 - 1)
-weight = st.one_of(st.just(0.0), st.floats(1e-3, 1e3))
-weightings = st.tuples(weight, weight, weight).filter(any).map(lambda w: Weights(*w))
-modality_sets = st.sets(st.sampled_from(MODALITIES), min_size=1)
+Triple = tuple[float, float, float]
 
 
-def blocks(seed: int, *shape: int) -> np.ndarray:
-    x = np.random.default_rng(seed).standard_normal((*shape, 596))
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+def by_the_formula(
+    given_blocks: dict[str, np.ndarray], weights: Triple, sigmas: object, title_blocks: np.ndarray
+) -> float:
+    """The contract written out with plain loops: sum over blocks of w_m q_m.t_m / sigma."""
+    total = 0.0
+    for m, block in enumerate(MODALITIES):
+        sources = [block] if block in given_blocks else sorted(given_blocks)
+        for source in sources:
+            pairs = zip(given_blocks[source], title_blocks[m], strict=True)
+            cosine = sum(float(a) * float(b) for a, b in pairs)
+            total += weights[m] * cosine / sigmas[source][block] / len(sources)  # type: ignore[index]
+    return total / 3**0.5
 
 
-def query(seed: int, names: set[str]) -> dict[str, np.ndarray]:
-    return dict(zip(sorted(names), blocks(seed, len(names)), strict=True))
+@given(descriptors(), query_modalities, weight_triples, presences, seeds)
+def test_shares_sum_to_the_score_and_say_which_are_inferred(
+    descriptor: Descriptor, modalities: set[str], weights: Triple, present: tuple[bool, ...], seed: int
+) -> None:
+    blocks = random_blocks(seed, 2)
+    query = query_from_blocks(
+        {m: blocks[0, i] for i, m in enumerate(MODALITIES) if m in modalities}, descriptor
+    )
+    title = join(blocks[1])
+    told = explain(query, Weights(*weights), title, present)
+    assert told.score == sum(share.value for share in told.shares)
+    largest = np.abs(query.weighted(Weights(*weights))).max()
+    assert told.score == pytest.approx(
+        float(score(query, Weights(*weights), title)), abs=1e-12 * max(1, largest)
+    )
+    assert [share.modality for share in told.shares] == list(MODALITIES)
+    assert [share.inferred for share in told.shares] == [not there for there in present]
+    for share, weight in zip(told.shares, weights, strict=True):
+        assert weight or share.value == 0
+
+
+@given(descriptors(), query_modalities, weight_triples, seeds)
+def test_weighting_the_query_alone_ranks_as_the_formula_does(
+    descriptor: Descriptor, modalities: set[str], weights: Triple, seed: int
+) -> None:
+    blocks = random_blocks(seed, 6)
+    blocks[2, 1] = blocks[2, 0]  # inferred blocks stand at their source: what is present must not matter
+    blocks[3, 1:] = blocks[3, 0]
+    given_blocks = {m: blocks[5, i] for i, m in enumerate(MODALITIES) if m in modalities}
+    titles = blocks[:5]
+    query = query_from_blocks(given_blocks, descriptor)
+    expected = np.array([by_the_formula(given_blocks, weights, descriptor.sigmas, t) for t in titles])
+    stored = join(titles)  # embedded once, whatever the weights
+    found = score(query, Weights(*weights), stored)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * max(weights) * 100)
+    order = rank(query, Weights(*weights), stored)
+    assert (np.diff(expected[order]) <= 1e-9 * max(weights) * 100).all()
+    np.testing.assert_array_equal(found, stored @ query.weighted(Weights(*weights)))  # any dot-product store
+
+
+@given(seeds, query_modalities)
+def test_a_lone_modality_is_copied_into_every_block(seed: int, modalities: set[str]) -> None:
+    descriptor, source = make_descriptor(), min(modalities)
+    block = random_blocks(seed)[0]
+    query = query_from_blocks({source: 5 * block}, descriptor)  # its length does not matter
+    for m, name in enumerate(MODALITIES):
+        np.testing.assert_allclose(query.blocks[m], block / descriptor.sigmas[source][name], atol=1e-12)
 
 
 @given(seeds)
-def test_split_undoes_join_and_titles_are_unit(seed: int) -> None:
-    given_blocks = blocks(seed, 4, 3)
-    titles = join(given_blocks)
-    assert titles.shape == (4, 1788)
-    np.testing.assert_allclose(np.linalg.norm(titles, axis=1), 1, atol=1e-12)
-    np.testing.assert_allclose(split(titles), given_blocks, atol=1e-12)
+def test_a_title_is_nearest_to_itself(seed: int) -> None:
+    descriptor = make_descriptor(sigmas={q: dict.fromkeys(MODALITIES, 1.0) for q in MODALITIES})
+    titles = join(random_blocks(seed, 4))
+    query = query_from_vector(titles[2], descriptor)
+    assert rank(query, Weights(), titles)[0] == 2
+    assert float(score(query, Weights(), titles[2])) == pytest.approx(3**0.5)
 
 
-@given(seeds, weightings, modality_sets, modality_sets)
-def test_shares_sum_to_the_score(seed: int, weights: Weights, asked: set[str], present: set[str]) -> None:
-    title = join(blocks(seed, 3)).astype(np.float32)
-    q = query_from_blocks(query(seed + 1, asked), SPACE)
-    explanation = explain(q, weights, title, presence(present))
-    assert explanation.score == sum(s.value for s in explanation.shares)
-    assert explanation.score == pytest.approx(float(score(q, weights, title)), rel=1e-9, abs=1e-12)
-    assert [s.modality for s in explanation.shares] == list(MODALITIES)
-    assert [s.inferred for s in explanation.shares] == [m not in present for m in MODALITIES]
-    for share, w in zip(explanation.shares, weights.array(), strict=True):
-        if w == 0:
-            assert share.value == 0
-
-
-@settings(deadline=None)
-@given(seeds, weightings, modality_sets)
-def test_weighting_the_query_alone_ranks_as_the_formula(seed: int, weights: Weights, asked: set[str]) -> None:
-    # some titles lack a modality: their block is inferred, the mean of the others
-    title_blocks = blocks(seed, 12, 3)
-    title_blocks[::3, 2] = title_blocks[::3, 0] + title_blocks[::3, 1]
-    title_blocks /= np.linalg.norm(title_blocks, axis=-1, keepdims=True)
-    given_query = query(seed + 1, asked)
-    q = query_from_blocks(given_query, SPACE)
-
-    def by_formula(title: np.ndarray) -> float:
-        total = 0.0
-        for m, block_name in enumerate(MODALITIES):
-            sources = [block_name] if block_name in asked else sorted(asked)
-            for s in sources:
-                cosine = float(given_query[s] @ title[m])
-                total += weights.array()[m] * cosine / SIGMAS[s][block_name] / len(sources)
-        return total / math.sqrt(3)
-
-    expected = np.array([by_formula(t) for t in title_blocks])
-    stored = join(title_blocks)
-    np.testing.assert_allclose(score(q, weights, stored), expected, rtol=1e-9, atol=1e-9)
-    order = rank(q, weights, stored)
-    assert (np.diff(expected[order]) <= 1e-9 * np.abs(expected).max()).all()
-
-
-@given(seeds)
-def test_a_query_of_one_modality_is_copied_into_every_block(seed: int) -> None:
-    block = blocks(seed, 1)[0]
-    q = query_from_blocks({"audio": block}, SPACE)
-    for row, name in zip(q.blocks, MODALITIES, strict=True):
-        np.testing.assert_allclose(row, block / SIGMAS["audio"][name])
-
-
-def test_a_title_is_nearest_to_itself() -> None:
-    titles = join(blocks(3, 20, 3))
-    assert rank(query_from_vector(titles[7], SPACE), Weights(), titles)[0] == 7
-
-
-def test_a_share_moves_the_score_by_itself() -> None:
-    title = join(blocks(1, 3))
-    q = query_from_blocks(query(2, {"visual", "transcript"}), SPACE)
-    before = explain(q, Weights(), title, [True] * 3)
-    for m in range(3):
-        changed = title.copy()
-        changed[m * 596 : (m + 1) * 596] = 0
-        after = float(score(q, Weights(), changed))
-        assert before.score - after == pytest.approx(before.shares[m].value, abs=1e-9)
+def test_equal_scores_keep_their_order() -> None:
+    titles = np.repeat(join(random_blocks(3))[None], 5, axis=0)
+    query = query_from_vector(titles[0], make_descriptor())
+    assert rank(query, Weights(), titles).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
-    "values", [(0, 0, 0), (-1, 1, 1), (math.nan, 1, 1), (math.inf, 1, 1), (1, 1, -0.001)]
+    ("weights", "named"),
+    [
+        ((0.0, 0.0, 0.0), "all weights are 0"),
+        ((-1.0, 1.0, 1.0), "visual"),
+        ((1.0, float("nan"), 1.0), "audio"),
+        ((1.0, 1.0, float("inf")), "transcript"),
+        (("1", 1.0, 1.0), "visual"),
+        ((None, 1.0, 1.0), "visual"),
+        ((True, 1.0, 1.0), "visual"),
+    ],
 )
-def test_weights_that_are_none_are_refused(values: tuple[float, float, float]) -> None:
-    with pytest.raises(WeightError):
-        Weights(*values)
+def test_weights_that_are_none_are_refused(weights: tuple[float, float, float], named: str) -> None:
+    with pytest.raises(WeightError, match=named):
+        Weights(*weights)
 
 
 def test_weights_are_read_from_text_and_mappings() -> None:
-    assert Weights.parse("visual=2, transcript=0.5") == Weights(2, 1, 0.5)
-    assert Weights.from_mapping({"audio": 3}) == Weights(1, 3, 1)
-    for text in ("sound=1", "visual", "visual=loud", "visual=0,audio=0,transcript=0", "visual=nan"):
-        with pytest.raises(WeightError):
-            Weights.parse(text)
+    assert Weights.parse("visual=2, transcript=0.5") == Weights(2.0, 1.0, 0.5)
+    assert Weights.from_mapping({"audio": 0}) == Weights(1.0, 0.0, 1.0)
+    assert Weights.from_mapping({}) == Weights()
 
 
-@pytest.mark.parametrize("width", [595, 597, 1787, 0])
-def test_wrong_widths_are_refused(width: int) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "visual",
+        "visual=",
+        "visual=two",
+        "smell=1",
+        "visual=nan",
+        "visual=-1",
+        "audio=1,audio=2",
+        "=1",
+        ",",
+    ],
+)
+def test_text_that_holds_no_weights_is_refused(text: str) -> None:
+    with pytest.raises(WeightError):
+        Weights.parse(text)
+
+
+def test_weights_that_overflow_the_query_are_refused() -> None:
+    query = query_from_vector(join(random_blocks(4)), make_descriptor())
+    sharp = Query(query.blocks * 1e10)
+    with pytest.raises(WeightError, match="smaller"):
+        score(sharp, Weights(visual=1e308), join(random_blocks(5)))
+
+
+@given(st.integers(0, 2 * TITLE_WIDTH).filter(lambda w: w != TITLE_WIDTH))
+def test_other_widths_are_refused(width: int) -> None:
+    query = query_from_vector(join(random_blocks(6)), make_descriptor())
+    vector = np.full(width, 0.1)
+    for use in (
+        lambda: score(query, Weights(), vector),
+        lambda: explain(query, Weights(), vector, [True] * 3),
+        lambda: query_from_vector(vector, make_descriptor()),
+    ):
+        with pytest.raises(BlockError, match=str(TITLE_WIDTH)):
+            use()
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {},
+        {"smell": np.ones(BLOCK_WIDTH)},
+        {"visual": np.ones(BLOCK_WIDTH - 1)},
+        {"visual": np.zeros(BLOCK_WIDTH)},
+        {"visual": np.full(BLOCK_WIDTH, np.nan)},
+        {"visual": np.ones(BLOCK_WIDTH, dtype=np.int64)},
+    ],
+)
+def test_queries_without_direction_are_refused(blocks: dict[str, np.ndarray]) -> None:
     with pytest.raises(BlockError):
-        query_from_blocks({"visual": np.ones(width)}, SPACE)
+        query_from_blocks(blocks, make_descriptor())
+
+
+@pytest.mark.parametrize("present", [[False] * 3, [True, True], [1, 1, 1], [[True] * 3]])
+def test_an_explanation_needs_a_presence(present: object) -> None:
+    query = query_from_vector(join(random_blocks(7)), make_descriptor())
     with pytest.raises(BlockError):
-        score(query_from_blocks(query(0, {"visual"}), SPACE), Weights(), np.ones(width))
+        explain(query, Weights(), join(random_blocks(8)), present)  # type: ignore[arg-type]
+
+
+def test_shapes_that_make_no_ranking_or_query_are_refused() -> None:
+    query = query_from_vector(join(random_blocks(7)), make_descriptor())
+    with pytest.raises(BlockError, match="expected \\(n"):
+        rank(query, Weights(), join(random_blocks(8)))
     with pytest.raises(BlockError):
-        split(np.ones(width))
-
-
-def test_values_without_meaning_are_refused() -> None:
-    title = join(blocks(1, 3))
-    q = query_from_blocks(query(0, {"visual"}), SPACE)
-    title[5] = np.nan
-    with pytest.raises(BlockError, match="NaN"):
-        score(q, Weights(), title)
-    with pytest.raises(BlockError, match="NaN"):
-        join(np.full((3, 596), np.nan))
-    with pytest.raises(BlockError, match="norm"):
-        join(np.ones((3, 596)))
+        query_from_vector(join(random_blocks(8, 2)), make_descriptor())
     with pytest.raises(BlockError):
-        query_from_blocks({"visual": np.zeros(596)}, SPACE)
-    with pytest.raises(BlockError, match="smell"):
-        query_from_blocks({"smell": np.ones(596)}, SPACE)
-    with pytest.raises(BlockError):
-        query_from_blocks({}, SPACE)
-    with pytest.raises(BlockError):
-        join(["a"])
+        Query(np.zeros((3, 4)))
 
 
-def test_presence() -> None:
-    assert presence_names(presence({"audio"})) == {"visual": False, "audio": True, "transcript": False}
-    for wrong in ({"smell"}, set()):
-        with pytest.raises(BlockError):
-            presence(wrong)
-
-
-def test_two_spaces_are_told_apart_by_name() -> None:
-    require_same_space("a" * 64, "a" * 64, "store")
-    with pytest.raises(SpaceMismatchError, match=r"store.*bbbbbbbbbbbb.*aaaaaaaaaaaa"):
-        require_same_space("a" * 64, "b" * 64, "store")
+def test_vectors_of_two_spaces_do_not_meet() -> None:
+    require_same_space("a" * 64, "a" * 64, "titles.parquet")
+    with pytest.raises(SpaceMismatchError, match=r"titles\.parquet.*b{12}.*a{12}") as caught:
+        require_same_space("a" * 64, "b" * 64, "titles.parquet")
+    assert (caught.value.expected, caught.value.found) == ("a" * 64, "b" * 64)
