@@ -26,7 +26,7 @@ BEATS_PER_S = ((0.5, 0.5), (1.0, 2.0), (3.0, 8.0), (0.0, 0.0), (2.0, 2.0))
 #: Levels glide from scene to scene over this time, but the silence falls at once.
 GLIDE_S = 0.5
 BURST_S = 0.25
-PEAK = 0.8
+PEAK = 0.7
 
 
 def render_sound(duration_s: float, shares: Sequence[float]) -> FloatArray:
