@@ -25,8 +25,13 @@ async def encode(triton: InferenceServerClient, x: np.ndarray) -> np.ndarray:
 
 
 async def runs(triton: InferenceServerClient, model: str) -> tuple[int, int]:
-    stats = (await triton.get_inference_statistics(model)).model_stats[0]
-    return stats.inference_count, stats.execution_count
+    """(rows answered, runs of the graph) so far; Triton counts a request a little after it is answered."""
+    seen = (-1, -1)
+    while True:
+        stats = (await triton.get_inference_statistics(model)).model_stats[0]
+        if seen == (seen := (stats.inference_count, stats.execution_count)):
+            return seen
+        await asyncio.sleep(0.2)
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
