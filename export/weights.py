@@ -4,10 +4,65 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
+
+
+class WeightsError(ValueError):
+    """A weights file cannot be read or does not fit a module; the message names file and tensor."""
+
+
+def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the parameters of `modules` as float16 under "<model>.<parameter name>".
+
+    Training ends with the rounded numbers: what is written is what the space is made of.
+    """
+    tensors = {
+        f"{model}.{name}": parameter.detach().to("cpu", torch.float16).contiguous()
+        for model, module in modules.items()
+        for name, parameter in module.named_parameters()
+    }
+    save_file(tensors, path, dict(metadata))
+
+
+def load_weights(module: nn.Module, path: Path, model: str, *, all_of_it: bool = True) -> None:
+    """Fill the parameters of `module` in place from the tensors of `model` in `path`.
+
+    Args:
+        all_of_it: every parameter must be in the file; else those that are not keep their values.
+
+    Raises:
+        WeightsError: the file cannot be read, holds nothing for `model`, misses a parameter, has one that
+            is unknown, or one of another shape.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = [key for key in file.keys() if key.startswith(f"{model}.")]  # noqa: SIM118
+            stored = {key.removeprefix(f"{model}."): file.get_tensor(key) for key in names}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
+    parameters = dict(module.named_parameters())
+    missing = sorted(set(parameters) - set(stored)) if all_of_it else []
+    unknown = sorted(set(stored) - set(parameters))
+    if not stored or missing or unknown:
+        raise WeightsError(
+            f"{path}: {model} has {len(stored)} tensors; missing {missing or 'none'}, "
+            f"unknown {unknown or 'none'}; the file belongs to another family or version"
+        )
+    with torch.no_grad():
+        for name, values in stored.items():
+            if values.shape != parameters[name].shape:
+                raise WeightsError(
+                    f"{path}: {model}.{name} has shape {tuple(values.shape)}; "
+                    f"expected {tuple(parameters[name].shape)}"
+                )
+            parameters[name].copy_(values)
 
 
 def seed_weights(module: nn.Module, seed: int, *, zero: tuple[str, ...] = ()) -> None:

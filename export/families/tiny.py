@@ -5,19 +5,20 @@ Its weights come from a fixed seed: its vectors are reproducible and its space i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
-from resonance.export.graphs.audio import AudioGraph
+from resonance.export.graphs.compact import CompactSound, CompactText, CompactVision, Contour
+from resonance.export.graphs.compact_audio import CompactAudioGraph
+from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
+from resonance.export.graphs.compact_visual import CompactVisualGraph
 from resonance.export.graphs.fusion import FusionGraph
-from resonance.export.graphs.transcript import TranscriptGraph
-from resonance.export.graphs.visual import VisualGraph
 from resonance.export.weights import seed_weights
 from resonance.space.descriptor import (
     BLOCK_WIDTH,
@@ -40,85 +41,91 @@ SOURCE = f"seeded weights of this repository, seed {SEED}, not trained"
 LICENCE = "Apache-2.0"
 
 HIDDEN = 128
+HEADS = 4
 MAX_TOKENS = 256
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 SAMPLE_RATE_HZ = 16_000
 
-VISUAL_PREPROCESSING: dict[str, Any] = {"encoder_px": 96, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+VISUAL_PREPROCESSING: dict[str, Any] = {"encoder_px": 96, "pixels": "-1..1"}
 #: Decibels here are of band power, where a sine of full scale reads about +40. The floor 80 dB below it
 #: hides the noise of codecs and of 16 bits; mean and range bring everyday sound to -1..1.
-AUDIO_PREPROCESSING: dict[str, Any] = {
+MEL: dict[str, Any] = {
     "sample_rate_hz": SAMPLE_RATE_HZ,
     "window_samples": 400,
     "hop_samples": 160,
     "bands": 64,
     "low_hz": 20.0,
     "high_hz": 8000.0,
-    "patch": 16,
     "floor_db": -40.0,
     "mean_db": 0.0,
     "range_db": 40.0,
 }
-FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": 4, "time_frequencies": 16}
+#: Five octaves from C3, in windows of 128 ms every 25 ms; a step is a quarter of a second.
+CONTOUR: dict[str, Any] = {
+    "lowest_hz": 130.81,
+    "semitones": 60,
+    "window_samples": 2048,
+    "hop_samples": 400,
+    "hops_a_step": 10,
+    "reach": 11,
+}
+TEXT: dict[str, Any] = {"ngrams": (3, 4, 5), "buckets": 4096}
+FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": HEADS, "time_frequencies": 16}
 
 
-def _ready(module: nn.Module, *, zero: tuple[str, ...] = ()) -> nn.Module:
+def new_visual() -> CompactVisualGraph:
+    """Convolutions and 3 transformer layers over 96 px."""
+    size_px = VISUAL_PREPROCESSING["encoder_px"]
+    encoder = CompactVision(hidden=HIDDEN, layers=3, heads=HEADS, size_px=size_px)
+    return CompactVisualGraph(
+        encoder, hidden=HIDDEN, width=BLOCK_WIDTH, frame_px=contract.FRAME_PX, encoder_px=size_px
+    )
+
+
+def new_audio() -> CompactAudioGraph:
+    """Convolutions and 3 transformer layers over 64 mel bands by 800 frames, and the contour."""
+    frames = contract.WINDOW_SAMPLES // MEL["hop_samples"]
+    steps = contract.WINDOW_SAMPLES // (CONTOUR["hop_samples"] * CONTOUR["hops_a_step"])
+    encoder = CompactSound(hidden=HIDDEN, layers=3, heads=HEADS, bands=MEL["bands"], frames=frames)
+    contour = Contour(sample_rate_hz=SAMPLE_RATE_HZ, **CONTOUR)
+    return CompactAudioGraph(
+        encoder, contour, hidden=HIDDEN, width=BLOCK_WIDTH, contour_steps=steps, **MEL
+    )
+
+
+def new_transcript() -> CompactTranscriptGraph:
+    """Hashed byte n-grams and 2 transformer layers over 256 bytes."""
+    encoder = CompactText(
+        hidden=HIDDEN,
+        layers=2,
+        heads=HEADS,
+        ids=len(SPECIAL_TOKENS) + 256,
+        max_tokens=MAX_TOKENS,
+        **TEXT,
+    )
+    return CompactTranscriptGraph(encoder, hidden=HIDDEN, width=BLOCK_WIDTH)
+
+
+def new_fusion() -> FusionGraph:
+    """The fusion head."""
+    return FusionGraph(width=BLOCK_WIDTH, **FUSION_SHAPE)
+
+
+#: Every graph of this family with random weights, as training starts from.
+NEW: dict[str, Callable[[], nn.Module]] = {
+    "visual_encoder": new_visual,
+    "audio_encoder": new_audio,
+    "transcript_encoder": new_transcript,
+    "title_fusion": new_fusion,
+}
+
+
+def seeded(model: str) -> nn.Module:
+    """The graph of `model` as training starts: seeded; the fusion head's corrections at zero."""
+    module = NEW[model]()
+    zero = ("infer", "correct") if model == "title_fusion" else ()
     seed_weights(module, SEED, zero=zero)
     return module.eval()
-
-
-def build_visual() -> nn.Module:
-    """SigLIP's vision tower: 96 px, patch 16, width 128, 4 layers."""
-    config = transformers.SiglipVisionConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=4 * HIDDEN,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        image_size=VISUAL_PREPROCESSING["encoder_px"],
-        patch_size=16,
-    )
-    encoder = transformers.SiglipVisionModel(config)
-    graph = VisualGraph(
-        encoder, hidden=HIDDEN, width=BLOCK_WIDTH, frame_px=contract.FRAME_PX, **VISUAL_PREPROCESSING
-    )
-    return _ready(graph)
-
-
-def build_audio() -> nn.Module:
-    """The Audio Spectrogram Transformer: 64 mel bands by 800 frames, patch 16, width 128, 4 layers."""
-    p = AUDIO_PREPROCESSING
-    config = transformers.ASTConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=4 * HIDDEN,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        patch_size=p["patch"],
-        frequency_stride=p["patch"],
-        time_stride=p["patch"],
-        num_mel_bins=p["bands"],
-        max_length=contract.WINDOW_SAMPLES // p["hop_samples"],
-    )
-    return _ready(AudioGraph(transformers.ASTModel(config), hidden=HIDDEN, width=BLOCK_WIDTH, **p))
-
-
-def build_transcript() -> nn.Module:
-    """BERT over bytes: 259 ids, width 128, 3 layers, 256 positions."""
-    config = transformers.BertConfig(
-        vocab_size=len(SPECIAL_TOKENS) + 256,
-        hidden_size=HIDDEN,
-        intermediate_size=4 * HIDDEN,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
-        type_vocab_size=1,
-    )
-    encoder = transformers.BertModel(config, add_pooling_layer=False)
-    return _ready(TranscriptGraph(encoder, hidden=HIDDEN, width=BLOCK_WIDTH))
-
-
-def build_fusion() -> nn.Module:
-    """The fusion head, its learned corrections at zero until it is trained."""
-    return _ready(FusionGraph(width=BLOCK_WIDTH, **FUSION_SHAPE), zero=("infer", "correct"))
 
 
 def build_tokenizer() -> Tokenizer:
@@ -207,7 +214,7 @@ TINY = register(
         graphs=(
             GraphCard(
                 "visual_encoder",
-                build_visual,
+                partial(seeded, "visual_encoder"),
                 ("frames", "frame_mask", "frame_times"),
                 VISUAL_PREPROCESSING,
                 SOURCE,
@@ -216,25 +223,25 @@ TINY = register(
             ),
             GraphCard(
                 "audio_encoder",
-                build_audio,
+                partial(seeded, "audio_encoder"),
                 ("pcm", "pcm_length"),
-                AUDIO_PREPROCESSING,
+                {**MEL, "contour": CONTOUR},
                 SOURCE,
                 LICENCE,
                 {"AUDIO": _EXACT, "AUDIO_SIGNALS": _SIGNAL},
             ),
             GraphCard(
                 "transcript_encoder",
-                build_transcript,
+                partial(seeded, "transcript_encoder"),
                 ("ids", "mask"),
-                {"tokenizer": "byte-level", "pooling": "masked mean"},
+                {"tokenizer": "byte-level", **TEXT},
                 SOURCE,
                 LICENCE,
                 {"TRANSCRIPT": _EXACT},
             ),
             GraphCard(
                 "title_fusion",
-                build_fusion,
+                partial(seeded, "title_fusion"),
                 ("blocks", "present", "times"),
                 FUSION_SHAPE,
                 SOURCE,

@@ -7,42 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from resonance.export.graphs.layers import EXCLUDED, Block
 from resonance.export.graphs.pooling import unit
-
-#: Added to the logits of rows that must not be pooled; softmax in fp32 makes it exactly zero weight.
-EXCLUDED = -1e9
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over the second axis of [B, L, D]."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, L, d)
-        weights = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1)  # (B, h, L, L)
-        return self.out((weights @ v).transpose(1, 2).flatten(2))  # (B, L, D)
-
-
-class Block(nn.Module):
-    """A pre-norm transformer layer."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]."""
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
-
 
 class FusionGraph(nn.Module):
     """BLOCKS fp32 [N, 3, 596], PRESENT bool [N, 3], TIMES fp32 [N] (s) -> TITLE, SEGMENTS, SALIENCE.

@@ -1,0 +1,182 @@
+"""Compact encoders: convolutions first, few transformer layers after; they learn from little on a CPU.
+
+Early convolutions make small vision transformers learn sooner (Xiao et al. 2021, "Early convolutions
+help transformers see better").
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resonance.export.graphs.layers import Block
+from resonance.export.graphs.pooling import masked_mean
+
+
+class CompactVision(nn.Module):
+    """Normalised pixels fp32 [N, 3, S, S], S a multiple of 16 -> [N, hidden]."""
+
+    def __init__(self, *, hidden: int, layers: int, heads: int, size_px: int) -> None:
+        super().__init__()
+        self.stem = nn.ModuleList(
+            [
+                nn.Conv2d(3, hidden // 2, 7, stride=4, padding=3),
+                nn.Conv2d(hidden // 2, hidden, 3, stride=2, padding=1),
+                nn.Conv2d(hidden, hidden, 3, stride=2, padding=1),
+            ]
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(4, c.out_channels) for c in self.stem)
+        self.position = nn.Parameter(torch.zeros((size_px // 16) ** 2, hidden))
+        self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See the class."""
+        x = pixels
+        for convolution, norm in zip(self.stem, self.norms, strict=True):
+            x = nn.functional.gelu(norm(convolution(x)))  # (N, c, S/4, S/4), then a half and a half
+        x = x.flatten(2).transpose(1, 2) + self.position  # (N, (S/16)^2, hidden)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x.mean(1))
+
+
+class CompactSound(nn.Module):
+    """Scaled log-mel fp32 [B, frames, bands], frames a multiple of 16 -> one token a 16 frames."""
+
+    STRIDES = (2, 4, 2)
+
+    def __init__(self, *, hidden: int, layers: int, heads: int, bands: int, frames: int) -> None:
+        super().__init__()
+        inputs = (bands, hidden, hidden)
+        self.stem = nn.ModuleList(
+            nn.Conv1d(i, hidden, 5, stride=s, padding=2) for i, s in zip(inputs, self.STRIDES, strict=True)
+        )
+        self.position = nn.Parameter(torch.zeros(frames // math.prod(self.STRIDES), hidden))
+        self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """[B, frames, bands] -> [B, frames / 16, hidden]."""
+        x = mel.transpose(1, 2)
+        for convolution in self.stem:
+            x = nn.functional.gelu(convolution(x))  # (B, hidden, frames / stride so far)
+        x = x.transpose(1, 2) + self.position  # (B, frames / 16, hidden)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+def semitone_kernel(
+    lowest_hz: float, semitones: int, window_samples: int, sample_rate_hz: int
+) -> Tensor:
+    """Hann-windowed complex tones one semitone apart, float32 [2 * semitones, 1, window]; cosines first.
+
+    Scaled so that a sine of amplitude 1 at a bin's centre has power 1 there. Computed in float64.
+    """
+    n = np.arange(window_samples, dtype=np.float64)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / window_samples)
+    hz = lowest_hz * 2.0 ** (np.arange(semitones) / 12.0)
+    phase = 2 * np.pi * hz[:, None] * n[None, :] / sample_rate_hz  # (semitones, window)
+    kernel = np.concatenate([np.cos(phase), -np.sin(phase)]) * hann * (2.0 / hann.sum())
+    return torch.from_numpy(kernel.astype(np.float32)).unsqueeze(1)
+
+
+class Contour(nn.Module):
+    """PCM fp32 [B, S] -> the melody's shape whatever its key, fp32 [B, steps, 2 * reach + 1].
+
+    Per step and semitone the level above that semitone's own mean over the window (steady sound
+    vanishes), correlated with the window's pitch profile at offsets of -reach..reach semitones. A melody
+    in another key has the same correlation.
+    """
+
+    FLOOR_DB, RANGE_DB = -60.0, 20.0
+
+    def __init__(
+        self,
+        *,
+        sample_rate_hz: int,
+        lowest_hz: float,
+        semitones: int,
+        window_samples: int,
+        hop_samples: int,
+        hops_a_step: int,
+        reach: int,
+    ) -> None:
+        super().__init__()
+        self.window_samples, self.hop_samples, self.hops_a_step = window_samples, hop_samples, hops_a_step
+        self.semitones, self.reach = semitones, reach
+        kernel = semitone_kernel(lowest_hz, semitones, window_samples, sample_rate_hz)
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, pcm: Tensor) -> Tensor:
+        """See the class; S is a multiple of hop * hops_a_step."""
+        x = nn.functional.pad(pcm, (0, self.window_samples - self.hop_samples)).unsqueeze(1)
+        tones = nn.functional.conv1d(x, self.kernel, stride=self.hop_samples)  # (B, 2*P, hops)
+        power = tones[:, : self.semitones] ** 2 + tones[:, self.semitones :] ** 2  # (B, P, hops)
+        level = 10.0 * torch.log10(power.clamp_min(10.0 ** (self.FLOOR_DB / 10.0))) / self.RANGE_DB
+        level = nn.functional.avg_pool1d(level, self.hops_a_step)  # (B, P, steps)
+        rise = (level - level.mean(2, keepdim=True)).clamp_min(0.0)
+        # of neighbouring semitones one tone raises several: keep what is above their mean
+        around = nn.functional.avg_pool1d(rise.transpose(1, 2), 5, 1, 2).transpose(1, 2)
+        rise = (rise - around).clamp_min(0.0)  # (B, P, steps)
+        profile = rise.mean(2)  # (B, P)
+        padded = nn.functional.pad(profile, (self.reach, self.reach))  # (B, P + 2*reach)
+        shifted = torch.stack(
+            [padded[:, k : k + self.semitones] for k in range(2 * self.reach + 1)], dim=1
+        )  # (B, D, P): row k is the profile moved by k - reach
+        matched = (shifted @ rise).transpose(1, 2)  # (B, steps, D)
+        norm = torch.sqrt((matched * matched).mean((1, 2), keepdim=True)).clamp_min(1e-3)
+        return matched / norm
+
+
+class CompactText(nn.Module):
+    """Bytes as IDS int64 [B, L], MASK [B, L] -> [B, hidden]; padding changes nothing.
+
+    Every position adds the embeddings of the byte n-grams that end there, by hash (as fastText does),
+    so that whole words are told apart from the first step of training; four positions then make a token.
+    """
+
+    #: Multiplier and modulus of the rolling hash; odd and prime, small enough that int64 never overflows.
+    FACTOR, STRIDE = 8191, 4
+
+    def __init__(
+        self, *, hidden: int, layers: int, heads: int, ids: int, max_tokens: int, ngrams: tuple[int, ...], buckets: int
+    ) -> None:
+        super().__init__()
+        self.ngrams, self.buckets = ngrams, buckets
+        self.byte_embedding = nn.Embedding(ids, hidden)
+        self.ngram_embedding = nn.Embedding(len(ngrams) * buckets, hidden)
+        self.stem = nn.Conv1d(hidden, hidden, 5, stride=self.STRIDE, padding=2)
+        self.position = nn.Parameter(torch.zeros(max_tokens // self.STRIDE, hidden))
+        self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
+        self.length = nn.Linear(1, hidden)
+        self.norm = nn.LayerNorm(hidden)
+
+    def hashes(self, ids: Tensor) -> Tensor:
+        """Buckets of the n-grams that end at each position, int64 [B, L, len(ngrams)]."""
+        columns = []
+        for row, n in enumerate(self.ngrams):
+            code = torch.zeros_like(ids)
+            for back in range(n):
+                shifted = nn.functional.pad(ids, (back, 0))[:, : ids.shape[1]]
+                code = (code * self.FACTOR + shifted + 1) % 1_000_003
+            columns.append(code % self.buckets + row * self.buckets)
+        return torch.stack(columns, dim=2)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """See the class."""
+        used = mask.to(torch.float32)  # (B, L)
+        ids = ids * mask
+        x = self.byte_embedding(ids) + self.ngram_embedding(self.hashes(ids)).sum(2)  # (B, L, hidden)
+        x = (x * used.unsqueeze(-1)).transpose(1, 2)  # (B, hidden, L)
+        x = nn.functional.gelu(self.stem(x)).transpose(1, 2)  # (B, L/4, hidden)
+        some = nn.functional.max_pool1d(used.unsqueeze(1), self.STRIDE, ceil_mode=True).squeeze(1) > 0
+        x = x + self.position[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x, some)
+        count = used.sum(1, keepdim=True)  # (B, 1)
+        return self.norm(masked_mean(x, some) + self.length(torch.log1p(count) / 5.0))

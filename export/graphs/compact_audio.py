@@ -1,0 +1,78 @@
+"""The audio encoder of the compact family: what it sounds like, and the shape of its melody."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from resonance.export.graphs.compact import CompactSound, Contour
+from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.signals import AudioSignals
+from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
+
+
+class CompactAudioGraph(nn.Module):
+    """PCM fp32 [B, S], PCM_LENGTH int64 [B, 1] -> AUDIO fp32 [B, 596], unit rows, AUDIO_SIGNALS fp32 [B, 3].
+
+    Samples past PCM_LENGTH are ignored, and so are the encoder's tokens that see only such samples.
+
+    Args:
+        encoder: tokens over time from the log-mel spectrum.
+        contour: the melody's shape, [B, contour_steps, offsets].
+        floor_db: power below this counts as this much.
+        mean_db, range_db: the log-mel spectrum in dB is fed as (x - mean_db) / range_db.
+    """
+
+    def __init__(
+        self,
+        encoder: CompactSound,
+        contour: Contour,
+        *,
+        hidden: int,
+        width: int,
+        contour_steps: int,
+        sample_rate_hz: int,
+        window_samples: int,
+        hop_samples: int,
+        bands: int,
+        low_hz: float,
+        high_hz: float,
+        floor_db: float,
+        mean_db: float,
+        range_db: float,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.contour = encoder, contour
+        self.signals = AudioSignals(sample_rate_hz)
+        self.power = PowerSpectrum(window_samples, hop_samples)
+        mel = mel_matrix(self.power.bins, bands, sample_rate_hz, low_hz, high_hz)
+        self.register_buffer("mel", mel, persistent=False)
+        offsets = 2 * contour.reach + 1
+        self.tune = nn.Sequential(
+            nn.Flatten(), nn.Linear(contour_steps * offsets, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden)
+        )
+        self.tune_norm = nn.LayerNorm(hidden)
+        self.projection = nn.Linear(2 * hidden, width, bias=False)
+        self.hop_samples = hop_samples
+        self.power_floor = 10.0 ** (floor_db / 10.0)
+        self.mean_db, self.range_db = mean_db, range_db
+
+    def features(self, pcm: Tensor, pcm_length: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled log-mel [B, frames, bands] and contour [B, steps, offsets]: all that is not learned."""
+        pcm = pcm * valid_samples(pcm, pcm_length).to(pcm.dtype)
+        level_db = 10.0 * torch.log10((self.power(pcm) @ self.mel).clamp_min(self.power_floor))
+        return (level_db - self.mean_db) / self.range_db, self.contour(pcm)
+
+    def embed(self, mel: Tensor, contour: Tensor, pcm_length: Tensor) -> Tensor:
+        """Features to AUDIO [B, 596]."""
+        tokens = self.encoder(mel)  # (B, columns, hidden)
+        token_samples = self.hop_samples * mel.shape[1] // tokens.shape[1]
+        starts = torch.arange(tokens.shape[1], device=mel.device).unsqueeze(0) * token_samples
+        heard = starts < pcm_length.clamp_min(1)  # (B, columns), the first always
+        heard_as = torch.cat([masked_mean(tokens, heard), self.tune_norm(self.tune(contour))], dim=1)
+        return unit(self.projection(heard_as))  # (B, 596)
+
+    def forward(self, pcm: Tensor, pcm_length: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        mel, contour = self.features(pcm, pcm_length)
+        return self.embed(mel, contour, pcm_length), self.signals(pcm, pcm_length)

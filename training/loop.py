@@ -1,0 +1,177 @@
+"""One training loop: AdamW, warm-up and cosine, checkpoints that resume to the same result, progress."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+Losses = dict[str, Tensor]
+#: (rng of this step, step) -> named losses, the first of which is minimised.
+Step = Callable[[np.random.Generator, int], Losses]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How long and how fast to learn. `bf16` computes in bfloat16 where the device has it."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int = 50
+    weight_decay: float = 0.05
+    max_norm: float = 1.0
+    seed: int = 596
+    bf16: bool = True
+    checkpoint_every: int = 100
+
+
+class ResumeError(RuntimeError):
+    """A checkpoint belongs to another run; the message names both."""
+
+
+def learning_rate(settings: LoopSettings, step: int) -> float:
+    """Linear warm-up, then half a cosine down to 0 at the last step."""
+    warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+    return settings.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * step / settings.steps))
+
+
+def bf16_available(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 here."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@contextmanager
+def precision(device: torch.device, *, bf16: bool) -> Iterator[None]:
+    """Autocast to bfloat16 where asked for and available, else float32."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and bf16_available(device)):
+        yield
+
+
+def train(
+    modules: dict[str, nn.Module],
+    step_losses: Step,
+    settings: LoopSettings,
+    folder: Path,
+    *,
+    title: str,
+    device: torch.device,
+) -> Path:
+    """Run all steps, from the checkpoint in `folder` where there is one; return the log of losses.
+
+    Data are drawn from a generator seeded by (seed, step), so that a run that was stopped and resumed
+    sees the same batches as one that was not, and ends at the same weights.
+
+    Raises:
+        ResumeError: the checkpoint was written with other settings.
+        FloatingPointError: a loss is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = nn.ModuleDict(modules).to(device).train()
+    optimizer = torch.optim.AdamW(_groups(model, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
+    log_path, checkpoint = folder / "losses.csv", folder / "checkpoint.pt"
+    first = _resume(checkpoint, settings, model, optimizer)
+    with Progress(
+        TextColumn(title),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ) as progress:
+        task = progress.add_task("", total=settings.steps, completed=first, loss="-")
+        with _log(log_path, keep_below=first) as log:
+            for step in range(first, settings.steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(settings, step)
+                torch.manual_seed(settings.seed + step)
+                rng = np.random.Generator(np.random.PCG64([settings.seed, step]))
+                with precision(device, bf16=settings.bf16):
+                    losses = step_losses(rng, step)
+                total = next(iter(losses.values()))
+                if not torch.isfinite(total):
+                    raise FloatingPointError(f"{title}: loss is {float(total)} at step {step}")
+                optimizer.zero_grad(set_to_none=True)
+                total.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)
+                optimizer.step()
+                log(step, {name: float(value.detach()) for name, value in losses.items()})
+                progress.update(task, advance=1, loss=f"{float(total.detach()):.3f}")
+                if (step + 1) % settings.checkpoint_every == 0:
+                    _save(checkpoint, settings, model, optimizer, step + 1)
+    _save(checkpoint, settings, model, optimizer, settings.steps)
+    model.eval()
+    return log_path
+
+
+def _groups(model: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:
+    """Matrices decay; norms, biases, tables of positions and temperatures do not."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    return [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _resume(path: Path, settings: LoopSettings, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    if state["settings"] != asdict(settings):
+        raise ResumeError(
+            f"{path}: written with {state['settings']}, this run has {asdict(settings)}; "
+            "remove the folder to begin anew"
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _save(
+    path: Path, settings: LoopSettings, model: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "settings": asdict(settings),
+            "step": step,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        },
+        part,
+    )
+    os.replace(part, path)  # a run that is cut off leaves the last whole checkpoint
+
+
+@contextmanager
+def _log(path: Path, *, keep_below: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A CSV of losses a step; rows of steps that will be run again are dropped."""
+    kept = []
+    if path.exists() and keep_below:
+        with path.open(newline="") as file:
+            kept = [row for row in csv.reader(file) if row[0] == "step" or int(row[0]) < keep_below]
+    started_s = time.monotonic()
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows(kept)
+
+        def write(step: int, losses: dict[str, float]) -> None:
+            if step == 0:
+                writer.writerow(["step", "elapsed_s", *losses])
+            elapsed_s = time.monotonic() - started_s
+            writer.writerow([step, f"{elapsed_s:.1f}", *(f"{v:.6g}" for v in losses.values())])
+            file.flush()
+
+        yield write

@@ -1,0 +1,121 @@
+"""Training of the family `tiny` from its seed to its weights: encoders on the world, then the fusion head."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from resonance.export.families import tiny
+from resonance.export.weights import load_weights, save_weights
+from resonance.training.fusion import TitleBlocks, train_fusion
+from resonance.training.recipes import Recipe
+from resonance.training.towers import train_towers
+from resonance.training.world.pool import Pool, load_or_render
+from resonance.training.world.sound import SEGMENT_SAMPLES
+from resonance.training.world.views import Views
+
+TOWERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
+SEGMENT_S = SEGMENT_SAMPLES / tiny.SAMPLE_RATE_HZ
+#: Segments of the reference set that sigmas and axes are calibrated on.
+REFERENCE_SEGMENTS = 512
+Note = Callable[[str], None]
+
+
+def views_of(pool: Pool, modules: Mapping[str, nn.Module], device: torch.device) -> Views:
+    """The three encoders of `modules` over `pool`."""
+    return Views(
+        pool,
+        *(modules[name].to(device) for name in TOWERS),  # type: ignore[arg-type]
+        encoder_px=tiny.VISUAL_PREPROCESSING["encoder_px"],
+        device=device,
+    )
+
+
+def load_modules(weights: Path | None) -> dict[str, nn.Module]:
+    """All graphs of `tiny`: trained ones from `weights`, or as training starts."""
+    modules = {name: tiny.seeded(name) for name in tiny.NEW}
+    if weights is not None:
+        for name, module in modules.items():
+            load_weights(module, weights, name)
+    return modules
+
+
+def train_tiny(
+    recipe: Recipe, folder: Path, weights: Path, *, workers: int, device: torch.device, note: Note
+) -> dict[str, float]:
+    """Run `recipe` in `folder` and write `weights` and its reference set; returns seconds a stage.
+
+    A run that was stopped goes on from what is in `folder`.
+    """
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+
+    def lap(stage: str) -> None:
+        seconds[stage] = time.monotonic() - started - sum(seconds.values())
+        note(f"{stage}: {seconds[stage]:.0f} s")
+
+    pool = load_or_render(folder / "pool", recipe.pool, workers=workers, on_progress=_every(note, 2048))
+    lap("rendering")
+    modules = load_modules(None)
+    train_towers(views_of(pool, modules, device), recipe.towers, folder / "towers")
+    lap("encoders")
+    # what is stored decides the space, so the fusion head learns from the rounded encoders
+    partial = folder / "towers.safetensors"
+    save_weights({name: modules[name] for name in TOWERS}, partial, {})
+    for name in TOWERS:
+        load_weights(modules[name], partial, name)
+    titles = title_blocks(views_of(pool, modules, device))
+    lap("blocks of all titles")
+    train_fusion(modules["title_fusion"], titles, recipe.fusion, folder / "fusion", device=device)  # type: ignore[arg-type]
+    lap("fusion head")
+    save_weights(modules, weights, _provenance(recipe, device, seconds))
+    return seconds
+
+
+def _every(note: Note, rows: int) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        if done % rows == 0 or done == total:
+            note(f"rendered {done:,} of {total:,}")
+
+    return report
+
+
+def _provenance(recipe: Recipe, device: torch.device, seconds: Mapping[str, float]) -> dict[str, str]:
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "recipe": json.dumps(asdict(recipe), sort_keys=True),
+        "device": f"{device.type} {hardware}".strip(),
+        "torch": torch.__version__,
+        "seconds": json.dumps({k: round(v) for k, v in seconds.items()}),
+    }
+
+
+@torch.inference_mode()
+def segment_blocks(views: Views, *, batch: int = 128, rows: np.ndarray | None = None) -> torch.Tensor:
+    """Blocks of rows of the pool's titles (all of them by default), fp32 [R, 3, 596], on the CPU."""
+    for tower in (views.visual, views.audio, views.transcript):
+        tower.eval()
+    rows = np.arange(views.pool.settings.segments) if rows is None else rows
+    parts = []
+    for start in range(0, len(rows), batch):
+        chunk = rows[start : start + batch]
+        blocks = (views.pictures(chunk), views.sounds(chunk), views.words(chunk))
+        parts.append(torch.stack(blocks, dim=1).float().cpu())  # (B, 3, 596)
+    return torch.cat(parts)
+
+
+def title_blocks(views: Views) -> TitleBlocks:
+    """The titles of a pool as the fusion head sees them."""
+    settings = views.pool.settings
+    shape = (settings.titles, settings.segments_per_title)
+    blocks = segment_blocks(views).unflatten(0, shape)  # (N, S, 3, 596)
+    times_s = (torch.arange(shape[1]) * SEGMENT_S).expand(shape).float()
+    return TitleBlocks(blocks, torch.ones(*shape, 3, dtype=torch.bool), times_s)

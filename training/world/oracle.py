@@ -1,0 +1,52 @@
+"""What a reader of the true factors could retrieve: no encoder can do better, so figures are set against it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resonance.training.world.factors import LEVELS, MELODY_STEPS, SETTINGS, SUBJECTS
+
+#: Columns of a factor row [4 + 7] that picture, sound and text all show; the melody's columns follow.
+SHOWN_BY_ALL = (0, 1, 2, 3)
+MELODY = tuple(range(4, 4 + MELODY_STEPS))
+
+
+def entropy_bits(values: np.ndarray) -> float:
+    """Shannon entropy of the rows of `values` [N, K] or [N], from their counts."""
+    _, counts = np.unique(np.asarray(values), axis=0, return_counts=True)
+    p = counts / counts.sum()
+    return float(-(p * np.log2(p)).sum())
+
+
+def factor_entropies(factors: np.ndarray) -> dict[str, float]:
+    """Bits of each factor over rows int8 [N, 11]; the melody is counted step by step, which bounds it."""
+    names = ("setting", "subject", "tension", "pace")
+    bits = {name: entropy_bits(factors[:, i]) for i, name in enumerate(names)}
+    bits["melody (sum of its steps)"] = sum(entropy_bits(factors[:, i]) for i in MELODY)
+    return bits
+
+
+def largest_entropies() -> dict[str, float]:
+    """Bits of each factor if all its values were equally likely."""
+    sizes = {"setting": len(SETTINGS), "subject": len(SUBJECTS), "tension": LEVELS, "pace": LEVELS}
+    return {name: float(np.log2(size)) for name, size in sizes.items()}
+
+
+def expected_recall(rivals: np.ndarray, k: int) -> float:
+    """Recall@k of an oracle that guesses among the target and its `rivals` [N], which look the same."""
+    return float(np.minimum(1.0, k / (1.0 + np.asarray(rivals))).mean())
+
+
+def rivals(factors: np.ndarray, columns: tuple[int, ...], written: np.ndarray | None = None) -> np.ndarray:
+    """How many other rows equal each row in `columns`, int64 [N].
+
+    `written` bool [N]: rows whose melody can be read on the side that has to be compared. Two rows are
+    also told apart by their melodies where both are written.
+    """
+    rows = factors[:, columns]
+    same = (rows[:, None] == rows[None]).all(2)
+    if written is not None:
+        tunes = factors[:, MELODY]
+        differ = (tunes[:, None] != tunes[None]).any(2)
+        same &= ~(differ & written[:, None] & written[None])
+    return same.sum(1) - 1

@@ -1,0 +1,202 @@
+"""A pool of rendered segments on disk, as the tensors training reads: rendered once, used many times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resonance.export.families import tiny
+from resonance.training.world.factors import MELODY_STEPS, SegmentFactors, TitleFactors, draw_title
+from resonance.training.world.picture import SEGMENT_S, render_frames
+from resonance.training.world.roundtrip import frames_through_codec, sound_through_codec
+from resonance.training.world.sound import SAMPLE_RATE_HZ, TIMBRES, render_hum, render_sound
+from resonance.training.world.wild import wild_frames, wild_sound
+from resonance.training.world.words import render_words
+
+#: Frames a segment has, as `keyframes` samples them.
+FRAMES = 4
+SHARD_ROWS = 256
+#: Rows whose sound is analysed at once.
+CHUNK_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """What a pool holds; two pools of the same settings are the same bytes.
+
+    Attributes:
+        titles, segments_per_title: rows are segments, those of a title one after another.
+        wild: items of no title after them, see `resonance.training.world.wild`.
+        frame_px: larger than the encoder's side, so that crops can be taken.
+        codec_share: the share of segments whose picture and sound went through a real codec.
+        hum_every: one segment in so many also has a hum of its melody.
+    """
+
+    titles: int
+    segments_per_title: int
+    seed: int
+    wild: int = 0
+    held_out: bool = False
+    frame_px: int = 112
+    codec_share: float = 0.1
+    hum_every: int = 4
+    version: int = 1
+
+    @property
+    def segments(self) -> int:
+        """Rows that belong to titles."""
+        return self.titles * self.segments_per_title
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Memory-mapped arrays, one row a segment.
+
+    R counts the segments of titles, W the wild items after them.
+    frames uint8 [R + W, 4, S, S, 3]; mel float16 [R + W, 800, 64] and contour float16 [R + W, 32, 23] are the audio
+    graph's features; ids uint16 [R, 256] with lengths int64 [R]; factors int8 [R, 4 + 7]; position float32 [R], 0..1 of the title;
+    hum_mel, hum_contour as mel and contour for rows 0, hum_every, 2 * hum_every, ...
+    """
+
+    settings: PoolSettings
+    arrays: dict[str, np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+
+def _shapes(settings: PoolSettings) -> dict[str, tuple[tuple[int, ...], Any]]:
+    rows, hums = settings.segments, -(-settings.segments // settings.hum_every)
+    everything = rows + settings.wild
+    frames = tiny.contract.WINDOW_SAMPLES // tiny.MEL["hop_samples"]
+    mel = (frames, tiny.MEL["bands"])
+    steps = tiny.contract.WINDOW_SAMPLES // (tiny.CONTOUR["hop_samples"] * tiny.CONTOUR["hops_a_step"])
+    contour = (steps, 2 * tiny.CONTOUR["reach"] + 1)
+    px = settings.frame_px
+    return {
+        "frames": ((everything, FRAMES, px, px, 3), np.uint8),
+        "mel": ((everything, *mel), np.float16),
+        "contour": ((everything, *contour), np.float16),
+        "hum_mel": ((hums, *mel), np.float16),
+        "hum_contour": ((hums, *contour), np.float16),
+        "ids": ((rows, tiny.MAX_TOKENS), np.uint16),
+        "lengths": ((rows,), np.int64),
+        "factors": ((rows, 4 + MELODY_STEPS), np.int8),
+        "position": ((rows,), np.float32),
+    }
+
+
+def load_or_render(
+    folder: Path,
+    settings: PoolSettings,
+    *,
+    workers: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Pool:
+    """The pool at `folder`, rendered first where it is not there or has other settings."""
+    marker = folder / "pool.json"
+    wanted = json.dumps(asdict(settings), sort_keys=True)
+    shapes = _shapes(settings)
+    if not marker.exists() or marker.read_text() != wanted:
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.unlink(missing_ok=True)
+        for name, (shape, dtype) in shapes.items():
+            np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
+        total = settings.segments + settings.wild
+        with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+            jobs = [
+                executor.submit(_render_shard, folder, settings, start)
+                for start in range(0, total, SHARD_ROWS)
+            ]
+            for done, job in enumerate(as_completed(jobs), start=1):
+                job.result()
+                on_progress(min(done * SHARD_ROWS, total), total)
+        marker.write_text(wanted)
+    return Pool(settings, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes})
+
+
+def _render_shard(folder: Path, settings: PoolSettings, start: int) -> None:
+    arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r+") for n in _shapes(settings)}
+    audio = tiny.new_audio()
+    tokenizer = tiny.build_tokenizer()
+    tokenizer.enable_truncation(tiny.MAX_TOKENS)
+    stop = min(start + SHARD_ROWS, settings.segments + settings.wild)
+    for low in range(start, stop, CHUNK_ROWS):
+        rows = range(low, min(low + CHUNK_ROWS, stop))
+        sounds, hums, hum_rows = [], [], []
+        for row in rows:
+            if row >= settings.segments:
+                rng = np.random.Generator(np.random.PCG64([settings.seed, 1, row]))
+                frames = wild_frames(rng, count=FRAMES, size_px=settings.frame_px)
+                arrays["frames"][row], pcm = _coded(frames, wild_sound(rng), settings, rng)
+                sounds.append(pcm)
+                continue
+            factors, position, rng = segment_of(settings, row)
+            arrays["frames"][row], pcm = _media(factors, settings, rng)
+            sounds.append(pcm)
+            ids = tokenizer.encode(render_words(factors, rng)).ids
+            arrays["ids"][row, : len(ids)] = ids
+            arrays["lengths"][row] = len(ids)
+            arrays["factors"][row] = encode_factors(factors)
+            arrays["position"][row] = position
+            if row % settings.hum_every == 0:
+                timbre = 0 if settings.held_out else int(rng.integers(len(TIMBRES)))
+                hums.append(render_hum(factors.melody, rng, timbre=timbre))
+                hum_rows.append(row // settings.hum_every)
+        arrays["mel"][low : rows.stop], arrays["contour"][low : rows.stop] = _features(audio, sounds)
+        if hums:
+            arrays["hum_mel"][hum_rows], arrays["hum_contour"][hum_rows] = _features(audio, hums)
+
+
+def title_of(settings: PoolSettings, title: int) -> TitleFactors:
+    """The latent factors of a title of the pool."""
+    rng = np.random.Generator(np.random.PCG64([settings.seed, 0, title]))
+    return draw_title(rng, held_out=settings.held_out)
+
+
+def segment_of(settings: PoolSettings, row: int) -> tuple[SegmentFactors, float, np.random.Generator]:
+    """Factors of a row, its position (0..1) in its title, and the generator its rendering draws from."""
+    title, index = divmod(row, settings.segments_per_title)
+    position = index / max(settings.segments_per_title - 1, 1)
+    rng = np.random.Generator(np.random.PCG64([settings.seed, 2, row]))
+    return title_of(settings, title).at(position), position, rng
+
+
+def _media(
+    factors: SegmentFactors, settings: PoolSettings, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    times_s = (np.arange(FRAMES) + rng.uniform(0.1, 0.9, FRAMES)) * SEGMENT_S / FRAMES
+    frames = render_frames(factors, rng, times_s=times_s, size_px=settings.frame_px)
+    return _coded(frames, render_sound(factors, rng), settings, rng)
+
+
+def _coded(
+    frames: np.ndarray, pcm: np.ndarray, settings: PoolSettings, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A share of all items goes through a real codec."""
+    if rng.random() < settings.codec_share:
+        frames = frames_through_codec(frames, rng)
+        pcm = sound_through_codec(pcm, SAMPLE_RATE_HZ, rng)
+    return frames, pcm
+
+
+def _features(audio: Any, sounds: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    pcm = torch.from_numpy(np.stack(sounds))
+    lengths = torch.full((len(sounds), 1), pcm.shape[1])
+    with torch.inference_mode():
+        mel, contour = audio.features(pcm, lengths)
+    return mel.numpy().astype(np.float16), contour.numpy().astype(np.float16)
+
+
+def encode_factors(factors: SegmentFactors) -> np.ndarray:
+    """int8 [11]: setting, subject, tension, pace, then the melody's steps."""
+    return np.array(
+        [factors.setting, factors.subject, factors.tension, factors.pace, *factors.melody], np.int8
+    )

@@ -1,0 +1,89 @@
+"""Rows of a pool as a batch for the encoders, seen anew each time: crops, flips, light, gain, shifts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resonance.export.contract import WINDOW_SAMPLES
+from resonance.export.graphs.compact_audio import CompactAudioGraph
+from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
+from resonance.export.graphs.compact_visual import CompactVisualGraph
+from resonance.export.graphs.visual import reduction_matrix
+from resonance.training.world.pool import FRAMES, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The encoders over a pool. Without `rng` rows are taken as they are.
+
+    Every method takes row numbers int64 [B] and gives unit vectors [B, 596].
+    """
+
+    pool: Pool
+    visual: CompactVisualGraph
+    audio: CompactAudioGraph
+    transcript: CompactTranscriptGraph
+    encoder_px: int
+    device: torch.device
+
+    def pictures(
+        self, rows: np.ndarray, *, frames: int = FRAMES, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """`frames` of each segment, in order: the first ones, or drawn by `rng`."""
+        chosen = np.arange(frames) if rng is None else np.sort(rng.choice(FRAMES, frames, replace=False))
+        pixels = torch.from_numpy(self.pool["frames"][rows][:, chosen])  # (B, T, S, S, 3)
+        pixels = pixels.to(self.device).flatten(0, 1).permute(0, 3, 1, 2).float()  # (B*T, 3, S, S)
+        if rng is not None:
+            pixels = _camera(pixels, len(rows), rng)
+        reduce = reduction_matrix(pixels.shape[-1], self.encoder_px).to(self.device)
+        pixels = (reduce @ pixels @ reduce.T).contiguous(memory_format=torch.channels_last)
+        mask = torch.ones(len(rows), frames, dtype=torch.bool, device=self.device)
+        return self.visual.embed(pixels, mask)
+
+    def sounds(
+        self, rows: np.ndarray, *, hums: bool = False, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """The sound of each segment, or the hums at those rows of the hums' own arrays."""
+        prefix = "hum_" if hums else ""
+        mel = torch.from_numpy(self.pool[f"{prefix}mel"][rows]).to(self.device).float()  # (B, frames, bands)
+        contour = torch.from_numpy(self.pool[f"{prefix}contour"][rows]).to(self.device).float()
+        if rng is not None:
+            mel = self._microphone(mel, rng)
+        length = torch.full((len(rows), 1), WINDOW_SAMPLES, device=self.device)
+        return self.audio.embed(mel, contour, length)
+
+    def words(self, rows: np.ndarray) -> Tensor:
+        """The transcript of each segment."""
+        lengths = torch.from_numpy(self.pool["lengths"][rows])  # (B,)
+        longest = int(lengths.max())
+        ids = torch.from_numpy(self.pool["ids"][rows][:, :longest].astype(np.int64))
+        mask = (torch.arange(longest) < lengths.unsqueeze(1)).long()
+        return self.transcript(ids.to(self.device), mask.to(self.device))
+
+    def _microphone(self, mel: Tensor, rng: np.random.Generator) -> Tensor:
+        """Gain and tone of each row, the same shift in time for all: [B, frames, bands]."""
+        count, _, bands = mel.shape
+        tilt = np.linspace(-1, 1, bands) * rng.uniform(-0.08, 0.08, (count, 1))
+        offset = torch.from_numpy((rng.uniform(-0.15, 0.15, (count, 1)) + tilt).astype(np.float32))
+        floor = mel.amin()
+        mel = (mel + offset.unsqueeze(1).to(mel.device)).clamp_min(floor)
+        return mel.roll(int(rng.integers(-20, 21)), 1)
+
+
+def _camera(pixels: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """One crop and perhaps a flip for the batch, light and colour for each of its `count` rows."""
+    side = pixels.shape[-1]
+    crop = int(rng.integers(side * 3 // 4, side + 1))
+    top, left = rng.integers(0, side - crop + 1, 2)
+    pixels = pixels[:, :, top : top + crop, left : left + crop]
+    if rng.random() < 0.5:
+        pixels = pixels.flip(3)
+    gain = rng.uniform(0.92, 1.08, (count, 1, 1, 1)) * rng.uniform(0.97, 1.03, (count, 3, 1, 1))
+    lift = rng.uniform(-6, 6, (count, 1, 1, 1))
+    each = pixels.shape[0] // count
+    gain, lift = (torch.from_numpy(np.repeat(x, each, 0).astype(np.float32)).to(pixels) for x in (gain, lift))
+    return (pixels * gain + lift).clamp(0, 255)
