@@ -64,7 +64,10 @@ def plot_arcs(results: Sequence[MediaEmbedding], path: Path) -> None:
         if not any(drawn):
             axis.text(0.5, 0.5, "not measurable", transform=axis.transAxes, ha="center", color="#888888")
     if ends:
-        for first, heading in ((0, "measured"), (len(measured), "axes of the space, and their middle")):
+        for first, heading in (
+            (0, "measured"),
+            (len(measured), "axes, about the middle of the reference set"),
+        ):
             axes[first].set_title(heading, loc="left", fontsize=8, color="#777777", pad=3)
     figure.align_ylabels()
     _time_axis(axes[-1], results)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from resonance.space.blocks import FloatArray, check_presence, split
-from resonance.space.descriptor import MODALITIES, Axis
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, Axis
 from resonance.space.errors import BlockError
 
 
@@ -30,7 +30,7 @@ class AxisMeter:
         self.names = tuple(axes)
         chosen = list(axes.values())
         # (A, 596), (3, A), (3, A); reshaped, so that no axes are no columns
-        self._directions = np.array([a.direction for a in chosen], np.float64).reshape(len(chosen), -1)
+        self._directions = np.array([a.direction for a in chosen], np.float64).reshape(-1, BLOCK_WIDTH)
         shape = (len(MODALITIES), len(chosen))
         self._means = np.array([[a.mean[m] for a in chosen] for m in MODALITIES], np.float64).reshape(shape)
         self._spreads = np.array([[a.spread[m] for a in chosen] for m in MODALITIES], np.float64).reshape(
