@@ -6,9 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,15 +23,20 @@ from resonance.clients.embedder import Embedder
 from resonance.clients.media.types import SampledBy
 from resonance.clients.results import Segment
 from resonance.clients.sample import render_sample
+from resonance.export import contract
 from resonance.export.build import export_family
 from resonance.export.cards import families
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.space import AxisMeter, Descriptor, join
-from resonance.space.descriptor import MEASURED_ARCS
-from tests.space.strategies import make_axis, random_blocks, random_reference
+from resonance.space.descriptor import MEASURED_ARCS, SignalSpec
+from tests.space.strategies import make_axis, make_descriptor, random_blocks, random_reference
 
 AXES = {"tension": make_axis(), "mood": make_axis(low=("dark",), high=("bright", "sunny"))}
 NAMES = ["tension", "mood", "pace", "scale", "warmth", "gravity"]
+SIGNALS = {
+    "visual": tuple(SignalSpec(*s) for s in contract.VISUAL_SIGNALS),
+    "audio": tuple(SignalSpec(*s) for s in contract.AUDIO_SIGNALS),
+}
 values = st.floats(0, 1)
 
 
@@ -82,6 +88,40 @@ def test_arcs_of_axes_are_smooth_and_have_every_segment(row: list[float]) -> Non
     assert [t for t, _ in arcs["tension"]] == times_s
     assert all(value == pytest.approx(0.5) for _, value in arcs["mood"])
     assert all(min(row) <= value <= max(row) for _, value in arcs["tension"])
+
+
+class FakeTransport:
+    """A server of text whose space.json can be replaced while it runs."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+
+    async def infer(
+        self, model: str, inputs: Mapping[str, Any], outputs: Sequence[str], *, timeout_s: float
+    ) -> dict[str, Any]:
+        if model == "space_descriptor":
+            return {"SPACE": np.array([self.descriptor.to_json().encode()], object)}
+        blocks = random_blocks(0).astype(np.float32)
+        if model == "transcript_embedding":
+            return {"TRANSCRIPT": blocks[2:]}
+        assert model == "title_fusion"
+        vector = join(blocks).astype(np.float32)
+        return {"TITLE": vector, "SEGMENTS": vector[None], "SALIENCE": np.ones(1, np.float32)}
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_corrected_axes_are_used_from_the_next_title_on() -> None:
+    transport = FakeTransport(make_descriptor(axes={}, signals=SIGNALS))
+    async with Embedder(transport=transport) as embedder:
+        assert (await embedder.embed_text("words")).axes == {}
+        first = await embedder.space()
+        transport.descriptor = make_descriptor(axes=AXES, signals=SIGNALS)
+        assert (await embedder.embed_text("words")).axes == {}  # its segments were read before
+        assert (await embedder.space()).axes == AXES
+        assert (await embedder.space()).fingerprint == first.fingerprint
+        assert list((await embedder.embed_text("words")).axes) == list(AXES)
 
 
 @pytest.fixture(scope="module")
