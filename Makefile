@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-$(SPACE): $(STAMP) $(wildcard export/*.py export/graphs/*.py export/families/*.py) space/descriptor.py
+$(SPACE): $(STAMP) $(wildcard export/*.py export/graphs/*.py export/families/*.py export/families/*.toml) space/descriptor.py space/calibration.py
 	$(BIN)/resonance export $(FAMILY)
 
 export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny)

@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol, Self
 import numpy as np
 
 from resonance.clients.arcs import make_arcs
+from resonance.clients.axes import axis_arcs, title_axes
 from resonance.clients.errors import NoModalityError, ServerFaultError, SpaceChangedError, UsageError
 from resonance.clients.media.reader import open_media
 from resonance.clients.media.text import TextReader
@@ -92,6 +93,7 @@ class Embedder:
         self._timeout_s = request_timeout_s
         self._limits = limits or Limits()
         self._space: Descriptor | None = None
+        self._space_text: bytes | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,7 +115,7 @@ class Embedder:
             ServerError: no answer, or not a descriptor.
         """
         if self._space is None:
-            self._space = await self._ask_space()
+            return await self._ask_space()
         return self._space
 
     async def embed(
@@ -237,9 +239,13 @@ class Embedder:
         present = rows.present.any(axis=0)
         timed = [(_clock_s(s, descriptor), s) for s in segments if s.start_s is not None]
         points = [
-            (start_s + (s.end_s - start_s) / 2 if s.end_s is not None else start_s, s.signals)
-            for start_s, s in timed
+            (start_s + (s.end_s - start_s) / 2 if s.end_s is not None else start_s, s) for start_s, s in timed
         ]
+        arcs = make_arcs([(t, {n: signal_value(v) for n, v in s.signals.items()}) for t, s in points])
+        arcs |= axis_arcs(descriptor.axes, [(t, s.axes) for t, s in points])
+        weighed = tuple(
+            replace(s, salience=float(share)) for s, share in zip(segments, fused.salience, strict=True)
+        )
         return MediaEmbedding(
             media=info.name,
             space=SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained),
@@ -247,21 +253,24 @@ class Embedder:
             modalities=tuple(m for m, there in zip(MODALITIES, present, strict=True) if there),
             title=fused.title,
             present=(bool(present[0]), bool(present[1]), bool(present[2])),
-            segments=tuple(
-                replace(s, salience=float(share)) for s, share in zip(segments, fused.salience, strict=True)
-            ),
-            arcs=make_arcs([(t, {n: signal_value(v) for n, v in values.items()}) for t, values in points]),
+            segments=weighed,
+            arcs=arcs,
             timing=Timing(0.0, 0.0, 0.0, 0.0, 0.0),
+            axes=title_axes(descriptor.axes, weighed),
         )
 
     async def _ask_space(self) -> Descriptor:
         answer = await self._transport.infer("space_descriptor", {}, ("SPACE",), timeout_s=self._timeout_s)
+        text = answer["SPACE"][0]
+        if self._space is not None and text == self._space_text:
+            return self._space  # asked after each title, and its axes are thousands of numbers to check
         try:
-            descriptor = Descriptor.from_json(answer["SPACE"][0].decode(), where="the server's space.json")
+            descriptor = Descriptor.from_json(text.decode(), where="the server's space.json")
         except DescriptorError as malformed:
             raise ServerFaultError(str(malformed)) from malformed
         if self._expected is not None and descriptor.fingerprint != self._expected:
             raise SpaceMismatchError(self._expected, descriptor.fingerprint, "the server")
+        self._space, self._space_text = descriptor, text
         return descriptor
 
 

@@ -32,6 +32,7 @@ def to_dict(result: MediaEmbedding) -> dict[str, Any]:
         "title": _numbers(result.title),
         "segments": [_segment(s) for s in result.segments],
         "arcs": {name: [[t, v] for t, v in points] for name, points in result.arcs.items()},
+        "axes": {name: asdict(value) for name, value in result.axes.items()},
         "timing_ms": {
             name.removesuffix("_ms"): round(spent, 3) for name, spent in asdict(result.timing).items()
         },
@@ -51,6 +52,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "vector": _numbers(segment.vector),
         "salience": segment.salience,
         "signals": {name: _signal(value) for name, value in segment.signals.items()},
+        "axes": dict(segment.axes),
         "sampled_by": str(segment.sampled_by),
         "frame_times_s": [round(t, 6) for t in segment.frame_times_s],
     }
@@ -67,6 +69,7 @@ def _numbers(vector: Vector) -> list[float]:
 _SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confidence", pa.float64())])
 _VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
 _PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
+_AXIS = pa.struct([("value", pa.float64()), ("low", pa.string()), ("high", pa.string())])
 _STREAM_SIGNALS = ("cut_rate_per_min", "motion")
 
 
@@ -95,6 +98,7 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
             ("vector", _VECTOR),
             ("salience", pa.float64()),
             ("signals", signals),
+            ("axes", pa.map_(pa.string(), pa.float64())),
             ("sampled_by", pa.string()),
             ("frame_times_s", pa.list_(pa.float64())),
         ]
@@ -112,6 +116,7 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
             ("title", _VECTOR),
             ("segments", pa.list_(segment)),
             ("arcs", pa.map_(pa.string(), pa.list_(point))),
+            ("axes", pa.map_(pa.string(), _AXIS)),
             ("timing_ms", pa.map_(pa.string(), pa.float64())),
         ],
         metadata={"resonance.fingerprint": fingerprint, "resonance.space": rows[0].space.name},
@@ -124,8 +129,9 @@ def _row(result: MediaEmbedding) -> dict[str, Any]:
     row["title"] = result.title.astype(np.float32)
     for written, segment in zip(row["segments"], result.segments, strict=True):
         written["vector"] = segment.vector.astype(np.float32)
-    row["arcs"] = _items(row["arcs"])
-    row["timing_ms"] = _items(row["timing_ms"])
+        written["axes"] = _items(written["axes"])
+    for name in ("arcs", "axes", "timing_ms"):
+        row[name] = _items(row[name])
     return row
 
 

@@ -24,6 +24,15 @@ class SpaceRef:
 
 
 @dataclass(frozen=True, slots=True)
+class AxisValue:
+    """Where a title lies on an axis: `value` in 0..1, from the end labelled `low` to that labelled `high`."""
+
+    value: float
+    low: str
+    high: str
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One window of a title.
 
@@ -35,6 +44,7 @@ class Segment:
         sampled_by: how the frames were really chosen; frame_times_s: their times in the title.
         blocks: float32 [3, 596], the encoders' own blocks, zero where absent; fusion's input.
         salience: share of the segment in the title, known once the title is (they sum to 1).
+        axes: values in 0..1 by axis of the space, of the present blocks alone.
     """
 
     index: int
@@ -47,6 +57,7 @@ class Segment:
     frame_times_s: tuple[float, ...]
     blocks: Vector = field(repr=False)
     salience: float | None = None
+    axes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,8 @@ class Timing:
 class MediaEmbedding:
     """A whole title.
 
-    `title` is float32 [1788], unit norm; `arcs` maps a name to (time_s, value in 0..1) points.
+    `title` is float32 [1788], unit norm; `arcs` maps a name, measured or an axis, to (time_s, value in
+    0..1) points. `axes` is the whole title's value by axis; without calibrated axes in the space, empty.
     """
 
     media: str
@@ -80,3 +92,4 @@ class MediaEmbedding:
     segments: tuple[Segment, ...]
     arcs: Mapping[str, list[tuple[float, float]]]
     timing: Timing
+    axes: Mapping[str, AxisValue] = field(default_factory=dict)

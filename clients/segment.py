@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resonance.clients.axes import segment_axes
 from resonance.clients.errors import RequestRejectedError
 from resonance.clients.media.clip import NO_FRAMES, clip_to_bytes
 from resonance.clients.media.types import Clip, Frames, Pcm, SampledBy, SegmentInput
@@ -17,6 +18,7 @@ from resonance.clients.results import Segment, Vector
 from resonance.clients.signals import segment_signals
 from resonance.clients.title import FusionRows, fuse_title
 from resonance.clients.transport import Transport
+from resonance.space.axes import AxisMeter
 from resonance.space.descriptor import BLOCK_WIDTH, Descriptor
 
 
@@ -49,6 +51,7 @@ class SegmentEncoder:
     ) -> None:
         self._transport = transport
         self._descriptor = descriptor
+        self._meter = AxisMeter(descriptor.axes)
         self._redecoder = redecoder
         self._timeout_s = timeout_s
         self.inference_s = 0.0
@@ -69,7 +72,7 @@ class SegmentEncoder:
         visual, given = pictures.result()
         audio = sound.result() if sound else None
         encoded = (visual, audio, words.result() if words else None)
-        present = tuple(e is not None for e in encoded)
+        present = (visual is not None, audio is not None, encoded[2] is not None)
         if not any(present):
             return None
 
@@ -85,7 +88,7 @@ class SegmentEncoder:
             index=given.index,
             start_s=given.start_s,
             end_s=given.end_s,
-            present=(present[0], present[1], present[2]),
+            present=present,
             vector=fused.segments[0],
             signals=segment_signals(
                 given,
@@ -96,6 +99,7 @@ class SegmentEncoder:
             sampled_by=given.sampled_by,
             frame_times_s=given.frame_times_s,
             blocks=blocks,
+            axes=segment_axes(self._meter, fused.segments[0], present),
         )
 
     async def _pictures(self, given: SegmentInput) -> tuple[_Encoded | None, SegmentInput]:

@@ -8,22 +8,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resonance.export.axes import DEFAULT_AXES, read_axes
+from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
 from resonance.export.golden import write_golden
 from resonance.export.onnx_export import export_graph
 from resonance.space.descriptor import Descriptor
+from resonance.space.reference import Reference
 
 
 def export_family(
-    card: FamilyCard, repository: Path, *, on_graph: Callable[[GraphReport], None] = lambda report: None
+    card: FamilyCard,
+    repository: Path,
+    *,
+    axes: Path = DEFAULT_AXES,
+    on_graph: Callable[[GraphReport], None] = lambda report: None,
 ) -> tuple[Descriptor, list[GraphReport]]:
     """Export every graph of `card` into `repository` and describe the space they make.
 
-    space.json is removed first and written last: a repository with a descriptor is whole.
+    space.json is removed first and written last: a repository with a descriptor is whole. `axes` is
+    read in any case, and used where the card has a reference set.
 
     Raises:
         ExportError: a graph failed its checks.
+        AxesFileError, CalibrationError: the axes or the reference set are unusable.
     """
+    prompts = read_axes(axes)
+    reference = None if card.reference is None else Reference.load(card.reference)
     folder = repository / "space_descriptor" / "1"
     folder.mkdir(parents=True, exist_ok=True)
     descriptor_path = folder / "space.json"
@@ -39,6 +50,8 @@ def export_family(
     descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
     tokenizer = card.tokenizer()
     tokenizer.save(str(repository / "transcript_tokenizer" / "1" / "tokenizer.json"))
+    if reference is not None:
+        descriptor = calibrated(descriptor, reference, prompts, repository=repository, tokenizer=tokenizer)
     write_golden(folder / "golden.npz", repository, descriptor, tokenizer)
     descriptor_path.write_text(descriptor.to_json(), encoding="utf-8")
     return descriptor, reports

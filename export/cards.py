@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class FamilyCard:
     """A set of graphs that make one space.
 
     `describe(weights)` gives the descriptor for the sha256 of each graph's weights, by model name.
+    `reference` is the reference set (an .npz, see `resonance.space.reference`) that sigmas and axes are
+    calibrated on; None for a family that is not trained, whose sigmas stay 1 and which has no axes.
     """
 
     name: str
@@ -55,6 +58,7 @@ class FamilyCard:
     graphs: tuple[GraphCard, ...]
     tokenizer: Callable[[], Tokenizer]
     describe: Callable[[Mapping[str, str]], Descriptor]
+    reference: Path | None = None
 
 
 _FAMILIES: dict[str, FamilyCard] = {}

@@ -16,6 +16,10 @@ def export(
     configs_only: Annotated[
         bool, typer.Option("--configs-only", help="Write Triton's configs again and export nothing.")
     ] = False,
+    axes: Annotated[
+        Path | None,
+        typer.Option("--axes", help="Axes to calibrate (TOML). [default: export/families/axes.toml]"),
+    ] = None,
 ) -> None:
     """Export a family to ONNX, check it against torch and describe its space."""
     from rich.console import Console
@@ -28,9 +32,11 @@ def export(
     if configs_only:
         return
 
+    from resonance.export.axes import DEFAULT_AXES, AxesFileError
     from resonance.export.build import export_family
     from resonance.export.cards import families
     from resonance.export.onnx_export import ExportError
+    from resonance.space.errors import CalibrationError
 
     known = families()
     if family not in known:
@@ -41,9 +47,10 @@ def export(
             descriptor, reports = export_family(
                 known[family],
                 repository,
+                axes=axes or DEFAULT_AXES,
                 on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
             )
-    except ExportError as error:
+    except (ExportError, AxesFileError, CalibrationError) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
 
@@ -65,3 +72,7 @@ def export(
         f"space {descriptor.name} {descriptor.fingerprint[:12]}, trained: {str(descriptor.trained).lower()}, "
         f"{total:,} parameters -> {repository}"
     )
+    if known[family].reference is None:
+        console.print(f"{family} has no reference set: all sigmas are 1 and the space has no axes")
+    else:
+        console.print(f"calibrated on {known[family].reference}: {', '.join(descriptor.axes) or 'no axes'}")

@@ -1,16 +1,20 @@
-"""The embedding space: descriptor, blocks, weights, similarity, explanation, arcs. numpy only."""
+"""The embedding space: descriptor, blocks, weights, similarity, explanation, arcs, axes. numpy only."""
 
 from resonance.space.arcs import Arc, resample, resample_every, resample_to, smooth
+from resonance.space.axes import AxisMeter
 from resonance.space.blocks import check_presence, check_vectors, join, presence, presence_names, split, unit
-from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
+from resonance.space.calibration import calibrate_axis, end_of_axis, sigmas
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Axis, Descriptor
 from resonance.space.errors import (
     ArcError,
     BlockError,
+    CalibrationError,
     DescriptorError,
     SpaceError,
     SpaceMismatchError,
     WeightError,
 )
+from resonance.space.reference import Reference
 from resonance.space.scores import (
     Explanation,
     Query,
@@ -30,18 +34,24 @@ __all__ = [
     "TITLE_WIDTH",
     "Arc",
     "ArcError",
+    "Axis",
+    "AxisMeter",
     "BlockError",
+    "CalibrationError",
     "Descriptor",
     "DescriptorError",
     "Explanation",
     "Query",
+    "Reference",
     "Share",
     "SpaceError",
     "SpaceMismatchError",
     "WeightError",
     "Weights",
+    "calibrate_axis",
     "check_presence",
     "check_vectors",
+    "end_of_axis",
     "explain",
     "join",
     "presence",
@@ -54,6 +64,7 @@ __all__ = [
     "resample_every",
     "resample_to",
     "score",
+    "sigmas",
     "smooth",
     "split",
     "unit",

@@ -2,7 +2,7 @@
 
 It is written by `resonance export`, served beside the models, and read by every client. Its
 fingerprint covers what decides the numbers of a vector (source weights, preprocessing, geometry,
-sampling defaults, fusion) and nothing else: names, licences, sigmas and signals can be corrected
+sampling defaults, fusion) and nothing else: names, licences, sigmas, signals and axes can be corrected
 without making stored vectors unusable.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,14 @@ MODALITIES = ("visual", "audio", "transcript")
 BLOCK_WIDTH = 596
 TITLE_WIDTH = len(MODALITIES) * BLOCK_WIDTH
 
+#: What an axis may be called: its name becomes a column, a key and a label.
+AXIS_NAME = re.compile("[a-z][a-z0-9_]{0,31}")
+#: Arcs that clients measure; axes stand beside them in one mapping, so no axis may be called so.
+MEASURED_ARCS = ("pacing", "energy", "brightness")
+
 _SHA256 = re.compile("[0-9a-f]{64}")
+#: A list of numbers as `json.dumps` indents it. Strings hold no raw line breaks, so none can match.
+_NUMBERS = re.compile(r"\[\n\s+(-?\d[\d.eE+-]*(?:,\n\s+-?\d[\d.eE+-]*)*)\n\s+\]")
 
 #: Fields of the descriptor that decide the numbers of a vector, hence its fingerprint.
 FINGERPRINTED = (
@@ -135,6 +142,24 @@ class EncoderSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Axis:
+    """A direction of the shared space between two ends, each described by prompts; see `space.axes`.
+
+    Attributes:
+        low, high: the prompts of the ends. The first of each is its label.
+        direction: [596], unit(high) - unit(low): a block's product with it is the difference of its
+            similarities to the two ends.
+        mean, spread: of that product over the reference set, by modality of the block; spread > 0.
+    """
+
+    low: tuple[str, ...]
+    high: tuple[str, ...]
+    direction: tuple[float, ...]
+    mean: Mapping[str, float]
+    spread: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Descriptor:
     """A validated `space.json`.
 
@@ -155,7 +180,7 @@ class Descriptor:
     encoders: Mapping[str, EncoderSource]
     sigmas: Mapping[str, Mapping[str, float]]
     signals: Mapping[str, tuple[SignalSpec, ...]]
-    axes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    axes: Mapping[str, Axis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # by the same rules as the file, so that 8 and 8.0, tuple and list have one fingerprint
@@ -213,7 +238,9 @@ class Descriptor:
     def to_json(self) -> str:
         """The file's text, fingerprint included; `from_json` gives back an equal descriptor."""
         data = {"fingerprint": self.fingerprint, **to_plain(self)}
-        return json.dumps(data, indent=2, allow_nan=False) + "\n"
+        text = json.dumps(data, indent=2, allow_nan=False)
+        # a line a number would triple the file: directions are 596 numbers each
+        return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def _check_consistency(d: Descriptor) -> None:
@@ -263,4 +290,19 @@ def _check_consistency(d: Descriptor) -> None:
         complete = set(row) == set(MODALITIES) and all(s > 0 for s in row.values())
         require(complete, f"sigmas.{query}", dict(row), "one number > 0 for each block")
     for name, axis in d.axes.items():
-        require(len(axis) == BLOCK_WIDTH, f"axes.{name}", f"{len(axis)} numbers", BLOCK_WIDTH)
+        _check_axis(name, axis, require)
+
+
+def _check_axis(name: str, axis: Axis, require: Callable[[bool, str, object, object], None]) -> None:
+    where = f"axes.{name}"
+    require(bool(AXIS_NAME.fullmatch(name)), where, name, f"a name like {AXIS_NAME.pattern}")
+    require(name not in MEASURED_ARCS, where, name, f"none of {MEASURED_ARCS}, which are measured")
+    for end, prompts in (("low", axis.low), ("high", axis.high)):
+        require(bool(prompts) and all(prompts), f"{where}.{end}", prompts, "prompts")
+    numbers = len(axis.direction)
+    require(numbers == BLOCK_WIDTH, f"{where}.direction", f"{numbers} numbers", BLOCK_WIDTH)
+    require(any(axis.direction), f"{where}.direction", "all zero", "one number that is not 0")
+    complete = set(axis.mean) == set(MODALITIES)
+    require(complete, f"{where}.mean", dict(axis.mean), "one number for each block")
+    complete = set(axis.spread) == set(MODALITIES) and all(s > 0 for s in axis.spread.values())
+    require(complete, f"{where}.spread", dict(axis.spread), "one number > 0 for each block")

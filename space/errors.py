@@ -5,7 +5,8 @@ SpaceError
 ├── BlockError        a vector or block has the wrong width, dtype, norm or holds NaN
 ├── WeightError       modality weights are negative, NaN, unknown or all zero
 ├── SpaceMismatchError     vectors of two different spaces met
-└── ArcError          an arc's times or values cannot be smoothed or resampled
+├── ArcError          an arc's times or values cannot be smoothed or resampled
+└── CalibrationError  a reference set or the ends of an axis cannot be calibrated with
 """
 
 
@@ -43,3 +44,7 @@ class SpaceMismatchError(SpaceError):  # the state of two spaces, not the fault 
 
 class ArcError(SpaceError):
     """Arc times or values are unusable."""
+
+
+class CalibrationError(SpaceError):
+    """A reference set, or the ends of an axis, are unusable; says what came and what was expected."""

@@ -127,15 +127,21 @@ def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
             markup=False,
             soft_wrap=True,
         )
+        if result.axes:
+            line = ", ".join(f"{name} {axis.value:.2f}" for name, axis in result.axes.items())
+            console.print(f"  axes {line}", highlight=False, markup=False, soft_wrap=True)
     if len(results) == 1:
         console.print(segment_table(results[0]))
+        if results[0].axes:
+            console.print(axis_table(results[0]))
 
 
 def segment_table(result: MediaEmbedding) -> Table:
-    """Times, what is present (Visual, Audio, Transcript), salience, a few signals, the arcs; 80 columns."""
-    names = ("seconds", "has", "frames", "share", "cuts/min", "motion", "dBFS", *result.arcs)
+    """Times, what is present (Visual, Audio, Transcript), salience, signals, measured arcs; 80 columns."""
+    arcs = {name: values for name, values in result.arcs.items() if name not in result.axes}
+    names = ("seconds", "has", "frames", "share", "cuts/min", "motion", "dBFS", *arcs)
     table = Table(*(Column(name, no_wrap=True) for name in names), box=None, padding=(0, 1, 0, 0))
-    points = {name: dict(values) for name, values in result.arcs.items()}
+    points = {name: dict(values) for name, values in arcs.items()}
     for segment in result.segments:
         letters = "".join(
             letter if there else "·" for letter, there in zip("VAT", segment.present, strict=True)
@@ -158,6 +164,18 @@ def segment_table(result: MediaEmbedding) -> Table:
                 _figure(values.get(middle_s) if middle_s is not None else None, ".2f")
                 for values in points.values()
             ),
+        )
+    return table
+
+
+def axis_table(result: MediaEmbedding) -> Table:
+    """Each segment's own value on each axis, not smoothed; 0 is the first label of a head, 1 the second."""
+    heads = [f"{name}\n{axis.low}\n{axis.high}" for name, axis in result.axes.items()]
+    table = Table("seconds", *heads, box=None, padding=(0, 1, 0, 0))
+    for segment in result.segments:
+        table.add_row(
+            f"{_figure(segment.start_s, '.0f')}–{_figure(segment.end_s, '.0f')}",
+            *(_figure(segment.axes.get(name), ".2f") for name in result.axes),
         )
     return table
 

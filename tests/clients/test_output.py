@@ -13,7 +13,7 @@ import pytest
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import SampledBy, StreamSignal
 from resonance.clients.output import to_json, write_results
-from resonance.clients.results import MediaEmbedding, Segment, SpaceRef, Timing
+from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceRef, Timing
 from resonance.space.errors import SpaceMismatchError
 
 
@@ -40,6 +40,7 @@ def result(name: str = "a.mp4", fingerprint: str = "f" * 64) -> MediaEmbedding:
             frame_times_s=(0.0, 2.0),
             blocks=np.zeros((3, 596), np.float32),
             salience=0.5,
+            axes={"tension": 0.25},
         )
 
     return MediaEmbedding(
@@ -50,8 +51,9 @@ def result(name: str = "a.mp4", fingerprint: str = "f" * 64) -> MediaEmbedding:
         title=vector(),
         present=(True, False, True),
         segments=(segment(0, 0.0), segment(1, None)),
-        arcs={"brightness": [(4.0, 0.4), (12.0, 0.5)]},
+        arcs={"brightness": [(4.0, 0.4), (12.0, 0.5)], "tension": [(4.0, 0.25)]},
         timing=Timing(1.0, 2.0, 3.0, 4.0, 5.0),
+        axes={"tension": AxisValue(0.25, "calm", "tense")},
     )
 
 
@@ -59,7 +61,7 @@ def test_json_has_the_documented_fields_and_exact_vectors() -> None:
     given = result()
     read = json.loads(to_json(given))
     assert list(read) == [
-        *("media", "space", "duration_s", "modalities", "title", "segments", "arcs", "timing_ms"),
+        *("media", "space", "duration_s", "modalities", "title", "segments", "arcs", "axes", "timing_ms"),
     ]
     assert read["space"] == {"name": "tiny", "fingerprint": "f" * 64, "trained": False}
     assert set(read["timing_ms"]) == {"demux", "decode", "queue", "inference", "total"}
@@ -75,6 +77,8 @@ def test_json_has_the_documented_fields_and_exact_vectors() -> None:
     assert segment["signals"]["motion"] is None
     assert read["segments"][1]["start_s"] is None
     assert read["arcs"]["brightness"] == [[4.0, 0.4], [12.0, 0.5]]
+    assert segment["axes"] == {"tension": 0.25}
+    assert read["axes"] == {"tension": {"value": 0.25, "low": "calm", "high": "tense"}}
 
 
 def test_parquet_brings_vectors_back_exactly_and_names_the_space(tmp_path: Path) -> None:
@@ -91,6 +95,17 @@ def test_parquet_brings_vectors_back_exactly_and_names_the_space(tmp_path: Path)
     )
     assert row["segments"][0]["signals"]["cut_rate_per_min"]["method"] == "packet-size"
     assert dict(row["arcs"])["brightness"] == [[4.0, 0.4], [12.0, 0.5]]
+    assert dict(row["segments"][0]["axes"]) == {"tension": 0.25}
+    assert dict(row["axes"])["tension"] == {"value": 0.25, "low": "calm", "high": "tense"}
+
+
+def test_a_space_without_axes_is_written_too(tmp_path: Path) -> None:
+    given = result()
+    bare = replace(given, axes={}, segments=tuple(replace(s, axes={}) for s in given.segments))
+    write_results([bare], tmp_path / "bare.parquet")
+    row = pq.read_table(tmp_path / "bare.parquet").to_pylist()[0]
+    assert row["axes"] == row["segments"][0]["axes"] == []
+    assert json.loads(to_json(bare))["axes"] == {}
 
 
 def test_jsonl_is_one_line_a_title(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,16 @@ import pytest
 from PIL import Image
 
 from resonance.clients.errors import UsageError
-from resonance.clients.plot import ARC_COLOURS, MOST_MARKED, TITLE_COLOURS, plot_arcs
-from resonance.clients.results import MediaEmbedding, SpaceRef, Timing
+from resonance.clients.plot import (
+    ARC_COLOURS,
+    AXIS_COLOUR,
+    HIGH_COLOUR,
+    LOW_COLOUR,
+    MOST_MARKED,
+    TITLE_COLOURS,
+    plot_arcs,
+)
+from resonance.clients.results import AxisValue, MediaEmbedding, SpaceRef, Timing
 
 Points = list[tuple[float, float]]
 
@@ -50,6 +59,39 @@ def test_each_arc_of_one_title_has_its_row_and_colour(tmp_path: Path) -> None:
     plot_arcs([title("a/film.mp4", dict.fromkeys(ARC_COLOURS, wave(20)), 160.0)], path)
     assert set(ARC_COLOURS.values()) <= colours(path)
     assert Image.open(path).size[0] > Image.open(path).size[1] > 500
+
+
+def with_axes(media: str, value: float, ends: tuple[str, str] = ("serene", "frantic")) -> MediaEmbedding:
+    arcs = {**dict.fromkeys(ARC_COLOURS, wave(20)), "tension": wave(20, value)}
+    return replace(title(media, arcs, 160.0), axes={"tension": AxisValue(value, *ends)})
+
+
+@pytest.mark.parametrize(("value", "filled"), [(0.9, HIGH_COLOUR), (0.1, LOW_COLOUR)])
+def test_an_axis_is_filled_from_its_middle_in_the_colour_of_its_side(
+    value: float, filled: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "arcs.png"
+    plot_arcs([with_axes("film.mp4", value)], path)
+    assert AXIS_COLOUR in colours(path)
+    other = LOW_COLOUR if filled == HIGH_COLOUR else HIGH_COLOUR
+    assert pale_pixels(path, filled) > 10_000 > 100 > pale_pixels(path, other)
+
+
+def pale_pixels(path: Path, colour: str) -> int:
+    """How many pixels show `colour` at an opacity of 0.3 over white, to the rounding of a level or two."""
+    wanted = 255 + 0.3 * (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) - 255)
+    pixels = np.asarray(Image.open(path).convert("RGB"), np.float64)
+    return int((np.abs(pixels - wanted) <= 2).all(axis=2).sum())
+
+
+def test_nine_rows_fit_on_a_screen_and_titles_with_and_without_axes_share_them(tmp_path: Path) -> None:
+    names = ("tension", "mood", "pace", "scale", "warmth", "gravity")
+    one = title("film.mp4", {n: wave(20) for n in (*ARC_COLOURS, *names)}, 160.0)
+    one = replace(one, axes={name: AxisValue(0.5, "a" * 200, "costs $5 or $\\frac") for name in names})
+    plot_arcs([one, title("other.mp4", {"pacing": wave(3)})], tmp_path / "arcs.png")
+    width, height = Image.open(tmp_path / "arcs.png").size
+    assert height < 1.2 * width
+    assert set(TITLE_COLOURS[:2]) <= colours(tmp_path / "arcs.png")
 
 
 def test_a_gap_is_not_bridged(tmp_path: Path) -> None:

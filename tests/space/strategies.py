@@ -9,9 +9,10 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resonance.space import BLOCK_WIDTH, MODALITIES, Descriptor, unit
+from resonance.space import BLOCK_WIDTH, MODALITIES, Descriptor, Reference, unit
 from resonance.space.descriptor import (
     SCHEMA_VERSION,
+    Axis,
     Blocks,
     EncoderSource,
     FrameGeometry,
@@ -35,6 +36,27 @@ def random_blocks(seed: int, *shape: int) -> NDArray[np.float64]:
     return unit(np.random.default_rng(seed).standard_normal((*shape, len(MODALITIES), BLOCK_WIDTH)))
 
 
+def random_reference(seed: int, rows: int, *, gap: float = 0.0, absent: float = 0.0) -> Reference:
+    """Random unit blocks, each modality moved `gap` block lengths its own way; some blocks absent."""
+    rng = np.random.default_rng(seed)
+    blocks = random_blocks(seed, rows) + gap * unit(rng.standard_normal((len(MODALITIES), BLOCK_WIDTH)))
+    present = rng.random((rows, len(MODALITIES))) >= absent
+    present[:, 0] |= ~present.any(axis=1)
+    return Reference(unit(blocks), present)
+
+
+def make_axis(**changes: Any) -> Axis:
+    """From "calm" to "tense" along the first number of a block, its middle at 0 and its spread 0.1."""
+    base = Axis(
+        low=("calm", "gentle"),
+        high=("tense",),
+        direction=(1.0,) + (0.0,) * (BLOCK_WIDTH - 1),
+        mean=dict.fromkeys(MODALITIES, 0.0),
+        spread=dict.fromkeys(MODALITIES, 0.1),
+    )
+    return replace(base, **changes)
+
+
 def make_descriptor(**changes: Any) -> Descriptor:
     """A small valid descriptor; `changes` replace whole fields."""
     base = Descriptor(
@@ -55,7 +77,7 @@ def make_descriptor(**changes: Any) -> Descriptor:
         },
         sigmas={q: {b: 1.0 if q == b else 0.5 for b in MODALITIES} for q in MODALITIES},
         signals={"visual": (SignalSpec("brightness", "luma, 0 to 1"),)},
-        axes={"calm": (0.0,) * BLOCK_WIDTH},
+        axes={"tension": make_axis()},
     )
     return replace(base, **changes)
 

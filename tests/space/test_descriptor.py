@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from resonance.space import BLOCK_WIDTH, MODALITIES, Descriptor, DescriptorError
 from resonance.space.descriptor import FINGERPRINTED, EncoderSource, Segmenting, SignalSpec
-from tests.space.strategies import make_descriptor
+from tests.space.strategies import make_axis, make_descriptor
 
 GOOD = make_descriptor()
 #: Objects whose names are data, not fields.
-OPEN = {"encoders", "sigmas", "signals", "axes", "preprocessing", *MODALITIES}
+OPEN = {"encoders", "sigmas", "signals", "axes", "preprocessing", "mean", "spread", *MODALITIES}
+GOOD_AXIS = json.loads(GOOD.to_json())["axes"]["tension"]
 
 
 def fields(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -142,7 +143,15 @@ def test_an_unknown_field_is_named(path: tuple[str, ...]) -> None:
         (("sigmas", "smell"), {"visual": 1.0}),
         (("sigmas", "visual"), {"visual": 1.0, "audio": 1.0}),
         (("sigmas", "visual", "audio"), 0.0),
-        (("axes", "calm"), [1.0] * (BLOCK_WIDTH - 1)),
+        (("axes", "tension", "direction"), [1.0] * (BLOCK_WIDTH - 1)),
+        (("axes", "tension", "direction"), [0.0] * BLOCK_WIDTH),
+        (("axes", "tension", "low"), []),
+        (("axes", "tension", "high"), [""]),
+        (("axes", "tension", "mean"), {"visual": 0.0}),
+        (("axes", "tension", "spread"), {"visual": 1.0, "audio": 1.0}),
+        (("axes", "tension", "spread", "audio"), 0.0),
+        (("axes", "brightness"), GOOD_AXIS),
+        (("axes", "So Tense"), GOOD_AXIS),
     ],
 )  # fmt: skip
 def test_a_value_that_contradicts_the_space_is_named(path: tuple[str, ...], value: object) -> None:
@@ -179,6 +188,14 @@ def test_the_fingerprint_covers_what_decides_a_vector_and_nothing_else(name: str
 def test_every_field_of_the_descriptor_has_its_change() -> None:
     # two are fixed: any other value is refused
     assert {*CHANGES, "schema_version", "blocks"} == set(without_fingerprint()) - {"fingerprint"}
+
+
+def test_lists_of_numbers_stand_on_one_line() -> None:
+    lines = GOOD.to_json().splitlines()
+    assert sum(line.count("0.0,") > BLOCK_WIDTH - 3 for line in lines) == 1
+    assert max(len(line) for line in lines if '"direction"' not in line) < 120
+    odd = make_descriptor(name="[\n  1,\n  2\n]", axes={"a": make_axis(low=("[\n1\n]", "[ 1, 2 ]"))})
+    assert Descriptor.from_json(odd.to_json()) == odd
 
 
 def test_of_an_encoder_weights_and_preprocessing_count_and_the_rest_does_not() -> None:
