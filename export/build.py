@@ -31,6 +31,7 @@ def export_family(
 
     reports = []
     for graph in card.graphs:
+        (repository / graph.model / "1" / "artifact.json").unlink(missing_ok=True)  # told of another file
         with _quiet_exporter():
             report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
         reports.append(report)
