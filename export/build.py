@@ -39,7 +39,9 @@ def export_family(
 
     descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
     tokenizer = card.tokenizer()
-    tokenizer.save(str(repository / "transcript_tokenizer" / "1" / "tokenizer.json"))
+    tokenizer_path = repository / "transcript_tokenizer" / "1" / "tokenizer.json"
+    tokenizer_path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(tokenizer_path))
     write_golden(folder / "golden.npz", repository, descriptor, tokenizer)
     descriptor_path.write_text(descriptor.to_json(), encoding="utf-8")
     return descriptor, reports

@@ -78,7 +78,7 @@ def _quantise(
 ) -> None:
     from resonance.export.quantise import quantise_family
     from resonance.export.reference import read_reference, sample_reference
-    from resonance.export.report import artifact_table
+    from resonance.export.report import artifact_table, verdict_lines
 
     with console.status("reading reference media") as status:
         tokenizer = card.tokenizer()
@@ -92,3 +92,5 @@ def _quantise(
             card, repository, reference, on_graph=lambda r: status.update(f"{r.model}: {r.chosen}")
         )
     console.print(artifact_table(reports, reference))
+    for line in verdict_lines(reports):
+        console.print(line, markup=False, highlight=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from rich import box
 from rich.table import Table
 
 from resonance.export.cards import GraphReport
-from resonance.export.quantise import MIXED, ArtifactReport, Trial, integer_unit
+from resonance.export.quantise import FP32, ArtifactReport, integer_unit
 from resonance.export.reference import Reference
 
 
@@ -29,34 +30,42 @@ def export_table(reports: Iterable[GraphReport]) -> Table:
 
 
 def artifact_table(reports: Iterable[ArtifactReport], reference: Reference) -> Table:
-    """A row for each artifact tried: how it compares with fp32, and whether it was taken."""
+    """For each encoder fp32 and every artifact tried, on one row each."""
     unreadable = f", {reference.unreadable} files unreadable" if reference.unreadable else ""
     table = Table(
-        *("graph", "artifact", "worst cosine", "worst difference", "in a batch", "MB", "speed", "verdict"),
-        title=f"8 bits against fp32 on {reference.source}{unreadable}; "
-        f"one thread, integer unit: {integer_unit()}",
-        caption="in a batch: a row alone against the same row among others; speed: of fp32's, in turn",
+        *("graph", "artifact", "cosine", "abs", "batch", "MB", "speed"),
+        title=f"8 bits against fp32 on {reference.source}{unreadable}",
+        caption="worst cosine and difference of a vector; batch: worst difference between a row alone and "
+        "the same row among others; speed: times fp32's, side by side, 1 thread, 1 item, "
+        f"integer unit {integer_unit()}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for report in reports:
+        table.add_row(report.model, FP32, "1", "0", "", f"{report.fp32_bytes / 1e6:.1f}", "1.00")
         for trial in report.trials:
             table.add_row(
-                f"{report.model} ({report.rows} rows)",
-                _name(trial),
+                "",
+                trial.artifact,
                 f"{trial.min_cosine:.6f}",
                 f"{trial.max_abs:.1e}",
                 f"{trial.batch_max_abs:.1e}",
-                f"{report.fp32_bytes / 1e6:.1f} -> {trial.size_bytes / 1e6:.1f}",
+                f"{trial.size_bytes / 1e6:.1f}",
                 f"{trial.speed:.2f}",
-                "; ".join(trial.refused) or "taken",
             )
-        if report.taken() is None:
-            size = f"{report.fp32_bytes / 1e6:.1f}"
-            why = report.note or "no candidate held"
-            table.add_row(report.model, report.chosen, "1", "0", "", size, "1", f"kept: {why}")
     return table
 
 
-def _name(trial: Trial) -> str:
-    if trial.artifact != MIXED:
-        return trial.artifact
-    return f"{trial.artifact} ({trial.fp32_layers} of {trial.layers} layers fp32)"
+def verdict_lines(reports: Iterable[ArtifactReport]) -> Iterator[str]:
+    """What was chosen for each encoder, and why not what was tried before it."""
+    for report in reports:
+        taken = report.taken()
+        line = f"{report.model}: {report.chosen} on {report.rows} rows, floor {report.floor:g}"
+        if taken is None:
+            line += f"; fp32 kept: {report.note or 'no candidate held'}"
+        elif taken.speed < 1.0:
+            line += f"; smaller, but SLOWER than fp32 here ({taken.speed:.2f})"
+        yield line
+        for trial in report.trials:
+            layers = f", {trial.layers - trial.fp32_layers} of {trial.layers} linear layers in 8 bits"
+            yield f"  {trial.artifact}{layers if trial.layers else ''}: {'; '.join(trial.refused) or 'taken'}"
