@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, families
-from resonance.export.int8_graphs import artifact_of, blocks_graph, linears, rows_graph, save
+from resonance.export.int8_graphs import artifact_of, blocks_graph, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
 from resonance.export.quantise import (
     BLOCKS,
@@ -30,6 +30,7 @@ from resonance.export.quantise import (
 )
 from resonance.export.reference import Reference, Row, read_reference
 from resonance.export.report import artifact_table, verdict_lines
+from resonance.loadtest.bench.int8_cpu import batch_scaled_graph
 from resonance.space.descriptor import Descriptor
 
 ENCODERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
@@ -78,24 +79,6 @@ def only(artifact: str, build: Callable[[Path], onnx.ModelProto]) -> Callable[..
     return candidates
 
 
-def batch_scaled(path: Path) -> onnx.ModelProto:
-    """onnxruntime's dynamic quantisation, one scale for all activations of a batch; layers as in ours."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    target = path.with_name("dynamic.onnx")
-    quantize_dynamic(
-        path,
-        target,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        nodes_to_quantize=[layer.node for layer in linears(onnx.load(path))],
-    )
-    model = onnx.load(target)
-    target.unlink()
-    return model
-
-
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_artifact_that_holds_takes_the_place_of_fp32_and_says_so(
     name: str, fp32: Callable[[str], Path], tiny: FamilyCard
@@ -118,7 +101,7 @@ def test_dynamic_quantisation_over_the_batch_is_refused(
 ) -> None:
     path = fp32(name)
     before = path.read_bytes()
-    report = quantise_graph(card_of(tiny, name), path, made_rows(name), only("dynamic", batch_scaled))
+    report = quantise_graph(card_of(tiny, name), path, made_rows(name), only("dynamic", batch_scaled_graph))
     (trial,) = report.trials
     assert trial.batch_max_abs > 10 * INDEPENDENCE
     assert any("alone and in a batch differ" in why for why in trial.refused)
@@ -267,7 +250,7 @@ def test_real_media_accept_8_bits_and_refuse_batch_scaling(
         assert len(rows) >= 16
         assert len({row.label for row in rows}) >= 4
         path = fp32(name)
-        refused = quantise_graph(card_of(tiny, name), path, rows[::3], only("dynamic", batch_scaled))
+        refused = quantise_graph(card_of(tiny, name), path, rows[::3], only("dynamic", batch_scaled_graph))
         assert refused.chosen == FP32
         assert refused.trials[0].batch_max_abs > INDEPENDENCE
         assert quantise_graph(card_of(tiny, name), path, rows[::3]).chosen != FP32
