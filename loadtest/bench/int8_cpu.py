@@ -128,6 +128,7 @@ def main(
     minilm_checkpoint: Annotated[
         Path | None, typer.Option("--minilm", help="Folder of the all-MiniLM-L6-v2 checkpoint.")
     ] = None,
+    only: Annotated[str | None, typer.Option(help="One encoder, by the name of its model.")] = None,
     max_rows: Annotated[int, typer.Option("--rows", help="Rows an encoder is compared on.")] = 8,
 ) -> None:
     """Print a table an encoder."""
@@ -151,6 +152,8 @@ def main(
         else read_reference(reference_media, descriptor, tokenizer)
     )
     for title, build, model in cards:
+        if only not in (None, model):
+            continue
         card = next(g for g in family.graphs if g.model == model)
         card = replace(card, build=build, tolerance=dict.fromkeys(card.tolerance, loose))
         rows = reference.rows[model]
