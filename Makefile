@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml
 $(SPACE): $(STAMP) $(wildcard export/*.py export/graphs/*.py export/families/*.py export/families/*.toml) space/descriptor.py space/calibration.py
 	$(BIN)/resonance export $(FAMILY)
 
-export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny)
-	$(BIN)/resonance export $(FAMILY)
+export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, INT8=1, MEDIA=folder to check int8 on)
+	$(BIN)/resonance export $(FAMILY) $(if $(INT8),--int8) $(if $(MEDIA),--reference-media "$(MEDIA)")
 
 configs: $(STAMP) ## Write Triton's configs again from export/contract.py
 	$(BIN)/resonance export --configs-only
@@ -61,4 +61,4 @@ lint: $(STAMP) ## Formatting, lint and types
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find model_repository -name 'model.onnx' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' | xargs -r rm -f
+	find model_repository -name 'model.onnx' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'artifact.json' | xargs -r rm -f

@@ -42,6 +42,7 @@ def export_family(
 
     reports = []
     for graph in card.graphs:
+        (repository / graph.model / "1" / "artifact.json").unlink(missing_ok=True)  # told of another file
         with _quiet_exporter():
             report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
         reports.append(report)
@@ -49,7 +50,9 @@ def export_family(
 
     descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
     tokenizer = card.tokenizer()
-    tokenizer.save(str(repository / "transcript_tokenizer" / "1" / "tokenizer.json"))
+    tokenizer_path = repository / "transcript_tokenizer" / "1" / "tokenizer.json"
+    tokenizer_path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(tokenizer_path))
     if reference is not None:
         descriptor = calibrated(descriptor, reference, prompts, repository=repository, tokenizer=tokenizer)
     write_golden(folder / "golden.npz", repository, descriptor, tokenizer)

@@ -33,6 +33,8 @@ class GraphCard:
         preprocessing: constants baked into the graph; part of the space's fingerprint.
         source, licence: of the weights.
         tolerance: of each output against torch, on the CPU.
+        artifact_floor: least cosine with fp32, on reference media, of an artifact in fewer bits; below
+            it the vectors are another space's.
     """
 
     model: str
@@ -42,6 +44,7 @@ class GraphCard:
     source: str
     licence: str
     tolerance: Mapping[str, Tolerance]
+    artifact_floor: float = 0.999
 
 
 @dataclass(frozen=True, slots=True)

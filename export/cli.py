@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from resonance.export.cards import FamilyCard
+    from resonance.space.descriptor import Descriptor
 
 
 def export(
@@ -20,10 +26,16 @@ def export(
         Path | None,
         typer.Option("--axes", help="Axes to calibrate (TOML). [default: export/families/axes.toml]"),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Encoders in 8 bits for the CPU, where they stay equal to fp32.")
+    ] = False,
+    reference_media: Annotated[
+        Path | None,
+        typer.Option(help="Pictures, films, sounds and texts to check --int8 on; else a rendered sample."),
+    ] = None,
 ) -> None:
     """Export a family to ONNX, check it against torch and describe its space."""
     from rich.console import Console
-    from rich.table import Table
 
     from resonance.export.repository import write_configs
 
@@ -36,8 +48,12 @@ def export(
     from resonance.export.build import export_family
     from resonance.export.cards import families
     from resonance.export.onnx_export import ExportError
+    from resonance.export.report import export_table
     from resonance.space.errors import CalibrationError
 
+    if reference_media is not None and not (int8 and reference_media.is_dir()):
+        console.print(f"--reference-media {reference_media} needs --int8 and a folder that is there")
+        raise typer.Exit(2)
     known = families()
     if family not in known:
         console.print(f"no family is called '{family}'; known are {', '.join(sorted(known))}")
@@ -54,19 +70,7 @@ def export(
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
 
-    table = Table("graph", "tensor", "worst cosine", "worst difference", "parameters", "MB", "s")
-    for report in reports:
-        for tensor in report.tensors:
-            table.add_row(
-                report.model,
-                tensor.name,
-                f"{tensor.min_cosine:.8f}",
-                f"{tensor.max_abs:.1e}",
-                f"{report.parameters:,}",
-                f"{report.size_bytes / 1e6:.1f}",
-                f"{report.seconds:.1f}",
-            )
-    console.print(table)
+    console.print(export_table(reports))
     total = sum(r.parameters for r in reports)
     console.print(
         f"space {descriptor.name} {descriptor.fingerprint[:12]}, trained: {str(descriptor.trained).lower()}, "
@@ -76,3 +80,28 @@ def export(
         console.print(f"{family} has no reference set: all sigmas are 1 and the space has no axes")
     else:
         console.print(f"calibrated on {known[family].reference}: {', '.join(descriptor.axes) or 'no axes'}")
+    if int8:
+        _quantise(console, known[family], repository, descriptor, reference_media)
+
+
+def _quantise(
+    console: Console, card: FamilyCard, repository: Path, descriptor: Descriptor, media: Path | None
+) -> None:
+    from resonance.export.quantise import quantise_family
+    from resonance.export.reference import read_reference, sample_reference
+    from resonance.export.report import artifact_table, verdict_lines
+
+    with console.status("reading reference media") as status:
+        tokenizer = card.tokenizer()
+        reference = (
+            sample_reference(descriptor, tokenizer)
+            if media is None
+            else read_reference(media, descriptor, tokenizer)
+        )
+        status.update("trying 8 bits")
+        reports = quantise_family(
+            card, repository, reference, on_graph=lambda r: status.update(f"{r.model}: {r.chosen}")
+        )
+    console.print(artifact_table(reports, reference))
+    for line in verdict_lines(reports):
+        console.print(line, markup=False, highlight=False)

@@ -1,0 +1,169 @@
+"""8 bits at the sizes of pretrained encoders: every construction against fp32, on reference media.
+
+`python -m resonance.loadtest.bench.int8_cpu --reference-media FOLDER [--minilm CHECKPOINT]`. The towers
+of 86 million parameters have random weights, which says how fast they are and that rows are independent;
+how near they come to fp32 depends on trained weights, and an export finds that out each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import onnx
+import torch
+import transformers
+import typer
+from rich.console import Console
+from tokenizers import Tokenizer
+
+from resonance.export import contract
+from resonance.export.build import _quiet_exporter
+from resonance.export.cards import GraphCard, Tolerance, families
+from resonance.export.families import tiny
+from resonance.export.graphs.audio import AudioGraph
+from resonance.export.graphs.transcript import TranscriptGraph
+from resonance.export.graphs.visual import VisualGraph
+from resonance.export.int8_graphs import blocks_graph, linears, rows_graph
+from resonance.export.onnx_export import export_graph
+from resonance.export.quantise import (
+    BLOCKS,
+    ROWS,
+    ArtifactReport,
+    Candidate,
+    mixed_candidates,
+    quantise_graph,
+)
+from resonance.export.reference import Reference, Row, read_reference, sample_reference
+from resonance.export.report import artifact_table, verdict_lines
+from resonance.space.descriptor import BLOCK_WIDTH
+
+BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+BATCH_SCALED = "int8-batch"
+
+
+def batch_scaled_graph(path: Path) -> onnx.ModelProto:
+    """onnxruntime's dynamic quantisation, one scale for all activations of a batch; layers as in ours."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "model.onnx")
+        quantize_dynamic(
+            path,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            nodes_to_quantize=[layer.node for layer in linears(onnx.load(path))],
+        )
+        return onnx.load(target)
+
+
+def siglip_base() -> torch.nn.Module:
+    """SigLIP's vision tower ViT-B/16 at 224 px, random weights."""
+    torch.manual_seed(0)
+    config = transformers.SiglipVisionConfig(**BASE, image_size=contract.FRAME_PX, patch_size=16)
+    encoder = transformers.SiglipVisionModel(config)
+    half = (0.5, 0.5, 0.5)
+    px = contract.FRAME_PX
+    return VisualGraph(
+        encoder, hidden=768, width=BLOCK_WIDTH, frame_px=px, encoder_px=px, mean=half, std=half
+    )
+
+
+def ast_base() -> torch.nn.Module:
+    """The Audio Spectrogram Transformer at its usual width and depth, with tiny's front end."""
+    torch.manual_seed(0)
+    p = tiny.AUDIO_PREPROCESSING
+    config = transformers.ASTConfig(
+        **BASE,
+        patch_size=p["patch"],
+        frequency_stride=p["patch"],
+        time_stride=p["patch"],
+        num_mel_bins=p["bands"],
+        max_length=contract.WINDOW_SAMPLES // p["hop_samples"],
+    )
+    return AudioGraph(transformers.ASTModel(config), hidden=768, width=BLOCK_WIDTH, **p)
+
+
+def minilm(checkpoint: Path) -> torch.nn.Module:
+    """The checkpoint's own weights; the projection into the space is random."""
+    torch.manual_seed(0)
+    encoder = transformers.AutoModel.from_pretrained(
+        checkpoint, local_files_only=True, add_pooling_layer=False
+    )
+    return TranscriptGraph(encoder, hidden=encoder.config.hidden_size, width=BLOCK_WIDTH)
+
+
+def measure_int8(card: GraphCard, rows: Sequence[Row]) -> ArtifactReport:
+    """Every construction and the batch-scaled counter-example, each against the fp32 graph.
+
+    A mix is measured where the plain rows were refused; it takes minutes to find and helps nobody else.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet_exporter():
+        fp32, copy = Path(folder, "fp32.onnx"), Path(folder, "copy.onnx")
+        export_graph(card, fp32)
+
+        def tried(candidate: Candidate) -> ArtifactReport:
+            shutil.copy(fp32, copy)
+            return quantise_graph(card, copy, rows, lambda *_: iter((candidate,)))
+
+        report = tried(Candidate(BATCH_SCALED, lambda: batch_scaled_graph(fp32)))
+        found = [tried(Candidate(ROWS, lambda: rows_graph(fp32)))]
+        if found[0].taken() is None:
+            found += [tried(mixed) for mixed in mixed_candidates(fp32, card, rows)]
+        found.append(tried(Candidate(BLOCKS, lambda: blocks_graph(fp32))))
+        report.trials += [trial for one in found for trial in one.trials]
+        report.chosen = next((one.chosen for one in found if one.taken()), report.chosen)
+        return report
+
+
+def main(
+    reference_media: Annotated[Path | None, typer.Option(help="A folder of real media.")] = None,
+    minilm_checkpoint: Annotated[
+        Path | None, typer.Option("--minilm", help="Folder of the all-MiniLM-L6-v2 checkpoint.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="One encoder, by the name of its model.")] = None,
+    max_rows: Annotated[int, typer.Option("--rows", help="Rows an encoder is compared on.")] = 8,
+) -> None:
+    """Print a table an encoder."""
+    console = Console(width=100)
+    logging.getLogger().setLevel(logging.WARNING)  # the quantiser tells the root logger of its every step
+    family = families()["tiny"]
+    descriptor = family.describe({g.model: "0" * 64 for g in family.graphs})
+    loose = Tolerance(max_abs=0.05, min_cosine=0.9999)
+    cards: list[tuple[str, Callable[[], torch.nn.Module], str]] = [
+        ("SigLIP ViT-B/16, random weights", siglip_base, "visual_encoder"),
+        ("AST-base, random weights", ast_base, "audio_encoder"),
+    ]
+    tokenizer = family.tokenizer()
+    if minilm_checkpoint is not None:
+        cards.append(("MiniLM-L6, its weights", lambda: minilm(minilm_checkpoint), "transcript_encoder"))
+        tokenizer = Tokenizer.from_file(str(minilm_checkpoint / "tokenizer.json"))
+        tokenizer.no_padding()
+    reference = (
+        sample_reference(descriptor, tokenizer)
+        if reference_media is None
+        else read_reference(reference_media, descriptor, tokenizer)
+    )
+    for title, build, model in cards:
+        if only not in (None, model):
+            continue
+        card = next(g for g in family.graphs if g.model == model)
+        card = replace(card, build=build, tolerance=dict.fromkeys(card.tolerance, loose))
+        rows = reference.rows[model]
+        rows = rows[:: max(1, len(rows) // max_rows)][:max_rows]
+        report = measure_int8(card, rows)
+        console.rule(title)
+        console.print(artifact_table([report], Reference(reference.source)))
+        for line in verdict_lines([report]):
+            console.print(line, highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)
