@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from resonance.export.cards import FamilyCard
 
 
 def export(
@@ -13,6 +16,14 @@ def export(
     repository: Annotated[Path, typer.Option("--model-repository", help="Where the models go.")] = Path(
         "model_repository"
     ),
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL=FOLDER_OR_ID",
+            help="Weights of one pretrained encoder; MODEL is visual_encoder, audio_encoder or "
+            "transcript_encoder. Can be given for each.",
+        ),
+    ] = None,
     configs_only: Annotated[
         bool, typer.Option("--configs-only", help="Write Triton's configs again and export nothing.")
     ] = False,
@@ -29,22 +40,23 @@ def export(
         return
 
     from resonance.export.build import export_family
-    from resonance.export.cards import families
+    from resonance.export.cards import families, recipes
+    from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.onnx_export import ExportError
 
-    known = families()
+    known = sorted({*families(), *recipes()})
     if family not in known:
-        console.print(f"no family is called '{family}'; known are {', '.join(sorted(known))}")
+        console.print(f"no family is called '{family}'; known are {', '.join(known)}")
         raise typer.Exit(2)
     try:
         with console.status(f"exporting {family}") as status:
             descriptor, reports = export_family(
-                known[family],
+                _chosen(family, checkpoint or []),
                 repository,
                 on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
             )
-    except ExportError as error:
-        console.print(str(error), style="red", markup=False)
+    except (CheckpointError, ChoiceError, ExportError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
     table = Table("graph", "tensor", "worst cosine", "worst difference", "parameters", "MB", "s")
@@ -65,3 +77,21 @@ def export(
         f"space {descriptor.name} {descriptor.fingerprint[:12]}, trained: {str(descriptor.trained).lower()}, "
         f"{total:,} parameters -> {repository}"
     )
+
+
+def _chosen(family: str, pairs: list[str]) -> FamilyCard:
+    """The card of `family` with the checkpoints that `pairs` name.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be used.
+        ChoiceError: `pairs` are wrong, or the family takes no checkpoints.
+    """
+    from resonance.export.cards import families, recipes
+    from resonance.export.checkpoints import ChoiceError, parse_overrides
+
+    recipe = recipes().get(family)
+    if recipe is not None:
+        return recipe.resolve(parse_overrides(pairs, recipe.models))
+    if pairs:
+        raise ChoiceError(f"family '{family}' takes no checkpoints; these do: {', '.join(sorted(recipes()))}")
+    return families()[family]

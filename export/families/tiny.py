@@ -14,26 +14,13 @@ from torch import nn
 
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
+from resonance.export.families.description import describe_space
 from resonance.export.graphs.audio import AudioGraph
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.graphs.transcript import TranscriptGraph
 from resonance.export.graphs.visual import VisualGraph
 from resonance.export.weights import seed_weights
-from resonance.space.descriptor import (
-    BLOCK_WIDTH,
-    MODALITIES,
-    SCHEMA_VERSION,
-    Blocks,
-    Descriptor,
-    EncoderSource,
-    FrameGeometry,
-    Fusion,
-    Sampling,
-    Segmenting,
-    SignalSpec,
-    Sound,
-    Transcript,
-)
+from resonance.space.descriptor import BLOCK_WIDTH, Descriptor, Transcript
 
 SEED = 596
 SOURCE = f"seeded weights of this repository, seed {SEED}, not trained"
@@ -139,60 +126,8 @@ def build_tokenizer() -> Tokenizer:
 
 def describe(weights: Mapping[str, str]) -> Descriptor:
     """The descriptor of this space."""
-    encoders = {
-        graph.model: EncoderSource(
-            source=graph.source,
-            licence=graph.licence,
-            weights_sha256=weights[graph.model],
-            preprocessing=graph.preprocessing,
-        )
-        for graph in TINY.graphs
-    }
-    return Descriptor(
-        schema_version=SCHEMA_VERSION,
-        name=TINY.name,
-        trained=False,
-        blocks=Blocks(width=BLOCK_WIDTH, order=MODALITIES),
-        segment=Segmenting(length_s=8.0, min_tail_s=1.0, text_tokens=MAX_TOKENS),
-        frames=FrameGeometry(
-            width=contract.FRAME_PX,
-            height=contract.FRAME_PX,
-            resize="stretch",
-            interpolation="bilinear",
-            colour_matrix="stream",
-        ),
-        sampling=Sampling(
-            default="keyframes",
-            image_frames=1,
-            keyframes_frames=4,
-            uniform_frames=16,
-            uniform_fps=2.0,
-            borrow_within_s=4.0,
-        ),
-        sound=Sound(
-            sample_rate_hz=SAMPLE_RATE_HZ,
-            window_samples=contract.WINDOW_SAMPLES,
-            resampler="libswresample",
-            silence_dbfs=-70.0,
-        ),
-        transcript=Transcript(
-            tokenizer="byte-level, NFC, white space folded",
-            max_tokens=MAX_TOKENS,
-            token_buckets=(32, 64, 128, 256),
-        ),
-        fusion=Fusion(
-            max_segments=1024,
-            absent_blocks="normalised mean of the present blocks plus a learned correction",
-            pooling="attention over time and modalities",
-        ),
-        encoders=encoders,
-        # Calibrated on a reference set once the space is trained; 1 leaves scores as plain cosines.
-        sigmas={query: dict.fromkeys(MODALITIES, 1.0) for query in MODALITIES},
-        signals={
-            "visual": tuple(SignalSpec(*s) for s in contract.VISUAL_SIGNALS),
-            "audio": tuple(SignalSpec(*s) for s in contract.AUDIO_SIGNALS),
-        },
-    )
+    transcript = Transcript("byte-level, NFC, white space folded", MAX_TOKENS, (32, 64, 128, 256))
+    return describe_space(TINY.name, TINY.graphs, weights, transcript=transcript, text_tokens=MAX_TOKENS)
 
 
 _EXACT = Tolerance(max_abs=1e-5, min_cosine=0.99999)
