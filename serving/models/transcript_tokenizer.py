@@ -21,6 +21,7 @@ class TritonPythonModel:
         self._buckets = transcript.token_buckets
         path = Path(args["model_repository"], args["model_version"], "tokenizer.json")
         self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()  # a file may carry padding of its own; MASK must not count it
         self._tokenizer.enable_truncation(transcript.max_tokens)
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -1,3 +1,4 @@
+# ruff: noqa: S106 (tokens of a vocabulary, not of a login)
 """Checkpoints of the real architectures with random weights, saved as a hub's folder would hold them.
 
 `SMALL` sizes make them in a moment; `REAL` are the sizes of the published checkpoints.
@@ -6,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,44 +129,20 @@ def clap(folder: Path, sizes: Sizes = SMALL, *, fused: bool = False) -> Path:
     return folder
 
 
-def bert(folder: Path, sizes: Sizes = SMALL) -> Path:
-    """A MiniLM-like sentence encoder."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=600, special_tokens=special))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.enable_truncation(16)  # as some published files have: it must not be served
-    tokenizer.enable_padding(length=16)
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)  # fmt: skip
-    config = transformers.BertConfig(vocab_size=30_522 if sizes is REAL else 1000, **sizes.bert)
+def bert(folder: Path, sizes: Sizes = SMALL, *, multilingual: bool = False) -> Path:
+    """A MiniLM-like sentence encoder; `multilingual` with XLM-R's tokenizer, as the small E5 is."""
+    (xlm_roberta_tokenizer if multilingual else bert_tokenizer)(folder)
+    vocabulary = 1000 if sizes is SMALL else (250_037 if multilingual else 30_522)
+    config = transformers.BertConfig(vocab_size=vocabulary, **sizes.bert)
     _seeded(transformers.BertModel, config).save_pretrained(folder)
     return folder
 
 
 def xlm_roberta(folder: Path, sizes: Sizes = SMALL) -> Path:
-    """A multilingual sentence encoder as E5 and BGE-M3 are: padding is 1, positions count from 2."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(left=False)]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.UnigramTrainer(vocab_size=500, special_tokens=special, unk_token="<unk>")  # noqa: S106
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>"
-    ).save_pretrained(folder)  # fmt: skip
+    """A multilingual sentence encoder as E5 base is: padding is 1, positions count from 2."""
+    xlm_roberta_tokenizer(folder)
     config = transformers.XLMRobertaConfig(
-        vocab_size=250_002 if sizes is REAL else 1000,
+        vocab_size=1000 if sizes is SMALL else 250_002,
         max_position_embeddings=514,
         type_vocab_size=1,
         layer_norm_eps=1e-5,
@@ -173,6 +150,52 @@ def xlm_roberta(folder: Path, sizes: Sizes = SMALL) -> Path:
     )
     _seeded(transformers.XLMRobertaModel, config).save_pretrained(folder)
     return folder
+
+
+def bge_m3(folder: Path, sizes: Sizes = SMALL) -> Path:
+    """XLM-R large with 8,192 positions: over 2 GB at its real size."""
+    large = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    }
+    return xlm_roberta(folder, sizes if sizes is SMALL else replace(sizes, xlm_roberta=large))
+
+
+def bert_tokenizer(folder: Path) -> None:
+    """WordPiece, its file with padding and truncation as some published ones have."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=600, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(length=16)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+
+
+def xlm_roberta_tokenizer(folder: Path) -> None:
+    """Unigram pieces; start 0, padding 1, end 2."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(left=False)]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.UnigramTrainer(vocab_size=500, special_tokens=special, unk_token="<unk>")
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>"
+    ).save_pretrained(folder)
 
 
 def siglip_tokenizer(folder: Path) -> Any:
@@ -193,15 +216,13 @@ def siglip_tokenizer(folder: Path) -> Any:
 def gemma_tokenizer(folder: Path) -> Any:
     """A byte-fallback BPE with an end token alone, padding 0, as SigLIP2's."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    trained = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))  # noqa: S106
+    trained = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     trained.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
     trained.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     alphabet = [*special, *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=alphabet)
     trained.train_from_iterator(CORPUS, trainer)
-    trained.post_processor = processors.TemplateProcessing(
-        single="$A <eos>", special_tokens=[("<eos>", 1)]
-    )
+    trained.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=trained, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>",
         padding_side="right", model_max_length=64, model_input_names=["input_ids"],
@@ -218,9 +239,9 @@ MAKERS: Mapping[str, Callable[[Path, Sizes], Path]] = {
     "laion/clap-htsat-unfused": clap,
     "laion/clap-htsat-fused": lambda folder, sizes: clap(folder, sizes, fused=True),
     "sentence-transformers/all-MiniLM-L6-v2": bert,
-    "intfloat/multilingual-e5-small": bert,
+    "intfloat/multilingual-e5-small": lambda folder, sizes: bert(folder, sizes, multilingual=True),
     "intfloat/multilingual-e5-base": xlm_roberta,
-    "BAAI/bge-m3": xlm_roberta,
+    "BAAI/bge-m3": bge_m3,
 }
 
 
