@@ -77,7 +77,7 @@ def sound(seed: int, length: int) -> NDArray[np.float32]:
             strict=True,
         )
     )  # fmt: skip
-    noise = np.convolve(rng.standard_normal(length), np.ones(4) / 4, "same") * 0.02
+    noise = np.convolve(rng.standard_normal(length), np.ones(4) / 4)[:length] * 0.02
     return np.asarray(tones + noise, dtype=np.float32)
 
 
@@ -197,14 +197,15 @@ def test_pixels_at_224_equal_the_image_processor(name: str, folders: Folders) ->
 
 @pytest.mark.parametrize("resample", [2, 3], ids=["bilinear", "bicubic"])
 @pytest.mark.parametrize("image_px", [128, 256, 384])
-def test_pixels_at_other_sizes_are_within_one_grey_level(
+def test_pixels_at_other_sizes_are_within_two_grey_levels(
     image_px: int, resample: int, tmp_path: Path
 ) -> None:
     folder = random_checkpoints.siglip(tmp_path / "siglip", image_px=image_px, resample=resample)
     ours, reference = _pixels(CARDS["siglip-base"], folder, pictures(2))
     assert ours.shape[-2:] == (image_px, image_px)
     grey = np.abs(ours - reference) * 127.5  # std 0.5
-    assert grey.max() < 1.01  # Pillow computes in whole numbers of 1/2^22; where it ties, one level
+    # Pillow computes in whole numbers of 1/2^22: where a value ties, one level for each of its two passes
+    assert grey.max() < 2.01
     assert grey.mean() < 0.05
 
 
@@ -228,6 +229,7 @@ def test_log_mel_equals_the_feature_extractor(name: str, length: int, folders: F
     with torch.inference_mode():
         ours = module.log_mel_db(module.clip(torch.tensor(padded(pcm)[None]), torch.tensor([[length]])))
         heard = module.upsample(torch.tensor(pcm[None])).numpy()[0]
+    assert heard.size == 3 * length
     reference = references.log_mel(folder, heard.astype(np.float64))
     assert ours.shape == (1, 1, 1001, 64)
     error_db = np.abs(ours.numpy()[0, 0] - reference)
