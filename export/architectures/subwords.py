@@ -72,7 +72,7 @@ def _prepend(tokenizer: Tokenizer, prefix: str) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=pieces)
 
 
-class SiglipConverter(SpmConverter):  # type: ignore[misc]
+class SiglipConverter(SpmConverter):
     """SigLIP's sentencepiece tokenizer, which transformers has in Python alone, as a fast one."""
 
     def __init__(self, original: Any) -> None:

@@ -91,7 +91,7 @@ def padded(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
 # --- every card ---------------------------------------------------------------------------------------
 
 
-def _vectors(card: EncoderCard, folder: Path) -> tuple[np.ndarray, references.Rows, torch.nn.Linear]:
+def vectors(card: EncoderCard, folder: Path) -> tuple[np.ndarray, references.Rows, torch.nn.Linear]:
     """(ours [N, 596], the reference's [N, hidden], our projection) for the same inputs."""
     graph, text = prepared(card, folder)
     module = graph.build()
@@ -130,7 +130,7 @@ def served_rows(text: ServedText, texts: tuple[str, ...]) -> tuple[torch.Tensor,
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda c: c.name)
 def test_embeddings_equal_the_reference(card: EncoderCard, folders: Folders) -> None:
-    ours, reference, projection = _vectors(card, folders(card.checkpoint))
+    ours, reference, projection = vectors(card, folders(card.checkpoint))
     matrix = projection.weight.detach().numpy().astype(np.float64)
     expected = references.unit_rows(reference @ matrix.T)
     cosines = (references.unit_rows(ours) * expected).sum(1)
