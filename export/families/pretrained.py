@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Tokenizer
+from torch import nn
 
 from resonance.export.architectures import ARCHITECTURES
-from resonance.export.cards import FamilyCard, FamilyRecipe, register_recipe
+from resonance.export.architectures.common import EXACT, SEED
+from resonance.export.cards import FamilyCard, FamilyRecipe, GraphCard, register_recipe
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import EncoderCard, Pooling, graph_card
 from resonance.export.families.description import describe_space
-from resonance.export.families.tiny import TINY
-from resonance.space.descriptor import Descriptor, Transcript
+from resonance.export.graphs.fusion import FusionGraph
+from resonance.export.weights import seed_weights
+from resonance.space.descriptor import BLOCK_WIDTH, Descriptor, Transcript
 
 APACHE, MIT = "Apache-2.0", "MIT"
 
@@ -52,9 +56,30 @@ BGE_M3 = EncoderCard(
 )  # fmt: skip
 
 
+FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": 4, "time_frequencies": 16}
+
+
+def build_fusion() -> nn.Module:
+    """The fusion head; its learned corrections are zero until it is trained."""
+    head = FusionGraph(width=BLOCK_WIDTH, **FUSION_SHAPE)
+    seed_weights(head, SEED, zero=("infer", "correct"))
+    return head.eval()
+
+
+FUSION = GraphCard(
+    "title_fusion",
+    build_fusion,
+    ("blocks", "present", "times"),
+    FUSION_SHAPE,
+    f"seeded weights of this repository, seed {SEED}, not trained",
+    APACHE,
+    dict.fromkeys(("TITLE", "SEGMENTS", "SALIENCE"), EXACT),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class PretrainedFamily:
-    """One encoder a modality; the fusion head is that of `tiny`, seeded the same."""
+    """One encoder a modality, and a fusion head of ours that is not trained yet."""
 
     name: str
     summary: str
@@ -86,7 +111,7 @@ class PretrainedFamily:
             graphs.append(graph)
             text = served or text
         assert text is not None
-        graphs.append(next(g for g in TINY.graphs if g.model == "title_fusion"))
+        graphs.append(FUSION)
         served_text = text
 
         def tokenizer() -> Tokenizer:

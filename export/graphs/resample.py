@@ -10,7 +10,7 @@ from torch import Tensor, nn
 REACH = 64
 #: Kaiser window: images of the signal are about 140 dB down, under what float32 resolves.
 KAISER_BETA = 14.0
-#: Passband edge as a share of the input's Nyquist frequency; the rest is the slope of the filter.
+#: Where the filter is 6 dB down, as a share of the input's Nyquist frequency: 7.6 kHz of 8, flat to 7.2.
 CUTOFF = 0.95
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from resonance.clients.embedder import Embedder
+from resonance.clients.transport import TritonTransport
 from resonance.export.build import export_family
 from resonance.export.cards import recipes
 from resonance.export.repository import write_configs
@@ -107,6 +108,18 @@ async def test_a_long_text_is_split_and_none_of_it_is_lost(
     async with Embedder(minilm_server.grpc_address) as client:
         result = await client.embed_text(LONG)
     assert len(result.segments) == len(LONG) // (descriptor.segment.text_tokens - 2) + 1
+
+
+async def test_a_text_that_must_be_cut_is_answered_and_the_log_says_so(minilm_server: TritonServer) -> None:
+    transport = TritonTransport(minilm_server.grpc_address)
+    text = np.array([[LONG.encode()]], dtype=object)
+    row = await transport.infer("transcript_tokenizer", {"TEXT": text}, ["IDS", "MASK"], timeout_s=30)
+    await transport.close()
+    assert row["IDS"].shape == (1, 256)
+    assert row["MASK"].all()
+    assert (row["IDS"][0, 0], row["IDS"][0, -1]) == (101, 102)  # [CLS] and [SEP] are kept
+    log = minilm_server.log_path.read_text(errors="replace")
+    assert "1 texts so far were longer than 256 tokens and lost their ends" in log
 
 
 async def test_every_modality_of_the_family_is_served(minilm_server: TritonServer, repository: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from resonance.clients.media.text import split_text
-from resonance.export import contract
+from resonance.export import contract, onnx_export
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.architectures.subwords import PROBES
 from resonance.export.cards import recipes
@@ -177,6 +177,22 @@ def test_exported_graph_equals_torch_and_rows_do_not_see_each_other(
         alone = session.run(None, {key: value[i : i + 1] for key, value in inputs.items()})
         for all_rows, one in zip(together, alone, strict=True):
             np.testing.assert_allclose(all_rows[i], one[0], atol=1e-5 * max(1.0, np.abs(one).max()))
+
+
+def test_weights_too_large_for_one_file_stand_beside_it(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, _ = prepared(CARDS["minilm"], folders(CARDS["minilm"].checkpoint))
+    path = tmp_path / "model.onnx"
+    whole = export_graph(graph, path)
+    monkeypatch.setattr(onnx_export, "MOST_INLINE_BYTES", 1000)
+    split = export_graph(graph, path)
+    beside = tmp_path / "model.onnx.data"
+    assert split.size_bytes == path.stat().st_size + beside.stat().st_size
+    assert split.weights_sha256 == whole.weights_sha256
+    monkeypatch.undo()
+    export_graph(graph, path)
+    assert not beside.exists(), "what an earlier export left must go"
 
 
 # --- pictures -----------------------------------------------------------------------------------------
