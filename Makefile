@@ -53,7 +53,7 @@ embed: $(STAMP) ## Embed VIDEO=path against a running server
 test: $(SPACE) ## Run the tests; they start a real Triton
 	$(BIN)/pytest
 
-test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 10 minutes)
+test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
 	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py
 
 bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)

@@ -284,6 +284,7 @@ TRANSCRIPTS = [c for c in CARDS.values() if ARCHITECTURES[c.architecture].model 
 def test_split_text_is_never_truncated(card: EncoderCard, folders: Folders) -> None:
     family = next(f for f in pretrained.FAMILIES if f.transcript is card)
     resolved = family.resolve({m: str(folders(c.checkpoint)) for m, c in family.encoders.items()})
+    assert [g.model for g in resolved.graphs] == [m.name for m in contract.GRAPHS]
     descriptor = resolved.describe({g.model: "0" * 64 for g in resolved.graphs})
     tokenizer = resolved.tokenizer()
     rng = np.random.default_rng(1)
