@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from resonance.clients.media.text import split_text
 from resonance.export import contract, onnx_export
 from resonance.export.architectures import ARCHITECTURES
-from resonance.export.architectures.subwords import PROBES
+from resonance.export.architectures.subwords import PROBES, served_tokenizer
 from resonance.export.cards import recipes
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import EncoderCard, ServedText, graph_card
@@ -294,6 +294,21 @@ def test_split_text_is_never_truncated(card: EncoderCard, folders: Folders) -> N
     assert " ".join(pieces).split() != []
     assert max(len(tokenizer.encode(piece).ids) for piece in pieces) <= descriptor.transcript.max_tokens
     assert "".join("".join(pieces).split()) == "".join(article.split())
+
+
+def test_siglips_tokenizer_made_fast_equals_its_own_on_any_text(folders: Folders) -> None:
+    folder = folders(CARDS["siglip-base-text"].checkpoint)
+    checkpoint = Checkpoint("transcript_encoder", str(folder))
+    reference = checkpoint.tokenizer()
+    served = served_tokenizer(checkpoint, reference)
+    rng = np.random.default_rng(0)
+    pieces = (
+        "the ", "Harbour", "  ", "\t", "\n", ".", ",!?", "É", "ß", "İ", "Σ", "ﬁ", "½", "犬", "नमस्ते", "안녕",
+        "🙂", "’", "\u00a0", "\u3000", "e\u0301", "7", "ﷺ", "▁", "_", "\u200b", "\ufeff",
+    )  # fmt: skip
+    for _ in range(500):
+        text = "".join(rng.choice(pieces, rng.integers(0, 12)))
+        assert served.encode(text).ids == reference(text)["input_ids"], repr(text)
 
 
 @pytest.mark.parametrize("card", TRANSCRIPTS, ids=lambda c: c.name)
