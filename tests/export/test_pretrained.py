@@ -252,6 +252,19 @@ def test_log_mel_equals_the_feature_extractor(name: str, length: int, folders: F
     assert error_db.mean() < 0.01
 
 
+@pytest.mark.parametrize("name", ["clap", "clap-fused"])
+def test_log_mel_of_a_loud_tone_over_digital_silence(name: str, folders: Folders) -> None:
+    """The hardest sound: the reference resolves in float64 what float32 cannot, 130 dB under the tone."""
+    folder = folders(CARDS[name].checkpoint)
+    module = prepared(CARDS[name], folder)[0].build()
+    tone = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(WINDOW) / 16_000)).astype(np.float32)
+    with torch.inference_mode():
+        ours = module.log_mel_db(module.clip(torch.tensor(tone[None]), torch.tensor([[WINDOW]])))
+        heard = module.upsample(torch.tensor(tone[None])).numpy()[0]
+    error_db = np.abs(ours.numpy()[0, 0] - references.log_mel(folder, heard.astype(np.float64)))
+    assert error_db.mean() < 0.02
+
+
 def test_a_length_of_zero_is_heard_as_silence(folders: Folders) -> None:
     module = prepared(CARDS["clap"], folders(CARDS["clap"].checkpoint))[0].build()
     with torch.inference_mode():
