@@ -8,13 +8,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FAMILY ?= tiny
+CHECKPOINTS ?=
+CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 
-.PHONY: help setup demo test serve embed export configs proto bench lint clean
+.PHONY: help setup demo test serve embed export configs proto test-real-size bench lint clean
 
 help: ## Print this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the `resonance` command and everything it needs
 
@@ -27,11 +29,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-$(SPACE): $(STAMP) $(wildcard export/*.py export/graphs/*.py export/families/*.py export/families/*.toml) space/descriptor.py space/calibration.py
-	$(BIN)/resonance export $(FAMILY)
+$(SPACE): $(STAMP) $(wildcard export/*.py export/*/*.py export/families/*.toml export/families/*.safetensors export/families/*.npz) space/descriptor.py space/calibration.py
+	$(BIN)/resonance export $(FAMILY) $(CHOSEN)
 
-export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, INT8=1, MEDIA=folder to check int8 on)
-	$(BIN)/resonance export $(FAMILY) $(if $(INT8),--int8) $(if $(MEDIA),--reference-media "$(MEDIA)")
+export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, CHECKPOINTS="MODEL=FOLDER ...", INT8=1, MEDIA=folder to check int8 on)
+	$(BIN)/resonance export $(FAMILY) $(CHOSEN) $(if $(INT8),--int8) $(if $(MEDIA),--reference-media "$(MEDIA)")
 
 configs: $(STAMP) ## Write Triton's configs again from export/contract.py
 	$(BIN)/resonance export --configs-only
@@ -51,6 +53,9 @@ embed: $(STAMP) ## Embed VIDEO=path against a running server
 test: $(SPACE) ## Run the tests; they start a real Triton
 	$(BIN)/pytest
 
+test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
+	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py
+
 bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)
 	$(BIN)/python -m resonance.loadtest.bench
 
@@ -61,4 +66,4 @@ lint: $(STAMP) ## Formatting, lint and types
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find model_repository -name 'model.onnx' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'artifact.json' | xargs -r rm -f
+	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'artifact.json' | xargs -r rm -f

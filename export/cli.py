@@ -19,6 +19,14 @@ def export(
     repository: Annotated[Path, typer.Option("--model-repository", help="Where the models go.")] = Path(
         "model_repository"
     ),
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL=FOLDER_OR_ID",
+            help="Weights of one pretrained encoder; MODEL is visual_encoder, audio_encoder or "
+            "transcript_encoder. Can be given for each.",
+        ),
+    ] = None,
     configs_only: Annotated[
         bool, typer.Option("--configs-only", help="Write Triton's configs again and export nothing.")
     ] = False,
@@ -46,7 +54,8 @@ def export(
 
     from resonance.export.axes import DEFAULT_AXES, AxesFileError
     from resonance.export.build import export_family
-    from resonance.export.cards import families
+    from resonance.export.cards import families, recipes
+    from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.onnx_export import ExportError
     from resonance.export.report import export_table
     from resonance.space.errors import CalibrationError
@@ -54,20 +63,21 @@ def export(
     if reference_media is not None and not (int8 and reference_media.is_dir()):
         console.print(f"--reference-media {reference_media} needs --int8 and a folder that is there")
         raise typer.Exit(2)
-    known = families()
+    known = sorted({*families(), *recipes()})
     if family not in known:
-        console.print(f"no family is called '{family}'; known are {', '.join(sorted(known))}")
+        console.print(f"no family is called '{family}'; known are {', '.join(known)}")
         raise typer.Exit(2)
     try:
+        card = _chosen(family, checkpoint or [])
         with console.status(f"exporting {family}") as status:
             descriptor, reports = export_family(
-                known[family],
+                card,
                 repository,
                 axes=axes or DEFAULT_AXES,
                 on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
             )
-    except (ExportError, AxesFileError, CalibrationError) as error:
-        console.print(str(error), style="red", markup=False)
+    except (CheckpointError, ChoiceError, ExportError, AxesFileError, CalibrationError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
     console.print(export_table(reports))
@@ -76,12 +86,12 @@ def export(
         f"space {descriptor.name} {descriptor.fingerprint[:12]}, trained: {str(descriptor.trained).lower()}, "
         f"{total:,} parameters -> {repository}"
     )
-    if known[family].reference is None:
+    if card.reference is None:
         console.print(f"{family} has no reference set: all sigmas are 1 and the space has no axes")
     else:
-        console.print(f"calibrated on {known[family].reference}: {', '.join(descriptor.axes) or 'no axes'}")
+        console.print(f"calibrated on {card.reference}: {', '.join(descriptor.axes) or 'no axes'}")
     if int8:
-        _quantise(console, known[family], repository, descriptor, reference_media)
+        _quantise(console, card, repository, descriptor, reference_media)
 
 
 def _quantise(
@@ -105,3 +115,21 @@ def _quantise(
     console.print(artifact_table(reports, reference))
     for line in verdict_lines(reports):
         console.print(line, markup=False, highlight=False)
+
+
+def _chosen(family: str, pairs: list[str]) -> FamilyCard:
+    """The card of `family` with the checkpoints that `pairs` name.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be used.
+        ChoiceError: `pairs` are wrong, or the family takes no checkpoints.
+    """
+    from resonance.export.cards import families, recipes
+    from resonance.export.checkpoints import ChoiceError, parse_overrides
+
+    recipe = recipes().get(family)
+    if recipe is not None:
+        return recipe.resolve(parse_overrides(pairs, recipe.models))
+    if pairs:
+        raise ChoiceError(f"family '{family}' takes no checkpoints; these do: {', '.join(sorted(recipes()))}")
+    return families()[family]

@@ -63,7 +63,9 @@ def write_golden(path: Path, repository: Path, descriptor: Descriptor, tokenizer
     )
     pcm = np.zeros(contract.WINDOW_SAMPLES, np.float32)
     pcm[: mono.size] = mono
-    ids = np.asarray(tokenizer.encode(TEXT).ids, dtype=np.int64)
+    served = Tokenizer.from_str(tokenizer.to_str())
+    served.enable_truncation(descriptor.transcript.max_tokens)  # as the server does
+    ids = np.asarray(served.encode(TEXT).ids, dtype=np.int64)
 
     def run(model: str, **inputs: np.ndarray) -> np.ndarray:
         session = cpu_session(repository / model / "1" / "model.onnx")

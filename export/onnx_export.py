@@ -19,6 +19,8 @@ from resonance.export.weights import count_parameters, weights_sha256
 #: Batch sizes an export is checked at; for a model without a batch axis, lengths of its variable axis.
 CHECKED_BATCHES = (1, 3, 5)
 OPSET = 20
+#: An ONNX file ends at 2 GB; weights of larger graphs stand in model.onnx.data beside it.
+MOST_INLINE_BYTES = 1_900_000_000
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,6 +39,8 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
     model = contract.model(card.model)
     module = card.build().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
+    data_path = path.with_name(path.name + ".data")
+    data_path.unlink(missing_ok=True)
     example = make_inputs(model, batch=2, seed=0)
     torch.onnx.export(
         module,
@@ -49,14 +53,14 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
             for argument, tensor in zip(card.arguments, model.inputs, strict=True)
         },
         dynamo=True,
-        external_data=False,
+        external_data=4 * count_parameters(module) > MOST_INLINE_BYTES,
         opset_version=OPSET,
         verbose=False,
     )
     report = GraphReport(
         model=model.name,
         parameters=count_parameters(module),
-        size_bytes=path.stat().st_size,
+        size_bytes=sum(p.stat().st_size for p in (path, data_path) if p.exists()),
         seconds=0.0,
         weights_sha256=weights_sha256(module),
     )
@@ -64,6 +68,7 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
         report.tensors = validate(module, model, path, card.tolerance)
     except ExportError:
         path.unlink()
+        data_path.unlink(missing_ok=True)
         raise
     report.seconds = time.monotonic() - started
     return report

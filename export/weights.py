@@ -92,10 +92,18 @@ def _initial(name: str, shape: tuple[int, ...], seed: int, zero: tuple[str, ...]
 
 
 def weights_sha256(module: nn.Module) -> str:
-    """sha256 over names, shapes and float32 little-endian bytes of all parameters, by name."""
+    """sha256 over names, shapes and float32 little-endian bytes of all parameters, by name.
+
+    Buffers that are saved with a module (running statistics of a batch norm) count as parameters.
+    """
     digest = hashlib.sha256()
-    for name, parameter in sorted(module.named_parameters()):
-        values = parameter.detach().to(torch.float32).cpu().numpy()
+    saved = module.state_dict().keys()
+    tensors = [
+        *module.named_parameters(),
+        *((name, buffer) for name, buffer in module.named_buffers() if name in saved),
+    ]
+    for name, tensor in sorted(tensors, key=lambda named: named[0]):
+        values = tensor.detach().to(torch.float32).cpu().numpy()
         digest.update(f"{name}{values.shape}".encode())
         digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
     return digest.hexdigest()

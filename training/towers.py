@@ -103,7 +103,9 @@ def draw_rows(views: Views, settings: TowerSettings, rng: np.random.Generator) -
     # the second lies far enough away for the arc to have moved on
     away = rng.integers(3, max(pool.segments_per_title - 2, 4), size=pairs)
     second = (first[:pairs] + away) % pool.segments_per_title
-    rows = np.concatenate([titles * pool.segments_per_title + first, titles[:pairs] * pool.segments_per_title + second])
+    rows = np.concatenate(
+        [titles * pool.segments_per_title + first, titles[:pairs] * pool.segments_per_title + second]
+    )
     return np.unique(rows)
 
 

@@ -1,5 +1,5 @@
 """The families that can be exported, one module each; importing this registers them all."""
 
-from resonance.export.families import tiny
+from resonance.export.families import pretrained, tiny
 
-__all__ = ["tiny"]
+__all__ = ["pretrained", "tiny"]

@@ -1,12 +1,13 @@
-"""The family `tiny`: the encoder classes of pretrained checkpoints at sizes that suit a laptop and CI.
+"""The family `tiny`: compact encoders of our own, trained on a procedural world; they run anywhere.
 
-Its weights come from a fixed seed: its vectors are reproducible and its space is not trained.
+The weights stand beside this file; docs/tiny.md is their model card.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -14,30 +15,20 @@ from torch import nn
 
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
+from resonance.export.families.description import describe_space
 from resonance.export.graphs.compact import CompactSound, CompactText, CompactVision, Contour
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
 from resonance.export.graphs.fusion import FusionGraph
-from resonance.export.weights import seed_weights
-from resonance.space.descriptor import (
-    BLOCK_WIDTH,
-    MODALITIES,
-    SCHEMA_VERSION,
-    Blocks,
-    Descriptor,
-    EncoderSource,
-    FrameGeometry,
-    Fusion,
-    Sampling,
-    Segmenting,
-    SignalSpec,
-    Sound,
-    Transcript,
-)
+from resonance.export.weights import load_weights, seed_weights
+from resonance.space.descriptor import BLOCK_WIDTH, Descriptor, Transcript
 
 SEED = 596
-SOURCE = f"seeded weights of this repository, seed {SEED}, not trained"
+#: What `make train-tiny` writes: the weights, and blocks of held-out segments to calibrate on.
+WEIGHTS = Path(__file__).with_name("tiny.safetensors")
+REFERENCE = Path(__file__).with_name("tiny.reference.npz")
+SOURCE = f"trained on the procedural world of this repository, seed {SEED}; docs/tiny.md"
 LICENCE = "Apache-2.0"
 
 HIDDEN = 128
@@ -88,9 +79,7 @@ def new_audio() -> CompactAudioGraph:
     steps = contract.WINDOW_SAMPLES // (CONTOUR["hop_samples"] * CONTOUR["hops_a_step"])
     encoder = CompactSound(hidden=HIDDEN, layers=3, heads=HEADS, bands=MEL["bands"], frames=frames)
     contour = Contour(sample_rate_hz=SAMPLE_RATE_HZ, **CONTOUR)
-    return CompactAudioGraph(
-        encoder, contour, hidden=HIDDEN, width=BLOCK_WIDTH, contour_steps=steps, **MEL
-    )
+    return CompactAudioGraph(encoder, contour, hidden=HIDDEN, width=BLOCK_WIDTH, contour_steps=steps, **MEL)
 
 
 def new_transcript() -> CompactTranscriptGraph:
@@ -128,6 +117,17 @@ def seeded(model: str) -> nn.Module:
     return module.eval()
 
 
+def trained(model: str) -> nn.Module:
+    """The graph of `model` with the committed weights.
+
+    Raises:
+        WeightsError: they cannot be read or do not fit.
+    """
+    module = NEW[model]()
+    load_weights(module, WEIGHTS, model)
+    return module.eval()
+
+
 def build_tokenizer() -> Tokenizer:
     """One token a byte after NFC and folding of white space; ids 0..2 are padding, start and end."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -146,59 +146,9 @@ def build_tokenizer() -> Tokenizer:
 
 def describe(weights: Mapping[str, str]) -> Descriptor:
     """The descriptor of this space."""
-    encoders = {
-        graph.model: EncoderSource(
-            source=graph.source,
-            licence=graph.licence,
-            weights_sha256=weights[graph.model],
-            preprocessing=graph.preprocessing,
-        )
-        for graph in TINY.graphs
-    }
-    return Descriptor(
-        schema_version=SCHEMA_VERSION,
-        name=TINY.name,
-        trained=False,
-        blocks=Blocks(width=BLOCK_WIDTH, order=MODALITIES),
-        segment=Segmenting(length_s=8.0, min_tail_s=1.0, text_tokens=MAX_TOKENS),
-        frames=FrameGeometry(
-            width=contract.FRAME_PX,
-            height=contract.FRAME_PX,
-            resize="stretch",
-            interpolation="bilinear",
-            colour_matrix="stream",
-        ),
-        sampling=Sampling(
-            default="keyframes",
-            image_frames=1,
-            keyframes_frames=4,
-            uniform_frames=16,
-            uniform_fps=2.0,
-            borrow_within_s=4.0,
-        ),
-        sound=Sound(
-            sample_rate_hz=SAMPLE_RATE_HZ,
-            window_samples=contract.WINDOW_SAMPLES,
-            resampler="libswresample",
-            silence_dbfs=-70.0,
-        ),
-        transcript=Transcript(
-            tokenizer="byte-level, NFC, white space folded",
-            max_tokens=MAX_TOKENS,
-            token_buckets=(32, 64, 128, 256),
-        ),
-        fusion=Fusion(
-            max_segments=1024,
-            absent_blocks="normalised mean of the present blocks plus a learned correction",
-            pooling="attention over time and modalities",
-        ),
-        encoders=encoders,
-        # Calibrated on a reference set once the space is trained; 1 leaves scores as plain cosines.
-        sigmas={query: dict.fromkeys(MODALITIES, 1.0) for query in MODALITIES},
-        signals={
-            "visual": tuple(SignalSpec(*s) for s in contract.VISUAL_SIGNALS),
-            "audio": tuple(SignalSpec(*s) for s in contract.AUDIO_SIGNALS),
-        },
+    transcript = Transcript("byte-level, NFC, white space folded", MAX_TOKENS, (32, 64, 128, 256))
+    return describe_space(
+        TINY.name, TINY.graphs, weights, transcript=transcript, text_tokens=MAX_TOKENS, trained=True
     )
 
 
@@ -210,11 +160,11 @@ _SIGNAL = Tolerance(max_abs=0.05, min_cosine=0.99999)
 TINY = register(
     FamilyCard(
         name="tiny",
-        summary="SigLIP, AST and byte-level BERT towers of width 128; runs anywhere, not trained",
+        summary="compact encoders of width 128 trained on a procedural world; runs anywhere",
         graphs=(
             GraphCard(
                 "visual_encoder",
-                partial(seeded, "visual_encoder"),
+                partial(trained, "visual_encoder"),
                 ("frames", "frame_mask", "frame_times"),
                 VISUAL_PREPROCESSING,
                 SOURCE,
@@ -223,7 +173,7 @@ TINY = register(
             ),
             GraphCard(
                 "audio_encoder",
-                partial(seeded, "audio_encoder"),
+                partial(trained, "audio_encoder"),
                 ("pcm", "pcm_length"),
                 {**MEL, "contour": CONTOUR},
                 SOURCE,
@@ -232,7 +182,7 @@ TINY = register(
             ),
             GraphCard(
                 "transcript_encoder",
-                partial(seeded, "transcript_encoder"),
+                partial(trained, "transcript_encoder"),
                 ("ids", "mask"),
                 {"tokenizer": "byte-level", **TEXT},
                 SOURCE,
@@ -241,7 +191,7 @@ TINY = register(
             ),
             GraphCard(
                 "title_fusion",
-                partial(seeded, "title_fusion"),
+                partial(trained, "title_fusion"),
                 ("blocks", "present", "times"),
                 FUSION_SHAPE,
                 SOURCE,
@@ -251,5 +201,6 @@ TINY = register(
         ),
         tokenizer=build_tokenizer,
         describe=describe,
+        reference=REFERENCE,
     )
 )

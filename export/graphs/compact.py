@@ -70,9 +70,7 @@ class CompactSound(nn.Module):
         return self.norm(x)
 
 
-def semitone_kernel(
-    lowest_hz: float, semitones: int, window_samples: int, sample_rate_hz: int
-) -> Tensor:
+def semitone_kernel(lowest_hz: float, semitones: int, window_samples: int, sample_rate_hz: int) -> Tensor:
     """Hann-windowed complex tones one semitone apart, float32 [2 * semitones, 1, window]; cosines first.
 
     Scaled so that a sine of amplitude 1 at a bin's centre has power 1 there. Computed in float64.
@@ -144,7 +142,15 @@ class CompactText(nn.Module):
     FACTOR, STRIDE = 8191, 4
 
     def __init__(
-        self, *, hidden: int, layers: int, heads: int, ids: int, max_tokens: int, ngrams: tuple[int, ...], buckets: int
+        self,
+        *,
+        hidden: int,
+        layers: int,
+        heads: int,
+        ids: int,
+        max_tokens: int,
+        ngrams: tuple[int, ...],
+        buckets: int,
     ) -> None:
         super().__init__()
         self.ngrams, self.buckets = ngrams, buckets

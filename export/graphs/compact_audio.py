@@ -49,7 +49,10 @@ class CompactAudioGraph(nn.Module):
         self.register_buffer("mel", mel, persistent=False)
         offsets = 2 * contour.reach + 1
         self.tune = nn.Sequential(
-            nn.Flatten(), nn.Linear(contour_steps * offsets, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden)
+            nn.Flatten(),
+            nn.Linear(contour_steps * offsets, 2 * hidden),
+            nn.GELU(),
+            nn.Linear(2 * hidden, hidden),
         )
         self.tune_norm = nn.LayerNorm(hidden)
         self.projection = nn.Linear(2 * hidden, width, bias=False)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from resonance.export.graphs.layers import EXCLUDED, Block
 from resonance.export.graphs.pooling import unit
 
+
 class FusionGraph(nn.Module):
     """BLOCKS fp32 [N, 3, 596], PRESENT bool [N, 3], TIMES fp32 [N] (s) -> TITLE, SEGMENTS, SALIENCE.
 

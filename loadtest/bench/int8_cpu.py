@@ -79,7 +79,7 @@ def siglip_base() -> torch.nn.Module:
 def ast_base() -> torch.nn.Module:
     """The Audio Spectrogram Transformer at its usual width and depth, with tiny's front end."""
     torch.manual_seed(0)
-    p = tiny.AUDIO_PREPROCESSING
+    p = {**tiny.MEL, "patch": 16}
     config = transformers.ASTConfig(
         **BASE,
         patch_size=p["patch"],

@@ -19,8 +19,10 @@ class TritonPythonModel:
         """Load tokenizer.json of this version; truncate at the space's limit."""
         transcript = descriptor_beside(args).transcript
         self._buckets = transcript.token_buckets
+        self._cut_texts = 0
         path = Path(args["model_repository"], args["model_version"], "tokenizer.json")
         self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()  # a file may carry padding of its own; MASK must not count it
         self._tokenizer.enable_truncation(transcript.max_tokens)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -33,6 +35,7 @@ class TritonPythonModel:
             encodings = self._tokenizer.encode_batch([text.decode("utf-8") for text in texts])
         except UnicodeDecodeError as error:
             raise ValueError(f"TEXT is not UTF-8 ({error}); expected UTF-8 bytes") from error
+        self._count_cut(sum(bool(encoding.overflowing) for encoding in encodings))
         longest = max(len(encoding.ids) for encoding in encodings)
         length = next(bucket for bucket in self._buckets if bucket >= longest)
         ids = np.zeros((len(encodings), length), np.int64)
@@ -41,3 +44,12 @@ class TritonPythonModel:
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
         return [pb_utils.Tensor("IDS", ids), pb_utils.Tensor("MASK", mask)]
+
+    def _count_cut(self, cut: int) -> None:
+        """Say that texts were cut, at the first and then whenever their number has doubled."""
+        before, self._cut_texts = self._cut_texts, self._cut_texts + cut
+        if self._cut_texts.bit_length() > before.bit_length():
+            pb_utils.Logger.log_warn(
+                f"transcript_tokenizer: {self._cut_texts} texts so far were longer than "
+                f"{self._buckets[-1]} tokens and lost their ends"
+            )

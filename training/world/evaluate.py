@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from resonance.training.fusion import SUBSETS, TitleBlocks, fuse_batch, shuffled
-from resonance.training.tiny import segment_blocks, title_blocks, views_of
+from resonance.training.tiny import title_blocks, views_of
 from resonance.training.world import oracle
 from resonance.training.world.factors import ARCS, GENRES
 from resonance.training.world.pool import Pool, title_of
@@ -157,7 +157,9 @@ def _concatenated(titles: TitleBlocks, present: torch.Tensor) -> torch.Tensor:
 def _halves(titles: TitleBlocks) -> tuple[TitleBlocks, TitleBlocks]:
     length = titles.blocks.shape[1] // 2 * 2
     return tuple(  # type: ignore[return-value]
-        TitleBlocks(titles.blocks[:, i:length:2], titles.present[:, i:length:2], titles.times_s[:, i:length:2])
+        TitleBlocks(
+            titles.blocks[:, i:length:2], titles.present[:, i:length:2], titles.times_s[:, i:length:2]
+        )
         for i in (0, 1)
     )
 
@@ -169,7 +171,7 @@ def _keep(titles: TitleBlocks, subset: tuple[int, int, int]) -> torch.Tensor:
 def title_retrieval(
     modules: Mapping[str, nn.Module], untrained: Mapping[str, nn.Module], titles: TitleBlocks
 ) -> list[Row]:
-    """Titles reduced to some modalities find themselves whole; and, harder, the whole OTHER half of themselves."""
+    """Titles reduced to some modalities find themselves whole; and, harder, their other half."""
     own = np.arange(len(titles.blocks))
     chance = 1 / len(own)
     heads = {"fused": modules["title_fusion"], "mean fill": untrained["title_fusion"]}
@@ -184,9 +186,7 @@ def title_retrieval(
             query["concatenation"] = _concatenated(query_side, present)
             found = {name: recall(query[name] @ library[name].T, own, 1) for name in query}
             given = "+".join(m for m, there in zip(MODALITIES, subset, strict=True) if there)
-            rows.append(
-                Row(f"{given} -> {kind}, recall@1", found.pop("fused"), chance, 1.0, found)
-            )
+            rows.append(Row(f"{given} -> {kind}, recall@1", found.pop("fused"), chance, 1.0, found))
         rows.append(_mixed(heads, query_side, library_side, library, kind, own))
     return rows
 
@@ -210,7 +210,11 @@ def _mixed(
     concatenated = _concatenated(query_side, query_side.present) @ _concatenated(library_side, present).T
     found["concatenation"] = recall(concatenated, own, 1)
     return Row(
-        f"whole title -> library with mixed gaps ({kind}), recall@1", found.pop("fused"), 1 / len(own), 1.0, found
+        f"whole title -> library with mixed gaps ({kind}), recall@1",
+        found.pop("fused"),
+        1 / len(own),
+        1.0,
+        found,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a reader of the true factors could retrieve: no encoder can do better, so figures are set against it."""
+"""What a reader of the true factors could retrieve: no encoder does better, so it is the yardstick."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ class _Look:
         elif shape == 2:
             inside = np.minimum(0.62 - v, 0.62 + v * 0.5 - np.abs(u) * 0.87)  # triangle
         elif shape == 3:
-            inside = np.maximum(0.28 - np.maximum(np.abs(u), np.abs(v) - 0.7), 0.28 - np.maximum(np.abs(v), np.abs(u) - 0.7))  # cross
+            inside = np.maximum(
+                0.28 - np.maximum(np.abs(u), np.abs(v) - 0.7), 0.28 - np.maximum(np.abs(v), np.abs(u) - 0.7)
+            )  # cross
         elif shape == 4:
             inside = (0.62 + 0.38 * np.cos(5 * a)) - r  # star
         elif shape == 5:

@@ -59,10 +59,13 @@ class PoolSettings:
 class Pool:
     """Memory-mapped arrays, one row a segment.
 
-    R counts the segments of titles, W the wild items after them.
-    frames uint8 [R + W, 4, S, S, 3]; mel float16 [R + W, 800, 64] and contour float16 [R + W, 32, 23] are the audio
-    graph's features; ids uint16 [R, 256] with lengths int64 [R]; factors int8 [R, 4 + 7]; position float32 [R], 0..1 of the title;
-    hum_mel, hum_contour as mel and contour for rows 0, hum_every, 2 * hum_every, ...
+    R counts the segments of titles, W the wild items after them; arrays:
+
+    - frames uint8 [R + W, 4, S, S, 3];
+    - mel float16 [R + W, 800, 64] and contour float16 [R + W, 32, 23], the audio graph's features;
+    - ids uint16 [R, 256] with lengths int64 [R], the tokenizer's;
+    - factors int8 [R, 4 + 7], see `encode_factors`; position float32 [R], 0..1 of the title;
+    - hum_mel, hum_contour as mel and contour, for rows 0, hum_every, 2 * hum_every, ...
     """
 
     settings: PoolSettings

@@ -21,7 +21,13 @@ CHORDS = ((0, 7, 12), (0, 4, 7), (0, 3, 8), (0, 3, 6), (0, 1, 2))
 TREMOLO_HZ = (0.0, 0.0, 1.5, 4.0, 9.0)
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 #: Weights of the harmonics of the lead's timbres; the first is the pure tone of a hum.
-TIMBRES = ((1.0,), (1.0, 0.5, 0.3, 0.15), (1.0, 0.0, 0.45, 0.0, 0.25), (0.7, 0.7, 0.5, 0.4, 0.3, 0.2), (1.0, 0.25))
+TIMBRES = (
+    (1.0,),
+    (1.0, 0.5, 0.3, 0.15),
+    (1.0, 0.0, 0.45, 0.0, 0.25),
+    (0.7, 0.7, 0.5, 0.4, 0.3, 0.2),
+    (1.0, 0.25),
+)
 #: Lead notes stay near this pitch, F5, where a window of 128 ms tells semitones apart.
 LEAD_HZ = 698.46
 
@@ -57,7 +63,9 @@ def finish(mix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (mix * (level / max(float(np.abs(mix).max()), 1e-6))).astype(np.float32)
 
 
-def melody_line(melody: tuple[int, ...], rng: np.random.Generator, *, timbre: int | None = None) -> np.ndarray:
+def melody_line(
+    melody: tuple[int, ...], rng: np.random.Generator, *, timbre: int | None = None
+) -> np.ndarray:
     """The eight notes over 8 s in a random key, float32 [128000], amplitude about 1.
 
     Without a `timbre` one that is no pure tone is drawn.
@@ -93,7 +101,9 @@ def _ambience(setting: int, rng: np.random.Generator) -> np.ndarray:
     air = bank[start : start + SEGMENT_SAMPLES]
     rate = SWELL_HZ[setting // 4] * rng.uniform(0.92, 1.08)
     if rate:
-        swell = 0.5 + 0.5 * np.sin(np.float32(2 * np.pi * rate) * _seconds() + np.float32(rng.uniform(0, 6.28)))
+        swell = 0.5 + 0.5 * np.sin(
+            np.float32(2 * np.pi * rate) * _seconds() + np.float32(rng.uniform(0, 6.28))
+        )
         air = air * swell**2 * 1.6
     return air
 
@@ -124,7 +134,9 @@ def _call(kind: int, length: int, pitch: float, rng: np.random.Generator) -> np.
     elif kind == 1:  # sweep down
         wave = np.sin(two_pi * pitch * (3600 * t - (2200 / span) * t * t / 2))
     elif kind == 2:  # bell
-        wave = sum(np.sin(two_pi * pitch * 1100 * m * t) / m for m in (1.0, 2.76, 4.07)) * np.exp(-t * 4 / span)
+        wave = sum(np.sin(two_pi * pitch * 1100 * m * t) / m for m in (1.0, 2.76, 4.07)) * np.exp(
+            -t * 4 / span
+        )
     elif kind == 3:  # hiss
         wave = _band_noise()[3][:length] * 1.2
     elif kind == 4:  # buzz

@@ -76,7 +76,9 @@ def _envelope(rng: np.random.Generator) -> np.ndarray:
     if kind == 0:
         return np.interp(t, np.linspace(0, 8, 9), rng.uniform(0.4, 1, 9))
     if kind == 1:
-        return (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.3, 9) * t + rng.uniform(0, 6.28))) ** rng.uniform(0.5, 6)
+        return (
+            0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.3, 9) * t + rng.uniform(0, 6.28))
+        ) ** rng.uniform(0.5, 6)
     bursts = np.full(t.size, 0.02)
     for _ in range(int(rng.integers(1, 8))):
         since = t - rng.uniform(0, 8)

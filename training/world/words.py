@@ -36,7 +36,9 @@ def render_words(factors: SegmentFactors, rng: np.random.Generator, *, complete:
     parts = []
     if said("theme"):
         parts.append("theme " + " ".join(STEP_WORDS[s] for s in factors.melody))
-    frame = ("the {s} at the {p}", "a {s} in the {p}", "{p}: the {s}", "{s} near the {p}")[int(rng.integers(4))]
+    frame = ("the {s} at the {p}", "a {s} in the {p}", "{p}: the {s}", "{s} near the {p}")[
+        int(rng.integers(4))
+    ]
     parts.append(frame.format(s=SUBJECTS[factors.subject], p=SETTINGS[factors.setting]))
     if said("mood"):
         parts.append(TENSIONS[factors.tension])
@@ -49,7 +51,5 @@ def render_words(factors: SegmentFactors, rng: np.random.Generator, *, complete:
 def dialogue(factors: SegmentFactors, rng: np.random.Generator) -> str:
     """Words at the pace's rate, about half of them of the tension's vocabulary."""
     count = max(2, round(DIALOGUE_WORDS[factors.pace] * rng.uniform(0.9, 1.1)))
-    words = [
-        str(rng.choice(DIALOGUE[factors.tension] if i % 2 == 0 else FILLER)) for i in range(count)
-    ]
+    words = [str(rng.choice(DIALOGUE[factors.tension] if i % 2 == 0 else FILLER)) for i in range(count)]
     return " ".join(words)

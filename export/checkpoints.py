@@ -1,0 +1,194 @@
+"""Pretrained checkpoints: a local folder or a hub id, read through transformers' own `from_pretrained`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Characters of a library's own message that are repeated in ours.
+_REASON_CHARACTERS = 200
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used. One line: the graph, the checkpoint, what failed and what to do."""
+
+    def __init__(self, model: str, location: str, reason: str, advice: str) -> None:
+        super().__init__(f"{model}: checkpoint '{location}' {reason}; {advice}")
+
+
+class ChoiceError(ValueError):
+    """``--checkpoint`` was given something it does not understand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where the encoder of one graph comes from. Nothing is read before a method is called.
+
+    Attributes:
+        model: the graph it is for, as in `resonance.export.contract`.
+        location: a folder on this machine, or a hub id (``owner/name``).
+
+    Every method raises CheckpointError when a file is missing, broken, or the hub cannot be reached.
+    """
+
+    model: str
+    location: str
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether `location` means a folder; a hub id has one slash at most and begins with a name."""
+        return (
+            Path(self.location).expanduser().exists()
+            or self.location.startswith((".", "/", "~"))
+            or self.location.count("/") > 1
+        )
+
+    @property
+    def source(self) -> str:
+        """What a descriptor says of the origin; of a folder its name alone, for paths are private."""
+        if not self.is_folder:
+            return self.location
+        return f"local folder {Path(self.location).expanduser().resolve().name}"
+
+    def config(self) -> Any:
+        """The checkpoint's configuration, as transformers' class of its architecture."""
+        import transformers
+
+        return self._load("config.json", transformers.AutoConfig.from_pretrained)
+
+    def image_processor(self) -> Any:
+        """The picture preprocessing the checkpoint was made for."""
+        import transformers
+
+        return self._load("the image processor's config", transformers.AutoImageProcessor.from_pretrained)
+
+    def feature_extractor(self) -> Any:
+        """The sound preprocessing the checkpoint was made for."""
+        import transformers
+
+        read = transformers.AutoFeatureExtractor.from_pretrained
+        return self._load("the feature extractor's config", read)
+
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer of the checkpoint."""
+        import transformers
+
+        return self._load("the tokenizer", transformers.AutoTokenizer.from_pretrained)
+
+    def weights(self, model_class: Any, **options: Any) -> Any:
+        """The torch module, float32, in eval mode, every one of its weights from the checkpoint.
+
+        transformers fills what a file lacks with random numbers; that is refused here.
+        """
+        import torch
+
+        def read(location: str, **how: Any) -> Any:
+            return model_class.from_pretrained(
+                location, output_loading_info=True, dtype=torch.float32, **options, **how
+            )
+
+        module, report = self._load("the weights", read)
+        missing = sorted(report["missing_keys"])
+        if missing:
+            named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+            raise self.unusable(f"lacks {len(missing)} weights of {model_class.__name__} ({named})")
+        return module.eval()
+
+    def unusable(self, reason: str) -> CheckpointError:
+        """The error for a checkpoint that can be read but not used."""
+        advice = f"name another one with --checkpoint {self.model}=FOLDER_OR_ID"
+        return CheckpointError(self.model, self.location, reason, advice)
+
+    def _load(self, what: str, read: Callable[..., Any]) -> Any:
+        if self.is_folder:
+            folder = Path(self.location).expanduser()
+            if not (folder / "config.json").is_file():
+                reason = "has no config.json" if folder.is_dir() else "is no folder on this machine"
+                raise self.unusable(reason)
+            try:
+                with _quiet():
+                    return read(str(folder), local_files_only=True)
+            except Exception as error:  # parsers of several libraries, each with errors of its own
+                raise self.unusable(f"cannot be read: {what}: {_first_line(error)}") from error
+        try:  # what was downloaded before needs no network
+            with _quiet():
+                return read(self.location, local_files_only=True)
+        except Exception:
+            try:
+                with _quiet():
+                    return read(self.location)
+            except Exception as error:
+                reason = "the hub cannot be reached" if _unreachable(error) else _first_line(error)
+                raise CheckpointError(
+                    self.model,
+                    self.location,
+                    f"cannot be loaded ({what}: {reason})",
+                    "download its folder where there is a network, then give its path: "
+                    f"--checkpoint {self.model}=FOLDER",
+                ) from error
+
+
+def parse_overrides(pairs: Sequence[str], models: Sequence[str]) -> Mapping[str, str]:
+    """``MODEL=FOLDER_OR_ID`` pairs as a mapping.
+
+    Raises:
+        ChoiceError: a pair has no such form, or names a model that is not of `models`, or one twice.
+    """
+    chosen: dict[str, str] = {}
+    for pair in pairs:
+        model, equals, location = pair.partition("=")
+        if not equals or not location:
+            raise ChoiceError(f"'{pair}' is no MODEL=FOLDER_OR_ID")
+        if model not in models:
+            raise ChoiceError(f"'{pair}' names no encoder; MODEL is one of {', '.join(models)}")
+        if model in chosen:
+            raise ChoiceError(f"two checkpoints for {model}: '{chosen[model]}' and '{location}'")
+        chosen[model] = location
+    return chosen
+
+
+def _first_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS] + "…"
+
+
+def _unreachable(error: BaseException) -> bool:
+    """Whether a failed connection stands in the error's causes."""
+    seen: BaseException | None = error
+    while seen is not None:
+        name = type(seen).__name__
+        connection = isinstance(seen, ConnectionError) or name in (
+            "ConnectError", "ConnectTimeout", "LocalEntryNotFoundError", "OfflineModeIsEnabled",
+        )  # fmt: skip
+        if connection or "couldn't connect" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without progress bars, retries and advice of the libraries: what matters is raised."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+        hub.setLevel(level)

@@ -1,0 +1,214 @@
+"""Checkpoints that cannot be used, heads that keep angles, and what a fingerprint covers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from typer.testing import CliRunner
+
+from resonance.clients.cli.main import make_app
+from resonance.export.architectures import ARCHITECTURES
+from resonance.export.cards import recipes
+from resonance.export.checkpoints import Checkpoint, CheckpointError, ChoiceError, parse_overrides
+from resonance.export.encoders import graph_card
+from resonance.export.families import pretrained
+from resonance.export.isometry import GRID, isometry
+from resonance.export.weights import weights_sha256
+from tests.export import random_checkpoints
+
+MODELS = ("visual_encoder", "audio_encoder", "transcript_encoder")
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_checkpoints.siglip(tmp_path_factory.mktemp("hub") / "siglip")
+
+
+@pytest.fixture(scope="module")
+def clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_checkpoints.clap(tmp_path_factory.mktemp("hub") / "clap", fused=True)
+
+
+def family_of(name: str) -> pretrained.PretrainedFamily:
+    return next(f for f in pretrained.FAMILIES if f.name == name)
+
+
+def build_visual(folder: Path) -> torch.nn.Module:
+    checkpoint = Checkpoint("visual_encoder", str(folder))
+    return graph_card(pretrained.SIGLIP_BASE, ARCHITECTURES["siglip"], checkpoint)[0].build()
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name resolves to nothing, and waiting for another try takes no time."""
+
+    def unknown(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_offline_way() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        family_of("siglip-clap-minilm").resolve({})
+    message = str(caught.value)
+    assert message == (
+        "visual_encoder: checkpoint 'google/siglip-base-patch16-224' cannot be loaded (config.json: the hub "
+        "cannot be reached); download its folder where there is a network, then give its path: "
+        "--checkpoint visual_encoder=FOLDER"
+    )
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(make_app(), ["export", "clip-clap-bge", "--model-repository", str(tmp_path)])
+    assert result.exit_code == 1
+    lines = [line for line in result.output.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert "openai/clip-vit-base-patch32" in lines[0]
+    assert "--checkpoint visual_encoder=FOLDER" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["tiny", "--checkpoint", "visual_encoder=x"], "family 'tiny' takes no checkpoints"),
+        (["siglip-clap", "--checkpoint", "visual=x"], "MODEL is one of visual_encoder, audio_encoder"),
+        (["siglip-clap", "--checkpoint", "visual_encoder"], "is no MODEL=FOLDER_OR_ID"),
+        (["siglip-clap", "--checkpoint", "visual_encoder=/no/such/folder"], "is no folder on this machine"),
+    ],
+)
+def test_a_wrong_choice_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(make_app(), ["export", *arguments, "--model-repository", str(tmp_path)])
+    assert result.exit_code == 1
+    assert complaint in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_overrides_name_each_encoder_once() -> None:
+    pairs = ["visual_encoder=/a=b", "audio_encoder=laion/x"]
+    assert parse_overrides(pairs, MODELS) == {"visual_encoder": "/a=b", "audio_encoder": "laion/x"}
+    with pytest.raises(ChoiceError, match="two checkpoints for audio_encoder: 'a' and 'b'"):
+        parse_overrides(["audio_encoder=a", "audio_encoder=b"], MODELS)
+
+
+def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"visual_encoder: .* has no config\.json"):
+        Checkpoint("visual_encoder", str(tmp_path)).config()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(clap: Path) -> None:
+    with pytest.raises(CheckpointError, match="is of type 'clap', the card expects siglip"):
+        build_visual(clap)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(siglip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "partial"
+    shutil.copytree(siglip, folder)
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    kept = {name: value for name, value in weights.items() if "vision_model.head" not in name}
+    safetensors.torch.save_file(kept, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks \d+ weights of SiglipModel \(vision_model\.head"):
+        build_visual(folder)
+
+
+def test_broken_weights_are_refused_in_one_line(siglip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(siglip, folder)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="cannot be read: the weights") as caught:
+        build_visual(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_processor_that_does_not_fit_the_encoder_is_refused(siglip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(siglip, folder)
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "size": {"height": 256, "width": 256}}))
+    with pytest.raises(CheckpointError, match="takes pictures of 224 px and its processor makes 256 px"):
+        build_visual(folder)
+    path.write_text(json.dumps({**settings, "resample": 1}))
+    with pytest.raises(CheckpointError, match="resizes with filter 1"):
+        build_visual(folder)
+
+
+def test_a_card_that_asks_for_more_tokens_than_there_are_positions_is_refused(tmp_path: Path) -> None:
+    folder = random_checkpoints.xlm_roberta(tmp_path / "xlm")
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_position_embeddings": 300}))
+    checkpoint = Checkpoint("transcript_encoder", str(folder))
+    with pytest.raises(CheckpointError, match="has 298 positions, card 'e5-base' wants 512"):
+        graph_card(pretrained.E5_BASE, ARCHITECTURES["sentences"], checkpoint)
+
+
+# --- heads --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [24, 384, 512, 596])
+def test_a_seeded_head_keeps_every_cosine(columns: int) -> None:
+    matrix = isometry(596, columns, 1, "a").astype(np.float64)
+    np.testing.assert_allclose(matrix.T @ matrix, np.eye(columns), atol=2e-6)
+    np.testing.assert_array_equal(matrix / GRID, np.rint(matrix / GRID))  # the same on every machine
+
+
+def test_a_head_that_must_narrow_keeps_lengths_on_average() -> None:
+    matrix = isometry(596, 768, 1, "a").astype(np.float64)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(596) * 768 / 596, atol=3e-6)
+
+
+def test_two_towers_of_one_checkpoint_share_their_head(siglip: Path) -> None:
+    picture = build_visual(siglip)
+    checkpoint = Checkpoint("transcript_encoder", str(siglip))
+    text = graph_card(pretrained.SIGLIP_BASE_TEXT, ARCHITECTURES["siglip-text"], checkpoint)[0].build()
+    torch.testing.assert_close(picture.projection.weight, text.projection.weight, atol=0, rtol=0)
+
+
+def test_all_of_an_encoder_lives_under_encoder_and_ours_is_the_projection(siglip: Path) -> None:
+    names = {name.split(".")[0] for name, _ in build_visual(siglip).named_parameters()}
+    assert names == {"encoder", "projection"}
+
+
+# --- fingerprints -------------------------------------------------------------------------------------
+
+
+def test_where_a_folder_stands_does_not_change_the_space(siglip: Path, clap: Path, tmp_path: Path) -> None:
+    family = family_of("siglip-clap")
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(siglip, copy)
+
+    def fingerprint(folder: Path) -> str:
+        where = {"visual_encoder": str(folder), "transcript_encoder": str(folder), "audio_encoder": str(clap)}
+        card = family.resolve(where)
+        weights = {g.model: weights_sha256(g.build()) for g in card.graphs}
+        descriptor = card.describe(weights)
+        assert str(folder) not in descriptor.to_json()
+        return descriptor.fingerprint
+
+    assert fingerprint(siglip) == fingerprint(copy)
+
+
+def test_running_statistics_count_as_weights(clap: Path) -> None:
+    checkpoint = Checkpoint("audio_encoder", str(clap))
+    module = graph_card(pretrained.CLAP_FUSED, ARCHITECTURES["clap"], checkpoint)[0].build()
+    before = weights_sha256(module)
+    module.encoder.audio_model.audio_encoder.batch_norm.running_mean.add_(1)
+    assert weights_sha256(module) != before
+
+
+def test_recipes_name_the_models_a_checkpoint_can_be_chosen_for() -> None:
+    assert all(recipe.models == MODELS for recipe in recipes().values())
