@@ -34,6 +34,9 @@ def export(
         Path | None,
         typer.Option("--axes", help="Axes to calibrate (TOML). [default: export/families/axes.toml]"),
     ] = None,
+    heads: Annotated[
+        Path | None, typer.Option("--heads", help="Projections and fusion head from `resonance align`.")
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Encoders in 8 bits for the CPU, where they stay equal to fp32.")
     ] = False,
@@ -56,8 +59,10 @@ def export(
     from resonance.export.build import export_family
     from resonance.export.cards import families, recipes
     from resonance.export.checkpoints import CheckpointError, ChoiceError
+    from resonance.export.heads import with_heads
     from resonance.export.onnx_export import ExportError
     from resonance.export.report import export_table
+    from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
 
     if reference_media is not None and not (int8 and reference_media.is_dir()):
@@ -68,7 +73,9 @@ def export(
         console.print(f"no family is called '{family}'; known are {', '.join(known)}")
         raise typer.Exit(2)
     try:
-        card = _chosen(family, checkpoint or [])
+        card = chosen_card(family, checkpoint or [])
+        if heads is not None:
+            card = with_heads(card, heads)
         with console.status(f"exporting {family}") as status:
             descriptor, reports = export_family(
                 card,
@@ -76,7 +83,14 @@ def export(
                 axes=axes or DEFAULT_AXES,
                 on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
             )
-    except (CheckpointError, ChoiceError, ExportError, AxesFileError, CalibrationError) as error:
+    except (
+        CheckpointError,
+        ChoiceError,
+        ExportError,
+        AxesFileError,
+        CalibrationError,
+        WeightsError,
+    ) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
@@ -117,7 +131,7 @@ def _quantise(
         console.print(line, markup=False, highlight=False)
 
 
-def _chosen(family: str, pairs: list[str]) -> FamilyCard:
+def chosen_card(family: str, pairs: list[str]) -> FamilyCard:
     """The card of `family` with the checkpoints that `pairs` name.
 
     Raises:

@@ -31,6 +31,17 @@ def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping
     save_file(tensors, path, dict(metadata))
 
 
+def save_heads(modules: Mapping[str, nn.Module], path: Path) -> None:
+    """Write the projections of the encoders and the whole fusion head, in the form of `save_weights`."""
+    tensors = {
+        f"{model}.{name}": parameter.detach().to("cpu", torch.float16).contiguous()
+        for model, module in modules.items()
+        for name, parameter in module.named_parameters()
+        if name.startswith("projection.") or model == "title_fusion"
+    }
+    save_file(tensors, path)
+
+
 def load_weights(module: nn.Module, path: Path, model: str, *, all_of_it: bool = True) -> None:
     """Fill the parameters of `module` in place from the tensors of `model` in `path`.
 

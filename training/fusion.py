@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.training.contrast import info_nce
-from resonance.training.loop import Losses, LoopSettings, train
+from resonance.training.loop import LoopSettings, Losses, train
 
 #: Subsets of (visual, audio, transcript) that a title may be reduced to.
 SUBSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1))
@@ -134,7 +134,7 @@ def order_loss(fusion: FusionGraph, batch: TitleBlocks, rng: np.random.Generator
 
 def shuffled(length: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` random orders of `length` segments, none of them the order itself, int64 [count, length]."""
-    orders = []
+    orders: list[np.ndarray] = []
     while len(orders) < count:
         order = rng.permutation(length)
         if (order != np.arange(length)).any():

@@ -8,32 +8,39 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from resonance.export.families import tiny
+from resonance.export.graphs.compact_audio import CompactAudioGraph
+from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
+from resonance.export.graphs.compact_visual import CompactVisualGraph
+from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import load_weights, save_weights
 from resonance.training.fusion import TitleBlocks, train_fusion
 from resonance.training.recipes import Recipe
 from resonance.training.towers import train_towers
-from resonance.training.world.pool import Pool, load_or_render
+from resonance.training.world.pool import Pool, PoolSettings, load_or_render
 from resonance.training.world.sound import SEGMENT_SAMPLES
 from resonance.training.world.views import Views
 
 TOWERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
 SEGMENT_S = SEGMENT_SAMPLES / tiny.SAMPLE_RATE_HZ
-#: Segments of the reference set that sigmas and axes are calibrated on.
-REFERENCE_SEGMENTS = 512
+REFERENCE_POOL = PoolSettings(titles=512, segments_per_title=3, seed=20 * tiny.SEED, held_out=True)
 Note = Callable[[str], None]
 
 
 def views_of(pool: Pool, modules: Mapping[str, nn.Module], device: torch.device) -> Views:
     """The three encoders of `modules` over `pool`."""
+    visual, audio, transcript = (modules[name].to(device) for name in TOWERS)
     return Views(
         pool,
-        *(modules[name].to(device) for name in TOWERS),  # type: ignore[arg-type]
+        cast(CompactVisualGraph, visual),
+        cast(CompactAudioGraph, audio),
+        cast(CompactTranscriptGraph, transcript),
         encoder_px=tiny.VISUAL_PREPROCESSING["encoder_px"],
         device=device,
     )
@@ -74,7 +81,8 @@ def train_tiny(
         load_weights(modules[name], partial, name)
     titles = title_blocks(views_of(pool, modules, device))
     lap("blocks of all titles")
-    train_fusion(modules["title_fusion"], titles, recipe.fusion, folder / "fusion", device=device)  # type: ignore[arg-type]
+    fusion = cast(FusionGraph, modules["title_fusion"])
+    train_fusion(fusion, titles, recipe.fusion, folder / "fusion", device=device)
     lap("fusion head")
     save_weights(modules, weights, _provenance(recipe, device, seconds))
     return seconds
@@ -96,6 +104,18 @@ def _provenance(recipe: Recipe, device: torch.device, seconds: Mapping[str, floa
         "torch": torch.__version__,
         "seconds": json.dumps({k: round(v) for k, v in seconds.items()}),
     }
+
+
+def write_reference(weights: Path, target: Path, folder: Path, *, workers: int, device: torch.device) -> None:
+    """Blocks of one segment of each of REFERENCE_TITLES held-out titles, which sigmas and axes are
+    calibrated on; they are neither trained nor evaluated on."""
+    pool = load_or_render(folder, REFERENCE_POOL, workers=workers)
+    count, each = REFERENCE_POOL.titles, REFERENCE_POOL.segments_per_title
+    rng = np.random.Generator(np.random.PCG64(REFERENCE_POOL.seed))
+    rows = np.arange(count) * each + rng.integers(each, size=count)
+    blocks = segment_blocks(views_of(pool, load_modules(weights), device), rows=rows)
+    present = np.ones((count, 3), bool)
+    np.savez_compressed(target, blocks=blocks.numpy().astype(np.float16), present=present)
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.training.contrast import info_nce
-from resonance.training.loop import Losses, LoopSettings, train
+from resonance.training.loop import LoopSettings, Losses, train
 from resonance.training.world.views import Views
 
 #: The inverse temperature never exceeds this (Radford et al. 2021).
@@ -112,6 +112,8 @@ def draw_rows(views: Views, settings: TowerSettings, rng: np.random.Generator) -
 def _wild_loss(views: Views, settings: TowerSettings, rng: np.random.Generator, scale: Tensor) -> Tensor:
     pool = views.pool.settings
     rows = np.sort(pool.segments + rng.choice(pool.wild, min(settings.wild, pool.wild), replace=False))
-    pictures = [views.pictures(rows, frames=2, rng=rng) for _ in range(2)]
-    sounds = [views.sounds(rows, rng=rng) for _ in range(2)]
-    return (info_nce(*pictures, scale) + info_nce(*sounds, scale)) / 2
+    pictures = info_nce(
+        views.pictures(rows, frames=2, rng=rng), views.pictures(rows, frames=2, rng=rng), scale
+    )
+    sounds = info_nce(views.sounds(rows, rng=rng), views.sounds(rows, rng=rng), scale)
+    return (pictures + sounds) / 2

@@ -15,7 +15,7 @@ import typer
 
 GROUP = "resonance.commands"
 #: Commands whose extra has another name.
-EXTRAS = {"embed": "client"}
+EXTRAS = {"embed": "client", "train-tiny": "train", "evaluate-tiny": "train", "align": "train"}
 
 
 def make_app() -> typer.Typer:

@@ -141,7 +141,7 @@ def _fuse(fusion: nn.Module, titles: TitleBlocks, present: torch.Tensor | None =
     present = titles.present if present is None else present
     fusion = fusion.cpu()
     parts = [
-        fuse_batch(fusion, titles.blocks[i : i + 128], present[i : i + 128], titles.times_s[i : i + 128])[0]  # type: ignore[arg-type]
+        fuse_batch(fusion, titles.blocks[i : i + 128], present[i : i + 128], titles.times_s[i : i + 128])[0]
         for i in range(0, len(titles.blocks), 128)
     ]
     return torch.cat(parts)

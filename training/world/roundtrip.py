@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import cast
 
 import av
 import numpy as np
@@ -26,15 +27,15 @@ def frames_through_codec(frames: np.ndarray, rng: np.random.Generator) -> np.nda
     name, pixel_format, qualities = PICTURE_CODECS[int(rng.integers(len(PICTURE_CODECS)))]
     options = {"threads": "1", "g": "1", **qualities[int(rng.integers(len(qualities)))]}
     target = io.BytesIO()
-    with av.open(target, "w", format="matroska") as container:
-        stream = container.add_stream(name, rate=1, options=options)
+    with av.open(target, mode="w", format="matroska") as container:
+        stream = cast(av.VideoStream, container.add_stream(name, rate=1, options=options))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     target.seek(0)
-    with av.open(target) as container:
+    with av.open(target, mode="r") as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     if len(decoded) != len(frames):
         raise RuntimeError(f"{name} gave {len(decoded)} frames back; expected {len(frames)}")
@@ -47,8 +48,8 @@ def sound_through_codec(pcm: np.ndarray, sample_rate_hz: int, rng: np.random.Gen
     if rate != sample_rate_hz:
         raise ValueError(f"sound at {sample_rate_hz} Hz; expected {rate} Hz")
     target = io.BytesIO()
-    with av.open(target, "w", format="matroska") as container:
-        stream = container.add_stream(name, rate=rate)
+    with av.open(target, mode="w", format="matroska") as container:
+        stream = cast(av.AudioStream, container.add_stream(name, rate=rate))
         stream.layout, stream.format = "mono", sample_format
         stream.bit_rate = int(bit_rates[int(rng.integers(len(bit_rates)))])
         frame = av.AudioFrame.from_ndarray(pcm[None], format="fltp", layout="mono")
@@ -58,7 +59,7 @@ def sound_through_codec(pcm: np.ndarray, sample_rate_hz: int, rng: np.random.Gen
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
     target.seek(0)
-    with av.open(target) as container:
+    with av.open(target, mode="r") as container:
         back = av.AudioResampler("fltp", "mono", sample_rate_hz)
         parts = [p.to_ndarray()[0] for f in container.decode(audio=0) for p in back.resample(f)]
         parts += [p.to_ndarray()[0] for p in back.resample(None)]

@@ -1,0 +1,114 @@
+"""From cached features to heads that `resonance export --heads` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resonance.export.cards import FamilyCard
+from resonance.export.graphs.fusion import FusionGraph
+from resonance.export.weights import save_heads
+from resonance.space.reference import FEWEST_BLOCKS, Reference
+from resonance.training.contrast import recall_gap
+from resonance.training.features import ENCODERS, load_features, projection_of
+from resonance.training.heads import (
+    HeadSettings,
+    Segments,
+    TooLittleError,
+    group_recalls,
+    project,
+    train_heads,
+)
+from resonance.training.plot import plot_losses
+
+#: Segments that sigmas and axes of the aligned space are calibrated on, at most.
+REFERENCE_SEGMENTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AlignReport:
+    """Before and after: recall@1 of one modality by another within the data, by group."""
+
+    titles: int
+    segments: int
+    groups: tuple[str, ...]
+    before: dict[int, float]
+    after: dict[int, float]
+    calibrated: bool
+
+    def lines(self) -> list[str]:
+        """What a person reads."""
+        found = [f"{self.titles} titles, {self.segments} segments"]
+        for group, name in enumerate(self.groups):
+            if group in self.after:
+                label = f"group '{name}': " if name else ""
+                found.append(
+                    f"{label}recall@1 across modalities {self.before[group]:.3f} -> {self.after[group]:.3f} "
+                    "(on the data it was aligned on)"
+                )
+        if len(self.after) > 1:
+            found.append(f"gap between groups {recall_gap(self.before):.3f} -> {recall_gap(self.after):.3f}")
+        if not self.calibrated:
+            found.append(
+                f"fewer than {FEWEST_BLOCKS} segments of a modality: no reference set; sigmas are 1, no axes"
+            )
+        return found
+
+
+def align_family(
+    card: FamilyCard,
+    files: list[Path],
+    settings: HeadSettings,
+    work: Path,
+    heads: Path,
+    device: torch.device,
+) -> AlignReport:
+    """Train projections and fusion head of `card` on cached features and write `heads`, and beside it a
+    reference set (``.reference.npz``).
+
+    Raises:
+        TooLittleError: there is nothing to learn from.
+    """
+    titles = load_features(files)
+    if not titles:
+        raise TooLittleError("no title could be read; give media the client can embed")
+    segments = Segments.of(titles)
+    graphs = {g.model: g.build() for g in card.graphs}
+    projections = nn.ModuleList(projection_of(graphs[name]) for name in ENCODERS.values())
+    fusion = cast(FusionGraph, graphs["title_fusion"])
+    with torch.inference_mode():
+        before = group_recalls(project(projections, segments.features), segments)
+    blocks = train_heads(projections, fusion, titles, settings, work / "runs", device)
+    heads.parent.mkdir(parents=True, exist_ok=True)
+    save_heads(graphs, heads)
+    for stage in ("projections", "fusion"):
+        log = work / "runs" / stage / "losses.csv"
+        if log.exists():
+            plot_losses(log, heads.with_name(f"{stage}.png"), stage)
+    calibrated = _write_reference(blocks, segments.present, heads.with_suffix(".reference.npz"))
+    return AlignReport(
+        len(titles),
+        len(segments.present),
+        tuple(sorted({t.group for t in titles})),
+        before,
+        group_recalls(blocks, segments),
+        calibrated,
+    )
+
+
+def _write_reference(blocks: Tensor, present: Tensor, path: Path) -> bool:
+    """Segments drawn at random; False, and no file, where a modality has too few."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    rows = np.sort(rng.permutation(len(blocks))[:REFERENCE_SEGMENTS])
+    chosen = present.numpy()[rows]
+    if (chosen.sum(0) < FEWEST_BLOCKS).any():
+        path.unlink(missing_ok=True)
+        return False
+    reference = Reference(blocks.numpy()[rows].astype(np.float16), chosen)
+    np.savez_compressed(path, blocks=reference.blocks, present=reference.present)
+    return True

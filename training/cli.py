@@ -1,0 +1,198 @@
+"""`resonance train-tiny`, `evaluate-tiny` and `align`: spaces are made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from resonance.training.world.evaluate import Row
+
+WORK = Path("build/train")
+
+
+def train_tiny(
+    recipe: Annotated[str, typer.Option(help="cpu, gpu or smoke; by default what the machine has.")] = "",
+    work: Annotated[Path, typer.Option(help="Where the rendered world and checkpoints go.")] = WORK,
+    weights: Annotated[
+        Path | None, typer.Option(help="Where the weights go. [default: beside the work]")
+    ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Replace the weights of the family in the repository.")
+    ] = False,
+) -> None:
+    """Render the procedural world and train the family `tiny` on it; a stopped run goes on."""
+    from resonance.training.tuning import restart_tuned
+
+    restart_tuned()
+    import shutil
+
+    import torch
+    from rich.console import Console
+
+    from resonance.export.families import tiny
+    from resonance.training.plot import plot_losses
+    from resonance.training.recipes import RECIPES
+    from resonance.training.tiny import train_tiny as run
+    from resonance.training.tiny import write_reference
+
+    console = Console(stderr=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = recipe or ("gpu" if device.type == "cuda" else "cpu")
+    if chosen not in RECIPES:
+        console.print(f"no recipe is called '{chosen}'; known are {', '.join(RECIPES)}")
+        raise typer.Exit(2)
+    folder = work / chosen
+    target = weights or folder / tiny.WEIGHTS.name
+    console.print(f"recipe {chosen} ({RECIPES[chosen].summary}) on {device.type} -> {target}")
+    workers = torch.get_num_threads()
+    seconds = run(
+        RECIPES[chosen], folder, target, workers=workers, device=device, note=lambda line: console.print(line)
+    )
+    reference = target.with_name(tiny.REFERENCE.name)
+    write_reference(target, reference, folder / "reference", workers=workers, device=device)
+    plot_losses(folder / "towers" / "losses.csv", folder / "encoders.png", "encoders")
+    plot_losses(folder / "fusion" / "losses.csv", folder / "fusion.png", "fusion head")
+    console.print(f"{sum(seconds.values()) / 60:.1f} min in all; losses: {folder}/encoders.png, fusion.png")
+    if install:
+        shutil.copyfile(target, tiny.WEIGHTS)
+        shutil.copyfile(reference, tiny.REFERENCE)
+        console.print("installed; run `resonance export tiny` to serve it")
+
+
+def evaluate_tiny(
+    weights: Annotated[Path | None, typer.Option(help="Weights to measure. [default: the committed]")] = None,
+    recipe: Annotated[str, typer.Option(help="Whose held-out titles: cpu, gpu or smoke.")] = "cpu",
+    work: Annotated[Path, typer.Option(help="Where the rendered world goes.")] = WORK,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="A JSON written before; fail where a figure fell by 2 points.")
+    ] = None,
+) -> None:
+    """Measure `tiny` on combinations and melodies it was never trained on, beside chance and an oracle."""
+    from resonance.training.tuning import restart_tuned
+
+    restart_tuned()
+    import torch
+    from rich.console import Console
+
+    from resonance.export.families import tiny
+    from resonance.training.recipes import RECIPES
+    from resonance.training.tiny import load_modules
+    from resonance.training.world.evaluate import evaluate, world_facts
+    from resonance.training.world.pool import load_or_render
+
+    console = Console(stderr=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if recipe not in RECIPES:
+        console.print(f"no recipe is called '{recipe}'; known are {', '.join(RECIPES)}")
+        raise typer.Exit(2)
+    with console.status("rendering held-out titles") as status:
+        pool = load_or_render(
+            work / recipe / "evaluation",
+            RECIPES[recipe].evaluation,
+            workers=torch.get_num_threads(),
+            on_progress=lambda done, total: status.update(f"rendered {done:,} of {total:,} segments"),
+        )
+        status.update("measuring")
+        rows = evaluate(pool, load_modules(weights or tiny.WEIGHTS), load_modules(None), device)
+    figures = {row.name: row.value for row in rows}
+    if as_json:
+        typer.echo(json.dumps({"figures": figures, "entropy_bits": world_facts(pool)}, indent=1))
+    else:
+        _print_rows(rows, world_facts(pool))
+    if against is not None:
+        committed = json.loads(against.read_text())["figures"]
+        fallen = {n: (v, figures.get(n)) for n, v in committed.items() if figures.get(n, 0.0) < v - 0.02}
+        for name, (before, now) in fallen.items():
+            console.print(f"{name}: {now} against {before:.3f}", style="red")
+        if fallen:
+            raise typer.Exit(1)
+
+
+def _print_rows(rows: list[Row], facts: dict[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("held-out titles", "tiny", "oracle", "of oracle", "chance", "baselines")
+    for row in rows:
+        baselines = ", ".join(f"{name} {value:.3f}" for name, value in (row.baselines or {}).items())
+        table.add_row(
+            row.name,
+            f"{row.value:.3f}",
+            "" if row.oracle is None else f"{row.oracle:.3f}",
+            "" if row.oracle is None else f"{row.value / row.oracle:.3f}",
+            f"{row.chance:.3f}",
+            baselines,
+        )
+    console = Console(width=160)
+    console.print(table)
+    console.print("entropy in bits: " + ", ".join(f"{name} {bits:.2f}" for name, bits in facts.items()))
+
+
+def align(
+    source: Annotated[Path, typer.Argument(help="A folder of media, or a manifest (CSV, JSON lines).")],
+    family: Annotated[str, typer.Option(help="Whose encoders; they stand still.")] = "tiny",
+    checkpoint: Annotated[
+        list[str] | None, typer.Option("--checkpoint", metavar="MODEL=FOLDER_OR_ID", help="As in export.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Where features and checkpoints are kept.")] = Path(
+        "build/align"
+    ),
+    heads: Annotated[Path, typer.Option(help="Where the heads go.")] = Path("build/align/heads.safetensors"),
+    steps: Annotated[int, typer.Option(help="Steps for the projections.")] = 500,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Give the manifest's groups equal weight in the loss.")
+    ] = False,
+    hardness: Annotated[
+        float, typer.Option(help="How much more near negatives count; 0 is all alike.")
+    ] = 0.0,
+) -> None:
+    """Align a family's encoders on your own media: what occurs together in a segment belongs together."""
+    from resonance.training.tuning import restart_tuned
+
+    restart_tuned()
+    from dataclasses import replace
+
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from resonance.export.cards import families, recipes
+    from resonance.export.checkpoints import CheckpointError, ChoiceError
+    from resonance.export.cli import chosen_card
+    from resonance.training.align import align_family
+    from resonance.training.features import FeatureExtractor, ManifestError, cache_features, entries
+    from resonance.training.heads import HeadSettings, TooLittleError
+
+    console = Console(stderr=True)
+    known = sorted({*families(), *recipes()})
+    if family not in known:
+        console.print(f"no family is called '{family}'; known are {', '.join(known)}")
+        raise typer.Exit(2)
+    try:
+        card = chosen_card(family, checkpoint or [])
+        titles = entries(source)
+        extractor = FeatureExtractor(card)
+        with Progress(console=console) as progress:
+            task = progress.add_task("encoding titles", total=len(titles))
+
+            def on_title(done: int, total: int, problem: str) -> None:
+                progress.update(task, completed=done)
+                if problem:
+                    progress.console.print(problem, style="yellow", markup=False, soft_wrap=True)
+
+            files = cache_features(extractor, titles, work / "features", on_title=on_title)
+        base = HeadSettings()
+        settings = replace(base, loop=replace(base.loop, steps=steps), balance=balance, hardness=hardness)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        report = align_family(card, files, settings, work, heads, device)
+    except (CheckpointError, ChoiceError, ManifestError, TooLittleError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    for line in report.lines():
+        console.print(line, markup=False, highlight=False)
+    console.print(f"heads -> {heads}; serve them with: resonance export {family} --heads {heads}")

@@ -1,0 +1,241 @@
+"""Features of a user's own media: what the frozen encoders say before their projections, cached on disk.
+
+One file a title; a title that is already there is not read again, so a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from resonance.clients.errors import MediaError
+from resonance.clients.media.clip import NoFramesError, decode_clip
+from resonance.clients.media.reader import MediaReader, open_media
+from resonance.clients.media.types import Clip, Frames, SegmentInput
+from resonance.export.cards import FamilyCard
+from resonance.export.weights import weights_sha256
+from resonance.space.descriptor import MODALITIES, Descriptor
+
+ENCODERS = dict(zip(MODALITIES, ("visual_encoder", "audio_encoder", "transcript_encoder"), strict=True))
+
+
+class ManifestError(ValueError):
+    """A manifest cannot be used; the message names file, line and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One title to learn from. `group`: whose it is, where the loss is to treat groups alike."""
+
+    path: Path
+    transcript: Path | None = None
+    group: str = ""
+
+
+def entries(source: Path) -> list[Entry]:
+    """Every file under a folder; or the rows of a manifest, CSV or JSON lines, with `path` and optionally
+    `transcript` and `group`; paths are relative to the manifest.
+
+    Raises:
+        ManifestError: no such file, no `path`, or a row that is no object.
+    """
+    if source.is_dir():
+        return [Entry(p) for p in sorted(source.rglob("*")) if p.is_file()]
+    if not source.is_file():
+        raise ManifestError(f"{source}: no such folder or manifest")
+    with source.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file) if source.suffix == ".csv" else _json_lines(source, file))
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if not row.get("path"):
+            raise ManifestError(f"{source}: row {number} has no 'path'; it has {sorted(row)}")
+        transcript = source.parent / row["transcript"] if row.get("transcript") else None
+        found.append(Entry(source.parent / row["path"], transcript, row.get("group") or ""))
+    return found
+
+
+def _json_lines(source: Path, lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ManifestError(f"{source}: line {number} is not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise ManifestError(f"{source}: line {number} is {type(row).__name__}; expected an object")
+            yield row
+
+
+@dataclass(frozen=True, slots=True)
+class TitleFeatures:
+    """What the encoders say of one title's S segments, before their projections.
+
+    features: by modality float32 [S, hidden], zeros where absent; present bool [S, 3]; times_s float32 [S].
+    """
+
+    features: Mapping[str, np.ndarray]
+    present: np.ndarray
+    times_s: np.ndarray
+    group: str
+
+
+class FeatureExtractor:
+    """The frozen encoders of a family over segments as the client reads them."""
+
+    def __init__(self, card: FamilyCard) -> None:
+        graphs = {graph.model: graph for graph in card.graphs}
+        self.modules = {m: graphs[name].build().eval() for m, name in ENCODERS.items()}
+        weights = {g.model: weights_sha256(g.build()) for g in card.graphs}
+        self.descriptor: Descriptor = card.describe(weights)
+        self.tokenizer = card.tokenizer()
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(self.descriptor.transcript.max_tokens)
+
+    @torch.inference_mode()
+    def title(self, entry: Entry) -> TitleFeatures:
+        """Read and encode one title.
+
+        Raises:
+            MediaError: it cannot be read, or has no segment with content.
+        """
+        rows: list[dict[str, np.ndarray]] = []
+        times_s: list[float] = []
+        with open_media(entry.path, self.descriptor, transcript=entry.transcript) as reader:
+            for segment in reader.segments():
+                row = self._segment(segment, reader)
+                if row:
+                    rows.append(row)
+                    times_s.append(len(times_s) * 8.0 if segment.start_s is None else segment.start_s)
+        present = np.array([[m in row for m in MODALITIES] for row in rows], bool).reshape(-1, 3)
+        features = {}
+        for modality, module in self.modules.items():
+            features[modality] = np.zeros((len(rows), projection_of(module).in_features), np.float32)
+            for i, row in enumerate(rows):
+                if modality in row:
+                    features[modality][i] = row[modality]
+        return TitleFeatures(features, present, np.asarray(times_s, np.float32), entry.group)
+
+    def _segment(self, segment: SegmentInput, reader: MediaReader) -> dict[str, np.ndarray]:
+        found = {}
+        frames = self._frames(segment, reader)
+        if frames is not None:
+            found["visual"] = self._features("visual", frames.pixels, frames.mask, frames.times_s)
+        if segment.pcm is not None:
+            length = np.array([segment.pcm.length], np.int64)
+            found["audio"] = self._features("audio", segment.pcm.samples, length)
+        if segment.text:
+            ids = np.asarray(self.tokenizer.encode(segment.text).ids, np.int64)
+            padded = self._padded(ids)
+            mask = (np.arange(padded.size) < ids.size).astype(np.int64)
+            found["transcript"] = self._features("transcript", padded, mask)
+        return found
+
+    def _padded(self, ids: np.ndarray) -> np.ndarray:
+        length = next(b for b in self.descriptor.transcript.token_buckets if b >= ids.size)
+        return np.pad(ids, (0, length - ids.size))
+
+    def _frames(self, segment: SegmentInput, reader: MediaReader) -> Frames | None:
+        if not isinstance(segment.video, Clip):
+            return segment.video
+        try:
+            return decode_clip(segment.video, self.descriptor.frames)
+        except NoFramesError:  # a keyframe that decodes to nothing: the stretch in order, as the client does
+            return reader.decode_segment(segment)
+
+    def _features(self, modality: str, *inputs: np.ndarray) -> np.ndarray:
+        """The input of the encoder's projection, float32 [hidden]."""
+        module = self.modules[modality]
+        kept: list[torch.Tensor] = []
+        hook = projection_of(module).register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+        try:
+            module(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in inputs))
+        finally:
+            hook.remove()
+        return kept[0][0].float().numpy()
+
+
+def projection_of(module: nn.Module) -> nn.Linear:
+    """The head of an encoder graph: every family's has one under this name."""
+    projection = module.get_submodule("projection")
+    if not isinstance(projection, nn.Linear):
+        raise TypeError(f"the projection of {type(module).__name__} is {type(projection).__name__}")
+    return projection
+
+
+def cache_features(
+    extractor: FeatureExtractor,
+    titles: list[Entry],
+    folder: Path,
+    *,
+    on_title: Callable[[int, int, str], None] = lambda done, total, problem: None,
+) -> list[Path]:
+    """Encode every title that is not in `folder` yet; returns the files, in order of the titles.
+
+    A title that cannot be read is reported through `on_title` with its error and left out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for done, entry in enumerate(titles, start=1):
+        problem = ""
+        path = folder / f"{_key(extractor.descriptor, entry)}.npz"
+        if not path.exists():
+            try:
+                title = extractor.title(entry)
+                if len(title.present):
+                    _save(path, title)
+                else:
+                    problem = f"{entry.path}: no segment with content"
+            except (MediaError, OSError) as error:
+                problem = f"{entry.path}: {error}"
+        if path.exists():
+            files.append(path)
+        on_title(done, len(titles), problem)
+    return files
+
+
+def _key(descriptor: Descriptor, entry: Entry) -> str:
+    """Changes with the file, its transcript, its group and the encoders."""
+    parts = [descriptor.fingerprint, entry.group]
+    for path in (entry.path, entry.transcript):
+        if path is not None and path.exists():
+            stat = path.stat()
+            parts += [str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _save(path: Path, title: TitleFeatures) -> None:
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(
+            file,
+            present=title.present,
+            times_s=title.times_s,
+            group=np.array(title.group),
+            **{m: v.astype(np.float16) for m, v in title.features.items()},
+        )
+    os.replace(part, path)
+
+
+def load_features(files: Iterable[Path]) -> list[TitleFeatures]:
+    """Titles as `cache_features` stored them."""
+    titles = []
+    for path in files:
+        with np.load(path, allow_pickle=False) as stored:
+            titles.append(
+                TitleFeatures(
+                    {m: stored[m].astype(np.float32) for m in MODALITIES},
+                    stored["present"],
+                    stored["times_s"],
+                    str(stored["group"]),
+                )
+            )
+    return titles

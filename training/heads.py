@@ -1,0 +1,162 @@
+"""Alignment of frozen encoders: projections into the shared space, then the fusion head, from features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resonance.export.graphs.fusion import FusionGraph
+from resonance.space.descriptor import MODALITIES
+from resonance.training.contrast import group_weights, info_nce, recall_by_group
+from resonance.training.features import TitleFeatures
+from resonance.training.fusion import FusionSettings, TitleBlocks, train_fusion
+from resonance.training.loop import LoopSettings, Losses, train
+from resonance.training.towers import Temperature
+
+PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
+
+
+class TooLittleError(ValueError):
+    """There is too little to learn from; the message says what there is and what is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """`balance`: give every group of the manifest the same weight in a batch (see `group_weights`)."""
+
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(steps=500, learning_rate=1e-3))
+    batch: int = 1024
+    hardness: float = 0.0
+    balance: bool = False
+    segments_per_title: int = 8
+    fusion: FusionSettings = field(
+        default_factory=lambda: FusionSettings(LoopSettings(steps=300, learning_rate=5e-4), titles=64)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """All segments of all titles in one place: features by modality fp32 [R, hidden], present bool [R, 3],
+    groups int64 [R]."""
+
+    features: tuple[Tensor, ...]
+    present: Tensor
+    groups: Tensor
+
+    @classmethod
+    def of(cls, titles: list[TitleFeatures]) -> Segments:
+        """Join titles."""
+        names = sorted({t.group for t in titles})
+        groups = np.concatenate([np.full(len(t.present), names.index(t.group)) for t in titles])
+        return cls(
+            tuple(torch.from_numpy(np.concatenate([t.features[m] for t in titles])) for m in MODALITIES),
+            torch.from_numpy(np.concatenate([t.present for t in titles])),
+            torch.from_numpy(groups.astype(np.int64)),
+        )
+
+
+def project(projections: nn.ModuleList, features: tuple[Tensor, ...]) -> Tensor:
+    """Features of R segments to unit blocks [R, 3, 596]."""
+    blocks = [functional.normalize(p(f), dim=-1) for p, f in zip(projections, features, strict=True)]
+    return torch.stack(blocks, dim=1)
+
+
+def train_projections(
+    projections: nn.ModuleList, segments: Segments, settings: HeadSettings, folder: Path, device: torch.device
+) -> Path:
+    """Train the three projections in place on what co-occurs in a segment; returns the log of losses.
+
+    Raises:
+        TooLittleError: no two modalities co-occur in at least 8 segments.
+    """
+    together = [(a, b) for a, b in PAIRS if int((segments.present[:, a] & segments.present[:, b]).sum()) >= 8]
+    if not together:
+        counts = {m: int(n) for m, n in zip(MODALITIES, segments.present.sum(0), strict=True)}
+        raise TooLittleError(
+            f"{len(segments.present)} segments with {counts}: no two modalities occur together in 8 of them; "
+            "give media with sound, pictures or transcripts that belong together"
+        )
+    temperature = Temperature()
+    usable = torch.nonzero(segments.present.sum(1) >= 2)[:, 0].numpy()
+
+    def losses(rng: np.random.Generator, step: int) -> Losses:
+        rows = torch.from_numpy(rng.choice(usable, min(settings.batch, len(usable)), replace=False))
+        blocks = project(projections, tuple(f[rows].to(device) for f in segments.features))
+        present, groups = segments.present[rows].to(device), segments.groups[rows].to(device)
+        parts = {}
+        for a, b in together:
+            both = present[:, a] & present[:, b]
+            if int(both.sum()) < 2:
+                continue
+            parts[f"{MODALITIES[a]}_{MODALITIES[b]}"] = info_nce(
+                blocks[both, a],
+                blocks[both, b],
+                temperature(),
+                hardness=settings.hardness,
+                weights=group_weights(groups[both]) if settings.balance else None,
+            )
+        total = torch.stack(list(parts.values())).sum()
+        return {"loss": total, **parts}
+
+    modules: dict[str, nn.Module] = {"projections": projections, "temperature": temperature}
+    return train(modules, losses, settings.loop, folder, title="projections", device=device)
+
+
+def title_chunks(titles: list[TitleFeatures], blocks: Tensor, length: int) -> TitleBlocks | None:
+    """Stretches of `length` segments (or of the longest title, if none is so long) of blocks [R, 3, 596]."""
+    length = min(length, max(len(t.present) for t in titles)) // 2 * 2
+    if length < 4:
+        return None  # nothing whose order could be told
+    kept, present, times = [], [], []
+    at = 0
+    for title in titles:
+        count = len(title.present)
+        for start in range(0, count - length + 1, length):
+            rows = slice(start, start + length)
+            kept.append(blocks[at + start : at + start + length])
+            present.append(torch.from_numpy(title.present[rows]))
+            times.append(torch.from_numpy(title.times_s[rows] - title.times_s[start]))
+        at += count
+    return TitleBlocks(torch.stack(kept), torch.stack(present), torch.stack(times))
+
+
+def train_heads(
+    projections: nn.ModuleList,
+    fusion: FusionGraph,
+    titles: list[TitleFeatures],
+    settings: HeadSettings,
+    folder: Path,
+    device: torch.device,
+) -> Tensor:
+    """Both stages in place; returns the blocks of all segments, fp32 [R, 3, 596].
+
+    Raises:
+        TooLittleError: see `train_projections`.
+    """
+    segments = Segments.of(titles)
+    train_projections(projections, segments, settings, folder / "projections", device)
+    with torch.inference_mode():
+        blocks = project(projections.cpu(), segments.features)
+    blocks = blocks.clone()  # an inference tensor cannot be trained on
+    chunks = title_chunks(titles, blocks, settings.segments_per_title)
+    if chunks is not None and len(chunks.blocks) >= 4:
+        train_fusion(fusion, chunks, settings.fusion, folder / "fusion", device=device)
+    return blocks
+
+
+def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
+    """Recall@1 by group, the mean over the pairs of modalities; what re-balancing is judged by."""
+    sums: dict[int, list[float]] = {}
+    for a, b in PAIRS:
+        both = segments.present[:, a] & segments.present[:, b]
+        if int(both.sum()) < 2:
+            continue
+        for group, value in recall_by_group(blocks[both, a], blocks[both, b], segments.groups[both]).items():
+            sums.setdefault(group, []).append(value)
+    return {group: float(np.mean(values)) for group, values in sums.items()}

@@ -1,0 +1,42 @@
+"""Curves of the losses of a run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+#: Columns of the log that are no loss.
+NOT_LOSSES = ("step", "elapsed_s", "scale")
+#: Steps of the running mean that is drawn over the noisy values.
+SMOOTH_STEPS = 15
+
+
+def plot_losses(log: Path, target: Path, title: str) -> None:
+    """Draw every loss of the CSV `log` against the step into the PNG `target`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with log.open(newline="") as file:
+        header, *rows = list(csv.reader(file))
+    # a term may be missing in a step, where nothing in the batch called for it
+    values = np.array([[float(v) for v in row] for row in rows if len(row) == len(header)])
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    for i, name in enumerate(header):
+        if name in NOT_LOSSES:
+            continue
+        window = min(SMOOTH_STEPS, len(values))
+        smooth = np.convolve(values[:, i], np.ones(window) / window, mode="valid")
+        steps = values[window - 1 :, 0]
+        (line,) = axes.plot(
+            steps, smooth, label=name.replace("_", " ↔ "), linewidth=2 if name == "loss" else 1.2
+        )
+        axes.plot(values[:, 0], values[:, i], color=line.get_color(), alpha=0.15, linewidth=0.6)
+    axes.set(xlabel="step", ylabel="loss (nats)", title=title, ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(target, dpi=120)
+    pyplot.close(figure)
