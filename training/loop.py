@@ -101,7 +101,7 @@ def train(
                     losses = step_losses(rng, step)
                 total = next(iter(losses.values()))
                 if not torch.isfinite(total):
-                    raise FloatingPointError(f"{title}: loss is {float(total)} at step {step}")
+                    raise FloatingPointError(f"{title}: loss is {float(total.detach())} at step {step}")
                 optimizer.zero_grad(set_to_none=True)
                 total.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)

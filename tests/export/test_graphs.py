@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resonance.export.families import tiny
-from resonance.export.graphs.audio import AudioGraph
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.graphs.signals import AudioSignals, VisualSignals
 from resonance.export.graphs.spectrum import PowerSpectrum
@@ -42,11 +41,10 @@ def test_power_spectrum_equals_numpys_fft() -> None:
 
 
 def test_log_mel_puts_a_tone_in_its_band() -> None:
-    graph = tiny.build_audio()
-    assert isinstance(graph, AudioGraph)
+    graph = tiny.new_audio()
     tone = np.sin(2 * np.pi * 1000 * np.arange(WINDOW) / RATE_HZ).astype(np.float32)
     with torch.inference_mode():
-        mel = graph.log_mel_db(torch.tensor(tone[None]), torch.tensor([[WINDOW]])).numpy()[0]  # (800, 64)
+        mel = graph.features(torch.tensor(tone[None]), torch.tensor([[WINDOW]]))[0].numpy()[0]  # (800, 64)
     mel_edges = np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + 8000 / 700), 66)
     expected = np.argmin(np.abs(mel_edges[1:-1] - 2595 * np.log10(1 + 1000 / 700)))
     assert mel.shape == (800, 64)
@@ -54,7 +52,7 @@ def test_log_mel_puts_a_tone_in_its_band() -> None:
 
 
 def test_sound_past_its_length_changes_nothing() -> None:
-    graph = tiny.build_audio()
+    graph = tiny.seeded("audio_encoder")
     rng = np.random.default_rng(2)
     pcm = rng.standard_normal((1, WINDOW)).astype(np.float32) * 0.1
     noisy = pcm.copy()
@@ -74,7 +72,7 @@ def test_padded_frames_and_tokens_change_nothing() -> None:
     other = frames.clone()
     other[:, 2:] = 7
     times = torch.tensor([[1.0, 3.0, 5.0, 7.0]])
-    visual, transcript = tiny.build_visual(), tiny.build_transcript()
+    visual, transcript = tiny.seeded("visual_encoder"), tiny.seeded("transcript_encoder")
     ids = torch.tensor(rng.integers(3, 259, (1, 32)))
     used = torch.tensor([[1] * 20 + [0] * 12])
     padded = ids.clone()
@@ -85,6 +83,22 @@ def test_padded_frames_and_tokens_change_nothing() -> None:
             for ours, theirs in zip(given, changed, strict=True):
                 torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(transcript(ids, used), transcript(padded, used), atol=1e-6, rtol=0)
+
+
+def test_a_melody_has_the_same_contour_in_every_key() -> None:
+    contour = tiny.new_audio().contour
+    notes = np.array([0, 4, 2, 7, 5, 9, 7, 0])
+
+    def sung(semitones: np.ndarray) -> torch.Tensor:
+        hz = np.repeat(698.46 * 2 ** (semitones / 12), WINDOW // 8)
+        return torch.tensor(0.3 * np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ), dtype=torch.float32)
+
+    with torch.inference_mode():
+        shapes = contour(torch.stack([sung(notes), sung(notes + 4), sung(notes - 3), sung(notes[::-1])]))
+    flat = torch.nn.functional.normalize(shapes.flatten(1), dim=1)
+    same, other = flat[0] @ flat[1:3].T, flat[0] @ flat[3]
+    assert float(same.min()) > 0.95
+    assert float(other) < 0.7
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +156,7 @@ def test_order_matters(fusion: FusionGraph) -> None:
 
 
 def test_untrained_inference_is_the_normalised_mean() -> None:
-    head = tiny.build_fusion()
+    head = tiny.seeded("title_fusion")
     blocks, _, times = _rows(4, 5)
     present = torch.tensor([[True, True, False]] * 4)
     with torch.inference_mode():

@@ -1,0 +1,83 @@
+"""A run that was stopped and resumed ends at the same weights as one that was not."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from resonance.training.loop import LoopSettings, Losses, ResumeError, learning_rate, train
+
+SETTINGS = LoopSettings(steps=12, learning_rate=0.05, warmup_steps=3, checkpoint_every=5, bf16=False)
+CPU = torch.device("cpu")
+
+
+class StoppedError(Exception):
+    """Stands for a killed process."""
+
+
+def run(folder: Path, *, stop_at: int | None = None, settings: LoopSettings = SETTINGS) -> nn.Linear:
+    torch.manual_seed(1)
+    layer = nn.Linear(4, 3)
+
+    def losses(rng: np.random.Generator, step: int) -> Losses:
+        if step == stop_at:
+            raise StoppedError
+        x = torch.from_numpy(rng.standard_normal((8, 4)).astype(np.float32))
+        dropped = nn.functional.dropout(layer(x), 0.3)  # torch's own generator is part of the result
+        loss = ((dropped - x[:, :3]) ** 2).mean()
+        return {"loss": loss, "half": loss / 2}
+
+    train({"layer": layer}, losses, settings, folder, title="test", device=CPU)
+    return layer
+
+
+def test_resuming_gives_the_same_weights_and_one_log(tmp_path: Path) -> None:
+    straight = run(tmp_path / "a")
+    with pytest.raises(StoppedError):
+        run(tmp_path / "b", stop_at=8)
+    resumed = run(tmp_path / "b")
+    for ours, theirs in zip(resumed.parameters(), straight.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    logs = []
+    for name in "ab":
+        with (tmp_path / name / "losses.csv").open() as file:
+            rows = list(csv.reader(file))
+        assert [row[0] for row in rows[1:]] == [str(i) for i in range(12)]
+        logs.append([row[2:] for row in rows])
+    assert logs[0] == logs[1]
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    again = run(tmp_path, stop_at=0)
+    assert torch.equal(first.weight, again.weight)
+
+
+def test_other_settings_do_not_resume(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(ResumeError, match="remove the folder"):
+        run(tmp_path, settings=LoopSettings(steps=13, learning_rate=0.05))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    layer = nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError, match="step 0"):
+        train(
+            {"layer": layer},
+            lambda rng, step: {"loss": layer.weight.sum() * float("nan")},
+            SETTINGS,
+            tmp_path,
+            title="test",
+            device=CPU,
+        )
+
+
+def test_learning_rate_warms_up_and_ends_near_zero() -> None:
+    rates = [learning_rate(SETTINGS, step) for step in range(SETTINGS.steps)]
+    assert rates[0] < rates[1] < rates[2]
+    assert rates[-1] < 0.1 * max(rates) < max(rates) <= SETTINGS.learning_rate
