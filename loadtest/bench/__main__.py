@@ -23,6 +23,7 @@ from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
 from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
+from resonance.loadtest.bench.real_media import measure_copies, measure_sounds
 from resonance.serving.server import ServerSettings, TritonServer
 
 console = Console()
@@ -40,9 +41,11 @@ class Part(StrEnum):
     AGREEMENT = "agreement"
     CUTS = "cuts"
     MOTION = "motion"
+    COPIES = "copies"
+    SOUNDS = "sounds"
 
 
-NEED_MEDIA = (Part.AGREEMENT, Part.MOTION)
+NEED_MEDIA = (Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
 
 
 def measure_encoders(server: TritonServer) -> list[Any]:
@@ -112,6 +115,8 @@ def bench(
             Part.AGREEMENT: lambda: measure_agreement(server.grpc_address, media),
             Part.CUTS: measure_cuts,
             Part.MOTION: lambda: measure_motion(media),
+            Part.COPIES: lambda: measure_copies(server.grpc_address, media, folder / "copies"),
+            Part.SOUNDS: lambda: measure_sounds(server.grpc_address, media),
         }
         for part in chosen:
             if part in NEED_MEDIA and not media.is_dir():

@@ -1,0 +1,165 @@
+"""From a folder of real files to a served space of one's own."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from resonance.clients.cli.main import make_app
+from resonance.export.cards import families
+from resonance.export.heads import with_heads
+from resonance.export.weights import WeightsError, load_weights, save_heads, weights_sha256
+from resonance.training.features import (
+    FeatureExtractor,
+    ManifestError,
+    TitleFeatures,
+    cache_features,
+    entries,
+    load_features,
+)
+from resonance.training.heads import Segments, TooLittleError, group_recalls, title_chunks, train_projections
+from resonance.training.tuning import ENVIRONMENT
+from resonance.training.world.factors import draw_title
+from resonance.training.world.film import write_film
+
+FILMS, SEGMENTS = 8, 4
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of films of the world in two groups, one file that is none, and a folder of them."""
+    folder = tmp_path_factory.mktemp("library")
+    for i in range(FILMS):
+        rng = np.random.Generator(np.random.PCG64(i))
+        write_film(draw_title(rng, held_out=True), folder / f"{i}.mkv", segments=SEGMENTS, seed=i)
+    (folder / "broken.mkv").write_bytes(b"no film at all")
+    with (folder / "library.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "transcript", "group"])
+        writer.writerows([f"{i}.mkv", f"{i}.srt", "ab"[i % 2]] for i in range(FILMS))
+        writer.writerow(["broken.mkv", "", "a"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor(families()["tiny"])
+
+
+@pytest.fixture(scope="module")
+def titles(library: Path, extractor: FeatureExtractor) -> list[TitleFeatures]:
+    files = cache_features(extractor, entries(library / "library.csv"), library / "features")
+    return load_features(files)
+
+
+def test_features_hold_what_each_segment_has(titles: list[TitleFeatures]) -> None:
+    assert len(titles) == FILMS  # the broken file is left out
+    for title in titles:
+        assert title.present.shape == (SEGMENTS, 3)
+        assert title.present.all()
+        np.testing.assert_allclose(title.times_s, np.arange(SEGMENTS) * 8.0, atol=0.1)
+    assert {t.group for t in titles} == {"a", "b"}
+
+
+def test_cached_titles_are_not_read_again(
+    library: Path, extractor: FeatureExtractor, titles: list[TitleFeatures], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(FeatureExtractor, "title", lambda self, entry: read.append(entry.path))
+    problems: list[str] = []
+    found = [e for e in entries(library / "library.csv") if e.path.name != "broken.mkv"]
+    files = cache_features(
+        extractor, found, library / "features", on_title=lambda d, t, problem: problems.append(problem)
+    )
+    assert len(files) == FILMS
+    assert read == []
+    assert problems == [""] * FILMS
+
+
+def test_projecting_the_features_gives_the_encoders_own_vector(
+    library: Path, extractor: FeatureExtractor, titles: list[TitleFeatures]
+) -> None:
+    from resonance.clients.media.reader import open_media
+    from resonance.training.features import projection_of
+
+    with open_media(library / "0.mkv", extractor.descriptor, transcript=library / "0.srt") as reader:
+        pcm = next(iter(reader.segments())).pcm
+    assert pcm is not None
+    audio = extractor.modules["audio"]
+    with torch.inference_mode():
+        whole = audio(torch.from_numpy(pcm.samples)[None], torch.tensor([[pcm.length]]))[0][0]
+        ours = projection_of(audio)(torch.from_numpy(titles[0].features["audio"][0]))
+    ours = torch.nn.functional.normalize(ours, dim=0)
+    assert float(whole @ ours) > 0.99999  # float16 on disk
+
+
+def test_what_is_missing_in_a_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such folder"):
+        entries(tmp_path / "none")
+    (tmp_path / "bad.csv").write_text("file\na.mp4\n")
+    with pytest.raises(ManifestError, match="row 1 has no 'path'"):
+        entries(tmp_path / "bad.csv")
+    (tmp_path / "bad.jsonl").write_text('{"path": "a"}\n[1]\n')
+    with pytest.raises(ManifestError, match="line 2 is list"):
+        entries(tmp_path / "bad.jsonl")
+    (tmp_path / "good.jsonl").write_text(json.dumps({"path": "a.mp4", "group": "x"}) + "\n")
+    assert [(e.path, e.group) for e in entries(tmp_path / "good.jsonl")] == [(tmp_path / "a.mp4", "x")]
+
+
+def test_too_little_to_learn_from_is_said(titles: list[TitleFeatures], tmp_path: Path) -> None:
+    from resonance.training.heads import HeadSettings
+
+    lonely = [
+        TitleFeatures(t.features, t.present & np.array([True, False, False]), t.times_s, "") for t in titles
+    ]
+    projections = torch.nn.ModuleList(torch.nn.Linear(f.shape[1], 596) for f in titles[0].features.values())
+    with pytest.raises(TooLittleError, match="no two modalities"):
+        train_projections(projections, Segments.of(lonely), HeadSettings(), tmp_path, torch.device("cpu"))
+
+
+def test_chunks_of_titles_keep_their_rows(titles: list[TitleFeatures]) -> None:
+    rows = sum(len(t.present) for t in titles)
+    blocks = torch.arange(rows, dtype=torch.float32).reshape(rows, 1, 1).expand(rows, 3, 596)
+    chunks = title_chunks(titles, blocks, SEGMENTS)
+    assert chunks is not None
+    assert chunks.blocks[:, :, 0, 0].flatten().tolist() == list(range(rows))
+    assert chunks.times_s[:, 0].tolist() == [0.0] * FILMS
+
+
+def test_aligning_a_library_end_to_end(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():  # the process has them already: no restart within a test
+        monkeypatch.setenv(name, value)
+    heads = tmp_path / "heads.safetensors"
+    arguments = ["align", str(library / "library.csv"), "--work", str(tmp_path), "--heads", str(heads)]
+    result = CliRunner().invoke(make_app(), [*arguments, "--steps", "30", "--balance"])
+    assert result.exit_code == 0, result.output
+    assert "group 'a'" in result.output
+    assert "broken.mkv" in result.output
+    assert (tmp_path / "projections.png").stat().st_size > 5000
+
+    card = with_heads(families()["tiny"], heads)
+    shas = {g.model: weights_sha256(g.build()) for g in card.graphs}
+    ours, theirs = card.describe(shas), families()["tiny"]
+    before = theirs.describe({g.model: weights_sha256(g.build()) for g in theirs.graphs})
+    assert ours.trained
+    assert ours.fingerprint != before.fingerprint
+    assert card.reference is not None  # 32 segments of each modality are enough
+    other = tmp_path / "other.safetensors"
+    save_heads({"visual_encoder": torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})}, other)
+    with pytest.raises(WeightsError, match="title_fusion has 0 tensors"):
+        load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
+
+
+def test_recall_by_group_of_perfect_blocks_is_one(titles: list[TitleFeatures]) -> None:
+    segments = Segments.of(titles)
+    generator = torch.Generator().manual_seed(0)
+    one = torch.nn.functional.normalize(torch.randn(len(segments.present), 596, generator=generator), dim=1)
+    assert group_recalls(torch.stack([one, one, one], 1), segments) == {0: 1.0, 1: 1.0}
