@@ -13,7 +13,7 @@ CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 
-.PHONY: help setup demo test serve embed export configs proto test-real-size bench lint clean
+.PHONY: help setup demo test serve embed export configs proto test-real-size bench lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,16 @@ serve: $(SPACE) ## Serve model_repository/ on the CPU until interrupted (GRPC_PO
 
 embed: $(STAMP) ## Embed VIDEO=path against a running server
 	$(BIN)/resonance embed "$(VIDEO)" --server localhost:$(GRPC_PORT)
+
+train-tiny: $(STAMP) ## Train the family tiny again and compare with its committed figures (under 40 minutes on two cores)
+	$(BIN)/resonance train-tiny $(if $(RECIPE),--recipe $(RECIPE)) --weights build/train/tiny.safetensors
+	$(BIN)/resonance evaluate-tiny --weights build/train/tiny.safetensors --against export/families/tiny.figures.json
+
+evaluate-tiny: $(STAMP) ## Measure the committed tiny on titles it was never trained on (about 8 minutes)
+	$(BIN)/resonance evaluate-tiny
+
+align: $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, FAMILY=tiny)
+	$(BIN)/resonance align "$(MEDIA)" --family $(FAMILY)
 
 test: $(SPACE) ## Run the tests; they start a real Triton
 	$(BIN)/pytest

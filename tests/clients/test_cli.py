@@ -47,7 +47,7 @@ def test_json_goes_to_stdout_and_nothing_else_does(server: TritonServer, media: 
     titles = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [Path(t["media"]).name for t in titles] == ["transcode_elf_hevc_aac.mp4", "food_cherries.jpg"]
     assert len(titles[0]["title"]) == 1788
-    assert titles[0]["space"]["trained"] is False
+    assert titles[0]["space"]["trained"] is True
 
 
 def test_one_bad_file_is_one_line_and_exit_1_and_the_others_succeed(

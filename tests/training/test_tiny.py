@@ -1,0 +1,148 @@
+"""The committed weights do what their model card says, and the way to them runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from resonance.export.families import tiny
+from resonance.export.weights import load_weights
+from resonance.training.fusion import shuffled
+from resonance.training.recipes import RECIPES
+from resonance.training.tiny import TOWERS, load_modules, train_tiny
+from resonance.training.world.evaluate import Row, evaluate, ndcg, recall
+from resonance.training.world.pool import PoolSettings, load_or_render
+
+CPU = torch.device("cpu")
+#: Held-out titles of another seed than the model card's: fewer, so that CI has time for them.
+SHORT = PoolSettings(titles=150, segments_per_title=8, seed=77, held_out=True)
+
+
+@pytest.fixture(scope="module")
+def modules() -> Mapping[str, nn.Module]:
+    return load_modules(tiny.WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def rows(modules: Mapping[str, nn.Module], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    pool = load_or_render(tmp_path_factory.mktemp("pool"), SHORT, workers=2)
+    return {row.name: row for row in evaluate(pool, modules, load_modules(None), CPU)}
+
+
+def test_weights_are_small_enough_to_commit() -> None:
+    assert tiny.WEIGHTS.stat().st_size + tiny.REFERENCE.stat().st_size < 12_000_000
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "tenth"),
+    BARS := [
+        ("text", 0.8, 0.95),
+        ("audio", 0.8, 0.95),
+        ("image", 0.8, 0.95),
+        ("hum", 0.5, 0.8),
+    ],
+    ids=[b[0] for b in BARS],
+)
+def test_a_query_of_one_modality_finds_its_clip_by_the_others(
+    rows: dict[str, Row], query: str, first: float, tenth: float
+) -> None:
+    for k, bar in ((1, first), (10, tenth)):
+        row = rows[f"{query} -> clip, recall@{k}"]
+        assert row.oracle is not None
+        assert row.baselines is not None
+        assert row.value >= bar * row.oracle
+        assert row.value > row.baselines["untrained"]
+
+
+def test_titles_find_themselves_with_modalities_missing(rows: dict[str, Row]) -> None:
+    found = [row for name, row in rows.items() if name.endswith("-> itself, recall@1")]
+    assert len(found) == 6
+    assert min(row.value for row in found) >= 0.9
+
+
+def test_the_fusion_head_beats_concatenation_where_modalities_are_missing(rows: dict[str, Row]) -> None:
+    for kind in ("itself", "its other half"):
+        row = rows[f"whole title -> library with mixed gaps ({kind}), recall@1"]
+        assert row.baselines is not None
+        assert row.value > row.baselines["concatenation"]
+        assert row.value > row.baselines["mean fill"]
+
+
+def test_a_title_is_told_from_its_shuffle(rows: dict[str, Row]) -> None:
+    row = rows["order: told from its shuffle"]
+    assert row.baselines is not None
+    assert row.value >= 0.95 > row.baselines["mean fill"]
+
+
+def test_multimodal_beats_text_and_tags_on_cold_start(rows: dict[str, Row]) -> None:
+    row = rows["cold start: neighbours' NDCG@10"]
+    assert row.baselines is not None
+    assert row.value > row.baselines["text only"] > row.baselines["tags only"]
+
+
+def test_no_figure_is_better_than_an_oracle(rows: dict[str, Row]) -> None:
+    for row in rows.values():
+        assert row.oracle is None or row.value <= row.oracle + 0.05, row
+
+
+def test_the_recipe_in_the_weights_is_the_one_in_the_code() -> None:
+    from dataclasses import asdict
+
+    from safetensors import safe_open
+
+    with safe_open(tiny.WEIGHTS, "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["recipe"]) == json.loads(json.dumps(asdict(RECIPES["cpu"])))
+
+
+def test_a_short_training_runs_and_what_it_writes_loads(tmp_path: Path) -> None:
+    weights = tmp_path / "tiny.safetensors"
+    notes: list[str] = []
+    seconds = train_tiny(RECIPES["smoke"], tmp_path, weights, workers=2, device=CPU, note=notes.append)
+    assert set(seconds) == {"rendering", "encoders", "blocks of all titles", "fusion head"}
+    before, after = load_modules(None), load_modules(weights)
+    for name in (*TOWERS, "title_fusion"):
+        changed = [
+            not torch.equal(a, b)
+            for a, b in zip(before[name].parameters(), after[name].parameters(), strict=True)
+        ]
+        assert any(changed), name
+    log = (tmp_path / "towers" / "losses.csv").read_text().splitlines()
+    assert len(log) == 1 + RECIPES["smoke"].towers.loop.steps
+    assert any(line.startswith("fusion head") for line in notes)
+
+
+def test_recall_counts_ties_against_it() -> None:
+    scores = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
+    assert recall(scores, np.array([0, 1]), 1) == 0.5
+    assert recall(scores, np.array([0, 1]), 2) == 1.0
+
+
+def test_ndcg_is_one_for_the_true_order_and_less_for_another() -> None:
+    gain = np.random.default_rng(0).random((20, 20))
+    assert ndcg(gain, gain) == pytest.approx(1.0)
+    assert ndcg(-gain, gain) < 0.8
+
+
+def test_shuffles_are_never_the_order_itself() -> None:
+    orders = shuffled(3, 200, np.random.Generator(np.random.PCG64(0)))
+    assert not (orders == np.arange(3)).all(1).any()
+    assert len({tuple(o) for o in orders}) == 5
+
+
+def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
+    from resonance.export.weights import WeightsError, save_weights
+
+    path = tmp_path / "other.safetensors"
+    save_weights({"visual_encoder": nn.Linear(3, 2)}, path, {})
+    with pytest.raises(WeightsError, match=r"visual_encoder has 2 tensors; missing .*encoder"):
+        load_weights(tiny.new_visual(), path, "visual_encoder")
+    path.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
+        load_weights(tiny.new_visual(), path, "visual_encoder")
