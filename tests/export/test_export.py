@@ -55,8 +55,9 @@ def test_family_fills_every_graph_of_the_contract(family: FamilyCard) -> None:
 def test_tiny_stays_tiny() -> None:
     from resonance.export.weights import count_parameters
 
+    # 1.6 million of them are the table of hashed n-grams, which costs no arithmetic; 12 MB is the limit
     total = sum(count_parameters(g.build()) for g in families()["tiny"].graphs)
-    assert 2.5e6 < total < 3.6e6
+    assert 2.5e6 < total < 4.6e6
 
 
 def test_weights_of_a_seed_are_the_same_twice_and_other_for_another() -> None:

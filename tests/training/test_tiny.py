@@ -41,13 +41,7 @@ def test_weights_are_small_enough_to_commit() -> None:
 
 @pytest.mark.parametrize(
     ("query", "first", "tenth"),
-    BARS := [
-        ("text", 0.8, 0.95),
-        ("audio", 0.8, 0.95),
-        ("image", 0.8, 0.95),
-        ("hum", 0.5, 0.8),
-    ],
-    ids=[b[0] for b in BARS],
+    [("text", 0.8, 0.95), ("audio", 0.8, 0.95), ("image", 0.8, 0.95), ("hum", 0.5, 0.8)],
 )
 def test_a_query_of_one_modality_finds_its_clip_by_the_others(
     rows: dict[str, Row], query: str, first: float, tenth: float
