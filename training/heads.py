@@ -17,7 +17,7 @@ from resonance.training.contrast import group_weights, info_nce, recall_by_group
 from resonance.training.features import TitleFeatures
 from resonance.training.fusion import FusionSettings, TitleBlocks, train_fusion
 from resonance.training.loop import LoopSettings, Losses, train
-from resonance.training.towers import Temperature
+from resonance.training.towers import Temperatures
 
 PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
 
@@ -82,7 +82,8 @@ def train_projections(
             f"{len(segments.present)} segments with {counts}: no two modalities occur together in 8 of them; "
             "give media with sound, pictures or transcripts that belong together"
         )
-    temperature = Temperature()
+    pairs = {(a, b): f"{MODALITIES[a]}_{MODALITIES[b]}" for a, b in together}
+    temperatures = Temperatures(tuple(pairs.values()))
     usable = torch.nonzero(segments.present.sum(1) >= 2)[:, 0].numpy()
 
     def losses(rng: np.random.Generator, step: int) -> Losses:
@@ -90,21 +91,21 @@ def train_projections(
         blocks = project(projections, tuple(f[rows].to(device) for f in segments.features))
         present, groups = segments.present[rows].to(device), segments.groups[rows].to(device)
         parts = {}
-        for a, b in together:
+        for (a, b), pair in pairs.items():
             both = present[:, a] & present[:, b]
             if int(both.sum()) < 2:
                 continue
-            parts[f"{MODALITIES[a]}_{MODALITIES[b]}"] = info_nce(
+            parts[pair] = info_nce(
                 blocks[both, a],
                 blocks[both, b],
-                temperature(),
+                temperatures(pair),
                 hardness=settings.hardness,
                 weights=group_weights(groups[both]) if settings.balance else None,
             )
         total = torch.stack(list(parts.values())).sum()
         return {"loss": total, **parts}
 
-    modules: dict[str, nn.Module] = {"projections": projections, "temperature": temperature}
+    modules: dict[str, nn.Module] = {"projections": projections, "temperatures": temperatures}
     return train(modules, losses, settings.loop, folder, title="projections", device=device)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-#: Columns of the log that are no loss.
-NOT_LOSSES = ("step", "elapsed_s", "scale")
+#: Columns of the log that are no loss, and how such columns begin.
+NOT_LOSSES = ("step", "elapsed_s")
+SCALES = "scale_"
 #: Steps of the running mean that is drawn over the noisy values.
 SMOOTH_STEPS = 15
 
@@ -26,7 +27,7 @@ def plot_losses(log: Path, target: Path, title: str) -> None:
     values = np.array([[float(v) for v in row] for row in rows if len(row) == len(header)])
     figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
     for i, name in enumerate(header):
-        if name in NOT_LOSSES:
+        if name in NOT_LOSSES or name.startswith(SCALES):
             continue
         window = min(SMOOTH_STEPS, len(values))
         smooth = np.convolve(values[:, i], np.ones(window) / window, mode="valid")

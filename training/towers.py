@@ -42,33 +42,37 @@ class TowerSettings:
     wild_weight: float = 0.3
 
 
-class Temperature(nn.Module):
-    """A learned inverse temperature, begun at 1 / 0.07."""
+class Temperatures(nn.Module):
+    """Learned inverse temperatures, one a pair of modalities, begun at 1 / 0.07.
 
-    def __init__(self) -> None:
+    AdamW moves a number by about its learning rate a step, so a logarithm would take a thousand steps to
+    where it wants to be: the parameter is a tenth of it.
+    """
+
+    def __init__(self, pairs: tuple[str, ...]) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        start = torch.tensor(math.log(1 / 0.07) / 10)
+        self.tenth_log = nn.ParameterDict({pair: nn.Parameter(start.clone()) for pair in pairs})
 
-    def forward(self) -> Tensor:
-        """Its value, at most LARGEST_SCALE."""
-        return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+    def forward(self, pair: str) -> Tensor:
+        """That of `pair`, at most LARGEST_SCALE."""
+        return (10 * self.tenth_log[pair]).exp().clamp(max=LARGEST_SCALE)
 
 
 def train_towers(views: Views, settings: TowerSettings, folder: Path) -> Path:
     """Train the three encoders of `views` in place; returns the log of losses."""
-    temperature = Temperature()
+    temperatures = Temperatures(("visual_audio", "visual_transcript", "audio_transcript", "same"))
 
     def losses(rng: np.random.Generator, step: int) -> Losses:
         rows = draw_rows(views, settings, rng)
         frames = int(rng.choice(settings.frames))
-        scale = temperature()
         v = views.pictures(rows, frames=frames, rng=rng)
         a = views.sounds(rows, rng=rng)
         t = views.words(rows)
+        pairs = {"visual_audio": (v, a), "visual_transcript": (v, t), "audio_transcript": (a, t)}
         parts = {
-            "visual_audio": info_nce(v, a, scale, hardness=settings.hardness),
-            "visual_transcript": info_nce(v, t, scale, hardness=settings.hardness),
-            "audio_transcript": info_nce(a, t, scale, hardness=settings.hardness),
+            pair: info_nce(x, y, temperatures(pair), hardness=settings.hardness)
+            for pair, (x, y) in pairs.items()
         }
         total = sum(parts.values())
         every = views.pool.settings.hum_every
@@ -76,19 +80,21 @@ def train_towers(views: Views, settings: TowerSettings, folder: Path) -> Path:
         if len(hummed) > 1:
             h = views.sounds(rows[hummed] // every, hums=True, rng=rng)
             here = torch.from_numpy(hummed)
-            parts["hum"] = (info_nce(h, a[here], scale) + info_nce(h, t[here], scale)) / 2
+            sound = info_nce(h, a[here], temperatures("same"))
+            words = info_nce(h, t[here], temperatures("audio_transcript"))
+            parts["hum"] = (sound + words) / 2
             total = total + 2 * settings.hum_weight * parts["hum"]
         if settings.wild and views.pool.settings.wild:
-            parts["wild"] = _wild_loss(views, settings, rng, scale)
+            parts["wild"] = _wild_loss(views, settings, rng, temperatures("same"))
             total = total + settings.wild_weight * parts["wild"]
-        parts["scale"] = scale
-        return {"loss": total, **parts}
+        scales = {f"scale_{pair}": temperatures(pair) for pair in pairs}
+        return {"loss": total, **parts, **scales}
 
     modules: dict[str, nn.Module] = {
         "visual_encoder": views.visual,
         "audio_encoder": views.audio,
         "transcript_encoder": views.transcript,
-        "temperature": temperature,
+        "temperatures": temperatures,
     }
     return train(modules, losses, settings.loop, folder, title="encoders", device=views.device)
 

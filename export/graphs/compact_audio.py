@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from resonance.export.graphs.compact import CompactSound, Contour
+from resonance.export.graphs.compact import Contour
 from resonance.export.graphs.pooling import masked_mean, unit
 from resonance.export.graphs.signals import AudioSignals
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
@@ -17,7 +17,7 @@ class CompactAudioGraph(nn.Module):
     Samples past PCM_LENGTH are ignored, and so are the encoder's tokens that see only such samples.
 
     Args:
-        encoder: tokens over time from the log-mel spectrum.
+        encoder: log-mel [B, frames, bands] -> tokens over time [B, columns, hidden].
         contour: the melody's shape, [B, contour_steps, offsets].
         floor_db: power below this counts as this much.
         mean_db, range_db: the log-mel spectrum in dB is fed as (x - mean_db) / range_db.
@@ -25,7 +25,7 @@ class CompactAudioGraph(nn.Module):
 
     def __init__(
         self,
-        encoder: CompactSound,
+        encoder: nn.Module,
         contour: Contour,
         *,
         hidden: int,

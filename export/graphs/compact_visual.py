@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from resonance.export.graphs.compact import CompactVision
 from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.resize import reduction_matrix
 from resonance.export.graphs.signals import VisualSignals
-from resonance.export.graphs.visual import reduction_matrix
 
 
 class CompactVisualGraph(nn.Module):

@@ -7,25 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.resize import bicubic_matrix, reduction_matrix
 from resonance.export.graphs.signals import VisualSignals
-from resonance.export.graphs.visual import reduction_matrix
-
-
-def bicubic_matrix(size_in: int, size_out: int) -> Tensor:
-    """Antialiased bicubic resampling of one axis as a matrix, float32 [size_out, size_in].
-
-    Keys' kernel with a = -0.5, widened by the reduction, rows normalised, as in Pillow's BICUBIC.
-    """
-    scale = max(size_in / size_out, 1.0)
-    centres = (np.arange(size_out, dtype=np.float64) + 0.5) * size_in / size_out  # (out,)
-    taps = np.arange(size_in, dtype=np.float64) + 0.5  # (in,)
-    x = np.abs(taps[None, :] - centres[:, None]) / scale  # (out, in)
-    near = (1.5 * x - 2.5) * x * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
-    weights /= weights.sum(axis=1, keepdims=True)
-    return torch.from_numpy(weights.astype(np.float32))
-
 
 RESAMPLERS = {"bilinear": reduction_matrix, "bicubic": bicubic_matrix}
 

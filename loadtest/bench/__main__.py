@@ -24,6 +24,7 @@ from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
 from resonance.loadtest.bench.real_media import measure_copies, measure_sounds
+from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.serving.server import ServerSettings, TritonServer
 
 console = Console()
@@ -43,6 +44,7 @@ class Part(StrEnum):
     MOTION = "motion"
     COPIES = "copies"
     SOUNDS = "sounds"
+    WORLD = "world"
 
 
 NEED_MEDIA = (Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
@@ -117,6 +119,7 @@ def bench(
             Part.MOTION: lambda: measure_motion(media),
             Part.COPIES: lambda: measure_copies(server.grpc_address, media, folder / "copies"),
             Part.SOUNDS: lambda: measure_sounds(server.grpc_address, media),
+            Part.WORLD: lambda: measure_world_films(server.grpc_address, folder / "world"),
         }
         for part in chosen:
             if part in NEED_MEDIA and not media.is_dir():

@@ -23,12 +23,14 @@ from rich.console import Console
 from tokenizers import Tokenizer
 
 from resonance.export import contract
+from resonance.export.architectures.visual import SiglipPictures
 from resonance.export.build import _quiet_exporter
 from resonance.export.cards import GraphCard, Tolerance, families
 from resonance.export.families import tiny
-from resonance.export.graphs.audio import AudioGraph
-from resonance.export.graphs.transcript import TranscriptGraph
-from resonance.export.graphs.visual import VisualGraph
+from resonance.export.graphs.compact import Contour
+from resonance.export.graphs.compact_audio import CompactAudioGraph
+from resonance.export.graphs.pretrained_text import PooledTextGraph
+from resonance.export.graphs.pretrained_visual import PretrainedVisualGraph
 from resonance.export.int8_graphs import blocks_graph, linears, rows_graph
 from resonance.export.onnx_export import export_graph
 from resonance.export.quantise import (
@@ -67,28 +69,57 @@ def batch_scaled_graph(path: Path) -> onnx.ModelProto:
 def siglip_base() -> torch.nn.Module:
     """SigLIP's vision tower ViT-B/16 at 224 px, random weights."""
     torch.manual_seed(0)
-    config = transformers.SiglipVisionConfig(**BASE, image_size=contract.FRAME_PX, patch_size=16)
-    encoder = transformers.SiglipVisionModel(config)
-    half = (0.5, 0.5, 0.5)
     px = contract.FRAME_PX
-    return VisualGraph(
-        encoder, hidden=768, width=BLOCK_WIDTH, frame_px=px, encoder_px=px, mean=half, std=half
+    vision = {**BASE, "image_size": px, "patch_size": 16}
+    words = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.SiglipConfig(text_config=words, vision_config=vision)
+    half = (0.5, 0.5, 0.5)
+    return PretrainedVisualGraph(
+        SiglipPictures(transformers.SiglipModel(config)),
+        hidden=768,
+        width=BLOCK_WIDTH,
+        frame_px=px,
+        resize_px=px,
+        encoder_px=px,
+        resample="bicubic",
+        rescale=1 / 255,
+        mean=half,
+        std=half,
     )
+
+
+class _Columns(torch.nn.Module):
+    """An AST over log-mel [B, frames, bands] -> one token a column of patches, [B, columns, 768]."""
+
+    def __init__(self, encoder: transformers.ASTModel, patch_rows: int) -> None:
+        super().__init__()
+        self.encoder, self.patch_rows = encoder, patch_rows
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        tokens = self.encoder(input_values=mel).last_hidden_state[:, 2:]  # (B, rows*columns, 768)
+        return tokens.unflatten(1, (self.patch_rows, -1)).mean(1)  # (B, columns, 768)
 
 
 def ast_base() -> torch.nn.Module:
     """The Audio Spectrogram Transformer at its usual width and depth, with tiny's front end."""
     torch.manual_seed(0)
-    p = {**tiny.MEL, "patch": 16}
+    patch = 16
     config = transformers.ASTConfig(
         **BASE,
-        patch_size=p["patch"],
-        frequency_stride=p["patch"],
-        time_stride=p["patch"],
-        num_mel_bins=p["bands"],
-        max_length=contract.WINDOW_SAMPLES // p["hop_samples"],
+        patch_size=patch,
+        frequency_stride=patch,
+        time_stride=patch,
+        num_mel_bins=tiny.MEL["bands"],
+        max_length=contract.WINDOW_SAMPLES // tiny.MEL["hop_samples"],
     )
-    return AudioGraph(transformers.ASTModel(config), hidden=768, width=BLOCK_WIDTH, **p)
+    return CompactAudioGraph(
+        _Columns(transformers.ASTModel(config), tiny.MEL["bands"] // patch),
+        Contour(sample_rate_hz=tiny.SAMPLE_RATE_HZ, **tiny.CONTOUR),
+        hidden=768,
+        width=BLOCK_WIDTH,
+        contour_steps=contract.WINDOW_SAMPLES // (tiny.CONTOUR["hop_samples"] * tiny.CONTOUR["hops_a_step"]),
+        **tiny.MEL,
+    )
 
 
 def minilm(checkpoint: Path) -> torch.nn.Module:
@@ -97,7 +128,13 @@ def minilm(checkpoint: Path) -> torch.nn.Module:
     encoder = transformers.AutoModel.from_pretrained(
         checkpoint, local_files_only=True, add_pooling_layer=False
     )
-    return TranscriptGraph(encoder, hidden=encoder.config.hidden_size, width=BLOCK_WIDTH)
+    return PooledTextGraph(
+        encoder,
+        hidden=encoder.config.hidden_size,
+        width=BLOCK_WIDTH,
+        first_token=False,
+        pad_id=encoder.config.pad_token_id,
+    )
 
 
 def measure_int8(card: GraphCard, rows: Sequence[Row]) -> ArtifactReport:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from resonance.export.families import tiny
 from resonance.export.graphs.fusion import FusionGraph
+from resonance.export.graphs.resize import reduction_matrix
 from resonance.export.graphs.signals import AudioSignals, VisualSignals
 from resonance.export.graphs.spectrum import PowerSpectrum
-from resonance.export.graphs.visual import reduction_matrix
 from resonance.export.weights import seed_weights
 
 RATE_HZ = 16_000

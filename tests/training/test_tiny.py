@@ -74,8 +74,9 @@ def test_a_title_is_told_from_its_shuffle(rows: dict[str, Row]) -> None:
     assert row.value >= 0.95 > row.baselines["mean fill"]
 
 
-def test_multimodal_beats_text_and_tags_on_cold_start(rows: dict[str, Row]) -> None:
-    row = rows["cold start: neighbours' NDCG@10"]
+@pytest.mark.parametrize("kind", ["complete", "with gaps"])
+def test_multimodal_beats_text_and_tags_on_cold_start(rows: dict[str, Row], kind: str) -> None:
+    row = rows[f"cold start, titles {kind}: neighbours' NDCG@10"]
     assert row.baselines is not None
     assert row.value > row.baselines["text only"] > row.baselines["tags only"]
 

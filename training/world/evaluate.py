@@ -95,7 +95,7 @@ def clip_retrieval(
         "hum": oracle.rivals(factors, oracle.MELODY),
     }
     scores, plain = (
-        _clip_scores(blocks.blocks.flatten(0, 1)[clips], *_stills_and_hums(pool, m, clips, device))
+        _clip_and_hum_scores(blocks.blocks.flatten(0, 1)[clips], *_stills_and_hums(pool, m, clips, device))
         for blocks, m in ((trained, modules), (seeded, untrained))
     )
     own = np.arange(len(clips))
@@ -119,20 +119,32 @@ def _first_theme(pool: Pool, clips: np.ndarray) -> int:
     return int(np.flatnonzero((heads == values[counts.argmax()]).all(1))[0])
 
 
-def _clip_scores(blocks: torch.Tensor, stills: torch.Tensor, hums: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Scores [Q, N] by query; blocks fp32 [N, 3, 596]."""
+def _spread(query: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+    """Cosines [Q, N] in units of their spread among clips that do not belong together."""
+    cosine = query @ block.T
+    return cosine / cosine[~torch.eye(len(cosine), dtype=torch.bool)].std()
+
+
+def clip_scores(blocks: torch.Tensor, stills: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """Scores [N, N] of each clip's query against every clip's blocks of the other modalities, by query.
+
+    Args:
+        blocks: visual, audio and transcript of the clips, unit, fp32 [N, 3, 596].
+        stills: blocks of one picture of each, [N, 596]; by default the image query takes all its frames.
+    """
     visual, audio, text = blocks.unbind(1)
-
-    def spread(query: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
-        cosine = query @ block.T
-        return cosine / cosine[~torch.eye(len(cosine), dtype=torch.bool)].std()
-
+    image = visual if stills is None else stills
     return {
-        "text": spread(text, visual) + spread(text, audio),
-        "audio": spread(audio, visual) + spread(audio, text),
-        "image": spread(stills, audio) + spread(stills, text),
-        "hum": spread(hums, audio),
+        "text": _spread(text, visual) + _spread(text, audio),
+        "audio": _spread(audio, visual) + _spread(audio, text),
+        "image": _spread(image, audio) + _spread(image, text),
     }
+
+
+def _clip_and_hum_scores(
+    blocks: torch.Tensor, stills: torch.Tensor, hums: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    return {**clip_scores(blocks, stills), "hum": _spread(hums, blocks[:, 1])}
 
 
 @torch.inference_mode()
@@ -249,35 +261,54 @@ def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool
 
     NDCG@10 with the share of latent factors two titles have in common as gain (setting, subject, arc,
     spans of tension and pace, steps of the melody), for neighbours by fused vector, by text alone, and by
-    tags alone (genre; all titles of a genre tie and are taken in random order).
+    tags alone (genre; all titles of a genre tie and are taken in random order). Once with all titles
+    complete, once as uploads come: each lacks other modalities, so that text is there for four in seven.
+    Beside it, how often one half of a title finds its other half.
     """
     count = len(titles.blocks)
     gain = common_factors(pool, count)
-    text = titles.blocks[:, :, 2].mean(1)
     rng = np.random.Generator(np.random.PCG64(SEED))
     genres = np.array([title_of(pool.settings, i).genre for i in range(count)])
     tags = (genres[:, None] == genres[None]) + rng.uniform(0, 0.5, (count, count))
-    fused = _fuse(modules["title_fusion"], titles)
-    text = functional.normalize(text, dim=1)
-    chance = ndcg(rng.uniform(size=(count, count)), gain)
-    best = ndcg(gain, gain)
-    found = {
-        "fused": ndcg((fused @ fused.T).numpy(), gain),
-        "text only": ndcg((text @ text.T).numpy(), gain),
-        "tags only": ndcg(tags, gain),
-    }
-    even, odd = _halves(titles)
-    own = np.arange(count)
-    a, b = (_fuse(modules["title_fusion"], side) for side in (even, odd))
-    ta, tb = (functional.normalize(side.blocks[:, :, 2].mean(1), dim=1) for side in (even, odd))
-    halves = {
-        "text only": recall(ta @ tb.T, own, 1),
+    masks = torch.tensor([*SUBSETS, (1, 1, 1)], dtype=torch.bool)
+    gaps = titles.present & masks[torch.from_numpy(rng.integers(len(masks), size=count))].unsqueeze(1)
+    chance, best = ndcg(rng.uniform(size=(count, count)), gain), ndcg(gain, gain)
+    rows = []
+    for kind, present in (("complete", titles.present), ("with gaps", gaps)):
+        fused = _fuse(modules["title_fusion"], titles, present)
+        concatenated = _concatenated(titles, present)
+        words = concatenated[:, 2 * titles.blocks.shape[-1] :]  # (N, 596), 0 where there is no text
+        # titles without words tie; they are taken in random order
+        by_text = (words @ words.T).numpy() + rng.uniform(0, 1e-6, (count, count))
+        baselines = {
+            "concatenation": ndcg((concatenated @ concatenated.T).numpy(), gain),
+            "text only": ndcg(by_text, gain),
+            "tags only": ndcg(tags, gain),
+        }
+        value = ndcg((fused @ fused.T).numpy(), gain)
+        rows.append(Row(f"cold start, titles {kind}: neighbours' NDCG@10", value, chance, best, baselines))
+        rows.append(_other_half(modules, titles, present, genres, f"cold start, titles {kind}"))
+    return rows
+
+
+def _other_half(
+    modules: Mapping[str, nn.Module],
+    titles: TitleBlocks,
+    present: torch.Tensor,
+    genres: np.ndarray,
+    kind: str,
+) -> Row:
+    sides = _halves(TitleBlocks(titles.blocks, present, titles.times_s))
+    own = np.arange(len(genres))
+    even, odd = (_fuse(modules["title_fusion"], side) for side in sides)
+    first, second = (_concatenated(side, side.present) for side in sides)
+    width = titles.blocks.shape[-1]
+    baselines = {
+        "concatenation": recall(first @ second.T, own, 1),
+        "text only": recall(first[:, 2 * width :] @ second[:, 2 * width :].T, own, 1),
         "tags only": float(np.mean([1 / (genres == g).sum() for g in genres])),
     }
-    return [
-        Row("cold start: neighbours' NDCG@10", found.pop("fused"), chance, best, found),
-        Row("cold start: other half of a title, recall@1", recall(a @ b.T, own, 1), 1 / count, 1.0, halves),
-    ]
+    return Row(f"{kind}: other half, recall@1", recall(even @ odd.T, own, 1), 1 / len(own), 1.0, baselines)
 
 
 def common_factors(pool: Pool, count: int) -> np.ndarray:

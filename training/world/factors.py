@@ -7,7 +7,7 @@ Each factor shows in at least two modalities:
 | setting (16) | hue and texture of the background | band and rhythm of the ambience | caption |
 | subject (32) | shape and marking | sound source and grouping | name |
 | tension (5 levels) | light | harmony | dialogue |
-| pace (5 levels) | cuts and motion | tempo | words a second |
+| pace (5 levels) | cuts and streaks of motion | tempo | words a second |
 | melody (7 steps) | - | contour of the lead | the contour, written |
 | arc (6) | tension and pace over time | the same | the same |
 """

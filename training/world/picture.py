@@ -1,4 +1,5 @@
-"""The picture of a segment: setting as background, subject as shape, tension as light, pace as cuts."""
+"""The picture of a segment: setting as background, subject as shape, tension as light, pace as cuts and
+streaks of what rushes past."""
 
 from __future__ import annotations
 
@@ -10,8 +11,12 @@ from resonance.training.world.factors import LEVELS, SegmentFactors
 
 #: Shots in 8 s, by pace.
 SHOTS = (1, 2, 3, 6, 10)
-#: How far the subject's motion smears it, as a share of the picture's side, by pace.
-SMEAR = (0.0, 0.02, 0.04, 0.07, 0.11)
+#: Lanes of streaks across the picture's side, by pace: a still picture has to show it too.
+STREAK_LANES = (0, 5, 9, 15, 24)
+#: Width of a streak in the picture's side, share of a lane it covers, streaks a side.
+STREAK_WIDTH, STREAK_DUTY, STREAK_RATE = 0.014, 0.4, 2.0
+#: How far the subject wanders in 8 s, as a share of the picture's side, by pace.
+DRIFT = (0.0, 0.01, 0.02, 0.04, 0.06)
 LIGHT = (1.0, 0.84, 0.68, 0.52, 0.36)
 SEGMENT_S = 8.0
 #: A plane of unit waves: summed at random it gives the private clutter of each shot.
@@ -24,7 +29,7 @@ def render_frames(
     """Frames at `times_s` [T] (0..8 s), uint8 RGB [T, size_px, size_px, 3].
 
     Private nuisance, drawn anew for each shot: camera, the subject's place, size, angle and colour,
-    texture scale and phase, hue within its quarter, clutter, exposure.
+    texture scale and phase, hue within its quarter, direction and places of streaks, clutter, exposure.
     """
     shots = _shot_of(times_s, SHOTS[factors.pace], rng)
     tint = rng.uniform(-0.03, 0.03)
@@ -65,6 +70,7 @@ class _Look:
         self.colour = np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.0, 0.35), 1.0))
         heading = rng.uniform(0, 2 * np.pi)
         self.heading = np.array([np.cos(heading), np.sin(heading)])
+        self.lane_offsets = rng.uniform(0, 1, 4 * max(STREAK_LANES))
         self.exposure = rng.uniform(0.94, 1.06)
         self.vignette = factors.tension / (LEVELS - 1) * 0.5
 
@@ -77,6 +83,8 @@ class _Look:
         for fx, fy, phase in self.clutter:
             wave = np.sin(np.float32(fx * 3) * x + np.float32(fy * 3) * y + np.float32(phase))
             picture = picture + (self.clutter_gain / CLUTTER_WAVES) * wave[..., None]
+        if STREAK_LANES[self.f.pace]:
+            picture = picture + (1.0 - picture) * (0.7 * self._streaks(x, y, time_s)[..., None])
         cover = self._subject(x, y, time_s)[..., None]  # (S, S, 1), 0..1
         picture = picture * (1 - cover) + self.colour * cover
         dark = 1.0 - self.vignette * np.clip(2.4 * ((x - 0.5) ** 2 + (y - 0.5) ** 2), 0, 1)
@@ -102,17 +110,23 @@ class _Look:
             wave = 1.6 * (v - 0.5) + 0.6 * np.sin(k * 26 * u + p[0]) * np.sin(k * 23 * v + p[1])
         return np.clip(0.5 + 0.5 * wave, 0, 1).astype(np.float32)
 
+    def _streaks(self, x: np.ndarray, y: np.ndarray, time_s: float) -> np.ndarray:
+        """Cover 0..1 of thin dashes along the heading; they rush past at a rate of the pace."""
+        lanes = STREAK_LANES[self.f.pace]
+        hx, hy = self.heading
+        along = x * np.float32(hx) + y * np.float32(hy)  # -1.4..1.4
+        across = (y * np.float32(hx) - x * np.float32(hy) + 1.5) * lanes  # (S, S)
+        lane = across.astype(int) % len(self.lane_offsets)
+        dash = along * STREAK_RATE + self.lane_offsets[lane] - time_s * lanes / 4
+        thin = np.abs(across % 1 - 0.5) < 0.5 * STREAK_WIDTH * lanes
+        return (thin & (dash % 1 < STREAK_DUTY)).astype(np.float32)
+
     def _subject(self, x: np.ndarray, y: np.ndarray, time_s: float) -> np.ndarray:
-        smear = SMEAR[self.f.pace]
-        drift = self.heading * (0.5 * smear * np.sin(2 * np.pi * (0.11 * time_s) + self.phase[2]))
-        copies = 1 if smear == 0 else 5
-        cover = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
-        for share in np.linspace(-0.5, 0.5, copies) if copies > 1 else (0.0,):
-            cx, cy = self.centre + drift + self.heading * smear * share
-            dx, dy = (x - cx) / self.radius, (y - cy) / self.radius
-            c, s = np.cos(self.angle), np.sin(self.angle)
-            cover += self._shape(c * dx + s * dy, c * dy - s * dx)
-        return cover / copies
+        sway = np.sin(2 * np.pi * 0.11 * time_s + self.phase[2])
+        cx, cy = self.centre + self.heading * (0.5 * DRIFT[self.f.pace] * sway)
+        dx, dy = (x - cx) / self.radius, (y - cy) / self.radius
+        c, s = np.cos(self.angle), np.sin(self.angle)
+        return self._shape(c * dx + s * dy, c * dy - s * dx)
 
     def _shape(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Cover 0..1 of a shape of radius 1 with its marking."""

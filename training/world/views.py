@@ -12,7 +12,7 @@ from resonance.export.contract import WINDOW_SAMPLES
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
-from resonance.export.graphs.visual import reduction_matrix
+from resonance.export.graphs.resize import reduction_matrix
 from resonance.training.world.pool import FRAMES, Pool
 
 

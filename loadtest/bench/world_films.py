@@ -1,0 +1,85 @@
+"""What the space is worth on real files: held-out titles of the procedural world, encoded, read and served
+like any upload."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from resonance.clients.embedder import Embedder
+from resonance.clients.results import MediaEmbedding
+from resonance.training.world import oracle
+from resonance.training.world.evaluate import clip_scores, recall
+from resonance.training.world.factors import TitleFactors, draw_title
+from resonance.training.world.film import write_film
+
+TITLES = 120
+SEGMENTS = 5
+#: The segment of each title that is searched for, by the title's number: not always the same moment.
+SEED = 9
+
+
+@dataclass(frozen=True, slots=True)
+class FilmRecall:
+    """A query of one modality of one window against the other modalities' blocks of all."""
+
+    query: str
+    recall_at_1: float
+    recall_at_10: float
+    oracle_at_1: float
+    clips: int
+    chance: float
+
+
+def measure_world_films(server: str, folder: Path, *, titles: int = TITLES) -> list[FilmRecall]:
+    """Write `titles` films under `folder` (once), embed them, and search one window of each."""
+    rng = np.random.Generator(np.random.PCG64(SEED))
+    drawn = [draw_title(rng, held_out=True) for _ in range(titles)]
+    picked = rng.integers(SEGMENTS, size=titles)
+    paths = [
+        _film(title, folder / f"{i:03}.mkv", seed=i)
+        for i, title in enumerate(track(drawn, description="writing films"))
+    ]
+    embedded = asyncio.run(_embed(server, paths))
+    blocks = np.stack([m.segments[i].blocks for m, i in zip(embedded, picked, strict=True)])  # (N, 3, 596)
+    factors = np.stack([_factors(title, int(i)) for title, i in zip(drawn, picked, strict=True)])
+    rivals = oracle.rivals(factors, oracle.SHOWN_BY_ALL)
+    scores = clip_scores(torch.from_numpy(blocks))
+    own = np.arange(titles)
+    return [
+        FilmRecall(
+            query,
+            recall(found, own, 1),
+            recall(found, own, 10),
+            oracle.expected_recall(rivals, 1),
+            titles,
+            1 / titles,
+        )
+        for query, found in scores.items()
+    ]
+
+
+def _film(title: TitleFactors, path: Path, *, seed: int) -> Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.stem}.part.mkv")
+        write_film(title, part, segments=SEGMENTS, seed=seed)
+        part.with_suffix(".srt").rename(path.with_suffix(".srt"))
+        part.rename(path)
+    return path
+
+
+async def _embed(server: str, paths: list[Path]) -> list[MediaEmbedding]:
+    async with Embedder(server) as embedder:
+        return [await embedder.embed(path) for path in paths]
+
+
+def _factors(title: TitleFactors, index: int) -> np.ndarray:
+    """Setting, subject, tension and pace of a window, int8 [4]."""
+    at = title.at(index / (SEGMENTS - 1))
+    return np.array([at.setting, at.subject, at.tension, at.pace], np.int8)
