@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from resonance.training.world.evaluate import Row
+    from resonance.training.world.measure import Row
 
 WORK = Path("build/train")
 

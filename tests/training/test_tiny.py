@@ -16,7 +16,9 @@ from resonance.export.weights import load_weights
 from resonance.training.fusion import shuffled
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import TOWERS, load_modules, train_tiny
-from resonance.training.world.evaluate import Row, evaluate, ndcg, recall
+from resonance.training.world.cold_start import ndcg
+from resonance.training.world.evaluate import evaluate
+from resonance.training.world.measure import Row, recall
 from resonance.training.world.pool import PoolSettings, load_or_render
 
 CPU = torch.device("cpu")

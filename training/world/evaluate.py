@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from resonance.training.fusion import SUBSETS, TitleBlocks, fuse_batch, shuffled
+from resonance.export.axes import DEFAULT_AXES, read_axes
+from resonance.export.families import tiny
+from resonance.space.calibration import end_of_axis
+from resonance.training.fusion import SUBSETS, TitleBlocks, shuffled
 from resonance.training.tiny import title_blocks, views_of
 from resonance.training.world import oracle
+from resonance.training.world.cold_start import cold_start
 from resonance.training.world.factors import ARCS, GENRES
-from resonance.training.world.pool import Pool, title_of
+from resonance.training.world.measure import Row, concatenated, fuse_titles, halves, keep, recall
+from resonance.training.world.pool import Pool
 
 MODALITIES = ("visual", "audio", "transcript")
 SEED = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measured figure beside what it is to be compared with; all are shares of 1."""
-
-    name: str
-    value: float
-    chance: float
-    oracle: float | None = None
-    baselines: Mapping[str, float] | None = None
-
-
-def recall(scores: torch.Tensor, targets: np.ndarray, k: int) -> float:
-    """Share of rows of scores [Q, N] whose target is among the k best; ties count against it."""
-    index = torch.from_numpy(np.asarray(targets))
-    own = scores[torch.arange(len(index)), index].unsqueeze(1)  # (Q, 1)
-    better = (scores >= own).sum(1) - 1
-    return float((better < k).float().mean())
 
 
 def evaluate(
@@ -51,6 +35,7 @@ def evaluate(
         *title_retrieval(modules, untrained, trained),
         *order(modules, untrained, trained, pool),
         *cold_start(modules, trained, pool),
+        *axes(modules, trained, pool),
     ]
 
 
@@ -147,39 +132,6 @@ def _clip_and_hum_scores(
     return {**clip_scores(blocks, stills), "hum": _spread(hums, blocks[:, 1])}
 
 
-@torch.inference_mode()
-def _fuse(fusion: nn.Module, titles: TitleBlocks, present: torch.Tensor | None = None) -> torch.Tensor:
-    """TITLE of every title, [N, 1788], in chunks."""
-    present = titles.present if present is None else present
-    fusion = fusion.cpu()
-    parts = [
-        fuse_batch(fusion, titles.blocks[i : i + 128], present[i : i + 128], titles.times_s[i : i + 128])[0]
-        for i in range(0, len(titles.blocks), 128)
-    ]
-    return torch.cat(parts)
-
-
-def _concatenated(titles: TitleBlocks, present: torch.Tensor) -> torch.Tensor:
-    """The baseline: mean blocks side by side, zero where absent, made unit; [N, 1788]."""
-    here = present.float().unsqueeze(-1)  # (N, S, 3, 1)
-    mean = functional.normalize((titles.blocks * here).sum(1), dim=-1)  # (N, 3, 596)
-    return functional.normalize(mean.flatten(1), dim=1)
-
-
-def _halves(titles: TitleBlocks) -> tuple[TitleBlocks, TitleBlocks]:
-    length = titles.blocks.shape[1] // 2 * 2
-    return tuple(  # type: ignore[return-value]
-        TitleBlocks(
-            titles.blocks[:, i:length:2], titles.present[:, i:length:2], titles.times_s[:, i:length:2]
-        )
-        for i in (0, 1)
-    )
-
-
-def _keep(titles: TitleBlocks, subset: tuple[int, int, int]) -> torch.Tensor:
-    return titles.present & torch.tensor(subset, dtype=torch.bool)
-
-
 def title_retrieval(
     modules: Mapping[str, nn.Module], untrained: Mapping[str, nn.Module], titles: TitleBlocks
 ) -> list[Row]:
@@ -187,15 +139,15 @@ def title_retrieval(
     own = np.arange(len(titles.blocks))
     chance = 1 / len(own)
     heads = {"fused": modules["title_fusion"], "mean fill": untrained["title_fusion"]}
-    even, odd = _halves(titles)
+    even, odd = halves(titles)
     rows = []
     for kind, query_side, library_side in (("itself", titles, titles), ("its other half", even, odd)):
-        library = {name: _fuse(head, library_side) for name, head in heads.items()}
-        library["concatenation"] = _concatenated(library_side, library_side.present)
+        library = {name: fuse_titles(head, library_side) for name, head in heads.items()}
+        library["concatenation"] = concatenated(library_side, library_side.present)
         for subset in SUBSETS:
-            present = _keep(query_side, subset)
-            query = {name: _fuse(head, query_side, present) for name, head in heads.items()}
-            query["concatenation"] = _concatenated(query_side, present)
+            present = keep(query_side, subset)
+            query = {name: fuse_titles(head, query_side, present) for name, head in heads.items()}
+            query["concatenation"] = concatenated(query_side, present)
             found = {name: recall(query[name] @ library[name].T, own, 1) for name in query}
             given = "+".join(m for m, there in zip(MODALITIES, subset, strict=True) if there)
             rows.append(Row(f"{given} -> {kind}, recall@1", found.pop("fused"), chance, 1.0, found))
@@ -216,11 +168,11 @@ def _mixed(
     masks = torch.tensor(SUBSETS, dtype=torch.bool)[torch.from_numpy(rng.integers(6, size=len(own)))]
     present = library_side.present & masks.unsqueeze(1)
     found = {
-        name: recall(_fuse(head, query_side) @ _fuse(head, library_side, present).T, own, 1)
+        name: recall(fuse_titles(head, query_side) @ fuse_titles(head, library_side, present).T, own, 1)
         for name, head in heads.items()
     }
-    concatenated = _concatenated(query_side, query_side.present) @ _concatenated(library_side, present).T
-    found["concatenation"] = recall(concatenated, own, 1)
+    plain = concatenated(query_side, query_side.present) @ concatenated(library_side, present).T
+    found["concatenation"] = recall(plain, own, 1)
     return Row(
         f"whole title -> library with mixed gaps ({kind}), recall@1",
         found.pop("fused"),
@@ -235,7 +187,7 @@ def order(
 ) -> list[Row]:
     """One half of a title is nearer to the other half than to that half shuffled in time."""
     rng = np.random.Generator(np.random.PCG64(SEED))
-    even, odd = _halves(titles)
+    even, odd = halves(titles)
     count, length = odd.blocks.shape[:2]
     orders = torch.from_numpy(shuffled(length, count, rng))
     rows = torch.arange(count).unsqueeze(1)
@@ -245,7 +197,7 @@ def order(
     moved = (np.take_along_axis(levels, orders.numpy()[..., None], 1) != levels).any((1, 2))
 
     def told_apart(head: nn.Module) -> np.ndarray:
-        a, b, c = (_fuse(head, side) for side in (even, odd, mixed))
+        a, b, c = (fuse_titles(head, side) for side in (even, odd, mixed))
         return ((a * b).sum(1) > (a * c).sum(1)).numpy()
 
     hit, base = told_apart(modules["title_fusion"]), told_apart(untrained["title_fusion"])
@@ -256,89 +208,35 @@ def order(
     ]
 
 
-def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool) -> list[Row]:
-    """Neighbours of a held-out title that nobody has seen: do they share what it is like?
+#: An axis of the default file, and the column of the factors that it should follow.
+AXIS_FACTORS = {"tension": 2, "pace": 3}
 
-    NDCG@10 with the share of latent factors two titles have in common as gain (setting, subject, arc,
-    spans of tension and pace, steps of the melody), for neighbours by fused vector, by text alone, and by
-    tags alone (genre; all titles of a genre tie and are taken in random order). Once with all titles
-    complete, once as uploads come: each lacks other modalities, so that text is there for four in seven.
-    Beside it, how often one half of a title finds its other half.
+
+@torch.inference_mode()
+def axes(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool) -> list[Row]:
+    """Correlation of an axis, made of the prompts in the default file, with the level it is named after.
+
+    Of all segments, a block of one modality at a time; the axis knows nothing of the levels.
     """
-    count = len(titles.blocks)
-    gain = common_factors(pool, count)
-    rng = np.random.Generator(np.random.PCG64(SEED))
-    genres = np.array([title_of(pool.settings, i).genre for i in range(count)])
-    tags = (genres[:, None] == genres[None]) + rng.uniform(0, 0.5, (count, count))
-    masks = torch.tensor([*SUBSETS, (1, 1, 1)], dtype=torch.bool)
-    gaps = titles.present & masks[torch.from_numpy(rng.integers(len(masks), size=count))].unsqueeze(1)
-    chance, best = ndcg(rng.uniform(size=(count, count)), gain), ndcg(gain, gain)
+    tokenizer = tiny.build_tokenizer()
+    prompts = {axis.name: axis for axis in read_axes(DEFAULT_AXES)}
+    levels = np.asarray(pool["factors"])
+
+    def end(texts: tuple[str, ...]) -> np.ndarray:
+        ids = [torch.tensor([tokenizer.encode(text).ids]) for text in texts]
+        blocks = [modules["transcript_encoder"](i, torch.ones_like(i)) for i in ids]
+        return end_of_axis(torch.cat(blocks).numpy())
+
     rows = []
-    for kind, present in (("complete", titles.present), ("with gaps", gaps)):
-        fused = _fuse(modules["title_fusion"], titles, present)
-        concatenated = _concatenated(titles, present)
-        words = concatenated[:, 2 * titles.blocks.shape[-1] :]  # (N, 596), 0 where there is no text
-        # titles without words tie; they are taken in random order
-        by_text = (words @ words.T).numpy() + rng.uniform(0, 1e-6, (count, count))
-        baselines = {
-            "concatenation": ndcg((concatenated @ concatenated.T).numpy(), gain),
-            "text only": ndcg(by_text, gain),
-            "tags only": ndcg(tags, gain),
-        }
-        value = ndcg((fused @ fused.T).numpy(), gain)
-        rows.append(Row(f"cold start, titles {kind}: neighbours' NDCG@10", value, chance, best, baselines))
-        rows.append(_other_half(modules, titles, present, genres, f"cold start, titles {kind}"))
+    for name, column in AXIS_FACTORS.items():
+        direction = end(prompts[name].high) - end(prompts[name].low)  # (596,)
+        for i, modality in enumerate(MODALITIES):
+            values = titles.blocks[:, :, i].flatten(0, 1).numpy() @ direction  # (R,)
+            correlation = float(np.corrcoef(values, levels[:, column])[0, 1])
+            rows.append(
+                Row(f"axis {name} of {modality} blocks, correlation with the level", correlation, 0.0)
+            )
     return rows
-
-
-def _other_half(
-    modules: Mapping[str, nn.Module],
-    titles: TitleBlocks,
-    present: torch.Tensor,
-    genres: np.ndarray,
-    kind: str,
-) -> Row:
-    sides = _halves(TitleBlocks(titles.blocks, present, titles.times_s))
-    own = np.arange(len(genres))
-    even, odd = (_fuse(modules["title_fusion"], side) for side in sides)
-    first, second = (_concatenated(side, side.present) for side in sides)
-    width = titles.blocks.shape[-1]
-    baselines = {
-        "concatenation": recall(first @ second.T, own, 1),
-        "text only": recall(first[:, 2 * width :] @ second[:, 2 * width :].T, own, 1),
-        "tags only": float(np.mean([1 / (genres == g).sum() for g in genres])),
-    }
-    return Row(f"{kind}: other half, recall@1", recall(even @ odd.T, own, 1), 1 / len(own), 1.0, baselines)
-
-
-def common_factors(pool: Pool, count: int) -> np.ndarray:
-    """Share of latent factors that titles have in common, float [count, count], 0 on the diagonal."""
-    titles = [title_of(pool.settings, i) for i in range(count)]
-    columns = {
-        "setting": [t.setting for t in titles],
-        "subject": [t.subject for t in titles],
-        "arc": [t.arc for t in titles],
-        "tension": [t.tension_span for t in titles],
-        "pace": [t.pace_span for t in titles],
-    }
-    share = np.zeros((count, count))
-    for values in columns.values():
-        v = np.asarray(values).reshape(count, -1)
-        share += (v[:, None] == v[None]).all(2)
-    tunes = np.asarray([t.melody for t in titles])
-    share += (tunes[:, None] == tunes[None]).mean(2)
-    np.fill_diagonal(share, 0.0)
-    return share / (len(columns) + 1)
-
-
-def ndcg(scores: np.ndarray, gain: np.ndarray, k: int = 10) -> float:
-    """Mean NDCG@k (Järvelin and Kekäläinen 2002) of each row's neighbours, itself left out."""
-    scores = scores.astype(float).copy()
-    np.fill_diagonal(scores, -np.inf)
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    found = np.take_along_axis(gain, np.argsort(-scores, 1)[:, :k], 1) @ discount
-    best = -np.sort(-gain, 1)[:, :k] @ discount
-    return float(np.mean(found / np.maximum(best, 1e-12)))
 
 
 def world_facts(pool: Pool) -> dict[str, float]:
