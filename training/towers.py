@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resonance.training.contrast import info_nce
 from resonance.training.loop import LoopSettings, Losses, train
+from resonance.training.world.factors import SETTINGS
 from resonance.training.world.views import Views
 
 #: The inverse temperature never exceeds this (Radford et al. 2021).
@@ -26,18 +27,23 @@ class TowerSettings:
         batch: segments a step.
         title_mates: of these, how many come in pairs from one title: same setting, subject and melody
             at another moment, the hardest negatives there are.
+        settings: numbers of settings that a step draws its titles from. Among all 16 a subject hardly
+            ever has to be looked at: setting, tension and pace tell most pairs of a batch apart.
         wild: items of no title, of which two views belong together.
         hardness: see `info_nce`.
         frames: numbers of frames a step draws from; 1 is a still picture.
+        visual_audio_weight: of what is seen against what is heard, the hardest pair.
         hum_weight: of hums against the sound and the text that have their melody.
     """
 
     loop: LoopSettings
     batch: int = 256
     title_mates: int = 64
+    settings: tuple[int, ...] = (16, 4, 2)
     wild: int = 32
     hardness: float = 0.0
-    frames: tuple[int, ...] = (1, 2, 4)
+    frames: tuple[int, ...] = (1, 1, 2, 2, 2, 4)
+    visual_audio_weight: float = 2.0
     hum_weight: float = 0.5
     wild_weight: float = 0.3
 
@@ -74,7 +80,8 @@ def train_towers(views: Views, settings: TowerSettings, folder: Path) -> Path:
             pair: info_nce(x, y, temperatures(pair), hardness=settings.hardness)
             for pair, (x, y) in pairs.items()
         }
-        total = sum(parts.values())
+        # nobody says in words what is seen and heard: without a weight the words take all the room
+        total = sum(parts.values()) + (settings.visual_audio_weight - 1.0) * parts["visual_audio"]
         every = views.pool.settings.hum_every
         hummed = np.flatnonzero(rows % every == 0)
         if len(hummed) > 1:
@@ -102,9 +109,12 @@ def train_towers(views: Views, settings: TowerSettings, folder: Path) -> Path:
 def draw_rows(views: Views, settings: TowerSettings, rng: np.random.Generator) -> np.ndarray:
     """Rows of a batch, rising, int64 [batch]: `title_mates` of them two from a title, the others alone."""
     pool = views.pool.settings
-    pairs = min(settings.title_mates // 2, pool.titles // 4)
-    alone = min(settings.batch - 2 * pairs, pool.titles - pairs)
-    titles = rng.choice(pool.titles, pairs + alone, replace=False)
+    where = np.asarray(views.pool["factors"])[:: pool.segments_per_title, 0]  # setting of each title
+    near = rng.permutation(len(SETTINGS))[: int(rng.choice(settings.settings))]
+    candidates = np.flatnonzero(np.isin(where, near))
+    pairs = min(settings.title_mates // 2, len(candidates) // 4)
+    alone = min(settings.batch - 2 * pairs, len(candidates) - pairs)
+    titles = rng.choice(candidates, pairs + alone, replace=False)
     first = rng.integers(pool.segments_per_title, size=pairs + alone)
     # the second lies far enough away for the arc to have moved on
     away = rng.integers(3, max(pool.segments_per_title - 2, 4), size=pairs)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resonance.export.contract import WINDOW_SAMPLES
+from resonance.export.families import tiny
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
@@ -35,22 +36,32 @@ class Views:
     ) -> Tensor:
         """`frames` of each segment, in order: the first ones, or drawn by `rng`."""
         chosen = np.arange(frames) if rng is None else np.sort(rng.choice(FRAMES, frames, replace=False))
-        pixels = torch.from_numpy(self.pool["frames"][rows][:, chosen])  # (B, T, S, S, 3)
-        pixels = pixels.to(self.device).flatten(0, 1).permute(0, 3, 1, 2).float()  # (B*T, 3, S, S)
+        pixels = torch.from_numpy(self.pool["frames"][rows[:, None], chosen])  # (B, T, S, S, 3)
+        pixels = pixels.to(self.device).flatten(0, 1).permute(0, 3, 1, 2)  # (B*T, 3, S, S)
         if rng is not None:
-            pixels = _camera(pixels, len(rows), rng)
-        reduce = reduction_matrix(pixels.shape[-1], self.encoder_px).to(self.device)
-        pixels = (reduce @ pixels @ reduce.T).contiguous(memory_format=torch.channels_last)
+            pixels = _crop(pixels, rng)
+        reduce = reduction_matrix(pixels.shape[-1], self.encoder_px).to(self.device, self.dtype)
+        pixels = reduce @ pixels.to(self.dtype) @ reduce.T  # (B*T, 3, s, s)
+        if rng is not None:
+            pixels = _light(pixels, len(rows), rng)
         mask = torch.ones(len(rows), frames, dtype=torch.bool, device=self.device)
-        return self.visual.embed(pixels, mask)
+        return self.visual.embed(pixels.contiguous(memory_format=torch.channels_last), mask)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the encoders will compute in: preparing a batch in float32 took as long as encoding it."""
+        kind = self.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
 
     def sounds(
         self, rows: np.ndarray, *, hums: bool = False, rng: np.random.Generator | None = None
     ) -> Tensor:
         """The sound of each segment, or the hums at those rows of the hums' own arrays."""
         prefix = "hum_" if hums else ""
-        mel = torch.from_numpy(self.pool[f"{prefix}mel"][rows]).to(self.device).float()  # (B, frames, bands)
-        contour = torch.from_numpy(self.pool[f"{prefix}contour"][rows]).to(self.device).float()
+        mel, contour = (
+            torch.from_numpy(self.pool[f"{prefix}{name}"][rows]).to(self.device, self.dtype)
+            for name in ("mel", "contour")
+        )  # (B, frames, bands), (B, steps, offsets)
         if rng is not None:
             mel = self._microphone(mel, rng)
         length = torch.full((len(rows), 1), WINDOW_SAMPLES, device=self.device)
@@ -69,21 +80,24 @@ class Views:
         count, _, bands = mel.shape
         tilt = np.linspace(-1, 1, bands) * rng.uniform(-0.08, 0.08, (count, 1))
         offset = torch.from_numpy((rng.uniform(-0.15, 0.15, (count, 1)) + tilt).astype(np.float32))
-        floor = mel.amin()
-        mel = (mel + offset.unsqueeze(1).to(mel.device)).clamp_min(floor)
+        floor = (tiny.MEL["floor_db"] - tiny.MEL["mean_db"]) / tiny.MEL["range_db"]
+        mel = (mel + offset.unsqueeze(1).to(mel)).clamp_min_(floor)
         return mel.roll(int(rng.integers(-20, 21)), 1)
 
 
-def _camera(pixels: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-    """One crop and perhaps a flip for the batch, light and colour for each of its `count` rows."""
+def _crop(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """One crop and perhaps a flip for the whole batch."""
     side = pixels.shape[-1]
     crop = int(rng.integers(side * 3 // 4, side + 1))
     top, left = rng.integers(0, side - crop + 1, 2)
     pixels = pixels[:, :, top : top + crop, left : left + crop]
-    if rng.random() < 0.5:
-        pixels = pixels.flip(3)
+    return pixels.flip(3) if rng.random() < 0.5 else pixels
+
+
+def _light(pixels: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """Light and colour for each of `count` rows of frames [count * T, 3, s, s]; in place."""
     gain = rng.uniform(0.92, 1.08, (count, 1, 1, 1)) * rng.uniform(0.97, 1.03, (count, 3, 1, 1))
     lift = rng.uniform(-6, 6, (count, 1, 1, 1))
     each = pixels.shape[0] // count
     gain, lift = (torch.from_numpy(np.repeat(x, each, 0).astype(np.float32)).to(pixels) for x in (gain, lift))
-    return (pixels * gain + lift).clamp(0, 255)
+    return pixels.mul_(gain).add_(lift).clamp_(0, 255)
