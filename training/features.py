@@ -191,7 +191,7 @@ def cache_features(
             try:
                 title = extractor.title(entry)
                 if len(title.present):
-                    _save(path, title)
+                    save_features(path, title)
                 else:
                     problem = f"{entry.path}: no segment with content"
             except (MediaError, OSError) as error:
@@ -212,7 +212,8 @@ def _key(descriptor: Descriptor, entry: Entry) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _save(path: Path, title: TitleFeatures) -> None:
+def save_features(path: Path, title: TitleFeatures) -> None:
+    """Write one title, whole or not at all; features are rounded to float16."""
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         np.savez(

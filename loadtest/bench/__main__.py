@@ -19,6 +19,7 @@ from rich.console import Console
 from resonance.export import contract
 from resonance.export.onnx_export import make_inputs
 from resonance.loadtest.bench.agreement import measure_agreement
+from resonance.loadtest.bench.alignment import measure_align_time, measure_fairness
 from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
 from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
@@ -45,6 +46,8 @@ class Part(StrEnum):
     COPIES = "copies"
     SOUNDS = "sounds"
     WORLD = "world"
+    ALIGN = "align"
+    FAIRNESS = "fairness"
 
 
 NEED_MEDIA = (Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
@@ -119,6 +122,8 @@ def bench(
             Part.MOTION: lambda: measure_motion(media),
             Part.COPIES: lambda: measure_copies(server.grpc_address, media, folder / "copies"),
             Part.SOUNDS: lambda: measure_sounds(server.grpc_address, media),
+            Part.ALIGN: lambda: measure_align_time(folder),
+            Part.FAIRNESS: measure_fairness,
             Part.WORLD: lambda: measure_world_films(server.grpc_address, folder / "world"),
         }
         for part in chosen:
