@@ -51,7 +51,7 @@ class GroupGap:
 def measure_align_time(folder: Path, *, segments: int = 100_000) -> list[AlignTime]:
     """`align_family` of `tiny` with its default settings on `segments`."""
     encode_s = _encoding_s(folder)
-    found, seconds = _align(_titles(segments // SEGMENTS_A_TITLE, small_share=0.0), HeadSettings())
+    _, seconds = _align(_titles(segments // SEGMENTS_A_TITLE, small_share=0.0), HeadSettings())
     return [AlignTime(segments, seconds, seconds / (segments * encode_s))]
 
 
