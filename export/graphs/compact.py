@@ -218,9 +218,10 @@ class CompactText(nn.Module):
         x = self.byte_embedding(ids) + self.ngram_embedding(self.hashes(ids)).sum(2)  # (B, L, hidden)
         x = (x * used.unsqueeze(-1)).transpose(1, 2)  # (B, hidden, L)
         x = nn.functional.gelu(self.stem(x)).transpose(1, 2)  # (B, L/4, hidden)
-        some = nn.functional.max_pool1d(used.unsqueeze(1), self.STRIDE, ceil_mode=True).squeeze(1) > 0
+        count = used.sum(1, keepdim=True)  # (B, 1)
+        # padding stands at the end, so a token is used where its first byte is
+        some = self.STRIDE * torch.arange(x.shape[1], device=x.device) < count  # (B, L/4)
         x = x + self.position[: x.shape[1]]
         for block in self.blocks:
             x = block(x, some)
-        count = used.sum(1, keepdim=True)  # (B, 1)
         return self.norm(masked_mean(x, some) + self.length(torch.log1p(count) / 5.0))
