@@ -56,7 +56,12 @@ BGE_M3 = EncoderCard(
 )  # fmt: skip
 
 
-FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": 4, "time_frequencies": 16}
+FUSION_SHAPE: dict[str, Any] = {
+    "inner": 128,
+    "heads": 4,
+    "time_frequencies": 16,
+    "largest_correction": 0.3,
+}
 
 
 def build_fusion() -> nn.Module:

@@ -61,7 +61,12 @@ CONTOUR: dict[str, Any] = {
     "reach": 11,
 }
 TEXT: dict[str, Any] = {"ngrams": (3, 4, 5), "buckets": 4096}
-FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": HEADS, "time_frequencies": 16}
+FUSION_SHAPE: dict[str, Any] = {
+    "inner": 128,
+    "heads": HEADS,
+    "time_frequencies": 16,
+    "largest_correction": 0.3,
+}
 
 
 def new_visual() -> CompactVisualGraph:

@@ -19,15 +19,20 @@ class FusionGraph(nn.Module):
       correction. Row i depends on row i of the inputs alone.
     - SALIENCE fp32 [N], sums to 1: the share of each segment in the title.
     - TITLE fp32 [1788]: block m is the normalised mean of the segments' blocks m, weighted by attention
-      over time and modalities, plus a learned correction. Segments in which modality m is present are
-      pooled alone where there are any, so a block marked present rests on what was seen or heard.
+      over time and modalities, plus a learned correction shorter than `largest_correction`. Segments in
+      which modality m is present are pooled alone where there are any, so a block marked present rests
+      on what was seen or heard.
 
     The corrections start at zero: untrained, an inferred block is exactly the normalised mean. Times
-    enter as sines of seconds and of the position in the title, so the order of segments matters.
+    enter as sines of seconds and of the position in the title, so the order of segments matters. The
+    bound keeps a title near its segments where the head meets what it has never seen.
     """
 
-    def __init__(self, *, width: int, inner: int, heads: int, time_frequencies: int) -> None:
+    def __init__(
+        self, *, width: int, inner: int, heads: int, time_frequencies: int, largest_correction: float
+    ) -> None:
         super().__init__()
+        self.largest_correction = largest_correction
         self.modalities = 3
         self.enter = nn.Linear(width, inner)
         self.modality = nn.Parameter(torch.zeros(3, inner))
@@ -77,6 +82,8 @@ class FusionGraph(nn.Module):
 
         pooled = (weights.unsqueeze(-1) * complete).sum(0)  # (3, 596)
         summary = (salience.unsqueeze(-1) * rows).sum(0)  # (D,)
-        title = unit(unit(pooled) + self.correct(summary).unflatten(0, (self.modalities, -1)))  # (3, 596)
+        shift = self.correct(summary).unflatten(0, (self.modalities, -1))  # (3, 596)
+        shift = shift * self.largest_correction / torch.sqrt(1.0 + (shift * shift).sum(1, keepdim=True))
+        title = unit(unit(pooled) + shift)  # (3, 596)
         root3 = math.sqrt(self.modalities)
         return title.flatten() / root3, complete.flatten(1) / root3, salience
