@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pysubs2
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -210,19 +211,13 @@ def _landscape(scene: Scene, rng: np.random.Generator) -> ByteArray:
 
 def _captions(duration_s: float) -> str:
     """The film's captions as SubRip text."""
-    entries: list[str] = []
+    captions = pysubs2.SSAFile()
     at = 0.0
     for scene in SCENES:
         places = [place for place, _ in scene.captions] + [0.98]
         for i, (place, text) in enumerate(scene.captions):
             start_s, end_s = ((at + p * scene.share) * duration_s for p in (place, places[i + 1]))
             end_s = min(end_s - 0.1, start_s + 3.5)
-            entries.append(f"{len(entries) + 1}\n{_clock(start_s)} --> {_clock(end_s)}\n{text}\n")
+            captions.append(pysubs2.SSAEvent(round(start_s * 1000), round(end_s * 1000), text))
         at += scene.share
-    return "\n".join(entries)
-
-
-def _clock(seconds: float) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
+    return captions.to_string("srt")

@@ -57,7 +57,6 @@ def export(
 
     from resonance.export.axes import DEFAULT_AXES, AxesFileError
     from resonance.export.build import export_family
-    from resonance.export.cards import families, recipes
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.heads import with_heads
     from resonance.export.onnx_export import ExportError
@@ -67,10 +66,6 @@ def export(
 
     if reference_media is not None and not (int8 and reference_media.is_dir()):
         console.print(f"--reference-media {reference_media} needs --int8 and a folder that is there")
-        raise typer.Exit(2)
-    known = sorted({*families(), *recipes()})
-    if family not in known:
-        console.print(f"no family is called '{family}'; known are {', '.join(known)}")
         raise typer.Exit(2)
     try:
         card = chosen_card(family, checkpoint or [])
@@ -136,11 +131,14 @@ def chosen_card(family: str, pairs: list[str]) -> FamilyCard:
 
     Raises:
         CheckpointError: a checkpoint cannot be used.
-        ChoiceError: `pairs` are wrong, or the family takes no checkpoints.
+        ChoiceError: no family has this name, `pairs` are wrong, or the family takes no checkpoints.
     """
     from resonance.export.cards import families, recipes
     from resonance.export.checkpoints import ChoiceError, parse_overrides
 
+    known = sorted({*families(), *recipes()})
+    if family not in known:
+        raise ChoiceError(f"no family is called '{family}'; known are {', '.join(known)}")
     recipe = recipes().get(family)
     if recipe is not None:
         return recipe.resolve(parse_overrides(pairs, recipe.models))

@@ -165,6 +165,9 @@ ENSEMBLES = (
     ),
 )
 
+#: The encoder of each modality, in the order of the space's blocks.
+ENCODERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
+
 
 def model(name: str) -> Model:
     """The model called `name` of `MODELS`."""

@@ -28,7 +28,6 @@ from resonance.export.int8_graphs import blocks_graph, linears, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
 from resonance.export.reference import Arrays, Reference, Row
 
-ENCODERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
 FP32, ROWS, MIXED, BLOCKS = "fp32", "int8-rows", "int8-rows-mixed", "int8-blocks"
 #: A row alone and the same row in a batch may differ by this much in any number (times the number's
 #: magnitude above 1, for signals in hertz). fp32 itself differs by up to 1e-7.
@@ -105,7 +104,7 @@ def quantise_family(
     """
     reports = []
     for graph in card.graphs:
-        if graph.model not in ENCODERS:
+        if graph.model not in contract.ENCODERS:
             continue
         path = repository / graph.model / "1" / "model.onnx"
         report = quantise_graph(graph, path, reference.rows.get(graph.model, []))

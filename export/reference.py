@@ -201,10 +201,9 @@ def _add_text(
     """Pieces of `WORDS_A_ROW` words, padded to the space's buckets of tokens."""
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     words = " ".join(_MARKS.sub("", line) for line in lines if not _UNSPOKEN.match(line.strip())).split()
-    buckets = descriptor.transcript.token_buckets
     for start in range(0, min(len(words), 8 * rows * WORDS_A_ROW), WORDS_A_ROW):
         ids = tokenizer.encode(" ".join(words[start : start + WORDS_A_ROW])).ids
-        length = next(bucket for bucket in buckets if bucket >= len(ids))
+        length = descriptor.transcript.padded_length(len(ids))
         padded = np.zeros(length, np.int64)
         padded[: len(ids)] = ids
         mask = (np.arange(length) < len(ids)).astype(np.int64)

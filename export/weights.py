@@ -18,15 +18,16 @@ class WeightsError(ValueError):
     """A weights file cannot be read or does not fit a module; the message names file and tensor."""
 
 
-def _stored(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters, and the running statistics that a batch norm saves with them."""
+def _saved(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters, and the buffers that are saved with them: what a batch norm keeps."""
     saved = module.state_dict().keys()
-    statistics = {
-        name: buffer
-        for name, buffer in module.named_buffers()
-        if name in saved and buffer.is_floating_point()
-    }
-    return {**dict(module.named_parameters()), **statistics}
+    buffers = {name: buffer for name, buffer in module.named_buffers() if name in saved}
+    return {**dict(module.named_parameters()), **buffers}
+
+
+def _stored(module: nn.Module) -> dict[str, Tensor]:
+    """Those of them that a weights file holds: how many batches a norm has seen is of no use."""
+    return {name: tensor for name, tensor in _saved(module).items() if tensor.is_floating_point()}
 
 
 def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping[str, str]) -> None:
@@ -119,12 +120,7 @@ def weights_sha256(module: nn.Module) -> str:
     Buffers that are saved with a module (running statistics of a batch norm) count as parameters.
     """
     digest = hashlib.sha256()
-    saved = module.state_dict().keys()
-    tensors = [
-        *module.named_parameters(),
-        *((name, buffer) for name, buffer in module.named_buffers() if name in saved),
-    ]
-    for name, tensor in sorted(tensors, key=lambda named: named[0]):
+    for name, tensor in sorted(_saved(module).items()):
         values = tensor.detach().to(torch.float32).cpu().numpy()
         digest.update(f"{name}{values.shape}".encode())
         digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())

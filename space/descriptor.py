@@ -110,6 +110,10 @@ class Transcript:
     max_tokens: int
     token_buckets: tuple[int, ...]
 
+    def padded_length(self, tokens: int) -> int:
+        """The length that a row of so many tokens, at most `max_tokens`, is padded to."""
+        return next(bucket for bucket in self.token_buckets if bucket >= tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Fusion:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.cards import FamilyCard
+from resonance.export.contract import ENCODERS
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import save_heads
 from resonance.space.reference import FEWEST_BLOCKS, Reference
 from resonance.training.contrast import recall_gap
-from resonance.training.features import ENCODERS, load_features, projection_of
+from resonance.training.features import load_features, projection_of
 from resonance.training.heads import (
     HeadSettings,
     Segments,
@@ -79,7 +80,7 @@ def align_family(
         raise TooLittleError("no title could be read; give media the client can embed")
     segments = Segments.of(titles)
     graphs = {g.model: g.build() for g in card.graphs}
-    projections = nn.ModuleList(projection_of(graphs[name]) for name in ENCODERS.values())
+    projections = nn.ModuleList(projection_of(graphs[name]) for name in ENCODERS)
     fusion = cast(FusionGraph, graphs["title_fusion"])
     with torch.inference_mode():
         before = group_recalls(project(projections, segments.features), segments)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from resonance.training.world.measure import Row
 
 WORK = Path("build/train")
+T = TypeVar("T")
 
 
 def train_tiny(
@@ -34,23 +38,22 @@ def train_tiny(
     from rich.console import Console
 
     from resonance.export.families import tiny
+    from resonance.training.loop import default_device
     from resonance.training.plot import plot_losses
     from resonance.training.recipes import RECIPES
     from resonance.training.tiny import train_tiny as run
     from resonance.training.tiny import write_reference
 
     console = Console(stderr=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     chosen = recipe or ("gpu" if device.type == "cuda" else "cpu")
-    if chosen not in RECIPES:
-        console.print(f"no recipe is called '{chosen}'; known are {', '.join(RECIPES)}")
-        raise typer.Exit(2)
+    settings = _known(console, "recipe", chosen, RECIPES)
     folder = work / chosen
     target = weights or folder / tiny.WEIGHTS.name
-    console.print(f"recipe {chosen} ({RECIPES[chosen].summary}) on {device.type} -> {target}")
+    console.print(f"recipe {chosen} ({settings.summary}) on {device.type} -> {target}")
     workers = torch.get_num_threads()
     seconds = run(
-        RECIPES[chosen], folder, target, workers=workers, device=device, note=lambda line: console.print(line)
+        settings, folder, target, workers=workers, device=device, note=lambda line: console.print(line)
     )
     reference = target.with_name(tiny.REFERENCE.name)
     write_reference(target, reference, folder / "reference", workers=workers, device=device)
@@ -80,20 +83,19 @@ def evaluate_tiny(
     from rich.console import Console
 
     from resonance.export.families import tiny
+    from resonance.training.loop import default_device
     from resonance.training.recipes import RECIPES
     from resonance.training.tiny import load_modules
     from resonance.training.world.evaluate import evaluate, world_facts
     from resonance.training.world.pool import load_or_render
 
     console = Console(stderr=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if recipe not in RECIPES:
-        console.print(f"no recipe is called '{recipe}'; known are {', '.join(RECIPES)}")
-        raise typer.Exit(2)
+    device = default_device()
+    settings = _known(console, "recipe", recipe, RECIPES)
     with console.status("rendering held-out titles") as status:
         pool = load_or_render(
             work / recipe / "evaluation",
-            RECIPES[recipe].evaluation,
+            settings.evaluation,
             workers=torch.get_num_threads(),
             on_progress=lambda done, total: status.update(f"rendered {done:,} of {total:,} segments"),
         )
@@ -111,6 +113,13 @@ def evaluate_tiny(
             console.print(f"{name}: {now} against {before:.3f}", style="red")
         if fallen:
             raise typer.Exit(1)
+
+
+def _known(console: Console, kind: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        console.print(f"no {kind} is called '{name}'; known are {', '.join(known)}")
+        raise typer.Exit(2)
+    return known[name]
 
 
 def _print_rows(rows: list[Row], facts: dict[str, float]) -> None:
@@ -157,22 +166,17 @@ def align(
     restart_tuned()
     from dataclasses import replace
 
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
-    from resonance.export.cards import families, recipes
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.cli import chosen_card
     from resonance.training.align import align_family
     from resonance.training.features import FeatureExtractor, ManifestError, cache_features, entries
     from resonance.training.heads import HeadSettings, TooLittleError
+    from resonance.training.loop import default_device
 
     console = Console(stderr=True)
-    known = sorted({*families(), *recipes()})
-    if family not in known:
-        console.print(f"no family is called '{family}'; known are {', '.join(known)}")
-        raise typer.Exit(2)
     try:
         card = chosen_card(family, checkpoint or [])
         titles = entries(source)
@@ -188,7 +192,7 @@ def align(
             files = cache_features(extractor, titles, work / "features", on_title=on_title)
         base = HeadSettings()
         settings = replace(base, loop=replace(base.loop, steps=steps), balance=balance, hardness=hardness)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = default_device()
         report = align_family(card, files, settings, work, heads, device)
     except (CheckpointError, ChoiceError, ManifestError, TooLittleError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)

@@ -22,10 +22,9 @@ from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.reader import MediaReader, open_media
 from resonance.clients.media.types import Clip, Frames, SegmentInput
 from resonance.export.cards import FamilyCard
+from resonance.export.contract import ENCODERS
 from resonance.export.weights import weights_sha256
 from resonance.space.descriptor import MODALITIES, Descriptor
-
-ENCODERS = dict(zip(MODALITIES, ("visual_encoder", "audio_encoder", "transcript_encoder"), strict=True))
 
 
 class ManifestError(ValueError):
@@ -92,9 +91,9 @@ class FeatureExtractor:
     """The frozen encoders of a family over segments as the client reads them."""
 
     def __init__(self, card: FamilyCard) -> None:
-        graphs = {graph.model: graph for graph in card.graphs}
-        self.modules = {m: graphs[name].build().eval() for m, name in ENCODERS.items()}
-        weights = {g.model: weights_sha256(g.build()) for g in card.graphs}
+        graphs = {graph.model: graph.build().eval() for graph in card.graphs}
+        self.modules = {m: graphs[name] for m, name in zip(MODALITIES, ENCODERS, strict=True)}
+        weights = {name: weights_sha256(graph) for name, graph in graphs.items()}
         self.descriptor: Descriptor = card.describe(weights)
         self.tokenizer = card.tokenizer()
         self.tokenizer.no_padding()
@@ -114,7 +113,8 @@ class FeatureExtractor:
                 row = self._segment(segment, reader)
                 if row:
                     rows.append(row)
-                    times_s.append(len(times_s) * 8.0 if segment.start_s is None else segment.start_s)
+                    nominal_s = len(times_s) * self.descriptor.segment.length_s
+                    times_s.append(nominal_s if segment.start_s is None else segment.start_s)
         present = np.array([[m in row for m in MODALITIES] for row in rows], bool).reshape(-1, 3)
         features = {}
         for modality, module in self.modules.items():
@@ -140,7 +140,7 @@ class FeatureExtractor:
         return found
 
     def _padded(self, ids: np.ndarray) -> np.ndarray:
-        length = next(b for b in self.descriptor.transcript.token_buckets if b >= ids.size)
+        length = self.descriptor.transcript.padded_length(ids.size)
         return np.pad(ids, (0, length - ids.size))
 
     def _frames(self, segment: SegmentInput, reader: MediaReader) -> Frames | None:

@@ -15,8 +15,9 @@ from resonance.export.graphs.fusion import FusionGraph
 from resonance.space.descriptor import MODALITIES
 from resonance.training.contrast import group_weights, info_nce, recall_by_group
 from resonance.training.features import TitleFeatures
-from resonance.training.fusion import FusionSettings, TitleBlocks, train_fusion
+from resonance.training.fusion import FusionSettings, train_fusion
 from resonance.training.loop import LoopSettings, Losses, train
+from resonance.training.titles import TitleBlocks
 from resonance.training.towers import Temperatures
 
 #: Segments that recall is measured among, at most.

@@ -59,6 +59,11 @@ def precision(device: torch.device, *, bf16: bool) -> Iterator[None]:
         yield
 
 
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def train(
     modules: dict[str, nn.Module],
     step_losses: Step,

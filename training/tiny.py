@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -14,20 +14,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from resonance.export.contract import ENCODERS
 from resonance.export.families import tiny
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import load_weights, save_weights
-from resonance.training.fusion import TitleBlocks, train_fusion
+from resonance.training.fusion import train_fusion
 from resonance.training.recipes import Recipe
+from resonance.training.titles import TitleBlocks
 from resonance.training.towers import train_towers
 from resonance.training.world.pool import Pool, PoolSettings, load_or_render
 from resonance.training.world.sound import SEGMENT_SAMPLES
 from resonance.training.world.views import Views
+from resonance.training.world.wild import MOMENTS
 
-TOWERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
+#: Rows that the encoders take at once where nothing is learned.
+ENCODED_AT_ONCE = 128
 SEGMENT_S = SEGMENT_SAMPLES / tiny.SAMPLE_RATE_HZ
 REFERENCE_POOL = PoolSettings(titles=512, segments_per_title=3, seed=20 * tiny.SEED, held_out=True)
 Note = Callable[[str], None]
@@ -35,7 +39,7 @@ Note = Callable[[str], None]
 
 def views_of(pool: Pool, modules: Mapping[str, nn.Module], device: torch.device) -> Views:
     """The three encoders of `modules` over `pool`."""
-    visual, audio, transcript = (modules[name].to(device) for name in TOWERS)
+    visual, audio, transcript = (modules[name].to(device) for name in ENCODERS)
     return Views(
         pool,
         cast(CompactVisualGraph, visual),
@@ -76,13 +80,14 @@ def train_tiny(
     lap("encoders")
     # what is stored decides the space, so the fusion head learns from the rounded encoders
     partial = folder / "towers.safetensors"
-    save_weights({name: modules[name] for name in TOWERS}, partial, {})
-    for name in TOWERS:
+    save_weights({name: modules[name] for name in ENCODERS}, partial, {})
+    for name in ENCODERS:
         load_weights(modules[name], partial, name)
-    titles = title_blocks(views_of(pool, modules, device))
+    views = views_of(pool, modules, device)
+    titles, wild = title_blocks(views), wild_blocks(views)
     lap("blocks of all titles")
     fusion = cast(FusionGraph, modules["title_fusion"])
-    train_fusion(fusion, titles, recipe.fusion, folder / "fusion", device=device)
+    train_fusion(fusion, titles, recipe.fusion, folder / "fusion", device=device, wild=wild)
     lap("fusion head")
     save_weights(modules, weights, _provenance(recipe, device, seconds))
     return seconds
@@ -119,16 +124,30 @@ def write_reference(weights: Path, target: Path, folder: Path, *, workers: int, 
 
 
 @torch.inference_mode()
-def segment_blocks(views: Views, *, batch: int = 128, rows: np.ndarray | None = None) -> torch.Tensor:
+def segment_blocks(views: Views, *, rows: np.ndarray | None = None) -> torch.Tensor:
     """Blocks of rows of the pool's titles (all of them by default), fp32 [R, 3, 596], on the CPU."""
+    rows = np.arange(views.pool.settings.segments) if rows is None else rows
+    return _stacked(rows, views, (views.pictures, views.sounds, views.words))
+
+
+@torch.inference_mode()
+def wild_blocks(views: Views) -> torch.Tensor:
+    """Visual and audio blocks of the pool's wild things, fp32 [things, moments, 2, 596], on the CPU."""
+    settings = views.pool.settings
+    rows = settings.segments + np.arange(settings.wild)
+    return _stacked(rows, views, (views.pictures, views.sounds)).unflatten(0, (-1, MOMENTS))
+
+
+def _stacked(
+    rows: np.ndarray, views: Views, encoders: Sequence[Callable[[np.ndarray], torch.Tensor]]
+) -> torch.Tensor:
+    """What each of `encoders` makes of each row, fp32 [R, encoders, 596], on the CPU."""
     for tower in (views.visual, views.audio, views.transcript):
         tower.eval()
-    rows = np.arange(views.pool.settings.segments) if rows is None else rows
     parts = []
-    for start in range(0, len(rows), batch):
-        chunk = rows[start : start + batch]
-        blocks = (views.pictures(chunk), views.sounds(chunk), views.words(chunk))
-        parts.append(torch.stack(blocks, dim=1).float().cpu())  # (B, 3, 596)
+    for start in range(0, len(rows), ENCODED_AT_ONCE):
+        chunk = rows[start : start + ENCODED_AT_ONCE]
+        parts.append(torch.stack([encode(chunk).float().cpu() for encode in encoders], dim=1))
     return torch.cat(parts)
 
 

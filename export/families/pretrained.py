@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from tokenizers import Tokenizer
-from torch import nn
 
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.architectures.common import EXACT, SEED
 from resonance.export.cards import FamilyCard, FamilyRecipe, GraphCard, register_recipe
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import EncoderCard, Pooling, graph_card
+from resonance.export.families import fusion_head
 from resonance.export.families.description import describe_space
-from resonance.export.graphs.fusion import FusionGraph
-from resonance.export.weights import seed_weights
-from resonance.space.descriptor import BLOCK_WIDTH, Descriptor, Transcript
+from resonance.space.descriptor import Descriptor, Transcript
 
 APACHE, MIT = "Apache-2.0", "MIT"
 
@@ -56,29 +54,14 @@ BGE_M3 = EncoderCard(
 )  # fmt: skip
 
 
-FUSION_SHAPE: dict[str, Any] = {
-    "inner": 128,
-    "heads": 4,
-    "time_frequencies": 16,
-    "largest_correction": 0.3,
-}
-
-
-def build_fusion() -> nn.Module:
-    """The fusion head; its learned corrections are zero until it is trained."""
-    head = FusionGraph(width=BLOCK_WIDTH, **FUSION_SHAPE)
-    seed_weights(head, SEED, zero=("infer", "correct"))
-    return head.eval()
-
-
 FUSION = GraphCard(
     "title_fusion",
-    build_fusion,
-    ("blocks", "present", "times"),
-    FUSION_SHAPE,
+    partial(fusion_head.seeded_fusion, SEED),
+    fusion_head.INPUTS,
+    fusion_head.SHAPE,
     f"seeded weights of this repository, seed {SEED}, not trained",
     APACHE,
-    dict.fromkeys(("TITLE", "SEGMENTS", "SALIENCE"), EXACT),
+    dict.fromkeys(fusion_head.OUTPUTS, EXACT),
 )
 
 

@@ -15,12 +15,12 @@ from torch import nn
 
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
+from resonance.export.families import fusion_head
 from resonance.export.families.description import describe_space
 from resonance.export.graphs.compact import CompactSound, CompactText, CompactVision, Contour
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
-from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import load_weights, seed_weights
 from resonance.space.descriptor import BLOCK_WIDTH, Descriptor, Transcript
 
@@ -61,12 +61,6 @@ CONTOUR: dict[str, Any] = {
     "reach": 11,
 }
 TEXT: dict[str, Any] = {"ngrams": (3, 4, 5), "buckets": 4096}
-FUSION_SHAPE: dict[str, Any] = {
-    "inner": 128,
-    "heads": HEADS,
-    "time_frequencies": 16,
-    "largest_correction": 0.3,
-}
 
 
 def new_visual() -> CompactVisualGraph:
@@ -106,25 +100,21 @@ def new_transcript() -> CompactTranscriptGraph:
     return CompactTranscriptGraph(encoder, hidden=HIDDEN, width=BLOCK_WIDTH)
 
 
-def new_fusion() -> FusionGraph:
-    """The fusion head."""
-    return FusionGraph(width=BLOCK_WIDTH, **FUSION_SHAPE)
-
-
 #: Every graph of this family with random weights, as training starts from.
 NEW: dict[str, Callable[[], nn.Module]] = {
     "visual_encoder": new_visual,
     "audio_encoder": new_audio,
     "transcript_encoder": new_transcript,
-    "title_fusion": new_fusion,
+    "title_fusion": fusion_head.new_fusion,
 }
 
 
 def seeded(model: str) -> nn.Module:
     """The graph of `model` as training starts: seeded; the fusion head's corrections at zero."""
+    if model == "title_fusion":
+        return fusion_head.seeded_fusion(SEED)
     module = NEW[model]()
-    zero = ("infer", "correct") if model == "title_fusion" else ()
-    seed_weights(module, SEED, zero=zero)
+    seed_weights(module, SEED)
     return module.eval()
 
 
@@ -203,11 +193,11 @@ TINY = register(
             GraphCard(
                 "title_fusion",
                 partial(trained, "title_fusion"),
-                ("blocks", "present", "times"),
-                FUSION_SHAPE,
+                fusion_head.INPUTS,
+                fusion_head.SHAPE,
                 SOURCE,
                 LICENCE,
-                dict.fromkeys(("TITLE", "SEGMENTS", "SALIENCE"), _EXACT),
+                dict.fromkeys(fusion_head.OUTPUTS, _EXACT),
             ),
         ),
         tokenizer=build_tokenizer,

@@ -27,8 +27,8 @@ class LocalContrast(nn.Module):
         window_px: side of the surroundings, odd.
     """
 
-    #: Contrast below this share of the range is noise, not to be raised.
-    NOISE_FLOOR = 0.02
+    #: Contrast below this share of the range may be a codec's or a sensor's noise and is not to be raised.
+    NOISE_FLOOR = 0.05
     MOST = 3.0
 
     def __init__(self, size_px: int, window_px: int) -> None:
@@ -83,9 +83,10 @@ class CompactVision(nn.Module):
 
 
 class CompactSound(nn.Module):
-    """Scaled log-mel fp32 [B, frames, bands], frames a multiple of 16 -> one token a 16 frames."""
+    """Scaled log-mel fp32 [B, frames, bands], frames a multiple of 16 -> one token a STRIDE frames."""
 
     STRIDES = (2, 4, 2)
+    STRIDE = math.prod(STRIDES)
 
     def __init__(self, *, hidden: int, layers: int, heads: int, bands: int, frames: int) -> None:
         super().__init__()
@@ -93,18 +94,18 @@ class CompactSound(nn.Module):
         self.stem = nn.ModuleList(
             nn.Conv1d(i, hidden, 5, stride=s, padding=2) for i, s in zip(inputs, self.STRIDES, strict=True)
         )
-        self.position = nn.Parameter(torch.zeros(frames // math.prod(self.STRIDES), hidden))
+        self.position = nn.Parameter(torch.zeros(frames // self.STRIDE, hidden))
         self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """[B, frames, bands] -> [B, frames / 16, hidden]."""
+    def forward(self, mel: Tensor, heard: Tensor) -> Tensor:
+        """[B, frames, bands] -> [B, frames / 16, hidden]; tokens attend to those in `heard`, bool [B, .]."""
         x = mel.transpose(1, 2)
         for convolution in self.stem:
             x = nn.functional.gelu(convolution(x))  # (B, hidden, frames / stride so far)
         x = x.transpose(1, 2) + self.position  # (B, frames / 16, hidden)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, heard)
         return self.norm(x)
 
 
@@ -130,6 +131,8 @@ class Contour(nn.Module):
     """
 
     FLOOR_DB, RANGE_DB = -60.0, 20.0
+    #: What no tone stands out of has a tenth of this; a melody has 0.015 and more.
+    QUIET = 0.01
 
     def __init__(
         self,
@@ -165,8 +168,8 @@ class Contour(nn.Module):
             [padded[:, k : k + self.semitones] for k in range(2 * self.reach + 1)], dim=1
         )  # (B, D, P): row k is the profile moved by k - reach
         matched = (shifted @ rise).transpose(1, 2)  # (B, steps, D)
-        norm = torch.sqrt((matched * matched).mean((1, 2), keepdim=True)).clamp_min(1e-3)
-        return matched / norm
+        power = (matched * matched).mean((1, 2), keepdim=True)
+        return matched / torch.sqrt(power + self.QUIET**2)
 
 
 class CompactText(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from resonance.export.graphs.compact import Contour
+from resonance.export.graphs.compact import CompactSound, Contour
 from resonance.export.graphs.pooling import masked_mean, unit
 from resonance.export.graphs.signals import AudioSignals
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
@@ -17,7 +17,7 @@ class CompactAudioGraph(nn.Module):
     Samples past PCM_LENGTH are ignored, and so are the encoder's tokens that see only such samples.
 
     Args:
-        encoder: log-mel [B, frames, bands] -> tokens over time [B, columns, hidden].
+        encoder: log-mel [B, frames, bands] to tokens over time [B, columns, hidden].
         contour: the melody's shape, [B, contour_steps, offsets].
         floor_db: power below this counts as this much.
         mean_db, range_db: the log-mel spectrum in dB is fed as (x - mean_db) / range_db.
@@ -25,7 +25,7 @@ class CompactAudioGraph(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: CompactSound,
         contour: Contour,
         *,
         hidden: int,
@@ -68,10 +68,9 @@ class CompactAudioGraph(nn.Module):
 
     def embed(self, mel: Tensor, contour: Tensor, pcm_length: Tensor) -> Tensor:
         """Features to AUDIO [B, 596]."""
-        tokens = self.encoder(mel)  # (B, columns, hidden)
-        token_samples = self.hop_samples * mel.shape[1] // tokens.shape[1]
-        starts = torch.arange(tokens.shape[1], device=mel.device).unsqueeze(0) * token_samples
-        heard = starts < pcm_length.clamp_min(1)  # (B, columns), the first always
+        starts = self.hop_samples * torch.arange(0, mel.shape[1], self.encoder.STRIDE, device=mel.device)
+        heard = starts.unsqueeze(0) < pcm_length.clamp_min(1)  # (B, columns), the first always
+        tokens = self.encoder(mel, heard)  # (B, columns, hidden)
         heard_as = torch.cat([masked_mean(tokens, heard), self.tune_norm(self.tune(contour))], dim=1)
         return unit(self.projection(heard_as))  # (B, 596)
 

@@ -43,10 +43,11 @@ class FusionGraph(nn.Module):
         self.infer = nn.Linear(inner, width)
         self.logit = nn.Linear(inner, 3)
         self.correct = nn.Linear(inner, 3 * width)
-        # Periods from the title's whole length down, and from 4,096 s down to two segments of 8 s.
-        octaves = torch.arange(time_frequencies, dtype=torch.float64)
-        self.register_buffer("position_rate", (math.pi * 2.0**octaves).float(), persistent=False)
-        seconds_rate = 2 * math.pi / (4096.0 / 2.0 ** (octaves * 8 / max(time_frequencies - 1, 1)))
+        # Periods from twice the title's length down to a sixteenth of it: finer ones would be noise in
+        # titles of another number of segments; and from 4,096 s down to two segments of 8 s.
+        share = torch.arange(time_frequencies, dtype=torch.float64) / max(time_frequencies - 1, 1)
+        self.register_buffer("position_rate", (math.pi * 2.0 ** (5 * share)).float(), persistent=False)
+        seconds_rate = 2 * math.pi / (4096.0 / 2.0 ** (8 * share))
         self.register_buffer("seconds_rate", seconds_rate.float(), persistent=False)
 
     def complete(self, blocks: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:

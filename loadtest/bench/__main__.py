@@ -56,7 +56,7 @@ NEED_MEDIA = (Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
 def measure_encoders(server: TritonServer) -> list[Any]:
     """CPU an item through Triton against onnxruntime in process, for each encoder."""
     rows = []
-    for name in ("visual_encoder", "audio_encoder", "transcript_encoder"):
+    for name in contract.ENCODERS:
         model = contract.model(name)
         inputs = [make_inputs(model, batch=1, seed=i) for i in range(DISTINCT_INPUTS)]
         path = REPOSITORY / name / "1" / "model.onnx"

@@ -17,13 +17,12 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load tokenizer.json of this version; truncate at the space's limit."""
-        transcript = descriptor_beside(args).transcript
-        self._buckets = transcript.token_buckets
+        self._transcript = descriptor_beside(args).transcript
         self._cut_texts = 0
         path = Path(args["model_repository"], args["model_version"], "tokenizer.json")
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()  # a file may carry padding of its own; MASK must not count it
-        self._tokenizer.enable_truncation(transcript.max_tokens)
+        self._tokenizer.enable_truncation(self._transcript.max_tokens)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """See the module."""
@@ -37,7 +36,7 @@ class TritonPythonModel:
             raise ValueError(f"TEXT is not UTF-8 ({error}); expected UTF-8 bytes") from error
         self._count_cut(sum(bool(encoding.overflowing) for encoding in encodings))
         longest = max(len(encoding.ids) for encoding in encodings)
-        length = next(bucket for bucket in self._buckets if bucket >= longest)
+        length = self._transcript.padded_length(longest)
         ids = np.zeros((len(encodings), length), np.int64)
         mask = np.zeros_like(ids)
         for row, encoding in enumerate(encodings):
@@ -51,5 +50,5 @@ class TritonPythonModel:
         if self._cut_texts.bit_length() > before.bit_length():
             pb_utils.Logger.log_warn(
                 f"transcript_tokenizer: {self._cut_texts} texts so far were longer than "
-                f"{self._buckets[-1]} tokens and lost their ends"
+                f"{self._transcript.max_tokens} tokens and lost their ends"
             )

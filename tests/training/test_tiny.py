@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from resonance.export.contract import ENCODERS
 from resonance.export.families import tiny
 from resonance.export.weights import load_weights
-from resonance.training.fusion import shuffled
 from resonance.training.recipes import RECIPES
-from resonance.training.tiny import TOWERS, load_modules, train_tiny
+from resonance.training.tiny import load_modules, train_tiny
+from resonance.training.titles import shuffled
 from resonance.training.world.cold_start import ndcg
 from resonance.training.world.evaluate import evaluate
 from resonance.training.world.measure import Row, recall
@@ -114,7 +115,7 @@ def test_a_short_training_runs_and_what_it_writes_loads(tmp_path: Path) -> None:
     seconds = train_tiny(RECIPES["smoke"], tmp_path, weights, workers=2, device=CPU, note=notes.append)
     assert set(seconds) == {"rendering", "encoders", "blocks of all titles", "fusion head"}
     before, after = load_modules(None), load_modules(weights)
-    for name in (*TOWERS, "title_fusion"):
+    for name in (*ENCODERS, "title_fusion"):
         changed = [
             not torch.equal(a, b)
             for a, b in zip(before[name].parameters(), after[name].parameters(), strict=True)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from resonance.training.fusion import SUBSETS, TitleBlocks
-from resonance.training.world.measure import Row, concatenated, fuse_titles, halves, recall
+from resonance.training.titles import SUBSETS, TitleBlocks
+from resonance.training.world.measure import Row, concatenated, fuse_titles, recall
 from resonance.training.world.pool import Pool, title_of
 
 SEED = 7
@@ -30,12 +30,12 @@ def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool
     genres = np.array([title_of(pool.settings, i).genre for i in range(count)])
     tags = (genres[:, None] == genres[None]) + rng.uniform(0, 0.5, (count, count))
     masks = torch.tensor([*SUBSETS, (1, 1, 1)], dtype=torch.bool)
-    gaps = titles.present & masks[torch.from_numpy(rng.integers(len(masks), size=count))].unsqueeze(1)
+    gaps = masks[torch.from_numpy(rng.integers(len(masks), size=count))].unsqueeze(1)
     chance, best = ndcg(rng.uniform(size=(count, count)), gain), ndcg(gain, gain)
     rows = []
-    for kind, present in (("complete", titles.present), ("with gaps", gaps)):
-        fused = fuse_titles(modules["title_fusion"], titles, present)
-        plain = concatenated(titles, present)
+    for kind, given in (("complete", titles), ("with gaps", titles.showing(gaps))):
+        fused = fuse_titles(modules["title_fusion"], given)
+        plain = concatenated(given)
         words = plain[:, 2 * titles.blocks.shape[-1] :]  # (N, 596), 0 where there is no text
         # titles without words tie; they are taken in random order
         by_text = (words @ words.T).numpy() + rng.uniform(0, 1e-6, (count, count))
@@ -46,21 +46,20 @@ def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool
         }
         value = ndcg((fused @ fused.T).numpy(), gain)
         rows.append(Row(f"cold start, titles {kind}: neighbours' NDCG@10", value, chance, best, baselines))
-        rows.append(_other_half(modules, titles, present, genres, f"cold start, titles {kind}"))
+        rows.append(_other_half(modules, given, genres, f"cold start, titles {kind}"))
     return rows
 
 
 def _other_half(
     modules: Mapping[str, nn.Module],
     titles: TitleBlocks,
-    present: torch.Tensor,
     genres: np.ndarray,
     kind: str,
 ) -> Row:
-    sides = halves(TitleBlocks(titles.blocks, present, titles.times_s))
+    sides = titles.halves()
     own = np.arange(len(genres))
     even, odd = (fuse_titles(modules["title_fusion"], side) for side in sides)
-    first, second = (concatenated(side, side.present) for side in sides)
+    first, second = (concatenated(side) for side in sides)
     width = titles.blocks.shape[-1]
     baselines = {
         "concatenation": recall(first @ second.T, own, 1),

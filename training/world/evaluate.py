@@ -11,15 +11,15 @@ from torch import nn
 from resonance.export.axes import DEFAULT_AXES, read_axes
 from resonance.export.families import tiny
 from resonance.space.calibration import end_of_axis
-from resonance.training.fusion import SUBSETS, TitleBlocks, shuffled
+from resonance.space.descriptor import MODALITIES
 from resonance.training.tiny import title_blocks, views_of
+from resonance.training.titles import SUBSETS, TitleBlocks, shuffled, subset_masks
 from resonance.training.world import oracle
 from resonance.training.world.cold_start import cold_start
 from resonance.training.world.factors import ARCS, GENRES
-from resonance.training.world.measure import Row, concatenated, fuse_titles, halves, keep, recall
+from resonance.training.world.measure import Row, concatenated, fuse_titles, recall
 from resonance.training.world.pool import Pool
 
-MODALITIES = ("visual", "audio", "transcript")
 SEED = 7
 
 
@@ -143,22 +143,22 @@ def title_retrieval(
     factors = np.asarray(pool["factors"]).reshape(len(own), -1, pool["factors"].shape[1])
     chance = 1 / len(own)
     heads = {"fused": modules["title_fusion"], "mean fill": untrained["title_fusion"]}
-    even, odd = halves(titles)
+    even, odd = titles.halves()
     rows = []
     for kind, query_side, library_side in (("itself", titles, titles), ("its other half", even, odd)):
         seen = oracle.seen_of_titles(factors if kind == "itself" else factors[:, ::2])
         by_picture = oracle.expected_recall(oracle.rivals(seen, tuple(range(seen.shape[1]))), 1)
         library = {name: fuse_titles(head, library_side) for name, head in heads.items()}
-        library["concatenation"] = concatenated(library_side, library_side.present)
+        library["concatenation"] = concatenated(library_side)
         for subset in SUBSETS:
-            present = keep(query_side, subset)
-            query = {name: fuse_titles(head, query_side, present) for name, head in heads.items()}
-            query["concatenation"] = concatenated(query_side, present)
+            reduced = query_side.showing(torch.tensor(subset, dtype=torch.bool))
+            query = {name: fuse_titles(head, reduced) for name, head in heads.items()}
+            query["concatenation"] = concatenated(reduced)
             found = {name: recall(query[name] @ library[name].T, own, 1) for name in query}
             given = "+".join(m for m, there in zip(MODALITIES, subset, strict=True) if there)
             best = by_picture if subset == (1, 0, 0) else 1.0  # sound and text tell melodies apart
             rows.append(Row(f"{given} -> {kind}, recall@1", found.pop("fused"), chance, best, found))
-        rows.append(_mixed(heads, query_side, library_side, library, kind, own))
+        rows.append(_mixed(heads, query_side, library_side, kind, own))
     return rows
 
 
@@ -166,20 +166,17 @@ def _mixed(
     heads: Mapping[str, nn.Module],
     query_side: TitleBlocks,
     library_side: TitleBlocks,
-    library: Mapping[str, torch.Tensor],
     kind: str,
     own: np.ndarray,
 ) -> Row:
     """A library in which every title misses other modalities, asked with whole titles."""
     rng = np.random.Generator(np.random.PCG64(SEED))
-    masks = torch.tensor(SUBSETS, dtype=torch.bool)[torch.from_numpy(rng.integers(6, size=len(own)))]
-    present = library_side.present & masks.unsqueeze(1)
+    library = library_side.showing(subset_masks(len(own), rng).unsqueeze(1))
     found = {
-        name: recall(fuse_titles(head, query_side) @ fuse_titles(head, library_side, present).T, own, 1)
+        name: recall(fuse_titles(head, query_side) @ fuse_titles(head, library).T, own, 1)
         for name, head in heads.items()
     }
-    plain = concatenated(query_side, query_side.present) @ concatenated(library_side, present).T
-    found["concatenation"] = recall(plain, own, 1)
+    found["concatenation"] = recall(concatenated(query_side) @ concatenated(library).T, own, 1)
     return Row(
         f"whole title -> library with mixed gaps ({kind}), recall@1",
         found.pop("fused"),
@@ -194,11 +191,10 @@ def order(
 ) -> list[Row]:
     """One half of a title is nearer to the other half than to that half shuffled in time."""
     rng = np.random.Generator(np.random.PCG64(SEED))
-    even, odd = halves(titles)
-    count, length = odd.blocks.shape[:2]
+    even, odd = titles.halves()
+    count, length = len(odd), odd.length
     orders = torch.from_numpy(shuffled(length, count, rng))
-    rows = torch.arange(count).unsqueeze(1)
-    mixed = TitleBlocks(odd.blocks[rows, orders], odd.present[rows, orders], odd.times_s)
+    mixed = odd.reordered(orders)
     whole_rows = np.arange(len(pool["factors"])).reshape(count, -1)
     levels = np.asarray(pool["factors"])[whole_rows][:, 1 : 2 * length : 2, 2:4]  # (N, S/2, 2)
     moved = (np.take_along_axis(levels, orders.numpy()[..., None], 1) != levels).any((1, 2))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pysubs2
 
 from resonance.training.world.factors import TitleFactors
 from resonance.training.world.picture import SEGMENT_S, render_frames
@@ -20,7 +21,7 @@ def write_film(title: TitleFactors, path: Path, *, segments: int, seed: int, siz
     """`segments` windows of 8 s of `title` into `path` (Matroska), with `path`.srt beside it."""
     rng = np.random.Generator(np.random.PCG64([seed, 4]))
     times_s = (np.arange(SEGMENT_S * FRAMES_PER_S) + 0.5) / FRAMES_PER_S
-    cues = []
+    captions = pysubs2.SSAFile()
     with av.open(str(path), mode="w", format="matroska") as container:
         video = container.add_stream(
             "libx264", rate=FRAMES_PER_S, options={"crf": "26", "preset": "veryfast"}
@@ -43,19 +44,12 @@ def write_film(title: TitleFactors, path: Path, *, segments: int, seed: int, siz
                 container.mux(video.encode(frame))
             for piece in resampler.resample(pcm):
                 container.mux(audio.encode(piece))
-            cues.append((index, render_words(factors, rng)))
+            start_s, end_s = index * SEGMENT_S + 0.2, (index + 1) * SEGMENT_S - 0.2
+            words = pysubs2.SSAEvent(round(start_s * 1000), round(end_s * 1000))
+            words.plaintext = render_words(factors, rng)
+            captions.append(words)
         for piece in resampler.resample(None):
             container.mux(audio.encode(piece))
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
-    path.with_suffix(".srt").write_text("\n".join(_cue(i, text) for i, text in cues), encoding="utf-8")
-
-
-def _cue(index: int, text: str) -> str:
-    start_s, end_s = index * SEGMENT_S + 0.2, (index + 1) * SEGMENT_S - 0.2
-    return f"{index + 1}\n{_clock(start_s)} --> {_clock(end_s)}\n{text}\n"
-
-
-def _clock(seconds: float) -> str:
-    whole, milliseconds = divmod(round(seconds * 1000), 1000)
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02},{milliseconds:03}"
+    captions.save(str(path.with_suffix(".srt")))

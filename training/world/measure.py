@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from resonance.training.fusion import TitleBlocks, fuse_batch
+from resonance.training.fusion import fuse_batch
+from resonance.training.titles import TitleBlocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +34,14 @@ def recall(scores: torch.Tensor, targets: np.ndarray, k: int) -> float:
 
 
 @torch.inference_mode()
-def fuse_titles(fusion: nn.Module, titles: TitleBlocks, present: torch.Tensor | None = None) -> torch.Tensor:
+def fuse_titles(fusion: nn.Module, titles: TitleBlocks) -> torch.Tensor:
     """TITLE of every title, [N, 1788], in chunks."""
-    present = titles.present if present is None else present
     fusion = fusion.cpu()
-    parts = [
-        fuse_batch(fusion, titles.blocks[i : i + 128], present[i : i + 128], titles.times_s[i : i + 128])[0]
-        for i in range(0, len(titles.blocks), 128)
-    ]
-    return torch.cat(parts)
+    return torch.cat([fuse_batch(fusion, titles[i : i + 128])[0] for i in range(0, len(titles), 128)])
 
 
-def concatenated(titles: TitleBlocks, present: torch.Tensor) -> torch.Tensor:
+def concatenated(titles: TitleBlocks) -> torch.Tensor:
     """The baseline: mean blocks side by side, zero where absent, made unit; [N, 1788]."""
-    here = present.float().unsqueeze(-1)  # (N, S, 3, 1)
+    here = titles.present.float().unsqueeze(-1)  # (N, S, 3, 1)
     mean = functional.normalize((titles.blocks * here).sum(1), dim=-1)  # (N, 3, 596)
     return functional.normalize(mean.flatten(1), dim=1)
-
-
-def halves(titles: TitleBlocks) -> tuple[TitleBlocks, TitleBlocks]:
-    """The even and the odd segments of every title, equally many."""
-    length = titles.blocks.shape[1] // 2 * 2
-    return tuple(  # type: ignore[return-value]
-        TitleBlocks(
-            titles.blocks[:, i:length:2], titles.present[:, i:length:2], titles.times_s[:, i:length:2]
-        )
-        for i in (0, 1)
-    )
-
-
-def keep(titles: TitleBlocks, subset: tuple[int, int, int]) -> torch.Tensor:
-    """What is present of every title reduced to the modalities of `subset`, bool [N, S, 3]."""
-    return titles.present & torch.tensor(subset, dtype=torch.bool)

@@ -16,8 +16,14 @@ from resonance.export.families import tiny
 from resonance.training.world.factors import MELODY_STEPS, SegmentFactors, TitleFactors, draw_title
 from resonance.training.world.picture import SEGMENT_S, render_frames
 from resonance.training.world.roundtrip import frames_through_codec, sound_through_codec
-from resonance.training.world.sound import SAMPLE_RATE_HZ, TIMBRES, render_hum, render_sound
-from resonance.training.world.wild import wild_frames, wild_sound
+from resonance.training.world.sound import (
+    SAMPLE_RATE_HZ,
+    SEGMENT_SAMPLES,
+    TIMBRES,
+    render_hum,
+    render_sound,
+)
+from resonance.training.world.wild import generators, wild_frames, wild_sound
 from resonance.training.world.words import render_words
 
 #: Frames a segment has, as `keyframes` samples them.
@@ -33,9 +39,10 @@ class PoolSettings:
 
     Attributes:
         titles, segments_per_title: rows are segments, those of a title one after another.
-        wild: items of no title after them, see `resonance.training.world.wild`.
+        wild: items of no title after them, see `resonance.training.world.wild`; a multiple of 4.
         frame_px: larger than the encoder's side, so that crops can be taken.
         codec_share: the share of segments whose picture and sound went through a real codec.
+        wild_codec_share: of wild items, of which two moments belong together and should whatever the codec.
         hum_every: one segment in so many also has a hum of its melody.
     """
 
@@ -46,8 +53,9 @@ class PoolSettings:
     held_out: bool = False
     frame_px: int = 112
     codec_share: float = 0.1
+    wild_codec_share: float = 0.5
     hum_every: int = 4
-    version: int = 1
+    version: int = 2
 
     @property
     def segments(self) -> int:
@@ -62,7 +70,8 @@ class Pool:
     R counts the segments of titles, W the wild items after them; arrays:
 
     - frames uint8 [R + W, 4, S, S, 3];
-    - mel float16 [R + W, 800, 64] and contour float16 [R + W, 32, 23], the audio graph's features;
+    - mel float16 [R + W, 800, 64] and contour float16 [R + W, 32, 23], the audio graph's features, and
+      samples int64 [R + W], its PCM_LENGTH;
     - ids uint16 [R, 256] with lengths int64 [R], the tokenizer's;
     - factors int8 [R, 4 + 7], see `encode_factors`; position float32 [R], 0..1 of the title;
     - hum_mel, hum_contour as mel and contour, for rows 0, hum_every, 2 * hum_every, ...
@@ -87,6 +96,7 @@ def _shapes(settings: PoolSettings) -> dict[str, tuple[tuple[int, ...], Any]]:
         "frames": ((everything, FRAMES, px, px, 3), np.uint8),
         "mel": ((everything, *mel), np.float16),
         "contour": ((everything, *contour), np.float16),
+        "samples": ((everything,), np.int64),
         "hum_mel": ((hums, *mel), np.float16),
         "hum_contour": ((hums, *contour), np.float16),
         "ids": ((rows, tiny.MAX_TOKENS), np.uint16),
@@ -134,11 +144,10 @@ def _render_shard(folder: Path, settings: PoolSettings, start: int) -> None:
     for low in range(start, stop, CHUNK_ROWS):
         rows = range(low, min(low + CHUNK_ROWS, stop))
         sounds, hums, hum_rows = [], [], []
+        arrays["samples"][low : rows.stop] = SEGMENT_SAMPLES
         for row in rows:
             if row >= settings.segments:
-                rng = np.random.Generator(np.random.PCG64([settings.seed, 1, row]))
-                frames = wild_frames(rng, count=FRAMES, size_px=settings.frame_px)
-                arrays["frames"][row], pcm = _coded(frames, wild_sound(rng), settings, rng)
+                arrays["frames"][row], pcm, arrays["samples"][row] = _wild_media(settings, row)
                 sounds.append(pcm)
                 continue
             factors, position, rng = segment_of(settings, row)
@@ -153,9 +162,12 @@ def _render_shard(folder: Path, settings: PoolSettings, start: int) -> None:
                 timbre = 0 if settings.held_out else int(rng.integers(len(TIMBRES)))
                 hums.append(render_hum(factors.melody, rng, timbre=timbre))
                 hum_rows.append(row // settings.hum_every)
-        arrays["mel"][low : rows.stop], arrays["contour"][low : rows.stop] = _features(audio, sounds)
+        arrays["mel"][low : rows.stop], arrays["contour"][low : rows.stop] = _features(
+            audio, sounds, arrays["samples"][low : rows.stop]
+        )
         if hums:
-            arrays["hum_mel"][hum_rows], arrays["hum_contour"][hum_rows] = _features(audio, hums)
+            whole = np.full(len(hums), SEGMENT_SAMPLES)
+            arrays["hum_mel"][hum_rows], arrays["hum_contour"][hum_rows] = _features(audio, hums, whole)
 
 
 def title_of(settings: PoolSettings, title: int) -> TitleFactors:
@@ -177,22 +189,29 @@ def _media(
 ) -> tuple[np.ndarray, np.ndarray]:
     times_s = (np.arange(FRAMES) + rng.uniform(0.1, 0.9, FRAMES)) * SEGMENT_S / FRAMES
     frames = render_frames(factors, rng, times_s=times_s, size_px=settings.frame_px)
-    return _coded(frames, render_sound(factors, rng), settings, rng)
+    return _coded(frames, render_sound(factors, rng), settings.codec_share, rng)
+
+
+def _wild_media(settings: PoolSettings, row: int) -> tuple[np.ndarray, np.ndarray, int]:
+    place, thing, moment = generators(settings.seed, row - settings.segments)
+    frames = wild_frames(place, thing, moment, count=FRAMES, size_px=settings.frame_px)
+    pcm, length = wild_sound(place, thing, moment)
+    return *_coded(frames, pcm, settings.wild_codec_share, moment), length
 
 
 def _coded(
-    frames: np.ndarray, pcm: np.ndarray, settings: PoolSettings, rng: np.random.Generator
+    frames: np.ndarray, pcm: np.ndarray, share: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A share of all items goes through a real codec."""
-    if rng.random() < settings.codec_share:
+    if rng.random() < share:
         frames = frames_through_codec(frames, rng)
         pcm = sound_through_codec(pcm, SAMPLE_RATE_HZ, rng)
     return frames, pcm
 
 
-def _features(audio: Any, sounds: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _features(audio: Any, sounds: list[np.ndarray], samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pcm = torch.from_numpy(np.stack(sounds))
-    lengths = torch.full((len(sounds), 1), pcm.shape[1])
+    lengths = torch.from_numpy(samples).unsqueeze(1)
     with torch.inference_mode():
         mel, contour = audio.features(pcm, lengths)
     return mel.numpy().astype(np.float16), contour.numpy().astype(np.float16)

@@ -76,8 +76,8 @@ class Views:
         )  # (B, frames, bands), (B, steps, offsets)
         if rng is not None:
             mel = self._microphone(mel, rng)
-        length = torch.full((len(rows), 1), WINDOW_SAMPLES, device=self.device)
-        return self.audio.embed(mel, contour, length)
+        samples = np.full(len(rows), WINDOW_SAMPLES) if hums else self.pool["samples"][rows]
+        return self.audio.embed(mel, contour, torch.from_numpy(samples).unsqueeze(1).to(self.device))
 
     def words(self, rows: np.ndarray) -> Tensor:
         """The transcript of each segment."""
