@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from resonance.export.axes import DEFAULT_AXES, read_axes
+from resonance.export.axes import read_axes
 from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
 from resonance.export.golden import write_golden
@@ -21,19 +21,19 @@ def export_family(
     card: FamilyCard,
     repository: Path,
     *,
-    axes: Path = DEFAULT_AXES,
+    axes: Path | None = None,
     on_graph: Callable[[GraphReport], None] = lambda report: None,
 ) -> tuple[Descriptor, list[GraphReport]]:
     """Export every graph of `card` into `repository` and describe the space they make.
 
-    space.json is removed first and written last: a repository with a descriptor is whole. `axes` is
-    read in any case, and used where the card has a reference set.
+    space.json is removed first and written last: a repository with a descriptor is whole. `axes`,
+    by default the card's own, is read in any case, and used where the card has a reference set.
 
     Raises:
         ExportError: a graph failed its checks.
         AxesFileError, CalibrationError: the axes or the reference set are unusable.
     """
-    prompts = read_axes(axes)
+    prompts = read_axes(axes or card.axes)
     reference = None if card.reference is None else Reference.load(card.reference)
     folder = repository / "space_descriptor" / "1"
     folder.mkdir(parents=True, exist_ok=True)

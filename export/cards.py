@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resonance.export.axes import DEFAULT_AXES
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
@@ -54,6 +56,7 @@ class FamilyCard:
     `describe(weights)` gives the descriptor for the sha256 of each graph's weights, by model name.
     `reference` is the reference set (an .npz, see `resonance.space.reference`) that sigmas and axes are
     calibrated on; None for a family that is not trained, whose sigmas stay 1 and which has no axes.
+    `axes` is the file of axes that it is calibrated on unless another is asked for.
     """
 
     name: str
@@ -62,6 +65,7 @@ class FamilyCard:
     tokenizer: Callable[[], Tokenizer]
     describe: Callable[[Mapping[str, str]], Descriptor]
     reference: Path | None = None
+    axes: Path = DEFAULT_AXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def export(
     ] = False,
     axes: Annotated[
         Path | None,
-        typer.Option("--axes", help="Axes to calibrate (TOML). [default: export/families/axes.toml]"),
+        typer.Option("--axes", help="Axes to calibrate (TOML). [default: the family's own]"),
     ] = None,
     heads: Annotated[
         Path | None, typer.Option("--heads", help="Projections and fusion head from `resonance align`.")
@@ -55,7 +55,7 @@ def export(
     if configs_only:
         return
 
-    from resonance.export.axes import DEFAULT_AXES, AxesFileError
+    from resonance.export.axes import AxesFileError
     from resonance.export.build import export_family
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.heads import with_heads
@@ -75,7 +75,7 @@ def export(
             descriptor, reports = export_family(
                 card,
                 repository,
-                axes=axes or DEFAULT_AXES,
+                axes=axes,
                 on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
             )
     except (

@@ -28,6 +28,8 @@ SEED = 596
 #: What `make train-tiny` writes: the weights, and blocks of held-out segments to calibrate on.
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 REFERENCE = Path(__file__).with_name("tiny.reference.npz")
+#: Its text encoder knows few words, so the prompts of the default file mean little to it.
+AXES = Path(__file__).with_name("tiny.axes.toml")
 SOURCE = f"trained on the procedural world of this repository, seed {SEED}; docs/tiny.md"
 LICENCE = "Apache-2.0"
 
@@ -203,5 +205,6 @@ TINY = register(
         tokenizer=build_tokenizer,
         describe=describe,
         reference=REFERENCE,
+        axes=AXES,
     )
 )

@@ -24,6 +24,7 @@ from resonance.clients.media.types import SampledBy
 from resonance.clients.results import Segment
 from resonance.clients.sample import render_sample
 from resonance.export import contract
+from resonance.export.axes import DEFAULT_AXES
 from resonance.export.build import export_family
 from resonance.export.cards import families
 from resonance.serving.server import ServerSettings, TritonServer
@@ -137,7 +138,7 @@ def calibrated_server(
     card = replace(  # the graphs stay as `make export` wrote them
         families()[plain.name], graphs=(), describe=lambda _: plain, reference=folder / "reference.npz"
     )
-    export_family(card, repository)
+    export_family(card, repository, axes=DEFAULT_AXES)
     with TritonServer(ServerSettings(model_repository=repository)) as running:
         yield running
 

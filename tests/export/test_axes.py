@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from resonance.export import cards
 from resonance.export.axes import DEFAULT_AXES, AxesFileError, read_axes
 from resonance.export.build import export_family
 from resonance.export.cards import FamilyCard, families
+from resonance.export.families.tiny import TINY
 from resonance.space import MODALITIES, CalibrationError, Descriptor, Reference, sigmas, unit
+from resonance.training.world import factors, words
 from tests.space.strategies import random_reference
 
 GOOD = '[[axes]]\nname = "tension"\nlow = ["calm", " serene "]\nhigh = ["tense"]\n'
@@ -47,7 +50,13 @@ def card_of(repository: Path, reference: Path | None) -> FamilyCard:
     """The exported family with its graphs left as they are in `repository`."""
     plain = Descriptor.load(repository / "space_descriptor" / "1" / "space.json")
     bare = replace(plain, axes={}, sigmas={m: dict.fromkeys(MODALITIES, 1.0) for m in MODALITIES})
-    return replace(families()[plain.name], graphs=(), describe=lambda weights: bare, reference=reference)
+    return replace(
+        families()[plain.name],
+        graphs=(),
+        describe=lambda weights: bare,
+        reference=reference,
+        axes=DEFAULT_AXES,
+    )
 
 
 def test_a_file_is_read_as_it_is_written(axes_file: Path) -> None:
@@ -55,6 +64,24 @@ def test_a_file_is_read_as_it_is_written(axes_file: Path) -> None:
     assert (axis.name, axis.low, axis.high) == ("tension", ("calm", "serene"), ("tense",))
     axes_file.write_text("# none\n")
     assert read_axes(axes_file) == ()
+
+
+def test_the_axes_of_tiny_speak_of_its_world_alone() -> None:
+    known = {
+        *words.FILLER,
+        *factors.SETTINGS,
+        *factors.SUBJECTS,
+        *factors.TENSIONS,
+        *factors.PACES,
+        "at",
+        "in",
+    }
+    known |= {word for line in words.DIALOGUE for word in line}
+    axes = read_axes(TINY.axes)
+    assert [axis.name for axis in axes] == ["tension", "pace"]
+    for axis in axes:
+        for prompt in (*axis.low, *axis.high):
+            assert set(re.findall(r"\w+", prompt)) <= known, prompt
 
 
 def test_the_default_axes_are_what_the_documents_name() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from resonance.export.axes import DEFAULT_AXES, read_axes
+from resonance.export.axes import read_axes
 from resonance.export.families import tiny
 from resonance.space.calibration import end_of_axis
 from resonance.space.descriptor import MODALITIES
@@ -211,18 +211,18 @@ def order(
     ]
 
 
-#: An axis of the default file, and the column of the factors that it should follow.
+#: An axis of the family, and the column of the factors that it should follow.
 AXIS_FACTORS = {"tension": 2, "pace": 3}
 
 
 @torch.inference_mode()
 def axes(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool) -> list[Row]:
-    """Correlation of an axis, made of the prompts in the default file, with the level it is named after.
+    """Correlation of an axis of the family, made of its prompts, with the level it is named after.
 
     Of all segments, a block of one modality at a time; the axis knows nothing of the levels.
     """
     tokenizer = tiny.build_tokenizer()
-    prompts = {axis.name: axis for axis in read_axes(DEFAULT_AXES)}
+    prompts = {axis.name: axis for axis in read_axes(tiny.AXES)}
     levels = np.asarray(pool["factors"])
 
     def end(texts: tuple[str, ...]) -> np.ndarray:
