@@ -45,6 +45,7 @@ from resonance.export.artifact import (
 )
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.contract import Model
+from resonance.export.graphs.lowered import lowered
 from resonance.export.onnx_export import make_inputs
 from resonance.export.weights import weights_sha256
 
@@ -75,32 +76,6 @@ Arrays = dict[str, np.ndarray]
 
 class AotiError(RuntimeError):
     """A package cannot be made here, or no precision held; the message says what to do."""
-
-
-class Lowered(nn.Module):
-    """`encoder` in `dtype` behind fp32: floating inputs are cast on the way in, the output on the way out."""
-
-    def __init__(self, encoder: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.encoder, self.dtype = encoder.to(dtype), dtype
-
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
-        """As the encoder's; an output with `last_hidden_state` keeps its form."""
-        out = self.encoder(*map(self._cast, args), **{k: self._cast(v) for k, v in kwargs.items()})
-        if isinstance(out, Tensor):
-            return out.float()
-        out.last_hidden_state = out.last_hidden_state.float()
-        return out
-
-    def _cast(self, x: Tensor) -> Tensor:
-        return x.to(self.dtype) if x.is_floating_point() else x
-
-
-def lowered(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """`module` with its `encoder` in `dtype`, in place; without one (the fusion head) it stays fp32."""
-    if dtype is not torch.float32 and hasattr(module, "encoder"):
-        module.encoder = Lowered(module.encoder, dtype)
-    return module
 
 
 def check_compiler() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,14 @@ from torch import nn
 from resonance.export import aoti, contract
 from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE
 from resonance.export.cards import GraphCard, Tolerance
+from resonance.export.graphs.lowered import lowered
 from resonance.export.graphs.pooling import unit
 from resonance.export.onnx_export import make_inputs
 from resonance.serving.backends.aoti.runner import PackageError, Runner
 from resonance.space.descriptor import BLOCK_WIDTH
 
 needs_compiler = pytest.mark.skipif(
-    aoti.shutil.which(aoti.os.environ.get("CXX", "g++")) is None, reason="AOTInductor needs a C++ compiler"
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="AOTInductor needs a C++ compiler"
 )
 
 
@@ -150,7 +153,7 @@ def test_every_tower_of_tiny_runs_in_half_precision_and_stays_near(dtype: torch.
         tensors = [torch.from_numpy(inputs[t.name]) for t in model.inputs]
         with torch.inference_mode():
             want = graph.build().eval()(*tensors)
-            got = aoti.lowered(graph.build().eval(), dtype)(*tensors)
+            got = lowered(graph.build().eval(), dtype)(*tensors)
         want, got = (x if isinstance(x, tuple) else (x,) for x in (want, got))
         for a, b, tensor in zip(want, got, model.outputs, strict=True):
             assert b.dtype is torch.float32, tensor.name
