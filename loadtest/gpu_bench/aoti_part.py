@@ -86,8 +86,8 @@ def _compile(
                     }
                 )
             else:
-                assert job.stderr is not None
-                lines = job.stderr.read().decode(errors="replace").strip().splitlines()
+                log = (folder / f"{i}.log").read_text(encoding="utf-8", errors="replace")
+                lines = log.strip().splitlines()
                 reason = lines[-1][:300] if lines else f"exit code {code}"
                 bench.result.errors.append(f"{wanted[i][0].name}, {_name(wanted[i][1])}: {reason}")
         time.sleep(0.1)
@@ -105,7 +105,8 @@ def _start(
     dtype = str(bench.dtype).removeprefix("torch.")
     flags = [*([] if dynamic else ["--fixed"]), *(["--max-autotune"] if max_autotune else [])]
     command = [sys.executable, "-W", "ignore", "-m", __name__, tower.name, str(file), bench.device, dtype]
-    return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with file.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=log)
 
 
 def _measure(bench: Bench, tower: Encoder, file: Path, *, dynamic: bool) -> None:

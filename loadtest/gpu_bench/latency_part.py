@@ -18,7 +18,7 @@ import torch
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
 from resonance.loadtest.gpu_bench.report import PartResult
-from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, percentile
+from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 
 ROUNDS, WARM_UP = 200, 20
 BAR_MS = 25.0
@@ -113,7 +113,7 @@ def _rounds(
     deadline: Deadline,
 ) -> dict[str, float]:
     """Percentiles over rounds, one at a time, each ended by the vector's arrival on the host."""
-    ids = pipeline.ids(1)
+    ids, run = pipeline.ids(1), pipeline.single(len(segment.packets), segment.pcm.shape[1])
     total_ms: list[float] = []
     decode_ms: list[float] = []
     for i in range((2 + 3) if quick else (WARM_UP + ROUNDS)):
@@ -124,7 +124,7 @@ def _rounds(
         pictures = list(pool.map(segment.decode_keyframe, segment.packets))
         pcm, frames = heard.result(), np.stack(pictures)[None]
         decoded = time.perf_counter()
-        vector = pipeline.vectors(frames, pcm, ids, StageClock(pipeline.device)).cpu()
+        vector = run(frames, pcm, ids).cpu()
         ended = time.perf_counter()
         if i >= (2 if quick else WARM_UP):
             total_ms.append((ended - started) * 1e3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from dataclasses import dataclass
 
@@ -47,8 +48,8 @@ class Bench:
         share = tflops / self.matrix_tflops if self.matrix_tflops else None
         if share is not None and share > TOLERATED:
             self.result.errors.append(
-                f"{where}: {tflops:.1f} TFLOP/s is above the matrix rate of {self.matrix_tflops:.1f} measured "
-                "in this run; FLOPs or time are wrong, the figure is not shown"
+                f"{where}: {tflops:.4g} TFLOP/s is above the matrix rate of {self.matrix_tflops:.4g} "
+                "measured in this run; FLOPs or time are wrong, the figure is not shown"
             )
             return
         if not cosine >= MIN_COSINE:
@@ -75,9 +76,10 @@ class Bench:
         """`x` on the device, floating numbers in the bench's dtype."""
         return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
 
-    def lowered(self, encoder: Encoder) -> nn.Module:
-        """The tower in the bench's dtype on the device."""
-        return encoder.build().to(self.device, self.dtype)
+    def towers(self, encoder: Encoder) -> tuple[nn.Module, nn.Module]:
+        """The tower on the device, in fp32 and in the bench's dtype, with the same weights."""
+        reference = encoder.build().to(self.device)
+        return reference, copy.deepcopy(reference).to(self.dtype)
 
 
 def parity(run: Run, reference: nn.Module, x: Tensor) -> tuple[float, float]:

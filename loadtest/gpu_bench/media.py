@@ -6,6 +6,7 @@ decoder, uint8 RGB 224 x 224, mono 16 kHz), without their handling of everything
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 import av
 import numpy as np
 
+from resonance.loadtest.bench import films
 from resonance.loadtest.bench.films import Film
 
 SEGMENT_S = 8
@@ -28,32 +30,16 @@ _X264 = (("preset", "veryfast"), ("crf", "26"), ("x264-params", "scenecut=0"))
 FILM = Film("h264_1080p_4min_key2s", "libx264", "mp4", 4, 2.0, _X264, 1920, 1080, 24)
 QUICK_FILM = Film("h264_180p_1min_key2s", "libx264", "mp4", 1, 2.0, _X264, 320, 180, 6)
 #: A codec each; a few seconds of it are decoded over and over.
-CODECS = (
-    Film("h264", "libx264", "mp4", 1, 2.0, _X264, 1920, 1080, 4),
-    Film(
-        "hevc",
-        "libx265",
-        "mp4",
-        1,
-        2.0,
-        (("preset", "ultrafast"), ("x265-params", "log-level=error")),
-        1920,
-        1080,
-        4,
-    ),  # fmt: skip # noqa: E501
-    Film(
-        "vp9",
-        "libvpx-vp9",
-        "webm",
-        1,
-        2.0,
-        (("deadline", "realtime"), ("cpu-used", "8"), ("row-mt", "1"), ("b", "4M")),
-        1920,
-        1080,
-        4,
-    ),  # fmt: skip # noqa: E501
-    Film("mpeg4", "mpeg4", "mp4", 1, 2.0, (("b", "8M"),), 1920, 1080, 4),
-    Film("av1", "libsvtav1", "mp4", 1, 2.0, (("preset", "12"), ("svtav1-params", "lp=2")), 1920, 1080, 4),
+_CODEC_OPTIONS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
+    ("h264", "libx264", "mp4", _X264),
+    ("hevc", "libx265", "mp4", (("preset", "ultrafast"), ("x265-params", "log-level=error"))),
+    ("vp9", "libvpx-vp9", "webm", (("deadline", "realtime"), ("cpu-used", "8"), ("b", "4M"))),
+    ("mpeg4", "mpeg4", "mp4", (("b", "8M"),)),
+    ("av1", "libsvtav1", "mp4", (("preset", "12"), ("svtav1-params", "lp=2"))),
+)
+CODECS = tuple(
+    Film(name, encoder, container, 1, 2.0, options, 1920, 1080, 4)
+    for name, encoder, container, options in _CODEC_OPTIONS
 )
 
 
@@ -211,39 +197,31 @@ class _Sound:
 
 def count_frames(path: str, keyframes_only: bool, seconds: float) -> tuple[int, float]:
     """(frames decoded by one thread, seconds it took): the file over and over for at least `seconds`."""
+    with av.open(path) as container:
+        video = container.streams.video[0]
+        name, extradata = video.codec_context.name, video.codec_context.extradata
+        packets = [
+            bytes(p) for p in container.demux(video) if p.size and (p.is_keyframe or not keyframes_only)
+        ]
     frames, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        with av.open(path) as container:
-            video = container.streams.video[0]
-            video.codec_context.thread_count = 1
-            if keyframes_only:
-                packets = [bytes(p) for p in container.demux(video) if p.is_keyframe and p.size]
-                frames += len(decode_raw(video, packets))
-            else:
-                frames += sum(1 for _ in container.decode(video))
+        context: Any = av.CodecContext.create(name, "r")
+        context.thread_count = 1
+        if extradata:
+            context.extradata = extradata
+        for data in packets:
+            found = context.decode(av.Packet(data))
+            if keyframes_only:  # each alone, as the server decodes them
+                found = found or context.decode(None)
+                context.flush_buffers()
+            frames += len(found)
+        if not keyframes_only:
+            frames += len(context.decode(None))
     return frames, time.perf_counter() - started
-
-
-def decode_raw(video: Any, packets: list[bytes]) -> list[Any]:
-    """As `decode_alone`, without scaling."""
-    name = video.codec_context.name
-    context: Any = av.CodecContext.create(name, "r")
-    context.thread_count = 1
-    if video.codec_context.extradata:
-        context.extradata = video.codec_context.extradata
-    found = []
-    for data in packets:
-        found += (context.decode(av.Packet(data)) or context.decode(None))[:1]
-        context.flush_buffers()
-    return found
 
 
 def make(film: Film, folder: Path, *, whole: bool) -> Path:
     """The film, or with `whole` false the seconds it repeats."""
-    import os
-
-    from resonance.loadtest.bench import films
-
     try:
         return films.film(film, folder) if whole else films.loop(film, folder)
     finally:  # SVT-AV1 makes its caller a real-time thread where it runs as root

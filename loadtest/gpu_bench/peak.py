@@ -22,7 +22,11 @@ def measure_peak(device: str, dtype: torch.dtype, *, quick: bool, deadline: Dead
             continue
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         out = torch.empty_like(a)
-        seconds = seconds_a_call(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, round_s=0.02 if quick else 0.2)  # type: ignore[misc]  # fmt: skip
+
+        def multiply(a: torch.Tensor = a, b: torch.Tensor = b, out: torch.Tensor = out) -> torch.Tensor:
+            return torch.mm(a, b, out=out)
+
+        seconds = seconds_a_call(multiply, device, round_s=0.02 if quick else 0.2)
         result.rows.append(
             {
                 "matrix": f"{size}x{size}",

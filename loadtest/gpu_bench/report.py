@@ -11,10 +11,13 @@ from typing import Any
 
 Row = dict[str, Any]
 
+#: More do not fit a terminal.
+MOST_COLUMNS = 12
+
 
 @dataclass(slots=True)
 class PartResult:
-    """What a part found. `skipped`: what was left out and why; `errors`: what went wrong or cannot be true."""
+    """What a part found. `skipped`: left out, with the reason; `errors`: failed, or cannot be true."""
 
     rows: list[Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -61,6 +64,9 @@ def show(title: str, rows: Sequence[Row]) -> None:
     """A table of `rows`, with rich where it is installed."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_text(row.get(column, "")) for column in columns] for row in rows]
+    if len(columns) > MOST_COLUMNS:  # a line a field reads better than words broken in cells
+        cells = [[column, *(row[i] for row in cells)] for i, column in enumerate(columns)]
+        columns = ["", *(f"{i}" for i in range(1, len(rows) + 1))]
     try:
         from rich.console import Console
         from rich.table import Table

@@ -29,7 +29,7 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
         if bench.deadline.passed():
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
-        reference, module = encoder.build().to(bench.device), bench.lowered(encoder)
+        reference, module = bench.towers(encoder)
         for batch in encoder.batches:
             if bench.deadline.passed():
                 bench.result.skipped.append(f"{encoder.name}, batch {batch}: out of time")
@@ -48,9 +48,9 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder]) -> None:
         if bench.deadline.passed(0 if bench.quick else COMPILE_S):
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
-        reference = encoder.build().to(bench.device)
-        module = compiled(bench.lowered(encoder))
-        for batch in (encoder.batches[-1], encoder.batches[0]):
+        reference, module = bench.towers(encoder)
+        module = compiled(module)
+        for batch in encoder.batches[-1:] if bench.quick else (encoder.batches[-1], encoder.batches[0]):
             if bench.deadline.passed():
                 bench.result.skipped.append(f"{encoder.name}, batch {batch}: out of time")
                 continue

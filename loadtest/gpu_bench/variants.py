@@ -25,6 +25,7 @@ def compiled(module: nn.Module) -> nn.Module:
     return module
 
 
+@torch.inference_mode()
 def graphed(run: Run, example: Tensor) -> Run:
     """`run` replayed from a CUDA graph of the shape of `example`; the output is overwritten each time."""
     static = example.clone()
