@@ -12,8 +12,11 @@ CHECKPOINTS ?=
 CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
+PARTS ?=
+# PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
+GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto test-real-size bench lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto test-real-size bench gpu-bench lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +71,9 @@ test-real-size: $(STAMP) ## Export and check every pretrained architecture at it
 
 bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)
 	$(BIN)/python -m resonance.loadtest.bench
+
+gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", QUICK=1 on a CPU)
+	PYTHONPATH=src $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
 
 lint: $(STAMP) ## Formatting, lint and types
 	$(BIN)/ruff format --check .

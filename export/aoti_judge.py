@@ -79,6 +79,7 @@ def _judge_batches(
 
 def made_up_rows(model: Model) -> list[Row]:
     """Fresh random inputs, each alone; for a model without a batch axis, of several lengths."""
+    cases: list[tuple[Mapping[str, int], int]]
     if model.max_batch_size == 0:
         cases = [({}, n) for n in CHECKED_SEGMENTS]
     else:

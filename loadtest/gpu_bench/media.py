@@ -104,7 +104,7 @@ def read_stretch(path: str, first: int, count: int, sampling: str) -> Stretch:
                     pictures.append((at_s, bytes(packet)))
                 continue
             with timed(seconds, "decode"):
-                frames = packet.decode()
+                frames: list[Any] = packet.decode()
             decoded += len(frames)
             for frame in frames:
                 if frame.time is not None and due_s <= frame.time < end_s:

@@ -28,7 +28,7 @@ BATCHES = (1, 3, 8, 5)
 def measure_profile(device: str, *, quick: bool, max_autotune: bool, deadline: Deadline) -> PartResult:
     """A row a graph and batch."""
     result = PartResult()
-    needed = ("onnxruntime", "tokenizers", "safetensors", "transformers", "google.protobuf")
+    needed = ("resonance.export.families.tiny", "resonance.export.onnx_export")
     reasons = [reason for reason in map(missing, needed) if reason]
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         reasons.append("AOTInductor needs a C++ compiler")

@@ -51,7 +51,7 @@ def compile_package(
     module: nn.Module, example: Tensor, largest: int, path: Path, *, dynamic: bool, max_autotune: bool
 ) -> None:
     """`module` with a batch of 1 to `largest` (or of just `example`'s) as an AOTInductor package."""
-    dim = torch.export.Dim.DYNAMIC(min=1, max=largest)  # type: ignore[operator]
+    dim = torch.export.Dim.DYNAMIC(min=1, max=largest)
     with torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=({0: dim},) if dynamic else None)
         torch._inductor.aoti_compile_and_package(

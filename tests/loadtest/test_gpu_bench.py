@@ -143,7 +143,8 @@ def test_quick_runs_every_part_that_needs_no_compiler(tmp_path: Path, capsys) ->
         assert row["tflops"] <= best * 1.05
         assert row["of_matrix_rate"] == pytest.approx(row["tflops"] / best)
         assert row["cosine_fp32"] >= 0.999
-    samplings = {row["sampling"]: row for row in figures["parts"]["end_to_end"]["rows"]}
+    films = [r for r in figures["parts"]["end_to_end"]["rows"] if r["film"] != "decoded beforehand"]
+    samplings = {row["sampling"]: row for row in films}
     assert samplings["uniform"]["frames_decoded_per_s"] > samplings["keyframes"]["frames_decoded_per_s"]
     assert all(row["p95_ms"] >= row["p50_ms"] > 0 for row in figures["parts"]["latency"]["rows"])
     assert any("DALI" in text for text in figures["parts"]["decode"]["skipped"])

@@ -142,7 +142,7 @@ def read_record(path: str) -> Mapping[str, object]:
             raise ValueError("built_for.device is no text")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackageError(f"{note} is no record of a package ({one_line(error)}); {ADVICE}") from None
-    return record  # type: ignore[no-any-return]
+    return record
 
 
 def check_place(path: str, record: Mapping[str, object], device: torch.device) -> None:
