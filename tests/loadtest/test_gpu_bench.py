@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,9 @@ def test_quick_runs_every_part_that_needs_no_compiler(tmp_path: Path, capsys) ->
     assert "skipped: everything: no NVIDIA GPU" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch compiles C++ and there is no compiler"
+)
 def test_quick_runs_the_compilers(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", "compiled", "aoti"]) == 0
