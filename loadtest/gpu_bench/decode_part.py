@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,10 @@ class Decoder(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Free what it holds; it can be used again."""
+        ...
+
 
 class PyAvDecoder:
     """FFmpeg on every core of this machine: a process a core, a thread a decoder."""
@@ -41,6 +46,7 @@ class PyAvDecoder:
 
     def __init__(self, cores: int | None = None) -> None:
         self.cores = cores or len(os.sched_getaffinity(0))
+        self._pool: ProcessPoolExecutor | None = None
 
     def missing(self) -> str:
         """See `Decoder`."""
@@ -53,12 +59,25 @@ class PyAvDecoder:
         if self.cores == 1:
             frames, took_s = count_frames(str(path), keyframes_only, seconds)
             return frames / took_s
-        with ProcessPoolExecutor(self.cores, multiprocessing.get_context("spawn")) as pool:
-            ready = [pool.submit(count_frames, str(path), keyframes_only, 0.01) for _ in range(self.cores)]
-            for warm in ready:  # processes have started and imported what they need
+        if self._pool is None:  # kept: to start processes takes longer than to measure
+            self._pool = ProcessPoolExecutor(self.cores, multiprocessing.get_context("spawn"))
+            for warm in [self._pool.submit(_wait_a_little) for _ in range(self.cores)]:
                 warm.result()
-            jobs = [pool.submit(count_frames, str(path), keyframes_only, seconds) for _ in range(self.cores)]
-            return sum(frames / took_s for frames, took_s in (job.result() for job in jobs))
+        jobs = [
+            self._pool.submit(count_frames, str(path), keyframes_only, seconds) for _ in range(self.cores)
+        ]
+        return sum(frames / took_s for frames, took_s in (job.result() for job in jobs))
+
+    def close(self) -> None:
+        """See `Decoder`."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def _wait_a_little() -> None:
+    """Long enough that every process of a pool gets one, which starts them all."""
+    time.sleep(0.2)
 
 
 class OneThreadDecoder(PyAvDecoder):
@@ -82,6 +101,9 @@ class DaliDecoder:
     def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
         """See `Decoder`."""
         raise NotImplementedError(self.missing())
+
+    def close(self) -> None:
+        """See `Decoder`."""
 
 
 DECODERS: tuple[Decoder, ...] = (DaliDecoder(), PyAvDecoder(), OneThreadDecoder())
@@ -118,4 +140,6 @@ def measure_decode(folder: Path, *, quick: bool, deadline: Deadline) -> PartResu
                 except Exception as error:
                     result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
             result.rows.append(row)
+    for decoder in here:
+        decoder.close()
     return result

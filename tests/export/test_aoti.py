@@ -18,6 +18,7 @@ from resonance.export.cards import GraphCard, Tolerance
 from resonance.export.graphs.lowered import lowered
 from resonance.export.graphs.pooling import unit
 from resonance.export.onnx_export import make_inputs
+from resonance.serving.backends.aoti import runner
 from resonance.serving.backends.aoti.runner import PackageError, Runner
 from resonance.space.descriptor import BLOCK_WIDTH
 
@@ -85,6 +86,44 @@ def test_the_runner_gives_what_torch_gives_at_any_batch(package: Path, batch: in
     (found,) = Runner(str(package), "cpu", batched=True).run(tensors)
     with torch.inference_mode():
         np.testing.assert_allclose(found, SmallText().eval()(*tensors), atol=1e-6)
+
+
+class Replay:
+    """Stands in for a CUDA graph: runs the same call on the same tensors, into the same outputs."""
+
+    def __init__(self, call, inputs: list[torch.Tensor]) -> None:
+        self._call, self.inputs, self.outputs = call, inputs, call(inputs)
+
+    def replay(self) -> None:
+        for place, value in zip(self.outputs, self._call(self.inputs), strict=True):
+            place.copy_(value)
+
+
+@needs_compiler
+def test_batches_run_in_the_smallest_graph_that_holds_them(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured: list[int] = []
+
+    def capture(call, inputs: list[torch.Tensor]) -> runner.Captured:
+        captured.append(inputs[0].shape[0])
+        graph = Replay(call, inputs)
+        return runner.Captured(graph, graph.inputs, graph.outputs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "capture", capture)
+    monkeypatch.setattr(runner, "MOST_GRAPHS", 2)
+    graphed = Runner(str(package), "cpu", batched=True)
+    graphed._graph_batches = [1, 4]  # as on a GPU
+    model, torch_model = contract.model("transcript_encoder"), SmallText().eval()
+    for batch, tokens in ((3, 32), (4, 32), (1, 32), (2, 32), (5, 32), (3, 64), (2, 32)):
+        inputs = make_inputs(model, batch=batch, seed=batch, axes={"tokens": tokens})
+        tensors = [torch.from_numpy(inputs[name]) for name in ("IDS", "MASK")]
+        (found,) = graphed.run(tensors)
+        with torch.inference_mode():
+            np.testing.assert_allclose(found, torch_model(*tensors), atol=1e-6)
+    # 4 x 32 first; 1 x 32; five rows have no graph; 4 x 64 drops 1 x 32, the longest unused
+    assert captured == [4, 1, 4]
+    assert len(graphed._graphs) == 2
 
 
 @needs_compiler

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.gpu_bench.__main__ import bars, main
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
 from resonance.loadtest.gpu_bench.flops import counted
 from resonance.loadtest.gpu_bench.htsat import join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
 from resonance.loadtest.gpu_bench.report import PartResult, plain
+from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 
 

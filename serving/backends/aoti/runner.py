@@ -11,7 +11,7 @@ import os
 import platform
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,20 +106,26 @@ class Runner:
             return found
         # Spare rows repeat the first one: real values, which no kernel turns into NaN.
         static = [x[:1].repeat(bucket, *[1] * (x.dim() - 1)) for x in inputs]
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP_RUNS):
-                self._call(static)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
-            outputs = self._call(static)
-        captured = Captured(graph, static, outputs)
+        captured = capture(self._call, static)
         self._graphs[key] = captured
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
         return captured
+
+
+def capture(call: Callable[[list[torch.Tensor]], list[torch.Tensor]], inputs: list[torch.Tensor]) -> Captured:
+    """`call` on exactly these tensors as a CUDA graph."""
+    device = inputs[0].device
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP_RUNS):
+            call(inputs)
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        outputs = call(inputs)
+    return Captured(graph, inputs, outputs)
 
 
 ADVICE = "build it on this machine with `resonance export FAMILY --target aoti`"
