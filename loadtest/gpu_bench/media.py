@@ -27,7 +27,7 @@ KEYFRAMES, UNIFORM = 4, 16  # frames a segment
 _X264 = (("preset", "veryfast"), ("crf", "26"), ("x264-params", "scenecut=0"))
 
 #: 1080p H.264 with a keyframe every 2 s, 25 frames/s, AAC.
-FILM = Film("h264_1080p_4min_key2s", "libx264", "mp4", 4, 2.0, _X264, 1920, 1080, 24)
+FILM = Film("h264_1080p_4min_key2s", "libx264", "mp4", 4, 2.0, _X264, 1920, 1080, 12)
 QUICK_FILM = Film("h264_180p_1min_key2s", "libx264", "mp4", 1, 2.0, _X264, 320, 180, 6)
 #: A codec each; a few seconds of it are decoded over and over.
 _CODEC_OPTIONS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
