@@ -11,22 +11,33 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightsError(ValueError):
     """A weights file cannot be read or does not fit a module; the message names file and tensor."""
 
 
+def _stored(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters, and the running statistics that a batch norm saves with them."""
+    saved = module.state_dict().keys()
+    statistics = {
+        name: buffer
+        for name, buffer in module.named_buffers()
+        if name in saved and buffer.is_floating_point()
+    }
+    return {**dict(module.named_parameters()), **statistics}
+
+
 def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the parameters of `modules` as float16 under "<model>.<parameter name>".
+    """Write the parameters and running statistics of `modules` as float16 under "<model>.<name>".
 
     Training ends with the rounded numbers: what is written is what the space is made of.
     """
     tensors = {
-        f"{model}.{name}": parameter.detach().to("cpu", torch.float16).contiguous()
+        f"{model}.{name}": tensor.detach().to("cpu", torch.float16).contiguous()
         for model, module in modules.items()
-        for name, parameter in module.named_parameters()
+        for name, tensor in _stored(module).items()
     }
     save_file(tensors, path, dict(metadata))
 
@@ -58,7 +69,7 @@ def load_weights(module: nn.Module, path: Path, model: str, *, all_of_it: bool =
             stored = {key.removeprefix(f"{model}."): file.get_tensor(key) for key in names}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
-    parameters = dict(module.named_parameters())
+    parameters = _stored(module)
     missing = sorted(set(parameters) - set(stored)) if all_of_it else []
     unknown = sorted(set(stored) - set(parameters))
     if not stored or missing or unknown:

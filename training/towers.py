@@ -39,7 +39,7 @@ class TowerSettings:
     loop: LoopSettings
     batch: int = 256
     title_mates: int = 64
-    settings: tuple[int, ...] = (16, 4, 2)
+    settings: tuple[int, ...] = (16, 16, 4)
     wild: int = 32
     hardness: float = 0.0
     frames: tuple[int, ...] = (1, 1, 2, 2, 2, 4)
@@ -128,8 +128,8 @@ def draw_rows(views: Views, settings: TowerSettings, rng: np.random.Generator) -
 def _wild_loss(views: Views, settings: TowerSettings, rng: np.random.Generator, scale: Tensor) -> Tensor:
     pool = views.pool.settings
     rows = np.sort(pool.segments + rng.choice(pool.wild, min(settings.wild, pool.wild), replace=False))
-    pictures = info_nce(
-        views.pictures(rows, frames=2, rng=rng), views.pictures(rows, frames=2, rng=rng), scale
-    )
+    with views.settled():
+        first, second = (views.pictures(rows, frames=2, rng=rng) for _ in range(2))
+    pictures = info_nce(first, second, scale)
     sounds = info_nce(views.sounds(rows, rng=rng), views.sounds(rows, rng=rng), scale)
     return (pictures + sounds) / 2

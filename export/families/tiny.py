@@ -37,7 +37,7 @@ MAX_TOKENS = 256
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 SAMPLE_RATE_HZ = 16_000
 
-VISUAL_PREPROCESSING: dict[str, Any] = {"encoder_px": 96, "pixels": "-1..1"}
+VISUAL_PREPROCESSING: dict[str, Any] = {"encoder_px": 96, "contrast_px": 17, "pixels": "-1..1"}
 #: Decibels here are of band power, where a sine of full scale reads about +40. The floor 80 dB below it
 #: hides the noise of codecs and of 16 bits; mean and range bring everyday sound to -1..1.
 MEL: dict[str, Any] = {
@@ -67,7 +67,13 @@ FUSION_SHAPE: dict[str, Any] = {"inner": 128, "heads": HEADS, "time_frequencies"
 def new_visual() -> CompactVisualGraph:
     """Convolutions and 3 transformer layers over 96 px."""
     size_px = VISUAL_PREPROCESSING["encoder_px"]
-    encoder = CompactVision(hidden=HIDDEN, layers=3, heads=HEADS, size_px=size_px)
+    encoder = CompactVision(
+        hidden=HIDDEN,
+        layers=3,
+        heads=HEADS,
+        size_px=size_px,
+        contrast_px=VISUAL_PREPROCESSING["contrast_px"],
+    )
     return CompactVisualGraph(
         encoder, hidden=HIDDEN, width=BLOCK_WIDTH, frame_px=contract.FRAME_PX, encoder_px=size_px
     )

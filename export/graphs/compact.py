@@ -16,32 +16,70 @@ from resonance.export.graphs.layers import Block
 from resonance.export.graphs.pooling import masked_mean
 
 
-class CompactVision(nn.Module):
-    """Normalised pixels fp32 [N, 3, S, S], S a multiple of 16 -> [N, hidden]."""
+class LocalContrast(nn.Module):
+    """Pixels -1..1 [N, 3, S, S] -> [N, 9, S, S]: as they are, against their surroundings in units of the
+    contrast there, and the colour of the surroundings.
 
-    def __init__(self, *, hidden: int, layers: int, heads: int, size_px: int) -> None:
+    A dark picture has the contrast of a bright one after this, and a hue is a number: an encoder that had
+    to learn both from scratch took six times as many steps to tell settings apart.
+
+    Args:
+        window_px: side of the surroundings, odd.
+    """
+
+    #: Contrast below this share of the range is noise, not to be raised.
+    NOISE_FLOOR = 0.02
+    MOST = 3.0
+
+    def __init__(self, size_px: int, window_px: int) -> None:
         super().__init__()
-        self.stem = nn.ModuleList(
-            [
-                nn.Conv2d(3, hidden // 2, 7, stride=4, padding=3),
-                nn.Conv2d(hidden // 2, hidden, 3, stride=2, padding=1),
-                nn.Conv2d(hidden, hidden, 3, stride=2, padding=1),
-            ]
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(4, c.out_channels) for c in self.stem)
-        self.position = nn.Parameter(torch.zeros((size_px // 16) ** 2, hidden))
-        self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(hidden)
+        place = torch.arange(size_px)
+        near = ((place[:, None] - place[None]).abs() <= window_px // 2).float()
+        # the mean of a row of pixels is a product with this: it has the same value in every runtime
+        self.register_buffer("mean", near / near.sum(1, keepdim=True), persistent=False)  # (S, S)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See the class."""
-        x = pixels
+        light = pixels + 1.0  # 0..2
+        mean = self.mean.to(light.dtype)
+        around = mean @ light @ mean.T  # (N, 3, S, S)
+        rest = light - around
+        power = mean @ (rest * rest).mean(1, keepdim=True) @ mean.T  # (N, 1, S, S)
+        contrast = rest / (power.clamp_min(0.0).sqrt() + self.NOISE_FLOOR)
+        colour = around / (around.mean(1, keepdim=True) + 1e-3) - 1.0
+        return torch.cat([pixels, contrast.clamp(-self.MOST, self.MOST), colour], dim=1)
+
+
+class CompactVision(nn.Module):
+    """Normalised pixels fp32 [N, 3, S, S], S a multiple of 16 -> [N, hidden]."""
+
+    def __init__(self, *, hidden: int, layers: int, heads: int, size_px: int, contrast_px: int) -> None:
+        super().__init__()
+        self.contrast = LocalContrast(size_px, contrast_px)
+        self.stem = nn.ModuleList(
+            [
+                nn.Conv2d(9, hidden // 2, 7, stride=4, padding=3, bias=False),
+                nn.Conv2d(hidden // 2, hidden, 3, stride=2, padding=1, bias=False),
+                nn.Conv2d(hidden, hidden, 3, stride=2, padding=1, bias=False),
+            ]
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c.out_channels) for c in self.stem)
+        self.position = nn.Parameter(torch.zeros((size_px // 16) ** 2, hidden))
+        self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.out = nn.Linear(2 * hidden, hidden)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See the class."""
+        x = self.contrast(pixels).contiguous(memory_format=torch.channels_last)
         for convolution, norm in zip(self.stem, self.norms, strict=True):
             x = nn.functional.gelu(norm(convolution(x)))  # (N, c, S/4, S/4), then a half and a half
         x = x.flatten(2).transpose(1, 2) + self.position  # (N, (S/16)^2, hidden)
         for block in self.blocks:
             x = block(x)
-        return self.norm(x.mean(1))
+        x = self.norm(x)
+        # the mean says what the picture is like, the largest what is somewhere in it
+        return self.out(torch.cat([x.mean(1), x.amax(1)], dim=1))
 
 
 class CompactSound(nn.Module):
@@ -180,11 +218,10 @@ class CompactText(nn.Module):
         x = self.byte_embedding(ids) + self.ngram_embedding(self.hashes(ids)).sum(2)  # (B, L, hidden)
         x = (x * used.unsqueeze(-1)).transpose(1, 2)  # (B, hidden, L)
         x = nn.functional.gelu(self.stem(x)).transpose(1, 2)  # (B, L/4, hidden)
-        # in two dimensions: max_pool1d fixes the length when torch.export traces it
-        rows = used.unsqueeze(1).unsqueeze(1)  # (B, 1, 1, L)
-        some = nn.functional.max_pool2d(rows, (1, self.STRIDE), ceil_mode=True).flatten(1) > 0  # (B, L/4)
+        count = used.sum(1, keepdim=True)  # (B, 1)
+        # padding stands at the end, so a token is used where its first byte is
+        some = self.STRIDE * torch.arange(x.shape[1], device=x.device) < count  # (B, L/4)
         x = x + self.position[: x.shape[1]]
         for block in self.blocks:
             x = block(x, some)
-        count = used.sum(1, keepdim=True)  # (B, 1)
         return self.norm(masked_mean(x, some) + self.length(torch.log1p(count) / 5.0))

@@ -13,6 +13,7 @@ from resonance.export.cards import families
 from resonance.export.families import tiny
 from resonance.export.weights import weights_sha256
 from resonance.space.descriptor import FINGERPRINTED, Descriptor
+from resonance.space.errors import DescriptorError
 
 CARD = families()["tiny"]
 
@@ -67,15 +68,36 @@ def test_any_constant_baked_into_a_graph_changes_it(model: str, key: str, descri
     assert changed.fingerprint != descriptor.fingerprint
 
 
-#: Fields whose values hang together, or of which only one value is allowed, and what they may become.
-ALLOWED: dict[tuple[str, str], Callable[[Descriptor], Any]] = {
-    ("sampling", "default"): lambda d: "uniform" if d.sampling.default == "keyframes" else "keyframes",
-    ("transcript", "token_buckets"): lambda d: d.transcript.token_buckets[1:],
-    ("transcript", "max_tokens"): lambda d: d.transcript.max_tokens - 1,
-    ("sound", "silence_dbfs"): lambda d: d.sound.silence_dbfs - 1,
+#: Fields of which only some values are allowed, or whose values hang together with others: what changes.
+TOGETHER: dict[tuple[str, str], Callable[[Descriptor], dict[str, dict[str, Any]]]] = {
+    ("sampling", "default"): lambda d: {
+        "sampling": {"default": "uniform" if d.sampling.default == "keyframes" else "keyframes"}
+    },
+    ("frames", "interpolation"): lambda d: {"frames": {"interpolation": "bicubic"}},
+    ("transcript", "token_buckets"): lambda d: {
+        "transcript": {"token_buckets": d.transcript.token_buckets[1:]}
+    },
+    ("transcript", "max_tokens"): lambda d: {"transcript": {"max_tokens": 512, "token_buckets": (64, 512)}},
+    ("segment", "length_s"): lambda d: {
+        "segment": {"length_s": 2 * d.segment.length_s},
+        "sound": {"window_samples": 2 * d.sound.window_samples},
+    },
+    ("sound", "sample_rate_hz"): lambda d: {
+        "sound": {
+            "sample_rate_hz": 2 * d.sound.sample_rate_hz,
+            "window_samples": 2 * d.sound.window_samples,
+        }
+    },
+    ("sound", "silence_dbfs"): lambda d: {"sound": {"silence_dbfs": d.sound.silence_dbfs - 1}},
 }
-#: Fields that the schema fixes to one value: they cannot change without another schema.
-FIXED = {("blocks", "width"), ("blocks", "order")}
+#: Fields that the schema fixes to one value, and the one that length and sample rate decide.
+FIXED = {
+    ("blocks", "width"),
+    ("blocks", "order"),
+    ("frames", "resize"),
+    ("frames", "colour_matrix"),
+    ("sound", "window_samples"),
+}
 
 
 def _rules() -> list[tuple[str, str]]:
@@ -90,11 +112,21 @@ def _rules() -> list[tuple[str, str]]:
 def test_any_rule_of_sampling_geometry_or_fusion_changes_it(
     part: str, name: str, descriptor: Descriptor
 ) -> None:
-    rules = getattr(descriptor, part)
-    choose = ALLOWED.get((part, name))
-    value = choose(descriptor) if choose else _other(getattr(rules, name))
-    changed = replace(descriptor, **{part: replace(rules, **{name: value})})
+    choose = TOGETHER.get((part, name))
+    values = (
+        choose(descriptor) if choose else {part: {name: _other(getattr(getattr(descriptor, part), name))}}
+    )
+    changed = replace(
+        descriptor, **{key: replace(getattr(descriptor, key), **new) for key, new in values.items()}
+    )
     assert changed.fingerprint != descriptor.fingerprint
+
+
+@pytest.mark.parametrize(("part", "name"), sorted(FIXED))
+def test_a_rule_that_is_fixed_cannot_be_changed(part: str, name: str, descriptor: Descriptor) -> None:
+    rules = getattr(descriptor, part)
+    with pytest.raises(DescriptorError, match=name):
+        replace(descriptor, **{part: replace(rules, **{name: _other(getattr(rules, name))})})
 
 
 def test_what_decides_no_number_leaves_it(descriptor: Descriptor) -> None:

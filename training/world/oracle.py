@@ -37,6 +37,12 @@ def expected_recall(rivals: np.ndarray, k: int) -> float:
     return float(np.minimum(1.0, k / (1.0 + np.asarray(rivals))).mean())
 
 
+def seen_of_titles(factors: np.ndarray) -> np.ndarray:
+    """All that the picture of a title shows, int8 [N, 2 + 2 * S], of its segments' factors [N, S, 11]:
+    setting, subject, and tension and pace of each segment. It shows no melody."""
+    return np.concatenate([factors[:, 0, :2], factors[:, :, 2:4].reshape(len(factors), -1)], axis=1)
+
+
 def rivals(factors: np.ndarray, columns: tuple[int, ...], written: np.ndarray | None = None) -> np.ndarray:
     """How many other rows equal each row in `columns`, int64 [N].
 

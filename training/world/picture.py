@@ -12,9 +12,9 @@ from resonance.training.world.factors import LEVELS, SegmentFactors
 #: Shots in 8 s, by pace.
 SHOTS = (1, 2, 3, 6, 10)
 #: Lanes of streaks across the picture's side, by pace: a still picture has to show it too.
-STREAK_LANES = (0, 5, 9, 15, 24)
+STREAK_LANES = (0, 4, 9, 18, 32)
 #: Width of a streak in the picture's side, share of a lane it covers, streaks a side.
-STREAK_WIDTH, STREAK_DUTY, STREAK_RATE = 0.014, 0.4, 2.0
+STREAK_WIDTH, STREAK_DUTY, STREAK_RATE = 0.014, 0.5, 2.0
 #: How far the subject wanders in 8 s, as a share of the picture's side, by pace.
 DRIFT = (0.0, 0.01, 0.02, 0.04, 0.06)
 LIGHT = (1.0, 0.84, 0.68, 0.52, 0.36)
@@ -64,8 +64,8 @@ class _Look:
         self.tilt = rng.uniform(-0.2, 0.2)
         self.clutter = rng.uniform(-1, 1, (CLUTTER_WAVES, 3)) * (9, 9, np.pi)
         self.clutter_gain = rng.uniform(0.0, 0.12)
-        self.centre = rng.uniform(0.32, 0.68, 2)
-        self.radius = rng.uniform(0.17, 0.27)
+        self.centre = rng.uniform(0.36, 0.64, 2)
+        self.radius = rng.uniform(0.23, 0.33)
         self.angle = rng.uniform(-0.35, 0.35)
         self.colour = np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.0, 0.35), 1.0))
         heading = rng.uniform(0, 2 * np.pi)
@@ -85,8 +85,8 @@ class _Look:
             picture = picture + (self.clutter_gain / CLUTTER_WAVES) * wave[..., None]
         if STREAK_LANES[self.f.pace]:
             picture = picture + (1.0 - picture) * (0.7 * self._streaks(x, y, time_s)[..., None])
-        cover = self._subject(x, y, time_s)[..., None]  # (S, S, 1), 0..1
-        picture = picture * (1 - cover) + self.colour * cover
+        cover, shade = (c[..., None] for c in self._subject(x, y, time_s))  # (S, S, 1), 0..1
+        picture = picture * (1 - 0.65 * shade) * (1 - cover) + self.colour * cover
         dark = 1.0 - self.vignette * np.clip(2.4 * ((x - 0.5) ** 2 + (y - 0.5) ** 2), 0, 1)
         light = LIGHT[self.f.tension] * self.exposure
         # tense light is cold as well as dim
@@ -121,15 +121,16 @@ class _Look:
         thin = np.abs(across % 1 - 0.5) < 0.5 * STREAK_WIDTH * lanes
         return (thin & (dash % 1 < STREAK_DUTY)).astype(np.float32)
 
-    def _subject(self, x: np.ndarray, y: np.ndarray, time_s: float) -> np.ndarray:
+    def _subject(self, x: np.ndarray, y: np.ndarray, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Cover 0..1 of the subject, and of the shade that sets it off from what is behind it."""
         sway = np.sin(2 * np.pi * 0.11 * time_s + self.phase[2])
         cx, cy = self.centre + self.heading * (0.5 * DRIFT[self.f.pace] * sway)
         dx, dy = (x - cx) / self.radius, (y - cy) / self.radius
         c, s = np.cos(self.angle), np.sin(self.angle)
         return self._shape(c * dx + s * dy, c * dy - s * dx)
 
-    def _shape(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Cover 0..1 of a shape of radius 1 with its marking."""
+    def _shape(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cover 0..1 of a shape of radius 1 with its marking, and of its shade, a little larger."""
         r = np.sqrt(u * u + v * v)
         a = np.arctan2(v, u)
         shape, marking = self.f.subject % 8, self.f.subject // 8
@@ -151,11 +152,11 @@ class _Look:
             inside = np.minimum(1.0 - r, np.sqrt((u - 0.5) ** 2 + v * v) - 0.75)  # crescent
         else:
             inside = 0.22 - np.abs(r - 0.75)  # ring
-        edge = np.clip(inside * 14 + 0.5, 0, 1)
+        edge, shade = np.clip(inside * 14 + 0.5, 0, 1), np.clip(inside * 14 + 2.0, 0, 1)
         if marking == 1:
             edge = edge * (0.5 + 0.5 * np.sign(np.sin(11 * u)))  # stripes
         elif marking == 2:
             edge = edge * np.clip(1.0 - 9 * np.clip(inside - 0.14, 0, 1), 0.0, 1)  # outline
         elif marking == 3:
             edge = edge * np.where(v > 0, 1.0, 0.3)  # lower half bright
-        return edge.astype(np.float32)
+        return edge.astype(np.float32), shade.astype(np.float32)

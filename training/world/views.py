@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resonance.export.contract import WINDOW_SAMPLES
 from resonance.export.families import tiny
@@ -30,6 +32,16 @@ class Views:
     transcript: CompactTranscriptGraph
     encoder_px: int
     device: torch.device
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Batch norms use their running statistics and leave them alone: those are the titles'."""
+        norms = [m for m in self.visual.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+        for norm in norms:
+            norm.eval()
+        yield
+        for norm in norms:
+            norm.train()
 
     def pictures(
         self, rows: np.ndarray, *, frames: int = FRAMES, rng: np.random.Generator | None = None
