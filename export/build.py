@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE, NOTE
 from resonance.export.axes import read_axes
 from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
@@ -42,7 +43,8 @@ def export_family(
 
     reports = []
     for graph in card.graphs:
-        (repository / graph.model / "1" / "artifact.json").unlink(missing_ok=True)  # told of another file
+        for told_of_another_file in (NOTE, AOTI_PACKAGE, AOTI_NOTE):
+            (repository / graph.model / "1" / told_of_another_file).unlink(missing_ok=True)
         with _quiet_exporter():
             report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
         reports.append(report)

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+
+class ExportTarget(StrEnum):
+    """What the graphs become."""
+
+    ONNX = "onnx"
+    AOTI = "aoti"
+
+
+class Device(StrEnum):
+    """Where packages are compiled for."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    CPU = "cpu"
+
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +44,15 @@ def export(
             "transcript_encoder. Can be given for each.",
         ),
     ] = None,
+    target: Annotated[
+        ExportTarget,
+        typer.Option(
+            help="onnx, or aoti: packages for PyTorch alone, beside the ONNX (which is made if need be)."
+        ),
+    ] = ExportTarget.ONNX,
+    device: Annotated[
+        Device, typer.Option(help="What --target aoti compiles for; auto takes the GPU where there is one.")
+    ] = Device.AUTO,
     configs_only: Annotated[
         bool, typer.Option("--configs-only", help="Write Triton's configs again and export nothing.")
     ] = False,
@@ -42,7 +68,9 @@ def export(
     ] = False,
     reference_media: Annotated[
         Path | None,
-        typer.Option(help="Pictures, films, sounds and texts to check --int8 on; else a rendered sample."),
+        typer.Option(
+            help="Media to check --int8 or --target aoti on (pictures, films, sounds, texts); else a sample."
+        ),
     ] = None,
 ) -> None:
     """Export a family to ONNX, check it against torch and describe its space."""
@@ -55,6 +83,8 @@ def export(
     if configs_only:
         return
 
+    from resonance.export.aoti import AotiError
+    from resonance.export.aoti_cli import export_packages
     from resonance.export.axes import AxesFileError
     from resonance.export.build import export_family
     from resonance.export.checkpoints import CheckpointError, ChoiceError
@@ -64,13 +94,18 @@ def export(
     from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
 
-    if reference_media is not None and not (int8 and reference_media.is_dir()):
-        console.print(f"--reference-media {reference_media} needs --int8 and a folder that is there")
+    packages = target is ExportTarget.AOTI
+    if reference_media is not None and not ((int8 or packages) and reference_media.is_dir()):
+        console.print(
+            f"--reference-media {reference_media} needs --int8 or --target aoti, and a folder that is there"
+        )
         raise typer.Exit(2)
     try:
         card = chosen_card(family, checkpoint or [])
         if heads is not None:
             card = with_heads(card, heads)
+        if packages and export_packages(console, card, repository, device.value, reference_media):
+            return
         with console.status(f"exporting {family}") as status:
             descriptor, reports = export_family(
                 card,
@@ -82,6 +117,7 @@ def export(
         CheckpointError,
         ChoiceError,
         ExportError,
+        AotiError,
         AxesFileError,
         CalibrationError,
         WeightsError,
@@ -99,6 +135,12 @@ def export(
         console.print(f"{family} has no reference set: all sigmas are 1 and the space has no axes")
     else:
         console.print(f"calibrated on {card.reference}: {', '.join(descriptor.axes) or 'no axes'}")
+    if packages:
+        try:
+            export_packages(console, card, repository, device.value, reference_media)
+        except AotiError as error:
+            console.print(str(error), style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
     if int8:
         _quantise(console, card, repository, descriptor, reference_media)
 

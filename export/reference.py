@@ -20,6 +20,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from resonance.export import contract
+from resonance.export.artifact import Row
 from resonance.space.descriptor import Descriptor
 
 #: Rows an encoder is compared on, at most, and how many of them one file may give.
@@ -33,14 +34,6 @@ MAX_PIXELS = 64 * 1024 * 1024
 WORDS_A_ROW = 24
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One item of one encoder. `inputs`: each tensor of the model with a batch axis of 1."""
-
-    label: str
-    inputs: Arrays
 
 
 @dataclass(slots=True)

@@ -17,10 +17,16 @@ class TargetChoice(StrEnum):
 
     CPU = "cpu"
     GPU = "gpu"
+    AOTI = "aoti"
 
 
 def serve(
-    target: Annotated[TargetChoice, typer.Option(help="Serve on the CPU or the GPU.")] = TargetChoice.CPU,
+    target: Annotated[
+        TargetChoice,
+        typer.Option(
+            help="cpu: ONNX; gpu: TensorRT plans; aoti: PyTorch alone, on the GPU where there is one."
+        ),
+    ] = TargetChoice.CPU,
     model_repository: Annotated[
         Path, typer.Option(help="The folder of models, filled by `make export`.")
     ] = Path("model_repository"),

@@ -13,7 +13,12 @@ from tritonclient.grpc import model_config_pb2 as pb
 from resonance.serving.errors import RepositoryError
 
 #: Files of backends that load a graph, where the config does not say.
-DEFAULT_FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan", "python": "model.py"}
+DEFAULT_FILES = {
+    "onnxruntime": "model.onnx",
+    "tensorrt": "model.plan",
+    "aoti": "model.pt2",
+    "python": "model.py",
+}
 
 #: Triton counts as many bytes for a text element here; the real size is unknown.
 _TEXT_BYTES = 1024
@@ -63,7 +68,7 @@ class Model:
 
 
 def read_repository(root: Path, target: str) -> list[Model]:
-    """Every model of `root` with its config for `target` (``cpu`` or ``gpu``), ordered by name.
+    """Every model of `root` with its config for `target` (``cpu``, ``gpu`` or ``aoti``), ordered by name.
 
     Raises:
         RepositoryError: no such folder, no model in it, or a config that is not Triton's.
@@ -108,4 +113,6 @@ def check_files(models: Iterable[Model], available_backends: set[str]) -> None:
         if name and not any((version / name).exists() for version in versions):
             missing.append(f"{model.name}/1/{name}")
     if missing:
-        raise RepositoryError(f"missing from the model repository: {', '.join(missing)}; run `make export`")
+        packages = all(name.endswith(DEFAULT_FILES["aoti"]) for name in missing)
+        how = "`resonance export FAMILY --target aoti`" if packages else "`make export`"
+        raise RepositoryError(f"missing from the model repository: {', '.join(missing)}; run {how}")

@@ -26,7 +26,7 @@ from resonance.serving.reload import reload_model
 from resonance.serving.repository import Model, check_files, read_repository
 from resonance.space.descriptor import Descriptor
 
-Target = Literal["cpu", "gpu"]
+Target = Literal["cpu", "gpu", "aoti"]
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound)
 _LOG_TAIL_LINES = 20
@@ -157,7 +157,8 @@ class TritonServer:
         self._prefix = shm.own_prefix()
         self._folder = Path(tempfile.mkdtemp(prefix=self._prefix))
         try:
-            backends = binary.lay_out_backends(triton, self._folder / "site")
+            needed = {m.config.backend for m in models if not m.is_ensemble}
+            backends = binary.lay_out_backends(triton, self._folder / "site", needed)
             check_files(models, {p.name for p in backends.iterdir()})
             shm.check_room(models)
             wanted = {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
