@@ -71,6 +71,9 @@ def model_config(model: Model, *, gpu: bool) -> pb.ModelConfig:
         count=1 if on_gpu else model.cpu_instances,
         kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU,
     )
+    if on_gpu and model.gpu_profiles > 1:
+        # Triton takes the nearest of the profiles that are named here; unnamed ones are never used.
+        config.instance_group[0].profile.extend(str(i) for i in range(model.gpu_profiles))
     if model.dynamic_batching:
         config.dynamic_batching.SetInParent()
     if model.runs is Runs.GRAPH:

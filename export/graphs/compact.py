@@ -180,7 +180,9 @@ class CompactText(nn.Module):
         x = self.byte_embedding(ids) + self.ngram_embedding(self.hashes(ids)).sum(2)  # (B, L, hidden)
         x = (x * used.unsqueeze(-1)).transpose(1, 2)  # (B, hidden, L)
         x = nn.functional.gelu(self.stem(x)).transpose(1, 2)  # (B, L/4, hidden)
-        some = nn.functional.max_pool1d(used.unsqueeze(1), self.STRIDE, ceil_mode=True).squeeze(1) > 0
+        # in two dimensions: max_pool1d fixes the length when torch.export traces it
+        rows = used.unsqueeze(1).unsqueeze(1)  # (B, 1, 1, L)
+        some = nn.functional.max_pool2d(rows, (1, self.STRIDE), ceil_mode=True).flatten(1) > 0  # (B, L/4)
         x = x + self.position[: x.shape[1]]
         for block in self.blocks:
             x = block(x, some)
