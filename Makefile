@@ -76,4 +76,4 @@ lint: $(STAMP) ## Formatting, lint and types
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'artifact.json' | xargs -r rm -f
+	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'model.tensorrt.onnx*' -o -name 'model.plan' -o -name 'plan.json' -o -name 'artifact.json' | xargs -r rm -f

@@ -16,6 +16,9 @@ from resonance.export.onnx_export import export_graph
 from resonance.space.descriptor import Descriptor
 from resonance.space.reference import Reference
 
+#: What an export makes stale: files made of a graph's fp32 ONNX, and what is told of them.
+DERIVED = ("artifact.json", "model.tensorrt.onnx", "model.tensorrt.onnx.data", "model.plan", "plan.json")
+
 
 def export_family(
     card: FamilyCard,
@@ -42,7 +45,8 @@ def export_family(
 
     reports = []
     for graph in card.graphs:
-        (repository / graph.model / "1" / "artifact.json").unlink(missing_ok=True)  # told of another file
+        for name in DERIVED:  # a plan of other weights beside a new space.json would be another space's
+            (repository / graph.model / "1" / name).unlink(missing_ok=True)
         with _quiet_exporter():
             report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
         reports.append(report)

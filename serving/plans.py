@@ -66,7 +66,9 @@ class PlanNote:
             raise RepositoryError(f"{path}: cannot be read ({error}); {REBUILD}") from error
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema != SCHEMA or {f.name for f in fields(cls)} != data.keys():
-            raise RepositoryError(f"{path}: not a plan's note of schema {SCHEMA} (schema {schema}); {REBUILD}")
+            raise RepositoryError(
+                f"{path}: not a plan's note of schema {SCHEMA} (schema {schema}); {REBUILD}"
+            )
         return cls(**data)
 
 

@@ -94,7 +94,6 @@ def build_plan(
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     config.hardware_compatibility_level = _LEVELS[options.hardware_compatibility]
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     for number, ranges in enumerate(profiles):
         profile = builder.create_optimization_profile()
         for name, shapes in ranges.items():
@@ -165,7 +164,8 @@ class Engine:
                 done.append(context.set_tensor_address(name, tensor.data_ptr()))
             outputs = []
             for output in self._model.outputs:
-                shape = tuple(context.get_tensor_shape(output.name))
+                dims = context.get_tensor_shape(output.name)
+                shape = [dims[axis] for axis in range(len(dims))]
                 outputs.append(torch.empty(shape, dtype=_TORCH_TYPES[output.dtype], device="cuda"))
                 done.append(context.set_tensor_address(output.name, outputs[-1].data_ptr()))
             done.append(context.execute_async_v3(stream.cuda_stream))

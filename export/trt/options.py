@@ -24,13 +24,11 @@ class BuildOptions:
         version_compatible: the plan carries a lean runtime and runs on later TensorRT of the same major.
         hardware_compatibility: on which other GPUs it runs.
         timing_cache: the file of timings; None for one of this user's, by GPU and version.
-        workspace_bytes: the most scratch memory that a kernel may ask for.
     """
 
     version_compatible: bool = False
     hardware_compatibility: HardwareCompatibility = HardwareCompatibility.NONE
     timing_cache: Path | None = None
-    workspace_bytes: int = 4 << 30
 
     def cache_file(self, tensorrt_version: str, compute_capability: str) -> Path:
         """Where timings are kept between builds: a cache holds for one GPU and one TensorRT."""

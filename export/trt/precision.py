@@ -15,6 +15,7 @@ import io
 import logging
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,6 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from resonance.export import contract
 from resonance.export.int8_graphs import ancestors
 from resonance.export.reference import Row
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError
@@ -37,9 +37,7 @@ CALIBRATION_ROWS = 8
 #: residual streams of real towers would fall out of fp16 whole. fp16 ends at 65,504.
 LARGEST = 8_192.0
 
-INSTALL_MODELOPT = (
-    "NVIDIA ModelOpt is needed to write fp16 graphs: pip install 'resonance[export,tensorrt]'"
-)
+INSTALL_MODELOPT = "NVIDIA ModelOpt is needed to write fp16 graphs: pip install 'resonance[export,tensorrt]'"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _MOST_INLINE_BYTES = 1_900_000_000
 
@@ -122,7 +120,9 @@ def _scope(node: onnx.NodeProto) -> str:
 def _refuse_other_artifacts(model: onnx.ModelProto, source: Path) -> None:
     artifact = {p.key: p.value for p in model.metadata_props}.get("resonance.artifact", "fp32")
     if artifact != "fp32":
-        raise TensorRTError(f"{source} is the artifact {artifact}; expected fp32: export again without --int8")
+        raise TensorRTError(
+            f"{source} is the artifact {artifact}; expected fp32: export again without --int8"
+        )
 
 
 def _autocast(source: Path, prepared: Path, rows: Path, keep: Sequence[str]) -> onnx.ModelProto:
@@ -180,11 +180,16 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ModelOpt logs each node it looks at, on handlers of its own, and prints at import."""
+    """ModelOpt logs each node it looks at, on handlers of its own, and prints and warns at import."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)

@@ -91,9 +91,7 @@ def _buckets(axis: str, descriptor: Descriptor) -> tuple[int, ...]:
     """Lengths in which `axis` comes, ascending."""
     if axis == "frames":
         sampling = descriptor.sampling
-        return tuple(
-            sorted({sampling.image_frames, sampling.keyframes_frames, sampling.uniform_frames})
-        )
+        return tuple(sorted({sampling.image_frames, sampling.keyframes_frames, sampling.uniform_frames}))
     if axis == "tokens":
         return descriptor.transcript.token_buckets
     raise KeyError(f"no buckets are known for axis '{axis}'; name them here")
