@@ -45,8 +45,7 @@ def export_family(
 
     reports = []
     for graph in card.graphs:
-        for name in DERIVED:  # a plan of other weights beside a new space.json would be another space's
-            (repository / graph.model / "1" / name).unlink(missing_ok=True)
+        forget_derived(repository / graph.model / "1")
         with _quiet_exporter():
             report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
         reports.append(report)
@@ -62,6 +61,12 @@ def export_family(
     write_golden(folder / "golden.npz", repository, descriptor, tokenizer)
     descriptor_path.write_text(descriptor.to_json(), encoding="utf-8")
     return descriptor, reports
+
+
+def forget_derived(folder: Path) -> None:
+    """Remove what was made of the graph in `folder`: beside new weights it would be another space's."""
+    for name in DERIVED:
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

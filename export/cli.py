@@ -98,9 +98,10 @@ def export(
     from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
 
-    if reference_media is not None and not ((int8 or target is not Target.ONNX) and reference_media.is_dir()):
+    checked = int8 or target is not Target.ONNX
+    if reference_media is not None and not (checked and reference_media.is_dir()):
         console.print(
-            f"--reference-media {reference_media} needs --int8 or a TensorRT target, and a folder that is there"
+            f"--reference-media {reference_media} needs --int8 or --target, and a folder that is there"
         )
         raise typer.Exit(2)
     if int8 and target is not Target.ONNX:

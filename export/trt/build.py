@@ -95,7 +95,7 @@ def make_networks(
         rows = reference_rows(graph, reference)
         choices = profiles(contract.model(graph.model), descriptor)
         precision = write_network(graph.model, folder / SOURCE, folder / NETWORK, rows)
-        parity = compare(graph, _onnx(folder / SOURCE), _onnx(folder / NETWORK), rows, choices)
+        parity = compare(graph, onnx_runner(folder / SOURCE), onnx_runner(folder / NETWORK), rows, choices)
         _raise_failures(folder / NETWORK, parity.failures)
         size = sum(p.stat().st_size for p in files_of(folder / NETWORK))
         seconds = time.monotonic() - started
@@ -148,7 +148,7 @@ def _build_plan(
     cache = options.cache_file(engine.VERSION, gpu.compute_capability)
     plan = engine.build_plan(network, choices, options, cache)
     runner = engine.Engine(plan, model, choices)
-    parity = compare(card, _onnx(source), runner, rows, choices)
+    parity = compare(card, onnx_runner(source), runner, rows, choices)
     parity.failures += edge_failures(model, runner, choices, parity.floor)
     _raise_failures(folder / PLAN, parity.failures)
     (folder / PLAN).write_bytes(plan)
@@ -201,7 +201,8 @@ def files_of(path: Path) -> Iterator[Path]:
         yield data
 
 
-def _onnx(path: Path) -> Runner:
+def onnx_runner(path: Path) -> Runner:
+    """The graph at `path` on onnxruntime's CPU."""
     session = cpu_session(path)
 
     def run(inputs: Arrays) -> Sequence[np.ndarray]:

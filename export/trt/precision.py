@@ -154,11 +154,11 @@ def _save_rows(folder: Path, rows: Sequence[Row]) -> None:
     """One .npz a row, spread over all `rows`."""
     folder.mkdir()
     for i, row in enumerate(rows[:: max(1, len(rows) // CALIBRATION_ROWS)][:CALIBRATION_ROWS]):
-        np.savez(folder / f"{i}.npz", **row.inputs)  # type: ignore[arg-type]  # numpy's stub takes no dict
+        np.savez(folder / f"{i}.npz", **row.inputs)
 
 
 def _count_fp16(path: Path) -> int:
-    """Nodes with a result in fp16. Types are inferred strictly: TensorRT's networks forbid what would mix them."""
+    """Nodes with a result in fp16. Types are inferred strictly: a network of TensorRT forbids mixing them."""
     model = onnx.shape_inference.infer_shapes(
         onnx.load(path, load_external_data=False), check_type=True, strict_mode=True
     )

@@ -1,4 +1,4 @@
-"""Optimisation profiles from the contract and a space: which shapes a plan takes, and which it is tuned for."""
+"""Optimisation profiles from the contract and a space: the shapes a plan takes, and which it is tuned for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def profiles(model: Model, descriptor: Descriptor) -> tuple[Profile, ...]:
     Triton refuses a config that names a profile which a plan lacks. TensorRT tunes a repetition from its
     timing cache.
     """
-    batches = (1, min(PREFERRED_BATCH, model.max_batch_size), model.max_batch_size)
+    most = model.max_batch_size
+    batches = (min(1, most), min(PREFERRED_BATCH, most), most)  # 0: no batch axis
     return tuple(
         {
             tensor.name: Range(*(_shape(tensor, batch, lengths[i]) for i, batch in enumerate(batches)))
