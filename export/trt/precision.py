@@ -16,7 +16,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +25,17 @@ import onnx
 from onnx import helper
 
 from resonance.export.int8_graphs import ancestors
+from resonance.export.onnx_export import cpu_session
 from resonance.export.reference import Row
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError
 
 #: The submodule of every encoder graph that holds its learned tower.
 TOWER = "encoder"
-#: Rows on which AutoCast looks for numbers too large for fp16.
-CALIBRATION_ROWS = 8
-#: A node of the tower stays fp32 if a number at it is larger than this in magnitude on those rows.
-#: AutoCast's own 512 spares precision, not range: the measured cosine is what decides here, and at 512
-#: residual streams of real towers would fall out of fp16 whole. fp16 ends at 65,504.
+#: Rows on which numbers too large for fp16 are looked for.
+RANGE_ROWS = 8
+#: A node of the tower stays fp32 if a number at it is larger than this in magnitude on those rows: fp16 ends
+#: at 65,504, and other media may be louder. AutoCast's own 512 spares precision; here the measured cosine
+#: decides about that.
 LARGEST = 8_192.0
 
 INSTALL_MODELOPT = "NVIDIA ModelOpt is needed to write fp16 graphs: pip install 'resonance[export,tensorrt]'"
@@ -57,7 +58,7 @@ def write_network(model: str, source: Path, target: Path, rows: Sequence[Row]) -
     Args:
         source: the exported fp32 ONNX file.
         target: gets the network; large weights stand beside it in ``<name>.data``.
-        rows: reference inputs; at most `CALIBRATION_ROWS` are used.
+        rows: reference inputs; at most `RANGE_ROWS` are used.
 
     Raises:
         TensorRTMissingError: ModelOpt is not installed.
@@ -80,9 +81,9 @@ def write_network(model: str, source: Path, target: Path, rows: Sequence[Row]) -
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder, "model.onnx")
         _save(graph, prepared)
-        _save_rows(Path(folder, "rows"), rows)
+        tower -= large_nodes(graph, tower, rows)
         keep = [node.name for node in graph.graph.node if node.name not in tower]
-        _save(_autocast(source, prepared, Path(folder, "rows"), keep), target)
+        _save(_autocast(source, prepared, keep), target)
     return Precision("fp16", _count_fp16(target), len(onnx.load(target, load_external_data=False).graph.node))
 
 
@@ -110,6 +111,37 @@ def tower_nodes(model: onnx.ModelProto) -> set[str]:
     return {n.name for n in model.graph.node if _scope(n) == TOWER and n.name not in others}
 
 
+def large_nodes(model: onnx.ModelProto, nodes: Set[str], rows: Sequence[Row]) -> set[str]:
+    """Those of `nodes` that read or write a number above `LARGEST` on some of `rows`.
+
+    AutoCast can find them itself, from `calibration_data`, but keeps every activation of every row for it:
+    the memory of a machine for a tower of published size. Here the graph hands out magnitudes alone.
+    """
+    probe = onnx.shape_inference.infer_shapes(model, check_type=True)
+    floats = {
+        v.name
+        for v in (*probe.graph.value_info, *probe.graph.output, *probe.graph.input)
+        if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    members = [node for node in model.graph.node if node.name in nodes]
+    names = sorted({name for node in members for name in (*node.input, *node.output)} & floats)
+    del probe.graph.output[:]
+    for name in names:
+        magnitude, peak = f"{name}_magnitude", f"{name}_peak"
+        probe.graph.node.append(helper.make_node("Abs", [name], [magnitude], name=f"{magnitude}_node"))
+        probe.graph.node.append(
+            helper.make_node("ReduceMax", [magnitude], [peak], name=f"{peak}_node", keepdims=0)
+        )
+        probe.graph.output.append(helper.make_tensor_value_info(peak, onnx.TensorProto.FLOAT, []))
+    with tempfile.TemporaryDirectory() as folder:
+        _save(probe, Path(folder, "model.onnx"))
+        session = cpu_session(Path(folder, "model.onnx"))
+    chosen = rows[:: max(1, len(rows) // RANGE_ROWS)][:RANGE_ROWS]
+    peaks = np.max([session.run(None, row.inputs) for row in chosen], axis=0)
+    large = {name for name, peak in zip(names, peaks, strict=True) if not peak <= LARGEST}
+    return {node.name for node in members if large.intersection((*node.input, *node.output))}
+
+
 def _scope(node: onnx.NodeProto) -> str:
     """The submodule of the exported graph that `node` is in; empty outside of all, or where unknown."""
     scopes = {p.key: p.value for p in node.metadata_props}.get(_SCOPES)
@@ -125,7 +157,7 @@ def _refuse_other_artifacts(model: onnx.ModelProto, source: Path) -> None:
         )
 
 
-def _autocast(source: Path, prepared: Path, rows: Path, keep: Sequence[str]) -> onnx.ModelProto:
+def _autocast(source: Path, prepared: Path, keep: Sequence[str]) -> onnx.ModelProto:
     with _quiet():
         try:
             from modelopt.onnx.autocast import convert_to_mixed_precision
@@ -137,9 +169,8 @@ def _autocast(source: Path, prepared: Path, rows: Path, keep: Sequence[str]) -> 
                 low_precision_type="fp16",
                 # one pattern of all names: the library compiles each pattern anew for each node
                 nodes_to_exclude=[f"(?:{'|'.join(re.escape(name) for name in keep)})$"],
-                data_max=LARGEST,
+                data_max=float("inf"),  # see `large_nodes`
                 keep_io_types=True,
-                calibration_data=str(rows),
             )
             # it notes shapes of one batch as if they were those of all: onnxruntime then shares buffers
             # between tensors that differ, and fails at the next batch size
@@ -148,13 +179,6 @@ def _autocast(source: Path, prepared: Path, rows: Path, keep: Sequence[str]) -> 
         except Exception as error:  # it raises whatever its parts raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise TensorRTError(f"{source}: AutoCast to fp16 failed: {reason}") from error
-
-
-def _save_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """One .npz a row, spread over all `rows`."""
-    folder.mkdir()
-    for i, row in enumerate(rows[:: max(1, len(rows) // CALIBRATION_ROWS)][:CALIBRATION_ROWS]):
-        np.savez(folder / f"{i}.npz", **row.inputs)
 
 
 def _count_fp16(path: Path) -> int:

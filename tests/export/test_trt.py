@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import text_format
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
@@ -39,7 +39,7 @@ from resonance.export.trt.build import (
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError, parse_failure
 from resonance.export.trt.options import BuildOptions
 from resonance.export.trt.parity import compare, edge_failures, made_inputs
-from resonance.export.trt.precision import cast_bytes_first, write_network
+from resonance.export.trt.precision import cast_bytes_first, large_nodes, tower_nodes, write_network
 from resonance.export.trt.profiles import first_admitting, profiles
 from resonance.space.descriptor import Descriptor
 
@@ -202,6 +202,26 @@ def test_bytes_are_read_by_a_cast_alone(model_repository: Path, networks: Path, 
     inputs = make_inputs(contract.model("visual_encoder"), batch=2, seed=3)
     for a, b in zip(onnx_runner(source)(inputs), onnx_runner(tmp_path / SOURCE)(inputs), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_node_with_numbers_that_fp16_does_not_hold_stays_fp32(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    source = model_repository / "transcript_encoder" / "1" / SOURCE
+    rows = made_rows("transcript_encoder")
+    model = onnx.load(source)
+    tower = tower_nodes(model)
+    scaled = next(n for n in model.graph.node if n.name in tower and n.op_type == "LayerNormalization")
+    assert scaled.name not in large_nodes(model, tower, rows)
+    factor = next(i for i in model.graph.initializer if i.name == scaled.input[1])
+    factor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(factor) * np.float32(1e6), factor.name))
+    readers = {n.name for n in model.graph.node if scaled.output[0] in n.input}
+    assert {scaled.name, *readers} <= large_nodes(model, tower, rows)
+    onnx.save(model, tmp_path / SOURCE)
+    before = write_network("transcript_encoder", source, tmp_path / NETWORK, rows)
+    after = write_network("transcript_encoder", tmp_path / SOURCE, tmp_path / NETWORK, rows)
+    assert 0 < after.fp16_nodes < before.fp16_nodes
+    assert np.isfinite(onnx_runner(tmp_path / NETWORK)(rows[0].inputs)[0]).all()
 
 
 def test_the_fusion_head_is_left_as_it_is(networks: Path) -> None:
