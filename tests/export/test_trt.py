@@ -224,6 +224,32 @@ def test_a_node_with_numbers_that_fp16_does_not_hold_stays_fp32(
     assert np.isfinite(onnx_runner(tmp_path / NETWORK)(rows[0].inputs)[0]).all()
 
 
+#: Operators that were looked up in the table of those that TensorRT's parser supports (docs/operators.md of
+#: onnx-tensorrt), with the types that the networks give them. Conditions in that table are met: axes of
+#: reductions, Squeeze, Unsqueeze, Slice and Pad are constants, pools are of one or two dimensions, Resize does
+#: not antialias.
+LOOKED_UP = frozenset(
+    (
+        "Abs Add And AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Cos CumSum "
+        "Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater "
+        "GreaterOrEqual Identity InstanceNormalization IsNaN LayerNormalization Less LessOrEqual Log MatMul "
+        "Max MaxPool Min Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum "
+        "Relu Reshape Resize Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose "
+        "Unsqueeze Where"
+    ).split()  # noqa: SIM905 (a list of seventy quoted names is harder to read)
+)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_tensorrts_parser_knows_every_operator(name: str, networks: Path) -> None:
+    network = onnx.load(networks / name / "1" / NETWORK)
+    assert {node.domain for node in network.graph.node} <= {"", "ai.onnx"}
+    new = {node.op_type for node in network.graph.node} - LOOKED_UP
+    assert not new, (
+        f"look {new} up in the operator table of TensorRT's parser, with their types, then add them"
+    )
+
+
 def test_the_fusion_head_is_left_as_it_is(networks: Path) -> None:
     folder = networks / "title_fusion" / "1"
     assert sha256_of(folder / SOURCE) == sha256_of(folder / NETWORK)
