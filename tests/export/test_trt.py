@@ -226,18 +226,16 @@ def test_a_node_with_numbers_that_fp16_does_not_hold_stays_fp32(
 
 #: Operators that were looked up in the table of those that TensorRT's parser supports (docs/operators.md of
 #: onnx-tensorrt), with the types that the networks give them. Conditions in that table are met: axes of
-#: reductions, Squeeze, Unsqueeze, Slice and Pad are constants, pools are of one or two dimensions, Resize does
+#: reductions, Squeeze, Unsqueeze, Slice and Pad are constants, pools have one or two dimensions, Resize does
 #: not antialias.
-LOOKED_UP = frozenset(
-    (
-        "Abs Add And AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Cos CumSum "
-        "Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater "
-        "GreaterOrEqual Identity InstanceNormalization IsNaN LayerNormalization Less LessOrEqual Log MatMul "
-        "Max MaxPool Min Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum "
-        "Relu Reshape Resize Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose "
-        "Unsqueeze Where"
-    ).split()  # noqa: SIM905 (a list of seventy quoted names is harder to read)
-)
+_LOOKED_UP = """
+    Abs Add And AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Cos CumSum Div
+    Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual
+    Identity InstanceNormalization IsNaN LayerNormalization Less LessOrEqual Log MatMul Max MaxPool Min Mod
+    Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize
+    Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
+"""
+LOOKED_UP = frozenset(_LOOKED_UP.split())
 
 
 @pytest.mark.parametrize("name", GRAPHS)
