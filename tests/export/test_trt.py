@@ -441,6 +441,31 @@ def test_an_older_tensorrt_is_refused_by_its_version(monkeypatch: pytest.MonkeyP
         require_tensorrt()
 
 
+def test_the_command_makes_and_checks_networks_without_tensorrt(
+    model_repository: Path, descriptor: Descriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = ("transcript_encoder", "title_fusion")  # the quickest; the fixture `networks` makes them all
+    for name in two:
+        (tmp_path / name / "1").mkdir(parents=True)
+        shutil.copy(model_repository / name / "1" / SOURCE, tmp_path / name / "1" / SOURCE)
+    card = replace(families()["tiny"], graphs=tuple(card_of(name) for name in two))
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("resonance.export.cli.chosen_card", lambda *_: card)
+    # the export itself has tests of its own, and takes half a minute
+    monkeypatch.setattr("resonance.export.build.export_family", lambda *_, **__: (descriptor, []))
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "tide.txt").write_text("At dawn the tide turned, and the whole harbour held its breath. " * 20)
+    arguments = ["export", "tiny", "--target", "tensorrt-onnx", "--model-repository", str(tmp_path)]
+    arguments += ["--reference-media", str(media)]
+    done = CliRunner().invoke(make_app(), arguments, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "model.tensorrt.onnx against fp32 on" in done.output
+    for name in two:
+        assert (tmp_path / name / "1" / NETWORK).is_file()
+        assert name in done.output
+
+
 def test_options_that_contradict_each_other_are_wrong_use(tmp_path: Path) -> None:
     where = ["--model-repository", str(tmp_path)]
     done = CliRunner().invoke(make_app(), ["export", "tiny", "--int8", "--target", "tensorrt-onnx", *where])
