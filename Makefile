@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml
 $(SPACE): $(STAMP) $(wildcard export/*.py export/*/*.py export/families/*.toml export/families/*.safetensors export/families/*.npz) space/descriptor.py space/calibration.py
 	$(BIN)/resonance export $(FAMILY) $(CHOSEN)
 
-export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, CHECKPOINTS="MODEL=FOLDER ...", INT8=1, MEDIA=folder to check int8 on)
-	$(BIN)/resonance export $(FAMILY) $(CHOSEN) $(if $(INT8),--int8) $(if $(MEDIA),--reference-media "$(MEDIA)")
+export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, CHECKPOINTS="MODEL=FOLDER ...", INT8=1 or TARGET=tensorrt, MEDIA=folder to check on)
+	$(BIN)/resonance export $(FAMILY) $(CHOSEN) $(if $(INT8),--int8) $(if $(TARGET),--target $(TARGET)) $(if $(MEDIA),--reference-media "$(MEDIA)")
 
 configs: $(STAMP) ## Write Triton's configs again from export/contract.py
 	$(BIN)/resonance export --configs-only
@@ -82,4 +82,4 @@ lint: $(STAMP) ## Formatting, lint and types
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'artifact.json' -o -name 'model.pt2' -o -name 'artifact.aoti.json' | xargs -r rm -f
+	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'model.tensorrt.onnx*' -o -name 'model.plan' -o -name 'plan.json' -o -name 'artifact.json' -o -name 'model.pt2' -o -name 'artifact.aoti.json' | xargs -r rm -f

@@ -27,7 +27,7 @@ def export_packages(
     Raises:
         AotiError: no compiler or GPU, or a package does not agree with fp32.
     """
-    from resonance.export.reference import read_reference, sample_reference
+    from resonance.export.reference import reference_of
 
     check_compiler()  # before anything that takes minutes
     device = choose_device(device)
@@ -35,12 +35,7 @@ def export_packages(
     if descriptor is None:
         return False
     with console.status("reading reference media") as status:
-        tokenizer = card.tokenizer()
-        reference = (
-            sample_reference(descriptor, tokenizer)
-            if media is None
-            else read_reference(media, descriptor, tokenizer)
-        )
+        reference = reference_of(media, descriptor, card.tokenizer())
         status.update(f"compiling for {device}; a graph takes half a minute to several minutes")
         reports = package_family(
             card,

@@ -64,6 +64,9 @@ class Model:
     dynamic_batching: bool = False
     #: Lengths of named axes for warm-up requests and for the shapes an export is checked at.
     example_axes: tuple[tuple[str, int], ...] = ()
+    #: Optimisation profiles of its TensorRT plan. Triton's config names each, and one config serves every
+    #: family, so the number is fixed here, whatever buckets a family has.
+    gpu_profiles: int = 1
 
     def tensor(self, name: str) -> Tensor:
         """The input or output called `name`."""
@@ -100,6 +103,7 @@ MODELS = (
         Runs.GRAPH,
         dynamic_batching=True,
         example_axes=(("frames", 4),),
+        gpu_profiles=3,  # 1, 4 and 16 frames
     ),
     Model(
         "audio_encoder", (PCM, PCM_LENGTH), (AUDIO, AUDIO_SIGNAL_VALUES), Runs.GRAPH, dynamic_batching=True
@@ -112,6 +116,7 @@ MODELS = (
         Runs.GRAPH,
         dynamic_batching=True,
         example_axes=(("tokens", 64),),
+        gpu_profiles=4,  # 32, 64, 128 and 256 tokens where a family takes 256
     ),
     Model(
         "title_fusion",

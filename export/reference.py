@@ -51,6 +51,13 @@ class Reference:
             rows.append(Row(label, {name: value[None] for name, value in inputs.items()}))
 
 
+def reference_of(media: Path | None, descriptor: Descriptor, tokenizer: Tokenizer) -> Reference:
+    """Rows of the folder `media`, or of the rendered sample where there is none."""
+    if media is None:
+        return sample_reference(descriptor, tokenizer)
+    return read_reference(media, descriptor, tokenizer)
+
+
 def sample_reference(descriptor: Descriptor, tokenizer: Tokenizer) -> Reference:
     """Rows of the client's sample film, a rendered one: for want of real media."""
     from resonance.clients.sample import render_sample

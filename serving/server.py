@@ -20,10 +20,11 @@ from tritonclient.utils import InferenceServerException
 
 from resonance.serving import binary, process, shm
 from resonance.serving.errors import RepositoryError, ServerDiedError, ServingError, StartError
+from resonance.serving.gpu import plan_flags
 from resonance.serving.ports import choose_ports, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
-from resonance.serving.repository import Model, check_files, read_repository
+from resonance.serving.repository import check_files, read_repository
 from resonance.space.descriptor import Descriptor
 
 Target = Literal["cpu", "gpu", "aoti"]
@@ -160,10 +161,11 @@ class TritonServer:
             needed = {m.config.backend for m in models if not m.is_ensemble}
             backends = binary.lay_out_backends(triton, self._folder / "site", needed)
             check_files(models, {p.name for p in backends.iterdir()})
+            flags = plan_flags(models)
             shm.check_room(models)
             wanted = {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
             self._ports = choose_ports(settings.host, wanted)
-            command = self._command(triton, backends, models)
+            command = self._command(triton, backends, flags)
             self._process = process.start_process(command, environment, self.log_path)
             self._become_ready()
         except BaseException:
@@ -250,8 +252,8 @@ class TritonServer:
             ) from error
         self._stubs = Counter(process.stubs(self.pid).values())
 
-    def _command(self, triton: binary.Triton, backends: Path, models: list[Model]) -> list[str]:
-        """The command line of `tritonserver`."""
+    def _command(self, triton: binary.Triton, backends: Path, extra: list[str]) -> list[str]:
+        """The command line of `tritonserver`; `extra` is what the plans need."""
         settings = self.settings
         flags = {
             "model-repository": settings.model_repository.resolve(),
@@ -277,7 +279,7 @@ class TritonServer:
         }
         command = [str(triton.binary), *(f"--{name}={value}" for name, value in flags.items())]
         # Configs are complete; completing them would start one more process a model, only to ask it.
-        return [*command, "--disable-auto-complete-config", *settings.extra]
+        return [*command, "--disable-auto-complete-config", *extra, *settings.extra]
 
     def _drained(self) -> bool:
         """Whether every request was answered and only a client's open stream keeps Triton from ending."""

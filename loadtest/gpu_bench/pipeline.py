@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.clap import ClapGraph
-from resonance.export.graphs.fusion import FusionGraph
+from resonance.export.graphs.fusion import SHAPE, FusionGraph
 from resonance.export.graphs.lowered import lowered
 from resonance.export.graphs.pooling import unit
 from resonance.export.graphs.pretrained_visual import PretrainedVisualGraph
@@ -90,7 +90,7 @@ class Pipeline:
             mel=mel_matrix(WINDOW // 2 + 1, hearing.bands, CLAP_RATE_HZ, 50.0, 14_000.0),
             padding="repeatpad",
         )
-        fusion = FusionGraph(width=WIDTH, inner=128, heads=4, time_frequencies=16)
+        fusion = FusionGraph(width=WIDTH, **SHAPE)
         graphs = [randomise(g, i) for i, g in enumerate((visual, sound, TextGraph(words), fusion))]
         visual_, sound_, text_, fusion_ = (lowered(g, dtype).to(device) for g in graphs)
         return cls(device, visual_, sound_, text_, fusion_, words.vocabulary)
