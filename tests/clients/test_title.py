@@ -33,9 +33,6 @@ async def test_segments_do_not_depend_on_how_a_title_is_chunked(server: TritonSe
     await transport.close()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the trained head corrects chunks it has not met on their own: docs/tiny.md, limits"
-)
 async def test_a_chunked_title_stays_near_the_whole_one(server: TritonServer) -> None:
     transport = TritonTransport(server.grpc_address)
     given = rows(50)

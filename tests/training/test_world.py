@@ -143,4 +143,7 @@ def test_a_written_melody_tells_rows_apart() -> None:
     rows = np.zeros((3, 11), int)
     rows[1:, 4] = 1
     written = np.array([True, True, False])
-    assert oracle.rivals(rows, oracle.SHOWN_BY_ALL, written).tolist() == [1, 1, 2]
+    by_text = oracle.rivals(rows, oracle.SHOWN_BY_ALL, written[:, None])
+    assert by_text.tolist() == [0, 1, 2]  # clip 1 sounds as clip 2 does; the last query writes none
+    by_sound = oracle.rivals(rows, oracle.SHOWN_BY_ALL, written[:, None] | written[None])
+    assert by_sound.tolist() == [0, 1, 1]

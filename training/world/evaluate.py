@@ -74,8 +74,10 @@ def clip_retrieval(
     starts_with_theme = np.asarray(pool["ids"])[clips][:, 1:6]
     written = (starts_with_theme == starts_with_theme[_first_theme(pool, clips)]).all(1)
     rivals = {
-        "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written),
-        "audio": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written),
+        # every clip is heard, so a melody need only be written in the query
+        "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None]),
+        # a rival falls out where its own text disagrees, and where the right one's agrees
+        "audio": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None] | written[None]),
         "image": oracle.rivals(factors, oracle.SHOWN_BY_ALL),
         "hum": oracle.rivals(factors, oracle.MELODY),
     }

@@ -43,16 +43,18 @@ def seen_of_titles(factors: np.ndarray) -> np.ndarray:
     return np.concatenate([factors[:, 0, :2], factors[:, :, 2:4].reshape(len(factors), -1)], axis=1)
 
 
-def rivals(factors: np.ndarray, columns: tuple[int, ...], written: np.ndarray | None = None) -> np.ndarray:
+def rivals(
+    factors: np.ndarray, columns: tuple[int, ...], melodies_met: np.ndarray | np.bool_ | None = None
+) -> np.ndarray:
     """How many other rows equal each row in `columns`, int64 [N].
 
-    `written` bool [N]: rows whose melody can be read on the side that has to be compared. Two rows are
-    also told apart by their melodies where both are written.
+    `melodies_met` bool, [N, N] or what broadcasts to it: where the melody of the query in this row can be
+    compared with that of the clip in this column, which tells them apart if they differ.
     """
     rows = factors[:, columns]
     same = (rows[:, None] == rows[None]).all(2)
-    if written is not None:
+    if melodies_met is not None:
         tunes = factors[:, MELODY]
         differ = (tunes[:, None] != tunes[None]).any(2)
-        same &= ~(differ & written[:, None] & written[None])
+        same &= ~(differ & melodies_met)
     return same.sum(1) - 1
