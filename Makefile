@@ -57,7 +57,7 @@ train-tiny: $(STAMP) ## Train the family tiny again and compare with its committ
 	$(BIN)/resonance train-tiny $(if $(RECIPE),--recipe $(RECIPE)) --weights build/train/tiny.safetensors
 	$(BIN)/resonance evaluate-tiny --weights build/train/tiny.safetensors --against export/families/tiny.figures.json
 
-evaluate-tiny: $(STAMP) ## Measure the committed tiny on titles it was never trained on (about 8 minutes)
+evaluate-tiny: $(STAMP) ## Measure the committed tiny on titles it was never trained on (about 4 minutes)
 	$(BIN)/resonance evaluate-tiny
 
 align: $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, FAMILY=tiny)

@@ -12,7 +12,7 @@ from resonance.export.axes import read_axes
 from resonance.export.families import tiny
 from resonance.space.calibration import end_of_axis
 from resonance.space.descriptor import MODALITIES
-from resonance.training.tiny import title_blocks, views_of
+from resonance.training.tiny import segment_blocks, title_blocks, views_of
 from resonance.training.titles import SUBSETS, TitleBlocks, shuffled, subset_masks
 from resonance.training.world import oracle
 from resonance.training.world.cold_start import cold_start
@@ -28,10 +28,9 @@ def evaluate(
 ) -> list[Row]:
     """Every row, of held-out `pool`."""
     trained = title_blocks(views_of(pool, modules, device))
-    seeded = title_blocks(views_of(pool, untrained, device))
     clips = clip_rows(pool)
     return [
-        *clip_retrieval(pool, modules, untrained, trained, seeded, clips, device),
+        *clip_retrieval(pool, modules, untrained, trained, clips, device),
         *title_retrieval(modules, untrained, trained, pool),
         *order(modules, untrained, trained, pool),
         *cold_start(modules, trained, pool),
@@ -65,7 +64,6 @@ def clip_retrieval(
     modules: Mapping[str, nn.Module],
     untrained: Mapping[str, nn.Module],
     trained: TitleBlocks,
-    seeded: TitleBlocks,
     clips: np.ndarray,
     device: torch.device,
 ) -> list[Row]:
@@ -82,8 +80,11 @@ def clip_retrieval(
         "hum": oracle.rivals(factors, oracle.MELODY),
     }
     scores, plain = (
-        _clip_and_hum_scores(blocks.blocks.flatten(0, 1)[clips], *_stills_and_hums(pool, m, clips, device))
-        for blocks, m in ((trained, modules), (seeded, untrained))
+        _clip_and_hum_scores(blocks, *_stills_and_hums(pool, m, clips, device))
+        for blocks, m in (
+            (trained.blocks.flatten(0, 1)[clips], modules),
+            (segment_blocks(views_of(pool, untrained, device), rows=clips), untrained),
+        )
     )
     own = np.arange(len(clips))
     return [

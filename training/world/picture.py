@@ -78,21 +78,22 @@ class _Look:
         """uint8 [size_px, size_px, 3]."""
         axis = (np.arange(size_px, dtype=np.float32) + 0.5) / size_px
         x, y = axis[None, :], axis[:, None]
-        pattern = self._texture(x, y)[..., None]  # (S, S, 1), 0..1
-        picture = self.far + (self.near - self.far) * pattern  # (S, S, 3)
+        near, far, colour = (c[:, None, None] for c in (self.near, self.far, self.colour))  # (3, 1, 1)
+        # planes, not pixels of three: an innermost axis of 3 costs numpy several times as long
+        picture = far + (near - far) * self._texture(x, y)  # (3, S, S), the pattern 0..1
         for fx, fy, phase in self.clutter:
             wave = np.sin(np.float32(fx * 3) * x + np.float32(fy * 3) * y + np.float32(phase))
-            picture = picture + (self.clutter_gain / CLUTTER_WAVES) * wave[..., None]
+            picture += (self.clutter_gain / CLUTTER_WAVES) * wave
         if STREAK_LANES[self.f.pace]:
-            picture = picture + (1.0 - picture) * (0.7 * self._streaks(x, y, time_s)[..., None])
-        cover, shade = (c[..., None] for c in self._subject(x, y, time_s))  # (S, S, 1), 0..1
-        picture = picture * (1 - 0.65 * shade) * (1 - cover) + self.colour * cover
+            picture += (1.0 - picture) * (0.7 * self._streaks(x, y, time_s))
+        cover, shade = self._subject(x, y, time_s)  # (S, S), 0..1
+        picture = picture * (1 - 0.65 * shade) * (1 - cover) + colour * cover
         dark = 1.0 - self.vignette * np.clip(2.4 * ((x - 0.5) ** 2 + (y - 0.5) ** 2), 0, 1)
         light = LIGHT[self.f.tension] * self.exposure
         # tense light is cold as well as dim
         cold = 1.0 - 0.10 * self.f.tension / (LEVELS - 1) * np.array([1.0, 0.4, -0.6])
-        picture = picture * (dark[..., None] * light * cold)
-        return np.clip(picture * 255.0 + 0.5, 0, 255).astype(np.uint8)
+        picture *= dark * light * cold[:, None, None]
+        return np.clip(picture * 255.0 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
     def _texture(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         u = x + self.tilt * y
