@@ -154,8 +154,13 @@ def align(
     heads: Annotated[Path, typer.Option(help="Where the heads go.")] = Path("build/align/heads.safetensors"),
     steps: Annotated[int, typer.Option(help="Steps for the projections.")] = 500,
     balance: Annotated[
-        bool, typer.Option("--balance", help="Give the manifest's groups equal weight in the loss.")
-    ] = False,
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="How far to even out the manifest's groups in the loss: 0 counts rows, 1 counts groups.",
+        ),
+    ] = 0.0,
     hardness: Annotated[
         float, typer.Option(help="How much more near negatives count; 0 is all alike.")
     ] = 0.0,

@@ -51,13 +51,15 @@ def _logits(similarity: Tensor, scale: Tensor | float, hardness: float) -> Tenso
     return logits + torch.where(off, tilt - log_mean, torch.zeros_like(tilt))
 
 
-def group_weights(groups: Tensor) -> Tensor:
-    """Inverse-frequency weights of rows by their group int64 [B], fp32 [B] with mean 1.
+def group_weights(groups: Tensor, power: float = 1.0) -> Tensor:
+    """Weights of rows by the inverse frequency of their group int64 [B], fp32 [B] with mean 1.
 
-    Each group that occurs in the batch counts the same in a weighted mean, however few its rows are.
+    Args:
+        power: of the inverse frequency. At 1 each group that occurs in the batch counts the same in a
+            weighted mean, however few its rows are; at 0 each row does.
     """
     _, inverse, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    weights = 1.0 / counts.float()[inverse]  # (B,)
+    weights = counts.float()[inverse] ** -power  # (B,)
     return weights * (groups.numel() / weights.sum())
 
 

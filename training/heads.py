@@ -31,12 +31,12 @@ class TooLittleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """`balance`: give every group of the manifest the same weight in a batch (see `group_weights`)."""
+    """`balance`: the power of a group's inverse frequency that its rows are weighed by (`group_weights`)."""
 
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(steps=500, learning_rate=1e-3))
     batch: int = 1024
     hardness: float = 0.0
-    balance: bool = False
+    balance: float = 0.0
     segments_per_title: int = 8
     fusion: FusionSettings = field(
         default_factory=lambda: FusionSettings(LoopSettings(steps=300, learning_rate=5e-4), titles=64)
@@ -103,7 +103,7 @@ def train_projections(
                 blocks[both, b],
                 temperatures(pair),
                 hardness=settings.hardness,
-                weights=group_weights(groups[both]) if settings.balance else None,
+                weights=group_weights(groups[both], settings.balance) if settings.balance else None,
             )
         total = torch.stack(list(parts.values())).sum()
         return {"loss": total, **parts}

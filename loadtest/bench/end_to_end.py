@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from resonance.serving.process import cpu_seconds
 from resonance.serving.server import TritonServer
 
 COMMAND = str(Path(sys.executable).with_name("resonance"))
+POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class FilmResult:
     """Medians over the runs of one film.
 
     `times_real_time` counts from the first byte read to the title; `with_start_up` also counts starting
-    the command. Memory is the client's peak resident set.
+    the command. Memory is the client's peak resident set, looked at every 10 ms.
     """
 
     film: str
@@ -88,8 +90,7 @@ def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
         ],
         stdout=subprocess.DEVNULL,
     )
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    peak_mb, usage = _wait(child)
     if child.returncode != 0:
         raise RuntimeError(f"embedding {path} ended with {child.returncode}")
     wall_s = time.monotonic() - started
@@ -101,5 +102,24 @@ def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
         wall_s=wall_s,
         client_cpu_s=usage.ru_utime + usage.ru_stime,
         server_cpu_s=cpu_seconds(server.pid) - before_s,
-        client_peak_mb=usage.ru_maxrss / 1024,
+        client_peak_mb=peak_mb,
     )
+
+
+def _wait(child: subprocess.Popen[bytes]) -> tuple[float, resource.struct_rusage]:
+    """Wait for the end of `child`: its peak resident set in MB, and what it used.
+
+    The kernel's own figure of an ended process, ru_maxrss, starts from the size of whoever started it.
+    """
+    peak_mb = 0.0
+    while True:
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            child.returncode = os.waitstatus_to_exitcode(status)
+            return peak_mb, usage
+        fields = dict(
+            line.split(":", 1) for line in Path(f"/proc/{child.pid}/status").read_text().splitlines()
+        )
+        if "VmHWM" in fields:  # not while it ends
+            peak_mb = float(fields["VmHWM"].split()[0]) / 1024
+        time.sleep(POLL_S)

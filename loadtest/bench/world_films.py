@@ -18,10 +18,10 @@ from resonance.training.world.evaluate import clip_scores
 from resonance.training.world.factors import TitleFactors, draw_title
 from resonance.training.world.film import write_film
 from resonance.training.world.measure import recall
+from resonance.training.world.pool import encode_factors
 
 TITLES = 120
 SEGMENTS = 5
-#: The segment of each title that is searched for, by the title's number: not always the same moment.
 SEED = 9
 
 
@@ -48,7 +48,9 @@ def measure_world_films(server: str, folder: Path, *, titles: int = TITLES) -> l
     ]
     embedded = asyncio.run(_embed(server, paths))
     blocks = np.stack([m.segments[i].blocks for m, i in zip(embedded, picked, strict=True)])  # (N, 3, 596)
-    factors = np.stack([_factors(title, int(i)) for title, i in zip(drawn, picked, strict=True)])
+    factors = np.stack(
+        [encode_factors(title.at(int(i) / (SEGMENTS - 1))) for title, i in zip(drawn, picked, strict=True)]
+    )
     unseen = oracle.rivals(factors, oracle.SHOWN_BY_ALL)
     heard = oracle.rivals(factors, oracle.SHOWN_BY_ALL, np.True_)  # as if every melody were written
     scores = clip_scores(torch.from_numpy(blocks))
@@ -79,9 +81,3 @@ def _film(title: TitleFactors, path: Path, *, seed: int) -> Path:
 async def _embed(server: str, paths: list[Path]) -> list[MediaEmbedding]:
     async with Embedder(server) as embedder:
         return [await embedder.embed(path) for path in paths]
-
-
-def _factors(title: TitleFactors, index: int) -> np.ndarray:
-    """Setting, subject, tension and pace of a window, int8 [4]."""
-    at = title.at(index / (SEGMENTS - 1))
-    return np.array([at.setting, at.subject, at.tension, at.pace], np.int8)

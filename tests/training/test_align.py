@@ -139,7 +139,7 @@ def test_aligning_a_library_end_to_end(
         monkeypatch.setenv(name, value)
     heads = tmp_path / "heads.safetensors"
     arguments = ["align", str(library / "library.csv"), "--work", str(tmp_path), "--heads", str(heads)]
-    result = CliRunner().invoke(make_app(), [*arguments, "--steps", "30", "--balance"])
+    result = CliRunner().invoke(make_app(), [*arguments, "--steps", "30", "--balance", "0.5"])
     assert result.exit_code == 0, result.output
     assert "group 'a'" in result.output
     assert "broken.mkv" in result.output

@@ -1,0 +1,19 @@
+"""Held-out titles of the procedural world as files, read and served like any upload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resonance.loadtest.bench.world_films import measure_world_films
+from resonance.serving.server import TritonServer
+
+
+def test_windows_of_real_files_are_found_by_what_another_modality_says(
+    server: TritonServer, tmp_path: Path
+) -> None:
+    rows = {row.query: row for row in measure_world_films(server.grpc_address, tmp_path, titles=12)}
+    assert set(rows) == {"text", "audio", "image"}
+    for row in rows.values():
+        assert row.recall_at_1 >= 5 * row.chance
+        assert row.recall_at_10 >= row.recall_at_1
+        assert row.oracle_at_1 <= 1
