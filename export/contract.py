@@ -49,6 +49,7 @@ class Runs(StrEnum):
 
     GRAPH = "graph"  # exported: ONNX on the CPU, a TensorRT plan on the GPU
     PYTHON = "python"  # a Python model in model_repository/<name>/1/model.py
+    DALI = "dali"  # a DALI pipeline in model_repository/<name>/1/dali.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,16 @@ MODELS = (
         (FRAMES, FRAME_MASK, FRAME_TIMES),
         Runs.PYTHON,
         cpu_instances=2,
+    ),
+    Model(
+        "keyframe_decoder",  # what `video_decoder` sends to DALI; loaded with `--decoder dali` alone
+        (
+            Tensor("ENCODED", Dtype.UINT8, ("bytes",)),
+            Tensor("COLOUR", Dtype.FP32, (3, 3)),
+        ),
+        (Tensor("PICTURE", Dtype.UINT8, (FRAME_PX, FRAME_PX, 3)),),
+        Runs.DALI,
+        dynamic_batching=True,
     ),
     Model(
         "visual_encoder",

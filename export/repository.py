@@ -17,6 +17,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from resonance.export.contract import ENSEMBLES, MODELS, Dtype, Ensemble, Model, Runs, Tensor
 
+#: What DALI 2.4 decodes: on the GPU by NVDEC (of what films come in), and on the CPU.
+DALI_CODECS = {False: ("h264", "hevc", "mpeg4", "vp9"), True: ("mjpeg", "vp8", "vp9")}
+
 HEADER = "# Generated from export/contract.py by `make configs`; edit that, not this.\n"
 
 _TRITON_TYPES = {
@@ -64,7 +67,7 @@ def render(config: pb.ModelConfig) -> str:
 
 
 def model_config(model: Model, target: Target) -> pb.ModelConfig:
-    """Config of one model. Python models are the same on every target."""
+    """Config of one model. Python models differ by target in what DALI decodes on its device alone."""
     config = pb.ModelConfig(
         name=model.name,
         max_batch_size=model.max_batch_size,
@@ -74,6 +77,12 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
     group = pb.ModelInstanceGroup(count=model.cpu_instances, kind=pb.ModelInstanceGroup.KIND_CPU)
     if model.runs is Runs.PYTHON:
         config.backend = "python"
+        if model.name == "video_decoder":
+            config.parameters["dali_codecs"].string_value = ",".join(DALI_CODECS[target is Target.CPU])
+    elif model.runs is Runs.DALI:
+        config.backend, config.default_model_filename = "dali", "dali.py"
+        if target is not Target.CPU:
+            group = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_GPU)
     elif target is Target.TENSORRT:
         config.backend, config.default_model_filename = "tensorrt", "model.plan"
         group = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_GPU)
