@@ -71,7 +71,7 @@ def probe_inputs(config: model_config_pb2.ModelConfig) -> Arrays:
 
 
 def failed_models(client: InferenceServerClient, wanted: Collection[str]) -> dict[str, str]:
-    """Models of `wanted` that Triton could not load, with its reason in one line; of a chain only the first cause."""
+    """Those of `wanted` that Triton could not load, its reason in one line; of a chain the first cause."""
     reasons = {
         m.name: one_line(m.reason)
         for m in client.get_model_repository_index().models

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.report import PartResult
 from resonance.loadtest.gpu_bench.timing import Deadline
@@ -87,23 +88,6 @@ class OneThreadDecoder(PyAvDecoder):
 
     def __init__(self) -> None:
         super().__init__(1)
-
-
-class DaliDecoder:
-    """NVDEC through DALI: a place kept for the pipeline of the model `video_decoder`."""
-
-    name = "DALI"
-
-    def missing(self) -> str:
-        """See `Decoder`."""
-        return missing("nvidia.dali") or "this bench does not drive the DALI pipeline yet"
-
-    def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
-        """See `Decoder`."""
-        raise NotImplementedError(self.missing())
-
-    def close(self) -> None:
-        """See `Decoder`."""
 
 
 DECODERS: tuple[Decoder, ...] = (DaliDecoder(), PyAvDecoder(), OneThreadDecoder())

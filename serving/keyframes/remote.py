@@ -55,14 +55,11 @@ class RemoteDecoder:
             return nothing
         places, files = [], []
         for place, packet in enumerate(clip.packets):
-            try:
-                if looks_whole(clip, packet.data):
-                    files.append(keyframe_file(clip, packet.data))
-                    places.append(place)
-                    continue
-            except ValueError:
-                pass
-            self.refused += 1
+            if looks_whole(clip, packet.data):
+                files.append(keyframe_file(clip, packet.data))
+                places.append(place)
+            else:
+                self.refused += 1
         if not files:
             return nothing
         for place, picture in zip(places, self._decoded(files, clip), strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,10 @@ from resonance.clients.media.types import ByteArray, Clip
 from resonance.serving.decoder import DALI_MODEL, DECODER_VARIABLE, Decoder
 from resonance.serving.keyframes.remote import DecoderGoneError, RemoteDecoder
 from resonance.serving.models.common import answer_each, descriptor_beside
+
+#: What Triton says of a model that is not there. Its code does not tell: between models of one server
+#: Triton 2.51 turns every code into INTERNAL.
+GONE = re.compile("not healthy|unhealthy|not ready")
 
 
 class TritonPythonModel:
@@ -82,10 +87,8 @@ def ask_dali(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
     except Exception as error:  # Triton's own, without a type of its own
         raise DecoderGoneError(str(error)) from error
     if response.has_error():
-        refusal = response.error()
-        if refusal.code() == pb_utils.TritonError.INVALID_ARG:
-            raise ValueError(refusal.message())
-        raise DecoderGoneError(refusal.message())
+        told = response.error().message()
+        raise DecoderGoneError(told) if GONE.search(told) else ValueError(told)
     picture = pb_utils.get_output_tensor_by_name(response, "PICTURE")
     if not picture.is_cpu():
         raise DecoderGoneError("PICTURE came back on the GPU; expected host memory")

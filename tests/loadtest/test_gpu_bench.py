@@ -183,6 +183,21 @@ def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> N
     assert parts["encoders"]["skipped"] == ["everything: the run's time is used up"]
 
 
+@pytest.mark.parametrize("keyframes_only", [False, True])
+def test_dali_decodes_as_many_frames_as_it_is_asked_for(tmp_path: Path, keyframes_only: bool) -> None:
+    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, keyframe_files
+
+    film = next(f for f in media.CODECS if f.name == "vp9")
+    path = media.make(replace(film, width=320, height=180, loop_s=4), tmp_path, whole=False)
+    assert len(keyframe_files(path)) == 2
+    decoder = DaliDecoder("cpu")
+    assert not decoder.missing()
+    assert decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=0.2) > 25
+    h264 = media.make(replace(media.QUICK_FILM, loop_s=4), tmp_path, whole=False)
+    with pytest.raises(RuntimeError):  # DALI on the CPU knows no H.264
+        decoder.frames_per_s(h264, keyframes_only=keyframes_only, seconds=0.1)
+
+
 def test_wrong_use_is_told(capsys) -> None:
     assert main(["--device", "cpu"]) == 2
     assert "use --device cpu --quick" in capsys.readouterr().err

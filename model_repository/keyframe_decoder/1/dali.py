@@ -33,5 +33,10 @@ def keyframes(device="mixed"):
     )
     columns = fn.reshape(scaled, shape=[height * width, 3])
     corrected = fn.coord_transform(columns, M=colour)  # DALI knows Rec. 601 alone
-    saturated = fn.cast(corrected, dtype=types.UINT8)  # rounds, and clips to 0..255
+    # Colours beyond what Rec. 601 can show came back clipped. What the clipped channel was lies between
+    # what the correction makes of the clipped value and the end of the range: the middle is taken.
+    dark = fn.cast(columns < 0.5, dtype=types.FLOAT)
+    bright = fn.cast(columns > 254.5, dtype=types.FLOAT)
+    likely = corrected * (1.0 - 0.5 * dark) + 0.5 * bright * (255.0 - corrected)
+    saturated = fn.cast(likely, dtype=types.UINT8)  # rounds, and clips to 0..255
     return fn.reshape(saturated, shape=[height, width, 3], layout="HWC", name="PICTURE")
