@@ -62,7 +62,7 @@ class DaliDecoder:
         device_id = 0 if self.device == "mixed" else None
         pipeline = Pipeline(batch, THREADS, device_id, prefetch_queue_depth=1)
         with pipeline:
-            encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
+            encoded = fn.external_source(name="encoded", dtype=types.DALIDataType.UINT8, ndim=1)
             frames = fn.decoders.video(
                 encoded,
                 device=self.device,

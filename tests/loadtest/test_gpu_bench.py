@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from resonance.loadtest.gpu_bench import media
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
 from resonance.loadtest.gpu_bench.flops import counted
 from resonance.loadtest.gpu_bench.htsat import join, shift_mask, split
@@ -219,8 +221,6 @@ def test_agreement_of_samplings_is_scored_right() -> None:
 
 
 def test_keyframes_decode_to_as_many_frames_as_the_film_has(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from resonance.loadtest.bench.decoding import measure_gain
     from resonance.loadtest.bench.films import H264_2S
 
