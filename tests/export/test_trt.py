@@ -15,7 +15,7 @@ import onnx
 import pytest
 from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
-from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc import Target, model_config_pb2
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
@@ -27,7 +27,7 @@ from resonance.export.contract import Model
 from resonance.export.int8_graphs import ancestors
 from resonance.export.onnx_export import Arrays, cpu_session, make_inputs
 from resonance.export.reference import Reference, Row
-from resonance.export.repository import model_config
+from resonance.export.repository import Target, model_config
 from resonance.export.trt.build import (
     NETWORK,
     SOURCE,
@@ -114,17 +114,16 @@ def test_tritons_config_names_the_profiles_that_a_plan_has(name: str, descriptor
     model = contract.model(name)
     for most_tokens in (32, 64, 256, 512):
         count = len(profiles(model, tokens_up_to(descriptor, most_tokens)))
-        named = list(model_config(model, gpu=True).instance_group[0].profile)
+        named = list(model_config(model, Target.TENSORRT).instance_group[0].profile)
         assert named == ([str(i) for i in range(count)] if count > 1 else [])
-    assert not model_config(model, gpu=False).instance_group[0].profile, (
-        "Triton takes profiles for plans only"
-    )
+    for target in (Target.CPU, Target.AOTI):  # Triton takes profiles for plans only
+        assert not model_config(model, target).instance_group[0].profile
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_warm_up_request_fits_a_profile(name: str, descriptor: Descriptor) -> None:
     config = text_format.Parse(
-        text_format.MessageToString(model_config(contract.model(name), gpu=True)),
+        text_format.MessageToString(model_config(contract.model(name), Target.TENSORRT)),
         model_config_pb2.ModelConfig(),
     )
     warmup = config.model_warmup[0]
