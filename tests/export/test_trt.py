@@ -15,7 +15,7 @@ import onnx
 import pytest
 from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
-from tritonclient.grpc import Target, model_config_pb2
+from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
