@@ -12,8 +12,11 @@ CHECKPOINTS ?=
 CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
+PARTS ?=
+# PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
+GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto test-real-size bench lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto test-real-size bench gpu-bench lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +35,8 @@ $(STAMP): pyproject.toml
 $(SPACE): $(STAMP) $(wildcard export/*.py export/*/*.py export/families/*.toml export/families/*.safetensors export/families/*.npz) space/descriptor.py space/calibration.py
 	$(BIN)/resonance export $(FAMILY) $(CHOSEN)
 
-export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, CHECKPOINTS="MODEL=FOLDER ...", INT8=1, MEDIA=folder to check int8 on)
-	$(BIN)/resonance export $(FAMILY) $(CHOSEN) $(if $(INT8),--int8) $(if $(MEDIA),--reference-media "$(MEDIA)")
+export: $(STAMP) ## Export a family into model_repository/ (FAMILY=tiny, CHECKPOINTS="MODEL=FOLDER ...", INT8=1 or TARGET=tensorrt, MEDIA=folder to check on)
+	$(BIN)/resonance export $(FAMILY) $(CHOSEN) $(if $(INT8),--int8) $(if $(TARGET),--target $(TARGET)) $(if $(MEDIA),--reference-media "$(MEDIA)")
 
 configs: $(STAMP) ## Write Triton's configs again from export/contract.py
 	$(BIN)/resonance export --configs-only
@@ -69,6 +72,9 @@ test-real-size: $(STAMP) ## Export and check every pretrained architecture at it
 bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)
 	$(BIN)/python -m resonance.loadtest.bench
 
+gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", QUICK=1 on a CPU)
+	PYTHONPATH=src $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
+
 lint: $(STAMP) ## Formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -76,4 +82,4 @@ lint: $(STAMP) ## Formatting, lint and types
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'artifact.json' | xargs -r rm -f
+	find model_repository -name 'model.onnx' -o -name 'model.onnx.data' -o -name 'tokenizer.json' -o -name 'space.json' -o -name 'golden.npz' -o -name 'model.tensorrt.onnx*' -o -name 'model.plan' -o -name 'plan.json' -o -name 'artifact.json' -o -name 'model.pt2' -o -name 'artifact.aoti.json' | xargs -r rm -f

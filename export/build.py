@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE, NOTE
 from resonance.export.axes import read_axes
 from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
@@ -15,6 +16,12 @@ from resonance.export.golden import write_golden
 from resonance.export.onnx_export import export_graph
 from resonance.space.descriptor import Descriptor
 from resonance.space.reference import Reference
+
+#: What an export makes stale: files made of a graph's fp32 ONNX, and what is told of them.
+DERIVED = (
+    *(NOTE, AOTI_PACKAGE, AOTI_NOTE),
+    *("model.tensorrt.onnx", "model.tensorrt.onnx.data", "model.plan", "plan.json"),
+)
 
 
 def export_family(
@@ -42,7 +49,7 @@ def export_family(
 
     reports = []
     for graph in card.graphs:
-        (repository / graph.model / "1" / "artifact.json").unlink(missing_ok=True)  # told of another file
+        forget_derived(repository / graph.model / "1")
         with _quiet_exporter():
             report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
         reports.append(report)
@@ -58,6 +65,12 @@ def export_family(
     write_golden(folder / "golden.npz", repository, descriptor, tokenizer)
     descriptor_path.write_text(descriptor.to_json(), encoding="utf-8")
     return descriptor, reports
+
+
+def forget_derived(folder: Path) -> None:
+    """Remove what was made of the graph in `folder`: beside new weights it would be another space's."""
+    for name in DERIVED:
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from resonance.export.trt.options import BuildOptions, HardwareCompatibility
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from resonance.export.cards import FamilyCard
     from resonance.space.descriptor import Descriptor
+
+
+class ExportTarget(StrEnum):
+    """What is made of a family, beside its ONNX graphs."""
+
+    ONNX = "onnx"
+    AOTI = "aoti"
+    TENSORRT_ONNX = "tensorrt-onnx"
+    TENSORRT = "tensorrt"
+
+
+class Device(StrEnum):
+    """Where packages are compiled for."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    CPU = "cpu"
+
+
+PLANS = (ExportTarget.TENSORRT, ExportTarget.TENSORRT_ONNX)
 
 
 def export(
@@ -27,6 +50,16 @@ def export(
             "transcript_encoder. Can be given for each.",
         ),
     ] = None,
+    target: Annotated[
+        ExportTarget,
+        typer.Option(
+            help="onnx; aoti: also packages for PyTorch alone; tensorrt: also plans for this machine's GPU; "
+            "tensorrt-onnx: also the graphs that plans are built from, checked on the CPU, without TensorRT."
+        ),
+    ] = ExportTarget.ONNX,
+    device: Annotated[
+        Device, typer.Option(help="What --target aoti compiles for; auto takes the GPU where there is one.")
+    ] = Device.AUTO,
     configs_only: Annotated[
         bool, typer.Option("--configs-only", help="Write Triton's configs again and export nothing.")
     ] = False,
@@ -42,7 +75,20 @@ def export(
     ] = False,
     reference_media: Annotated[
         Path | None,
-        typer.Option(help="Pictures, films, sounds and texts to check --int8 on; else a rendered sample."),
+        typer.Option(
+            help="Media to check --int8 or --target on (pictures, films, sounds, texts); else a sample."
+        ),
+    ] = None,
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="Plans for later TensorRT too, of the same major version."),
+    ] = False,
+    hardware_compatibility: Annotated[
+        HardwareCompatibility, typer.Option(help="Plans for which other GPUs.")
+    ] = HardwareCompatibility.NONE,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(help="TensorRT's timings between builds. [default: a file in your cache folder]"),
     ] = None,
 ) -> None:
     """Export a family to ONNX, check it against torch and describe its space."""
@@ -55,22 +101,36 @@ def export(
     if configs_only:
         return
 
+    from resonance.export.aoti import AotiError
+    from resonance.export.aoti_cli import export_packages
     from resonance.export.axes import AxesFileError
     from resonance.export.build import export_family
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.heads import with_heads
     from resonance.export.onnx_export import ExportError
     from resonance.export.report import export_table
+    from resonance.export.trt.cli import check_tensorrt, export_plans
     from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
 
-    if reference_media is not None and not (int8 and reference_media.is_dir()):
-        console.print(f"--reference-media {reference_media} needs --int8 and a folder that is there")
+    packages = target is ExportTarget.AOTI
+    checked = int8 or target is not ExportTarget.ONNX
+    if reference_media is not None and not (checked and reference_media.is_dir()):
+        console.print(
+            f"--reference-media {reference_media} needs --int8 or --target, and a folder that is there"
+        )
         raise typer.Exit(2)
+    if int8 and target in PLANS:
+        console.print(f"--int8 is for the CPU and --target {target.value} for the GPU: give one of them")
+        raise typer.Exit(2)
+    if target is ExportTarget.TENSORRT:
+        check_tensorrt(console)
     try:
         card = chosen_card(family, checkpoint or [])
         if heads is not None:
             card = with_heads(card, heads)
+        if packages and export_packages(console, card, repository, device.value, reference_media):
+            return
         with console.status(f"exporting {family}") as status:
             descriptor, reports = export_family(
                 card,
@@ -82,6 +142,7 @@ def export(
         CheckpointError,
         ChoiceError,
         ExportError,
+        AotiError,
         AxesFileError,
         CalibrationError,
         WeightsError,
@@ -99,24 +160,29 @@ def export(
         console.print(f"{family} has no reference set: all sigmas are 1 and the space has no axes")
     else:
         console.print(f"calibrated on {card.reference}: {', '.join(descriptor.axes) or 'no axes'}")
+    if packages:
+        try:
+            export_packages(console, card, repository, device.value, reference_media)
+        except AotiError as error:
+            console.print(str(error), style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
     if int8:
         _quantise(console, card, repository, descriptor, reference_media)
+    if target in PLANS:
+        options = BuildOptions(version_compatible, hardware_compatibility, timing_cache)
+        only_graphs = target is ExportTarget.TENSORRT_ONNX
+        export_plans(console, card, repository, descriptor, reference_media, options, only_graphs=only_graphs)
 
 
 def _quantise(
     console: Console, card: FamilyCard, repository: Path, descriptor: Descriptor, media: Path | None
 ) -> None:
     from resonance.export.quantise import quantise_family
-    from resonance.export.reference import read_reference, sample_reference
+    from resonance.export.reference import reference_of
     from resonance.export.report import artifact_table, verdict_lines
 
     with console.status("reading reference media") as status:
-        tokenizer = card.tokenizer()
-        reference = (
-            sample_reference(descriptor, tokenizer)
-            if media is None
-            else read_reference(media, descriptor, tokenizer)
-        )
+        reference = reference_of(media, descriptor, card.tokenizer())
         status.update("trying 8 bits")
         reports = quantise_family(
             card, repository, reference, on_graph=lambda r: status.update(f"{r.model}: {r.chosen}")

@@ -49,6 +49,7 @@ class Runs(StrEnum):
 
     GRAPH = "graph"  # exported: ONNX on the CPU, a TensorRT plan on the GPU
     PYTHON = "python"  # a Python model in model_repository/<name>/1/model.py
+    DALI = "dali"  # a DALI pipeline in model_repository/<name>/1/dali.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class Model:
     dynamic_batching: bool = False
     #: Lengths of named axes for warm-up requests and for the shapes an export is checked at.
     example_axes: tuple[tuple[str, int], ...] = ()
+    #: Optimisation profiles of its TensorRT plan. Triton's config names each, and one config serves every
+    #: family, so the number is fixed here, whatever buckets a family has.
+    gpu_profiles: int = 1
 
     def tensor(self, name: str) -> Tensor:
         """The input or output called `name`."""
@@ -94,12 +98,23 @@ MODELS = (
         cpu_instances=2,
     ),
     Model(
+        "keyframe_decoder",  # what `video_decoder` sends to DALI; loaded with `--decoder dali` alone
+        (
+            Tensor("ENCODED", Dtype.UINT8, ("bytes",)),
+            Tensor("COLOUR", Dtype.FP32, (3, 3)),
+        ),
+        (Tensor("PICTURE", Dtype.UINT8, (FRAME_PX, FRAME_PX, 3)),),
+        Runs.DALI,
+        dynamic_batching=True,
+    ),
+    Model(
         "visual_encoder",
         (FRAMES, FRAME_MASK, FRAME_TIMES),
         (VISUAL, VISUAL_SIGNAL_VALUES),
         Runs.GRAPH,
         dynamic_batching=True,
         example_axes=(("frames", 4),),
+        gpu_profiles=3,  # 1, 4 and 16 frames
     ),
     Model(
         "audio_encoder", (PCM, PCM_LENGTH), (AUDIO, AUDIO_SIGNAL_VALUES), Runs.GRAPH, dynamic_batching=True
@@ -112,6 +127,7 @@ MODELS = (
         Runs.GRAPH,
         dynamic_batching=True,
         example_axes=(("tokens", 64),),
+        gpu_profiles=4,  # 32, 64, 128 and 256 tokens where a family takes 256
     ),
     Model(
         "title_fusion",

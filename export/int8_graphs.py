@@ -51,7 +51,7 @@ def linears(model: onnx.ModelProto) -> list[Linear]:
     did not come from `linear` is no layer.
     """
     constants = {i.name for i in model.graph.initializer}
-    for_signals = _ancestors(model, [o.name for o in model.graph.output][1:])
+    for_signals = ancestors(model, [o.name for o in model.graph.output][1:])
     found = []
     for node in model.graph.node:
         classes = {p.key: p.value for p in node.metadata_props}.get(_CLASSES, "")
@@ -195,7 +195,7 @@ class _Rewriter:
         return name
 
 
-def _ancestors(model: onnx.ModelProto, tensors: list[str]) -> set[str]:
+def ancestors(model: onnx.ModelProto, tensors: list[str]) -> set[str]:
     """Names of all nodes that `tensors` are computed from."""
     made_by = {output: node for node in model.graph.node for output in node.output}
     names: set[str] = set()

@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ import onnx
 import onnxruntime
 
 from resonance.export import contract
+from resonance.export.artifact import NOTE, ArtifactReport, Trial, compare_values, cosine
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.int8_graphs import blocks_graph, linears, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
@@ -39,8 +40,6 @@ PROBE_ROWS, MIXED_SHARES = 4, (0.6, 0.3)
 #: Speed: rounds of one row through both graphs in turn, more of them while they are short.
 WARM_UP_ROUNDS, ROUNDS, ENOUGH_S = 2, 12, 2.0
 
-NOTE = "artifact.json"
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -48,46 +47,6 @@ class Candidate:
 
     artifact: str
     build: Callable[[], onnx.ModelProto]
-
-
-@dataclass(slots=True)
-class Trial:
-    """How one candidate compared with fp32; `refused` says why it was not taken, or is empty.
-
-    Attributes:
-        min_cosine, max_abs: of the vector over all rows, each alone.
-        batch_max_abs: between a row alone and the same row in a batch, the worst.
-        speed: fp32's time over its time, median of rounds taken in turn, one thread, one item.
-        fp32_layers: linear layers left in fp32, of `layers`.
-    """
-
-    artifact: str
-    refused: list[str] = field(default_factory=list)
-    min_cosine: float = 1.0
-    worst_row: str = ""
-    max_abs: float = 0.0
-    batch_max_abs: float = 0.0
-    size_bytes: int = 0
-    speed: float = 1.0
-    fp32_layers: int = 0
-    layers: int = 0
-
-
-@dataclass(slots=True)
-class ArtifactReport:
-    """What a graph became. `chosen` is the artifact now in the repository."""
-
-    model: str
-    chosen: str
-    floor: float
-    rows: int
-    fp32_bytes: int
-    trials: list[Trial] = field(default_factory=list)
-    note: str = ""
-
-    def taken(self) -> Trial | None:
-        """The trial of the chosen artifact; None where fp32 stayed."""
-        return next((t for t in self.trials if not t.refused), None)
 
 
 def quantise_family(
@@ -163,7 +122,7 @@ def _harm(path: Path, rows: Sequence[Row]) -> dict[str, float]:
     for layer in layers:
         session = _session_of(rows_graph(path, keep=[other for other in layers if other != layer]))
         found = [_run(session, row.inputs)[0] for row in rows]
-        harm[layer] = 1.0 - min(_cosine(a, b) for a, b in zip(expected, found, strict=True))
+        harm[layer] = 1.0 - min(cosine(a, b) for a, b in zip(expected, found, strict=True))
     return harm
 
 
@@ -199,41 +158,12 @@ def _try(
     trial.layers = len(linears(onnx.load(path)))
     trial.fp32_layers = len(linears(model))
     alone = [_run(session, row.inputs) for row in rows]
-    _compare_values(trial, card, rows, expected, alone)
+    compare_values(trial, card, rows, expected, alone)
     _compare_batches(trial, card, session, rows, alone)
     if trial.size_bytes >= path.stat().st_size:
         trial.refused.append("the file is not smaller")
     trial.speed = speed_ratio(cpu_session(path), session, rows)
     return trial
-
-
-def _compare_values(
-    trial: Trial,
-    card: GraphCard,
-    rows: Sequence[Row],
-    expected: Sequence[list[np.ndarray]],
-    found: Sequence[list[np.ndarray]],
-) -> None:
-    """Vectors to the floor, signals to their tolerance."""
-    outputs = contract.model(card.model).outputs
-    for row, want, got in zip(rows, expected, found, strict=True):
-        if not all(np.isfinite(values).all() for values in got):
-            trial.refused.append(f"not finite on {row.label}")
-            return
-        cosine = _cosine(want[0], got[0])
-        if cosine < trial.min_cosine:
-            trial.min_cosine, trial.worst_row = cosine, row.label
-        trial.max_abs = max(trial.max_abs, float(np.abs(want[0] - got[0]).max()))
-        for tensor, a, b in zip(outputs[1:], want[1:], got[1:], strict=True):
-            allowed, difference = card.tolerance[tensor.name].max_abs, float(np.abs(a - b).max())
-            if difference > allowed:
-                trial.refused.append(
-                    f"{tensor.name} differs by {difference:.1e} on {row.label} (allowed {allowed:.0e})"
-                )
-    if trial.min_cosine < card.artifact_floor:
-        trial.refused.append(
-            f"cosine {trial.min_cosine:.6f} on {trial.worst_row} (at least {card.artifact_floor:g})"
-        )
 
 
 def _compare_batches(
@@ -300,12 +230,6 @@ def _session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
         path = Path(folder, "model.onnx")
         onnx.save(model, path)
         return cpu_session(path)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two vectors [1, D], in float64."""
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(x @ y / max(float(np.linalg.norm(x) * np.linalg.norm(y)), 1e-30))
 
 
 def integer_unit() -> str:

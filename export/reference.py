@@ -20,6 +20,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from resonance.export import contract
+from resonance.export.artifact import Row
 from resonance.space.descriptor import Descriptor
 
 #: Rows an encoder is compared on, at most, and how many of them one file may give.
@@ -35,14 +36,6 @@ WORDS_A_ROW = 24
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One item of one encoder. `inputs`: each tensor of the model with a batch axis of 1."""
-
-    label: str
-    inputs: Arrays
-
-
 @dataclass(slots=True)
 class Reference:
     """Rows by model, and where they are from."""
@@ -56,6 +49,13 @@ class Reference:
         rows = self.rows.setdefault(model, [])
         if len(rows) < MAX_ROWS:
             rows.append(Row(label, {name: value[None] for name, value in inputs.items()}))
+
+
+def reference_of(media: Path | None, descriptor: Descriptor, tokenizer: Tokenizer) -> Reference:
+    """Rows of the folder `media`, or of the rendered sample where there is none."""
+    if media is None:
+        return sample_reference(descriptor, tokenizer)
+    return read_reference(media, descriptor, tokenizer)
 
 
 def sample_reference(descriptor: Descriptor, tokenizer: Tokenizer) -> Reference:

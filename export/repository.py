@@ -1,4 +1,7 @@
-"""Triton's configs from the contract, as protobuf messages: `config.pbtxt` for the GPU, `configs/cpu.pbtxt`.
+"""Triton's configs from the contract, as protobuf messages.
+
+`config.pbtxt` is for the GPU (TensorRT plans), `configs/cpu.pbtxt` for the CPU (ONNX) and
+`configs/aoti.pbtxt` for PyTorch alone (AOTInductor packages, on the GPU where there is one).
 
 They are committed; `make configs` writes them again and a test compares.
 """
@@ -6,12 +9,16 @@ They are committed; `make configs` writes them again and a test compares.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from resonance.export.contract import ENSEMBLES, MODELS, Dtype, Ensemble, Model, Runs, Tensor
+
+#: What DALI 2.4 decodes: on the GPU by NVDEC (of what films come in), and on the CPU.
+DALI_CODECS = {False: ("h264", "hevc", "mpeg4", "vp9"), True: ("mjpeg", "vp8", "vp9")}
 
 HEADER = "# Generated from export/contract.py by `make configs`; edit that, not this.\n"
 
@@ -24,12 +31,21 @@ _TRITON_TYPES = {
 }
 
 
+class Target(StrEnum):
+    """What a config is for; the value is Triton's `--model-config-name`, but for the default."""
+
+    TENSORRT = "tensorrt"
+    CPU = "cpu"
+    AOTI = "aoti"
+
+
 def config_files() -> Iterator[tuple[Path, str]]:
     """Every config as (path relative to the model repository, text)."""
     for model in MODELS:
-        yield Path(model.name, "config.pbtxt"), render(model_config(model, gpu=True))
-        yield Path(model.name, "configs", "cpu.pbtxt"), render(model_config(model, gpu=False))
-    for ensemble in ENSEMBLES:  # the same on both targets
+        yield Path(model.name, "config.pbtxt"), render(model_config(model, Target.TENSORRT))
+        for target in (Target.CPU, Target.AOTI):
+            yield Path(model.name, "configs", f"{target}.pbtxt"), render(model_config(model, target))
+    for ensemble in ENSEMBLES:  # the same on every target
         yield Path(ensemble.name, "config.pbtxt"), render(ensemble_config(ensemble))
 
 
@@ -50,27 +66,40 @@ def render(config: pb.ModelConfig) -> str:
     return HEADER + str(text_format.MessageToString(config))
 
 
-def model_config(model: Model, *, gpu: bool) -> pb.ModelConfig:
-    """Config of one model. Graphs run as TensorRT plans on the GPU and ONNX on the CPU."""
+def model_config(model: Model, target: Target) -> pb.ModelConfig:
+    """Config of one model. Python models differ by target in what DALI decodes on its device alone."""
     config = pb.ModelConfig(
         name=model.name,
         max_batch_size=model.max_batch_size,
         input=[_input(t) for t in model.inputs],
         output=[_output(t) for t in model.outputs],
     )
+    group = pb.ModelInstanceGroup(count=model.cpu_instances, kind=pb.ModelInstanceGroup.KIND_CPU)
     if model.runs is Runs.PYTHON:
         config.backend = "python"
-    elif gpu:
+        if model.name == "video_decoder":
+            config.parameters["dali_codecs"].string_value = ",".join(DALI_CODECS[target is Target.CPU])
+    elif model.runs is Runs.DALI:
+        config.backend, config.default_model_filename = "dali", "dali.py"
+        if target is not Target.CPU:
+            group = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_GPU)
+    elif target is Target.TENSORRT:
         config.backend, config.default_model_filename = "tensorrt", "model.plan"
+        group = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_GPU)
+    elif target is Target.AOTI:
+        config.backend, config.default_model_filename = "aoti", "model.pt2"
+        # The GPU where there is one, else the CPU: a package says itself what it was built for.
+        group = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_AUTO)
+        # What an ensemble's earlier step left on the GPU stays there.
+        config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
     else:
         config.backend, config.default_model_filename = "onnxruntime", "model.onnx"
         # More threads an instance spin against each other; instances and batches share the cores better.
         config.parameters["intra_op_thread_count"].string_value = "1"
-    on_gpu = gpu and model.runs is Runs.GRAPH
-    config.instance_group.add(
-        count=1 if on_gpu else model.cpu_instances,
-        kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU,
-    )
+    if group.kind == pb.ModelInstanceGroup.KIND_GPU and model.gpu_profiles > 1:
+        # Triton takes the nearest of the profiles that are named here; unnamed ones are never used.
+        group.profile.extend(str(i) for i in range(model.gpu_profiles))
+    config.instance_group.append(group)
     if model.dynamic_batching:
         config.dynamic_batching.SetInParent()
     if model.runs is Runs.GRAPH:

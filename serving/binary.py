@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,14 +134,17 @@ def find_libpython() -> Path:
     )
 
 
-def lay_out_backends(triton: Triton, folder: Path) -> Path:
+def lay_out_backends(triton: Triton, folder: Path, needed: Set[str] = frozenset({"onnxruntime"})) -> Path:
     """The backend directory to serve from.
 
-    Where Triton brings its own `onnxruntime` it is used as it is. Otherwise the installation is
-    mirrored in `folder`, with links: to Triton's backends, to the stub of this Python, and to the
-    backends of this package.
+    Where Triton brings every one of `needed` itself, its own is used as it is, and so is it where what
+    it lacks is not ours to give. Otherwise the installation is mirrored in `folder`, with links: to
+    Triton's backends, to the stub of this Python, and to those backends of this package that Triton
+    lacks.
     """
-    if "onnxruntime" in triton.backend_names():
+    own = {p.name: p for p in OWN_BACKENDS.iterdir() if (p / "model.py").is_file()}
+    lacking = (own.keys() & needed) - triton.backend_names()
+    if not lacking and "onnxruntime" in triton.backend_names():
         return triton.backends
     # As deep as in the wheel, whose libraries find each other at ../../../../nvidia_pytriton.libs.
     libraries = triton.backends.parents[2] / "nvidia_pytriton.libs"
@@ -159,9 +162,8 @@ def lay_out_backends(triton: Triton, folder: Path) -> Path:
         elif item.name not in ("__pycache__", triton.stub.name):
             (python / item.name).symlink_to(item)
     (python / triton.stub.name).symlink_to(triton.stub)
-    for own in OWN_BACKENDS.iterdir():
-        if (own / "model.py").is_file():
-            (folder / own.name).symlink_to(own)
+    for name in own.keys() - triton.backend_names():
+        (folder / name).symlink_to(own[name])
     return folder
 
 

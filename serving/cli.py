@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resonance.serving.decoder import Decoder
+
 if TYPE_CHECKING:
     from resonance.serving.server import TritonServer
 
@@ -17,10 +19,24 @@ class TargetChoice(StrEnum):
 
     CPU = "cpu"
     GPU = "gpu"
+    AOTI = "aoti"
 
 
 def serve(
-    target: Annotated[TargetChoice, typer.Option(help="Serve on the CPU or the GPU.")] = TargetChoice.CPU,
+    target: Annotated[
+        TargetChoice,
+        typer.Option(
+            help="cpu: ONNX; gpu: TensorRT plans; aoti: PyTorch alone, on the GPU where there is one."
+        ),
+    ] = TargetChoice.CPU,
+    decoder: Annotated[
+        Decoder | None,
+        typer.Option(
+            help="pyav: keyframes are decoded on the CPU; dali: on NVDEC, PyAV for what it does not know. "
+            "[default: dali for --target gpu, else pyav]",
+            show_default=False,
+        ),
+    ] = None,
     model_repository: Annotated[
         Path, typer.Option(help="The folder of models, filled by `make export`.")
     ] = Path("model_repository"),
@@ -51,6 +67,7 @@ def serve(
         ServerSettings(
             model_repository=model_repository,
             target=target.value,
+            decoder=decoder,
             host=host,
             grpc_port=grpc_port,
             http_port=http_port,

@@ -6,7 +6,7 @@ Triton's own readiness says only that models were loaded; it stays true when a s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from resonance.serving.errors import RepositoryError
-from resonance.serving.probe_clip import probe_clip
+from resonance.serving.probe_clip import probe_clip, probe_keyframe
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import DescriptorError
 
@@ -42,6 +42,8 @@ PROBES: Mapping[str, Callable[[], Array]] = {
     "IDS": lambda: np.ones(_TOKENS, np.int64),
     "MASK": lambda: np.ones(_TOKENS, np.int64),
     "CLIP": lambda: np.frombuffer(probe_clip(), np.uint8),
+    "ENCODED": probe_keyframe,
+    "COLOUR": lambda: np.eye(3, dtype=np.float32),
     "FRAMES": lambda: np.zeros((_FRAMES, 224, 224, 3), np.uint8),
     "FRAME_MASK": lambda: np.ones(_FRAMES, np.bool_),
     "FRAME_TIMES": lambda: np.arange(_FRAMES, dtype=np.float32),
@@ -68,29 +70,29 @@ def probe_inputs(config: model_config_pb2.ModelConfig) -> Arrays:
     return arrays
 
 
-def failed_models(client: InferenceServerClient) -> dict[str, str]:
-    """Models that Triton could not load, with its reason in one line; of a chain only the first cause."""
+def failed_models(client: InferenceServerClient, wanted: Collection[str]) -> dict[str, str]:
+    """Those of `wanted` that Triton could not load, its reason in one line; of a chain the first cause."""
     reasons = {
         m.name: one_line(m.reason)
         for m in client.get_model_repository_index().models
-        if m.state != "READY" and m.reason != "unloaded"
+        if m.name in wanted and m.state != "READY"
     }
     # An ensemble over a model that failed has no reason of its own, or says what it depends on.
     causes = {name: why for name, why in reasons.items() if why and "depends on" not in why}
     return causes or reasons
 
 
-def probe_all(client: InferenceServerClient, timeout_s: float) -> list[str]:
-    """Send one inference through every loaded model, at most `timeout_s` each; their names.
+def probe_all(client: InferenceServerClient, wanted: Collection[str], timeout_s: float) -> list[str]:
+    """Send one inference through every model of `wanted`, at most `timeout_s` each; their names in order.
 
     Raises:
         RepositoryError: a model was not loaded or did not answer; names it, its inputs and the reason.
     """
-    failed = failed_models(client)
+    failed = failed_models(client, wanted)
     if failed:
         told = "; ".join(f"{name}: {why or 'not loaded'}" for name, why in failed.items())
         raise RepositoryError(f"model(s) could not be loaded: {told}")
-    names = sorted({m.name for m in client.get_model_repository_index().models})
+    names = sorted(wanted)
     for name in names:
         probe(client, name, timeout_s)
     return names

@@ -10,10 +10,17 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from resonance.serving.decoder import DALI_MODEL, Decoder
 from resonance.serving.errors import RepositoryError
 
 #: Files of backends that load a graph, where the config does not say.
-DEFAULT_FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan", "python": "model.py"}
+DEFAULT_FILES = {
+    "onnxruntime": "model.onnx",
+    "tensorrt": "model.plan",
+    "aoti": "model.pt2",
+    "python": "model.py",
+    "dali": "dali.py",
+}
 
 #: Triton counts as many bytes for a text element here; the real size is unknown.
 _TEXT_BYTES = 1024
@@ -62,8 +69,9 @@ class Model:
         )
 
 
-def read_repository(root: Path, target: str) -> list[Model]:
-    """Every model of `root` with its config for `target` (``cpu`` or ``gpu``), ordered by name.
+def read_repository(root: Path, target: str, decoder: Decoder = Decoder.PYAV) -> list[Model]:
+    """Every model of `root` with its config for `target` (``cpu``, ``gpu`` or ``aoti``), ordered by name.
+    The one that runs DALI is left out unless it is the `decoder`.
 
     Raises:
         RepositoryError: no such folder, no model in it, or a config that is not Triton's.
@@ -81,7 +89,8 @@ def read_repository(root: Path, target: str) -> list[Model]:
             config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
         except (text_format.ParseError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{path}: not a Triton model config ({error})") from error
-        models.append(Model(folder.name, folder, config))
+        if folder.name != DALI_MODEL or decoder is Decoder.DALI:
+            models.append(Model(folder.name, folder, config))
     if not models:
         raise RepositoryError(f"model repository {root} holds no model")
     return models
@@ -108,4 +117,6 @@ def check_files(models: Iterable[Model], available_backends: set[str]) -> None:
         if name and not any((version / name).exists() for version in versions):
             missing.append(f"{model.name}/1/{name}")
     if missing:
-        raise RepositoryError(f"missing from the model repository: {', '.join(missing)}; run `make export`")
+        packages = all(name.endswith(DEFAULT_FILES["aoti"]) for name in missing)
+        how = "`resonance export FAMILY --target aoti`" if packages else "`make export`"
+        raise RepositoryError(f"missing from the model repository: {', '.join(missing)}; run {how}")

@@ -19,14 +19,16 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from resonance.serving import binary, process, shm
+from resonance.serving.decoder import DECODER_VARIABLE, Decoder
 from resonance.serving.errors import RepositoryError, ServerDiedError, ServingError, StartError
+from resonance.serving.gpu import plan_flags
 from resonance.serving.ports import choose_ports, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
-from resonance.serving.repository import Model, check_files, read_repository
+from resonance.serving.repository import check_files, read_repository
 from resonance.space.descriptor import Descriptor
 
-Target = Literal["cpu", "gpu"]
+Target = Literal["cpu", "gpu", "aoti"]
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound)
 _LOG_TAIL_LINES = 20
@@ -46,6 +48,7 @@ class ServerSettings:
     Attributes:
         model_repository: the folder of models.
         target: which config of each model is used.
+        decoder: what keyframes are decoded with; None takes DALI for ``gpu`` and PyAV else.
         host: the address that all three ports are bound to.
         grpc_port, http_port, metrics_port: 0 picks a free one.
         start_timeout_s: from the start of the process until every model has answered.
@@ -58,6 +61,7 @@ class ServerSettings:
 
     model_repository: Path
     target: Target = "cpu"
+    decoder: Decoder | None = None
     host: str = "127.0.0.1"
     grpc_port: int = 0
     http_port: int = 0
@@ -148,23 +152,26 @@ class TritonServer:
     def _launch(self) -> None:
         """One try of `start`; leaves nothing behind when it fails."""
         settings = self.settings
-        models = read_repository(settings.model_repository, settings.target)
+        decoder = settings.decoder or (Decoder.DALI if settings.target == "gpu" else Decoder.PYAV)
+        models = read_repository(settings.model_repository, settings.target, decoder)
         triton = binary.find_triton()
         binary.check_numpy()
-        environment = binary.server_environment(triton)
+        environment = binary.server_environment(triton) | {DECODER_VARIABLE: decoder}
         for place in (shm.SHM, Path(tempfile.gettempdir())):
             shm.remove_stale_regions(place)
         self._prefix = shm.own_prefix()
         self._folder = Path(tempfile.mkdtemp(prefix=self._prefix))
         try:
-            backends = binary.lay_out_backends(triton, self._folder / "site")
+            needed = {m.config.backend for m in models if not m.is_ensemble}
+            backends = binary.lay_out_backends(triton, self._folder / "site", needed)
             check_files(models, {p.name for p in backends.iterdir()})
+            flags = [*plan_flags(models), *(f"--load-model={m.name}" for m in models)]
             shm.check_room(models)
             wanted = {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
             self._ports = choose_ports(settings.host, wanted)
-            command = self._command(triton, backends, models)
+            command = self._command(triton, backends, flags)
             self._process = process.start_process(command, environment, self.log_path)
-            self._become_ready()
+            self._become_ready([m.name for m in models])
         except BaseException:
             self.stop(drain_s=0)
             raise
@@ -221,8 +228,8 @@ class TritonServer:
         except OSError:
             return ""
 
-    def _become_ready(self) -> None:
-        """Wait for the server's port, which it opens when all models are loaded, then probe the models."""
+    def _become_ready(self, wanted: list[str]) -> None:
+        """Wait for the server's port, which it opens when all models are loaded, then probe those wanted."""
         assert self._process is not None
         settings = self.settings
         deadline = time.monotonic() + settings.start_timeout_s
@@ -238,7 +245,7 @@ class TritonServer:
             time.sleep(0.05)
         try:
             with InferenceServerClient(self._client_address()) as client:
-                self.models = probe_all(client, settings.probe_timeout_s)
+                self.models = probe_all(client, wanted, settings.probe_timeout_s)
                 self.space = read_space(client, settings.probe_timeout_s)
         except InferenceServerException as error:
             code = self._process.poll()
@@ -249,17 +256,16 @@ class TritonServer:
             ) from error
         self._stubs = Counter(process.stubs(self.pid).values())
 
-    def _command(self, triton: binary.Triton, backends: Path, models: list[Model]) -> list[str]:
-        """The command line of `tritonserver`."""
+    def _command(self, triton: binary.Triton, backends: Path, extra: list[str]) -> list[str]:
+        """The command line of `tritonserver`; `extra` names the models and what their plans need."""
         settings = self.settings
         flags = {
             "model-repository": settings.model_repository.resolve(),
             "backend-directory": backends,
             "cache-directory": triton.caches,
             "model-config-name": settings.target,
-            # Explicit control is what lets a model be loaded again when its process died.
+            # Explicit control lets a model be left out, and be loaded again when its process died.
             "model-control-mode": "explicit",
-            "load-model": "*",
             # A bad model is named with its reason by the repository index; exiting would leave only a log.
             "exit-on-error": "false",
             "http-address": settings.host,
@@ -276,7 +282,7 @@ class TritonServer:
         }
         command = [str(triton.binary), *(f"--{name}={value}" for name, value in flags.items())]
         # Configs are complete; completing them would start one more process a model, only to ask it.
-        return [*command, "--disable-auto-complete-config", *settings.extra]
+        return [*command, "--disable-auto-complete-config", *extra, *settings.extra]
 
     def _drained(self) -> bool:
         """Whether every request was answered and only a client's open stream keeps Triton from ending."""

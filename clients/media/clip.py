@@ -7,7 +7,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
-from resonance.clients.media.picture import frame_to_rgb, pack_frames
+from resonance.clients.media.picture import UNSPECIFIED, frame_to_rgb, pack_frames
 from resonance.clients.media.types import ByteArray, Clip, Frames, Packet
 from resonance.space.descriptor import FrameGeometry
 from resonance.v1 import clip_pb2
@@ -64,6 +64,8 @@ def clip_to_bytes(clip: Clip) -> bytes:
         sample_aspect_den=clip.sample_aspect[1],
         packets=[clip_pb2.ClipPacket(time_s=p.time_s, data=p.data) for p in clip.packets],
         frame_bucket=clip.frame_bucket,
+        pixel_format=clip.pixel_format,
+        colour_matrix=clip.colour_matrix,
     )
     return message.SerializeToString()
 
@@ -96,6 +98,8 @@ def clip_from_bytes(data: bytes) -> Clip:
         sample_aspect=(message.sample_aspect_num, message.sample_aspect_den),
         packets=tuple(Packet(p.time_s, p.data) for p in message.packets),
         frame_bucket=message.frame_bucket,
+        pixel_format=message.pixel_format,
+        colour_matrix=message.colour_matrix if message.pixel_format else UNSPECIFIED,
     )
 
 
@@ -106,27 +110,53 @@ def decode_clip(clip: Clip, geometry: FrameGeometry) -> Frames:
         NoFramesError: not one packet yields a frame.
         ValueError: the codec is not among `VIDEO_CODECS`, or the picture is larger than `MAX_PIXELS`.
     """
+    check_clip(clip)
+    return pack_clip(clip, decode_packets(clip, geometry))
+
+
+def check_clip(clip: Clip) -> None:
+    """Refuse a clip before anything of it is decoded.
+
+    Raises:
+        ValueError: the codec is not among `VIDEO_CODECS`, or the picture is larger than `MAX_PIXELS`.
+    """
     if clip.codec not in VIDEO_CODECS:
         raise ValueError(f"CLIP.codec is '{clip.codec}'; expected one of {', '.join(sorted(VIDEO_CODECS))}")
     if clip.width_px * clip.height_px > MAX_PIXELS:
         raise ValueError(f"CLIP is {clip.width_px}x{clip.height_px}; expected at most {MAX_PIXELS} pixels")
+
+
+def decode_packets(clip: Clip, geometry: FrameGeometry) -> list[ByteArray | None]:
+    """One entry a packet: the picture uint8 [H, W, 3], or None where the packet yields none.
+
+    Raises:
+        ValueError: a picture is larger than `MAX_PIXELS`.
+    """
     decoder = open_decoder(clip)
     reformatter = VideoReformatter()
-    pictures: list[ByteArray] = []
-    times_s: list[float] = []
+    pictures: list[ByteArray | None] = []
     for packet in clip.packets:
         frame = _decode_alone(decoder, packet.data)
-        if frame is None:
-            continue
-        if frame.width * frame.height > MAX_PIXELS:
+        if frame is not None and frame.width * frame.height > MAX_PIXELS:
             raise ValueError(
                 f"CLIP decodes to {frame.width}x{frame.height}; expected at most {MAX_PIXELS} pixels"
             )
-        pictures.append(frame_to_rgb(frame, geometry, clip.rotation_deg, reformatter))
-        times_s.append(packet.time_s)
-    if not pictures:
+        pictures.append(
+            None if frame is None else frame_to_rgb(frame, geometry, clip.rotation_deg, reformatter)
+        )
+    return pictures
+
+
+def pack_clip(clip: Clip, pictures: list[ByteArray | None]) -> Frames:
+    """Pictures of `clip`'s packets (None: it yields none) as frames of its bucket.
+
+    Raises:
+        NoFramesError: there is no picture.
+    """
+    found = [(p, packet.time_s) for p, packet in zip(pictures, clip.packets, strict=True) if p is not None]
+    if not found:
         raise NoFramesError(NO_FRAMES)
-    return pack_frames(pictures, times_s, clip.frame_bucket)
+    return pack_frames([p for p, _ in found], [time_s for _, time_s in found], clip.frame_bucket)
 
 
 def open_decoder(clip: Clip) -> VideoCodecContext:

@@ -22,7 +22,8 @@ Image.init()  # registers every format; those above are looked up by name
 _FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 #: Untagged YUV of this height or more is taken as Rec. 709, below as Rec. 601, as players do.
 HD_LINES = 720
-_UNSPECIFIED = 2
+#: Of the matrix coefficients of ITU-T H.273.
+UNSPECIFIED = 2
 
 
 def frame_to_rgb(
@@ -56,7 +57,7 @@ def frame_to_rgb(
 def _matrix(frame: av.VideoFrame) -> int | None:
     if frame.format.name.startswith(("rgb", "bgr", "gbr", "gray", "pal", "argb", "abgr")):
         return None
-    if frame.colorspace != _UNSPECIFIED:
+    if frame.colorspace != UNSPECIFIED:
         return None  # the frame's own tag is used
     return Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
 

@@ -43,6 +43,8 @@ class Clip:
     sample_aspect: tuple[int, int]
     packets: tuple[Packet, ...]
     frame_bucket: int
+    pixel_format: str = ""
+    colour_matrix: int = 2
 
 
 @dataclass(frozen=True, slots=True)

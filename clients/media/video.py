@@ -242,4 +242,6 @@ class VideoReader:
             sample_aspect=(aspect.numerator, aspect.denominator) if aspect else (0, 0),
             packets=tuple(Packet(k.time_s - start_s, bytes(k.packet)) for k in chosen),
             frame_bucket=self._bucket,
+            pixel_format=codec.pix_fmt or "",
+            colour_matrix=int(codec.colorspace),
         )

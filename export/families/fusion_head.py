@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from resonance.export.graphs.fusion import FusionGraph
+from resonance.export.graphs.fusion import SHAPE, FusionGraph
 from resonance.export.weights import seed_weights
 from resonance.space.descriptor import BLOCK_WIDTH
 
 #: Its inputs, by the names of the contract's tensors.
 INPUTS = ("blocks", "present", "times")
 OUTPUTS = ("TITLE", "SEGMENTS", "SALIENCE")
-SHAPE: dict[str, Any] = {
-    "inner": 128,
-    "heads": 4,
-    "time_frequencies": 16,
-    "largest_correction": 0.3,
-}
 
 
 def new_fusion() -> FusionGraph:

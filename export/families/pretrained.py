@@ -15,6 +15,7 @@ from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import EncoderCard, Pooling, graph_card
 from resonance.export.families import fusion_head
 from resonance.export.families.description import describe_space
+from resonance.export.graphs.fusion import SHAPE
 from resonance.space.descriptor import Descriptor, Transcript
 
 APACHE, MIT = "Apache-2.0", "MIT"
@@ -58,7 +59,7 @@ FUSION = GraphCard(
     "title_fusion",
     partial(fusion_head.seeded_fusion, SEED),
     fusion_head.INPUTS,
-    fusion_head.SHAPE,
+    SHAPE,
     f"seeded weights of this repository, seed {SEED}, not trained",
     APACHE,
     dict.fromkeys(fusion_head.OUTPUTS, EXACT),

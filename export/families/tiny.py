@@ -21,6 +21,7 @@ from resonance.export.graphs.compact import CompactSound, CompactText, CompactVi
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
+from resonance.export.graphs.fusion import SHAPE
 from resonance.export.weights import load_weights, seed_weights
 from resonance.space.descriptor import BLOCK_WIDTH, Descriptor, Transcript
 
@@ -196,7 +197,7 @@ TINY = register(
                 "title_fusion",
                 partial(trained, "title_fusion"),
                 fusion_head.INPUTS,
-                fusion_head.SHAPE,
+                SHAPE,
                 SOURCE,
                 LICENCE,
                 dict.fromkeys(fusion_head.OUTPUTS, _EXACT),

@@ -216,7 +216,7 @@ class CompactText(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
-        used = mask.to(torch.float32)  # (B, L)
+        used = mask.to(self.position.dtype)  # (B, L)
         ids = ids * mask
         x = self.byte_embedding(ids) + self.ngram_embedding(self.hashes(ids)).sum(2)  # (B, L, hidden)
         x = (x * used.unsqueeze(-1)).transpose(1, 2)  # (B, hidden, L)

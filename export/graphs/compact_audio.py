@@ -68,7 +68,7 @@ class CompactAudioGraph(nn.Module):
 
     def embed(self, mel: Tensor, contour: Tensor, pcm_length: Tensor) -> Tensor:
         """Features to AUDIO [B, 596]."""
-        starts = self.hop_samples * torch.arange(0, mel.shape[1], self.encoder.STRIDE, device=mel.device)
+        starts = self.hop_samples * torch.arange(0, mel.shape[1], CompactSound.STRIDE, device=mel.device)
         heard = starts.unsqueeze(0) < pcm_length.clamp_min(1)  # (B, columns), the first always
         tokens = self.encoder(mel, heard)  # (B, columns, hidden)
         heard_as = torch.cat([masked_mean(tokens, heard), self.tune_norm(self.tune(contour))], dim=1)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.layers import EXCLUDED, Block
 from resonance.export.graphs.pooling import unit
+
+#: Of the head that every family has.
+SHAPE: dict[str, Any] = {
+    "inner": 128,
+    "heads": 4,
+    "time_frequencies": 16,
+    "largest_correction": 0.3,
+}
 
 
 class FusionGraph(nn.Module):

@@ -26,7 +26,7 @@ class Attention(nn.Module):
         logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])  # (B, h, L, L)
         if used is not None:
             logits = logits + torch.where(used, 0.0, EXCLUDED).unsqueeze(1).unsqueeze(1)
-        weights = torch.softmax(logits, dim=-1)  # (B, h, L, L)
+        weights = torch.softmax(logits, dim=-1).to(v.dtype)  # (B, h, L, L); the mask's zeros are fp32
         return self.out((weights @ v).transpose(1, 2).flatten(2))  # (B, L, D)
 
 

@@ -21,10 +21,12 @@ from resonance.export.onnx_export import make_inputs
 from resonance.loadtest.bench.agreement import measure_agreement
 from resonance.loadtest.bench.alignment import measure_align_time, measure_fairness
 from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
+from resonance.loadtest.bench.decoding import measure_decoding
 from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
 from resonance.loadtest.bench.real_media import measure_copies, measure_sounds
+from resonance.loadtest.bench.sampling import measure_sampling
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.serving.server import ServerSettings, TritonServer
 
@@ -40,6 +42,8 @@ class Part(StrEnum):
     ENCODERS = "encoders"
     FILMS = "films"
     LONG = "long"
+    DECODE = "decode"
+    SAMPLING = "sampling"
     AGREEMENT = "agreement"
     CUTS = "cuts"
     MOTION = "motion"
@@ -50,7 +54,7 @@ class Part(StrEnum):
     FAIRNESS = "fairness"
 
 
-NEED_MEDIA = (Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
+NEED_MEDIA = (Part.SAMPLING, Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
 
 
 def measure_encoders(server: TritonServer) -> list[Any]:
@@ -117,6 +121,8 @@ def bench(
                 )
             ],
             Part.LONG: lambda: [measure_film(H264_2H, server, folder, sampling="keyframes", runs=1)],
+            Part.DECODE: lambda: measure_decoding(folder),
+            Part.SAMPLING: lambda: measure_sampling(server.grpc_address, media),
             Part.AGREEMENT: lambda: measure_agreement(server.grpc_address, media),
             Part.CUTS: measure_cuts,
             Part.MOTION: lambda: measure_motion(media),

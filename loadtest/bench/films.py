@@ -20,7 +20,10 @@ SCENE_S = 6
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What a film is made of. `keyframe_every_s` None leaves only the first frame a keyframe."""
+    """What a film is made of. `keyframe_every_s` None leaves only the first frame a keyframe.
+
+    `loop_s` seconds are rendered and encoded, then repeated to `minutes`.
+    """
 
     name: str
     codec: str
@@ -28,6 +31,9 @@ class Film:
     minutes: int
     keyframe_every_s: float | None
     options: tuple[tuple[str, str], ...] = ()
+    width: int = WIDTH
+    height: int = HEIGHT
+    loop_s: int = MINUTE_S
 
     @property
     def duration_s(self) -> int:
@@ -54,31 +60,37 @@ def film(film: Film, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{film.name}.{film.container}"
     if not path.exists():
-        minute = _minute(film, folder)
+        once = loop(film, folder)
         unfinished = path.with_suffix(".part." + film.container)
-        _repeat(minute, unfinished, film.minutes)
+        _repeat(once, unfinished, film.duration_s // film.loop_s, film.loop_s)
         unfinished.rename(path)
     return path
 
 
-def _minute(film: Film, folder: Path) -> Path:
+def loop(film: Film, folder: Path) -> Path:
+    """The file of the `loop_s` seconds that `film` repeats, made where it is not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
     keys = f"{film.keyframe_every_s:g}" if film.keyframe_every_s else "first"
-    path = folder / f"minute_{film.codec}_key{keys}.{film.container}"
+    length = "minute" if film.loop_s == MINUTE_S else f"{film.loop_s}s"
+    size = "" if (film.width, film.height) == (WIDTH, HEIGHT) else f"_{film.width}x{film.height}"
+    path = folder / f"{length}_{film.codec}{size}_key{keys}.{film.container}"
     if path.exists():
         return path
     unfinished = path.with_suffix(".part." + film.container)
     with av.open(str(unfinished), "w") as out:
         picture = out.add_stream(film.codec, rate=FPS, options=dict(film.options))
         assert isinstance(picture, VideoStream)
-        picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        picture.gop_size = round(film.keyframe_every_s * FPS) if film.keyframe_every_s else MINUTE_S * FPS
+        picture.width, picture.height, picture.pix_fmt = film.width, film.height, "yuv420p"
+        picture.gop_size = round((film.keyframe_every_s or film.loop_s) * FPS)
         picture.codec_context.thread_count = 2
         sound = out.add_stream("libopus" if film.container == "webm" else "aac", rate=SOUND_RATE_HZ)
         assert isinstance(sound, AudioStream)
         sound.layout = "stereo"
-        for second in range(MINUTE_S):
+        for second in range(film.loop_s):
             for i in range(FPS):
-                frame = av.VideoFrame.from_ndarray(_picture(second * FPS + i), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(
+                    _picture(second * FPS + i, film.width, film.height), format="rgb24"
+                )
                 out.mux(picture.encode(frame))
             block = av.AudioFrame.from_ndarray(_sound(second), format="fltp", layout="stereo")
             block.sample_rate, block.pts = SOUND_RATE_HZ, second * SOUND_RATE_HZ
@@ -90,18 +102,18 @@ def _minute(film: Film, folder: Path) -> Path:
     return path
 
 
-def _repeat(minute: Path, path: Path, times: int) -> None:
-    """Write the packets of `minute` `times` over, each round a minute later."""
+def _repeat(once: Path, path: Path, times: int, loop_s: int) -> None:
+    """Write the packets of `once` `times` over, each round `loop_s` later."""
     with av.open(str(path), "w") as out:
-        with av.open(str(minute)) as source:
+        with av.open(str(once)) as source:
             streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
         last_dts = dict.fromkeys(streams, -(1 << 62))
         for round_ in range(times):
-            with av.open(str(minute)) as source:
+            with av.open(str(once)) as source:
                 for packet in source.demux():
                     if packet.dts is None or packet.pts is None or packet.time_base is None:
                         continue
-                    shift = round(round_ * MINUTE_S / packet.time_base)
+                    shift = round(round_ * loop_s / packet.time_base)
                     packet.pts += shift
                     packet.dts += shift
                     if packet.dts <= last_dts[packet.stream_index]:
@@ -111,32 +123,34 @@ def _repeat(minute: Path, path: Path, times: int) -> None:
                     out.mux(packet)
 
 
-_TEXTURES: dict[int, NDArray[np.uint8]] = {}
+_TEXTURES: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
 
 
-def _texture(scene: int) -> NDArray[np.uint8]:
-    """A wide coloured cloud field for one scene, [HEIGHT, 2 * WIDTH, 3]; panned over by `_picture`."""
-    if scene not in _TEXTURES:
+def _texture(scene: int, width: int, height: int) -> NDArray[np.uint8]:
+    """A wide coloured cloud field for one scene, [height, 2 * width, 3]; panned over by `_picture`."""
+    key = (scene, width, height)
+    if key not in _TEXTURES:
         _TEXTURES.clear()  # one scene at a time
         rng = np.random.default_rng(scene)
-        field = np.zeros((HEIGHT, 2 * WIDTH, 3))
+        field = np.zeros((height, 2 * width, 3))
         for cells in (4, 16, 64):
             small = rng.random((cells, 2 * cells, 3))
-            rows = np.linspace(0, cells - 1, HEIGHT).astype(int)
-            columns = np.linspace(0, 2 * cells - 1, 2 * WIDTH).astype(int)
+            rows = np.linspace(0, cells - 1, height).astype(int)
+            columns = np.linspace(0, 2 * cells - 1, 2 * width).astype(int)
             field += small[rows][:, columns] / cells**0.5
         field *= 235 / field.max()
-        _TEXTURES[scene] = field.astype(np.uint8)
-    return _TEXTURES[scene]
+        _TEXTURES[key] = field.astype(np.uint8)
+    return _TEXTURES[key]
 
 
-def _picture(index: int) -> NDArray[np.uint8]:
+def _picture(index: int, width: int, height: int) -> NDArray[np.uint8]:
     """Frame `index`: a slow pan over the scene's texture with a square that crosses it."""
     scene, within = divmod(index, SCENE_S * FPS)
-    left = within * 3
-    picture = _texture(scene)[:, left : left + WIDTH].copy()
-    x, y = (within * 11) % (WIDTH - 160), 120 + (within * 5) % (HEIGHT - 280)
-    picture[y : y + 160, x : x + 160] = (240, 240 - scene * 20 % 200, 40)
+    left = within * 3 % width
+    picture = _texture(scene, width, height)[:, left : left + width].copy()
+    side = height * 2 // 9
+    x, y = (within * 11) % (width - side), height // 6 + (within * 5) % (height - height * 7 // 18)
+    picture[y : y + side, x : x + side] = (240, 240 - scene * 20 % 200, 40)
     return picture
 
 

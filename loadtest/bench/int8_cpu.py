@@ -41,7 +41,7 @@ from resonance.export.quantise import (
     mixed_candidates,
     quantise_graph,
 )
-from resonance.export.reference import Reference, Row, read_reference, sample_reference
+from resonance.export.reference import Reference, Row, reference_of
 from resonance.export.report import artifact_table, verdict_lines
 from resonance.space.descriptor import BLOCK_WIDTH
 
@@ -183,11 +183,7 @@ def main(
         cards.append(("MiniLM-L6, its weights", lambda: minilm(minilm_checkpoint), "transcript_encoder"))
         tokenizer = Tokenizer.from_file(str(minilm_checkpoint / "tokenizer.json"))
         tokenizer.no_padding()
-    reference = (
-        sample_reference(descriptor, tokenizer)
-        if reference_media is None
-        else read_reference(reference_media, descriptor, tokenizer)
-    )
+    reference = reference_of(reference_media, descriptor, tokenizer)
     for title, build, model in cards:
         if only not in (None, model):
             continue

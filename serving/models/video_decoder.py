@@ -1,22 +1,43 @@
-"""The model `video_decoder` on the CPU: CLIP uint8 [1, n] -> FRAMES, FRAME_MASK, FRAME_TIMES by PyAV."""
+"""The model `video_decoder`: CLIP uint8 [1, n] -> FRAMES, FRAME_MASK, FRAME_TIMES.
+
+PyAV decodes on the CPU. Where the server runs the model `keyframe_decoder` as well (`resonance serve
+--decoder dali`), streams that it knows go there, and PyAV gets the rest.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from resonance.clients.media.clip import clip_from_bytes, decode_clip
+from resonance.clients.media.clip import check_clip, clip_from_bytes, decode_packets, pack_clip
+from resonance.clients.media.types import ByteArray, Clip
+from resonance.serving.decoder import DALI_MODEL, DECODER_VARIABLE, Decoder
+from resonance.serving.keyframes.remote import DecoderGoneError, RemoteDecoder
 from resonance.serving.models.common import answer_each, descriptor_beside
+
+#: What Triton says of a model that is not there. Its code does not tell: between models of one server
+#: Triton 2.51 turns every code into INTERNAL.
+GONE = re.compile("not healthy|unhealthy|not ready")
 
 
 class TritonPythonModel:
     """Decodes the keyframes of a clip, each alone, and scales them to the space's geometry."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the geometry of the space."""
+        """Read the geometry of the space and the decoder to use."""
         self._geometry = descriptor_beside(args).frames
+        self._dali: RemoteDecoder | None = None
+        if os.environ.get(DECODER_VARIABLE) == Decoder.DALI:
+            parameters = json.loads(args["model_config"]).get("parameters", {})
+            codecs = parameters["dali_codecs"]["string_value"].split(",")
+            self._dali = RemoteDecoder(ask_dali, frozenset(codecs))
+        self._keyframes = _Counter()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """See the module. A clip that yields no frame is refused: its window must be decoded in order."""
@@ -26,9 +47,66 @@ class TritonPythonModel:
         clips = pb_utils.get_input_tensor_by_name(request, "CLIP").as_numpy()  # (B, n)
         if clips.shape[0] != 1:
             raise ValueError(f"CLIP has batch {clips.shape[0]}; expected 1, clips differ in length")
-        frames = decode_clip(clip_from_bytes(clips[0].tobytes()), self._geometry)
+        clip = clip_from_bytes(clips[0].tobytes())
+        check_clip(clip)
+        frames = pack_clip(clip, self._pictures(clip))
         return [
             pb_utils.Tensor("FRAMES", np.ascontiguousarray(frames.pixels[None])),
             pb_utils.Tensor("FRAME_MASK", frames.mask[None]),
             pb_utils.Tensor("FRAME_TIMES", frames.times_s[None].astype(np.float32)),
         ]
+
+    def _pictures(self, clip: Clip) -> list[ByteArray | None]:
+        """One entry a packet, None where it holds no picture."""
+        pictures: list[ByteArray | None] = [None] * len(clip.packets)
+        if self._dali:
+            pictures = self._dali.pictures(clip)
+        left = [place for place, picture in enumerate(pictures) if picture is None]
+        if left:
+            rest = replace(clip, packets=tuple(clip.packets[place] for place in left))
+            for place, picture in zip(left, decode_packets(rest, self._geometry), strict=True):
+                pictures[place] = picture
+        self._keyframes.add("dali", len(pictures) - len(left))
+        self._keyframes.add("pyav", len(left))
+        return pictures
+
+
+def ask_dali(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Files uint8 [N, n] and matrices fp32 [N, 3, 3] through `keyframe_decoder`: uint8 [N, H, W, 3].
+
+    Raises:
+        ValueError: it refused the batch. DecoderGoneError: it is not there, or died over it.
+    """
+    request = pb_utils.InferenceRequest(
+        model_name=DALI_MODEL,
+        requested_output_names=["PICTURE"],
+        inputs=[pb_utils.Tensor("ENCODED", files), pb_utils.Tensor("COLOUR", colour)],
+    )
+    try:
+        response = request.exec()
+    except Exception as error:  # Triton's own, without a type of its own
+        raise DecoderGoneError(str(error)) from error
+    if response.has_error():
+        told = response.error().message()
+        raise DecoderGoneError(told) if GONE.search(told) else ValueError(told)
+    picture = pb_utils.get_output_tensor_by_name(response, "PICTURE")
+    if not picture.is_cpu():
+        raise DecoderGoneError("PICTURE came back on the GPU; expected host memory")
+    return picture.as_numpy()
+
+
+class _Counter:
+    """Keyframes decoded, by decoder, at the metrics port."""
+
+    def __init__(self) -> None:
+        family = pb_utils.MetricFamily(
+            name="resonance_keyframes_total",
+            description="Keyframe packets decoded, or found to hold no picture, by decoder",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self._family = family  # metrics go with their family
+        self._by_decoder = {name: family.Metric(labels={"decoder": name}) for name in ("dali", "pyav")}
+
+    def add(self, decoder: str, count: int) -> None:
+        if count:
+            self._by_decoder[decoder].increment(count)

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from resonance.export.families import fusion_head, tiny
-from resonance.export.graphs.fusion import FusionGraph
+from resonance.export.families import tiny
+from resonance.export.graphs.fusion import SHAPE, FusionGraph
 from resonance.export.graphs.resize import reduction_matrix
 from resonance.export.graphs.signals import AudioSignals, VisualSignals
 from resonance.export.graphs.spectrum import PowerSpectrum
@@ -104,7 +104,7 @@ def test_a_melody_has_the_same_contour_in_every_key() -> None:
 @pytest.fixture(scope="module")
 def fusion() -> FusionGraph:
     """The head with seeded corrections, as after training; the family's own start at zero."""
-    head = FusionGraph(width=596, **fusion_head.SHAPE)
+    head = FusionGraph(width=596, **SHAPE)
     seed_weights(head, 7)
     return head.eval()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -27,7 +28,12 @@ from resonance.export.graphs.pretrained_text import FixedLengthTextGraph
 from resonance.export.graphs.pretrained_visual import PretrainedVisualGraph
 from resonance.export.graphs.resample import Upsample
 from resonance.export.onnx_export import cpu_session, export_graph, make_inputs
+from resonance.export.reference import Row
+from resonance.export.trt.build import onnx_runner
+from resonance.export.trt.parity import compare
+from resonance.export.trt.precision import write_network
 from tests.export import random_checkpoints, references
+from tests.export.test_trt import LOOKED_UP
 
 CARDS = {card.name: card for card in vars(pretrained).values() if isinstance(card, EncoderCard)}
 WINDOW = contract.WINDOW_SAMPLES
@@ -177,6 +183,13 @@ def test_exported_graph_equals_torch_and_rows_do_not_see_each_other(
         alone = session.run(None, {key: value[i : i + 1] for key, value in inputs.items()})
         for all_rows, one in zip(together, alone, strict=True):
             np.testing.assert_allclose(all_rows[i], one[0], atol=1e-5 * max(1.0, np.abs(one).max()))
+    # here, as the export is what takes the time: the graph that TensorRT gets belongs to the same space
+    rows = [Row(str(seed), make_inputs(model, batch=1, seed=seed)) for seed in range(3)]
+    network = tmp_path / "network.onnx"
+    precision = write_network(graph.model, path, network, rows)
+    assert precision.fp16_nodes > precision.nodes / 3
+    assert compare(graph, onnx_runner(path), onnx_runner(network), rows, []).failures == []
+    assert {node.op_type for node in onnx.load(network, load_external_data=False).graph.node} <= LOOKED_UP
 
 
 def test_weights_too_large_for_one_file_stand_beside_it(

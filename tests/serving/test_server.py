@@ -19,6 +19,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
 
 from resonance.serving import process, shm
+from resonance.serving.decoder import Decoder
 from resonance.serving.errors import PortTakenError, RepositoryError, ServerDiedError, SharedMemoryError
 from resonance.serving.ports import is_free
 from resonance.serving.readiness import PROBES, probe, probe_inputs
@@ -237,7 +238,7 @@ def test_too_little_shared_memory_is_refused_with_numbers(small_repository, monk
 
 def test_probes_fit_the_exported_models(model_repository):
     known = set()
-    for model in read_repository(model_repository, "cpu"):
+    for model in read_repository(model_repository, "cpu", Decoder.DALI):
         arrays = probe_inputs(model.config)
         known |= arrays.keys()
         for tensor in model.config.input:

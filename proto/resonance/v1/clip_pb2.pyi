@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Clip(_message.Message):
-    __slots__ = ("codec", "extradata", "width_px", "height_px", "rotation_deg", "sample_aspect_num", "sample_aspect_den", "packets", "frame_bucket")
+    __slots__ = ("codec", "extradata", "width_px", "height_px", "rotation_deg", "sample_aspect_num", "sample_aspect_den", "packets", "frame_bucket", "pixel_format", "colour_matrix")
     CODEC_FIELD_NUMBER: _ClassVar[int]
     EXTRADATA_FIELD_NUMBER: _ClassVar[int]
     WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,8 @@ class Clip(_message.Message):
     SAMPLE_ASPECT_DEN_FIELD_NUMBER: _ClassVar[int]
     PACKETS_FIELD_NUMBER: _ClassVar[int]
     FRAME_BUCKET_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    COLOUR_MATRIX_FIELD_NUMBER: _ClassVar[int]
     codec: str
     extradata: bytes
     width_px: int
@@ -26,7 +28,9 @@ class Clip(_message.Message):
     sample_aspect_den: int
     packets: _containers.RepeatedCompositeFieldContainer[ClipPacket]
     frame_bucket: int
-    def __init__(self, codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., rotation_deg: _Optional[int] = ..., sample_aspect_num: _Optional[int] = ..., sample_aspect_den: _Optional[int] = ..., packets: _Optional[_Iterable[_Union[ClipPacket, _Mapping]]] = ..., frame_bucket: _Optional[int] = ...) -> None: ...
+    pixel_format: str
+    colour_matrix: int
+    def __init__(self, codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., rotation_deg: _Optional[int] = ..., sample_aspect_num: _Optional[int] = ..., sample_aspect_den: _Optional[int] = ..., packets: _Optional[_Iterable[_Union[ClipPacket, _Mapping]]] = ..., frame_bucket: _Optional[int] = ..., pixel_format: _Optional[str] = ..., colour_matrix: _Optional[int] = ...) -> None: ...
 
 class ClipPacket(_message.Message):
     __slots__ = ("time_s", "data")

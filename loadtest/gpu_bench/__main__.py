@@ -1,0 +1,9 @@
+"""`python -m resonance.loadtest.gpu_bench`; see `resonance.loadtest.gpu_bench.run`.
+
+Nothing is imported here: the processes that decode import the main module again, and need no torch.
+"""
+
+if __name__ == "__main__":
+    from resonance.loadtest.gpu_bench.run import main
+
+    raise SystemExit(main())

@@ -1,0 +1,129 @@
+"""The part `decode`: frames a second by codec and decoder, every frame and keyframes alone.
+
+A decoder is a small object (`Decoder`), so that one on the GPU is a class here and a line in `DECODERS`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder
+from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.timing import Deadline
+
+
+class Decoder(Protocol):
+    """Something that decodes whole files as fast as the machine allows."""
+
+    name: str
+
+    def missing(self) -> str:
+        """Why it cannot run here, or an empty text."""
+        ...
+
+    def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
+        """Frames decoded a second by everything there is of it; measured for about `seconds`.
+
+        Raises whatever a codec that it does not know makes it raise.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; it can be used again."""
+        ...
+
+
+class PyAvDecoder:
+    """FFmpeg on every core of this machine: a process a core, a thread a decoder."""
+
+    name = "PyAV, all cores"
+
+    def __init__(self, cores: int | None = None) -> None:
+        self.cores = cores or len(os.sched_getaffinity(0))
+        self._pool: ProcessPoolExecutor | None = None
+
+    def missing(self) -> str:
+        """See `Decoder`."""
+        return missing("av")
+
+    def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
+        """See `Decoder`."""
+        from resonance.loadtest.gpu_bench.media import count_frames
+
+        if self.cores == 1:
+            frames, took_s = count_frames(str(path), keyframes_only, seconds)
+            return frames / took_s
+        if self._pool is None:  # kept: to start processes takes longer than to measure
+            self._pool = ProcessPoolExecutor(self.cores, multiprocessing.get_context("spawn"))
+            for warm in [self._pool.submit(_wait_a_little) for _ in range(self.cores)]:
+                warm.result()
+        jobs = [
+            self._pool.submit(count_frames, str(path), keyframes_only, seconds) for _ in range(self.cores)
+        ]
+        return sum(frames / took_s for frames, took_s in (job.result() for job in jobs))
+
+    def close(self) -> None:
+        """See `Decoder`."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def _wait_a_little() -> None:
+    """Long enough that every process of a pool gets one, which starts them all."""
+    time.sleep(0.2)
+
+
+class OneThreadDecoder(PyAvDecoder):
+    """The same on one core."""
+
+    name = "PyAV, one core"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+DECODERS: tuple[Decoder, ...] = (DaliDecoder(), PyAvDecoder(), OneThreadDecoder())
+
+
+def measure_decode(folder: Path, *, quick: bool, deadline: Deadline) -> PartResult:
+    """A row a codec and decoder; 1080p, procedural, a keyframe every 2 s."""
+    result = PartResult()
+    if reason := missing("av"):
+        result.skipped.append(f"everything: the films are made with PyAV, and {reason}")
+        return result
+    from resonance.loadtest.gpu_bench.media import CODECS, make
+
+    here = [d for d in DECODERS if not d.missing()]
+    result.skipped += [f"{d.name}: {d.missing()}" for d in DECODERS if d.missing()]
+    if quick:
+        here = [OneThreadDecoder()]
+    seconds = 0.1 if quick else 2.0
+    for film in CODECS[:1] if quick else CODECS:
+        if deadline.passed(10):
+            result.skipped.append(f"{film.name}: out of time")
+            continue
+        spec = replace(film, width=320, height=180, loop_s=2) if quick else film
+        try:
+            path = make(spec, folder, whole=False)
+        except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
+            result.skipped.append(f"{film.name}: cannot be made with {film.codec} here ({error})")
+            continue
+        for decoder in here:
+            row: dict[str, object] = {"codec": film.name, "decoder": decoder.name, "px": f"{spec.height}p"}
+            for column, keyframes_only in (("frames_per_s", False), ("keyframes_per_s", True)):
+                try:
+                    row[column] = decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=seconds)
+                except Exception as error:
+                    result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
+            result.rows.append(row)
+    for decoder in here:
+        decoder.close()
+    return result

@@ -1,0 +1,109 @@
+"""Which encoders are measured, at which sizes and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from resonance.loadtest.gpu_bench.flops import bert_flops, counted, htsat_flops, vit_flops
+from resonance.loadtest.gpu_bench.htsat import Htsat, HtsatSize
+from resonance.loadtest.gpu_bench.towers import Bert, BertSize, Vit, VitSize, randomise
+
+#: Frames of the log-mel picture of CLAP's 10 s clip.
+MEL_FRAMES = 1001
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One encoder of the bench.
+
+    Attributes:
+        item: what one row of a batch is.
+        shell: the tower as torch makes it; seed: of its random weights.
+        inputs: fresh random inputs, (batch, seed) -> fp32 or int64 tensor on the CPU.
+        flops: matrix FLOPs an item, by formula.
+        batches: measured ones, rising; the first is the latency's, the last the rate's.
+        bar: the least share of the card's matrix rate that is promised, 0 for none.
+    """
+
+    name: str
+    item: str
+    shell: Callable[[], nn.Module]
+    seed: int
+    inputs: Callable[[int, int], Tensor]
+    flops: int
+    batches: tuple[int, ...]
+    bar: float = 0.0
+
+    def build(self) -> nn.Module:
+        """The tower with random weights, fp32, on the CPU."""
+        return randomise(self.shell(), self.seed)
+
+    def counted_flops(self) -> int:
+        """Matrix FLOPs an item by torch's own counter, nothing computed."""
+        batch = 2
+        with torch.device("meta"):
+            module = self.shell().eval()
+        return counted(module, (self.inputs(batch, 0).to("meta"),)) // batch
+
+
+def _vit(name: str, size: VitSize, batches: tuple[int, ...], bar: float = 0.0) -> Encoder:
+    def inputs(batch: int, seed: int) -> Tensor:
+        shape = (batch, 3, size.image_px, size.image_px)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    item = f"picture of {size.image_px} px"
+    return Encoder(name, item, lambda: Vit(size), 1, inputs, vit_flops(size), batches, bar)
+
+
+def _bert(name: str, size: BertSize, batches: tuple[int, ...], bar: float = 0.0) -> Encoder:
+    def inputs(batch: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(3, size.vocabulary, (batch, size.tokens), generator=generator)
+
+    item = f"row of {size.tokens} tokens"
+    return Encoder(name, item, lambda: Bert(size), 2, inputs, bert_flops(size), batches, bar)
+
+
+def _htsat(name: str, size: HtsatSize, frames: int, batches: tuple[int, ...]) -> Encoder:
+    def inputs(batch: int, seed: int) -> Tensor:
+        shape = (batch, 1, frames, size.bands)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    return Encoder(name, "10 s of sound", lambda: Htsat(size), 3, inputs, htsat_flops(size), batches)
+
+
+SIGLIP_B16 = VitSize(224, 16, 768, 12, 12, 3072, attention_pooling=True)
+CLIP_B32 = VitSize(224, 32, 768, 12, 12, 3072, class_token=True, projection=512)
+CLIP_L14 = VitSize(224, 14, 1024, 24, 16, 4096, class_token=True, projection=768)
+MINILM = BertSize(30_522, 512, 128, 384, 6, 12, 1536)
+E5_BASE = BertSize(250_002, 514, 128, 768, 12, 12, 3072, types=1)
+
+REAL = (
+    _vit("siglip-b16", SIGLIP_B16, (1, 8, 64, 256), bar=0.60),
+    _vit("clip-l14", CLIP_L14, (1, 8, 64, 128), bar=0.70),
+    _bert("minilm-l6", MINILM, (1, 32, 256, 1024), bar=0.40),
+    _vit("clip-b32", CLIP_B32, (1, 8, 64, 512)),
+    _bert("e5-base", E5_BASE, (1, 32, 256)),
+    _htsat("clap-htsat", HtsatSize(), MEL_FRAMES, (1, 8, 64)),
+)
+#: The same code at sizes that a CPU runs in milliseconds.
+QUICK = (
+    _vit("quick-siglip", VitSize(32, 16, 32, 1, 2, 64, attention_pooling=True), (1, 3)),
+    _vit("quick-clip", VitSize(32, 16, 32, 1, 2, 64, class_token=True, projection=16), (1, 3)),
+    _bert("quick-bert", BertSize(100, 16, 8, 32, 1, 2, 64), (1, 3)),
+    _htsat(
+        "quick-htsat",
+        HtsatSize(side=64, bands=16, window=4, width=16, depths=(2, 2), heads=(2, 4), projection=16),
+        250,
+        (1, 3),
+    ),
+)
+
+
+def encoder(name: str) -> Encoder:
+    """The encoder called `name` of `REAL` or `QUICK`."""
+    return next(e for e in (*REAL, *QUICK) if e.name == name)

@@ -1,0 +1,140 @@
+"""The part `latency`: one segment of 8 s alone, from encoded bytes to its vector, p50 and p95.
+
+`wire`: what the server gets, a clip of encoded keyframes beside PCM and tokens. `file`: the sound encoded
+too (AAC, as in the file). Keyframes are decoded side by side, one thread each. In process, no gRPC.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.pipeline import Pipeline
+from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.timing import Deadline, percentile
+
+ROUNDS, WARM_UP = 200, 20
+BAR_MS = 25.0
+
+
+def measure_latency(
+    device: str, dtype: torch.dtype, folder: Path, *, quick: bool, deadline: Deadline
+) -> PartResult:
+    """Two rows; the bar is for the GPU and what the server gets."""
+    result = PartResult()
+    if reason := missing("av"):
+        result.skipped.append(f"everything: {reason}")
+        return result
+    from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, make
+
+    film = QUICK_FILM if quick else FILM
+    segment = Segment(make(film, folder, whole=True))
+    pipeline = Pipeline.build(device, dtype, quick=quick)
+    with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
+        for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
+            if deadline.passed(5):
+                result.skipped.append(f"{case}: out of time")
+                continue
+            row = _rounds(segment, pipeline, pool, sound, quick=quick, deadline=deadline)
+            if device == "cuda" and case == "wire":
+                row["bar_ms"] = BAR_MS
+            result.rows.append({"case": case, "film": f"{film.height}p H.264", **row})
+    return result
+
+
+class Segment:
+    """The first 8 s of a film, encoded: keyframe packets and AAC packets, in memory."""
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        from resonance.loadtest.gpu_bench.media import SEGMENT_S, choose_keyframes, read_stretch
+
+        self.pcm = read_stretch(str(path), 0, 1, "keyframes").pcm
+        self._sound: list[bytes] = []
+        keyframes: list[tuple[float, Any]] = []
+        with av.open(str(path)) as container:
+            video, audio = container.streams.video[0], container.streams.audio[0]
+            self._codec, self._extradata = video.codec_context.name, video.codec_context.extradata
+            self._sound_codec, self._sound_extradata = audio.codec_context.name, audio.codec_context.extradata
+            for packet in container.demux(video, audio):
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                at_s = float(packet.pts * packet.time_base)
+                if packet.stream.type == "audio" and at_s < SEGMENT_S:
+                    self._sound.append(bytes(packet))
+                elif packet.stream.type == "video" and packet.is_keyframe and at_s < SEGMENT_S:
+                    keyframes.append((at_s, bytes(packet)))
+        self.packets = [data for _, data in choose_keyframes(keyframes, 0.0, 1)[0]]
+
+    def decode_keyframe(self, data: bytes) -> np.ndarray:
+        """One packet alone, with a decoder of its own: uint8 RGB [224, 224, 3]."""
+        import av
+
+        from resonance.loadtest.gpu_bench.media import to_rgb
+
+        context: Any = av.CodecContext.create(self._codec, "r")
+        context.thread_count, context.extradata = 1, self._extradata
+        return to_rgb((context.decode(av.Packet(data)) or context.decode(None))[0])
+
+    def decode_sound(self) -> np.ndarray:
+        """The AAC packets as float32 [1, 128000]."""
+        import av
+
+        from resonance.loadtest.gpu_bench.media import RATE_HZ, SEGMENT_S
+
+        context: Any = av.CodecContext.create(self._sound_codec, "r")
+        context.extradata = self._sound_extradata
+        resampler = av.AudioResampler("flt", "mono", RATE_HZ)
+        pieces = [
+            piece.to_ndarray().reshape(-1)
+            for data in self._sound
+            for frame in context.decode(av.Packet(data))
+            for piece in resampler.resample(frame)
+        ]
+        pcm = np.concatenate(pieces)[: SEGMENT_S * RATE_HZ]
+        return np.pad(pcm, (0, SEGMENT_S * RATE_HZ - pcm.size))[None]
+
+
+def _rounds(
+    segment: Segment,
+    pipeline: Pipeline,
+    pool: ThreadPoolExecutor,
+    sound: Callable[[], np.ndarray],
+    *,
+    quick: bool,
+    deadline: Deadline,
+) -> dict[str, float]:
+    """Percentiles over rounds, one at a time, each ended by the vector's arrival on the host."""
+    ids, run = pipeline.ids(1), pipeline.single(len(segment.packets), segment.pcm.shape[1])
+    total_ms: list[float] = []
+    decode_ms: list[float] = []
+    for i in range((2 + 3) if quick else (WARM_UP + ROUNDS)):
+        if deadline.passed() and len(total_ms) > 5:
+            break
+        started = time.perf_counter()
+        heard = pool.submit(sound)
+        pictures = list(pool.map(segment.decode_keyframe, segment.packets))
+        pcm, frames = heard.result(), np.stack(pictures)[None]
+        decoded = time.perf_counter()
+        vector = run(frames, pcm, ids).cpu()
+        ended = time.perf_counter()
+        if i >= (2 if quick else WARM_UP):
+            total_ms.append((ended - started) * 1e3)
+            decode_ms.append((decoded - started) * 1e3)
+    if not bool(torch.isfinite(vector).all()):
+        raise RuntimeError("the segment's vector is not finite")
+    return {
+        "rounds": len(total_ms),
+        "p50_ms": percentile(total_ms, 0.5),
+        "p95_ms": percentile(total_ms, 0.95),
+        "decode_p50_ms": percentile(decode_ms, 0.5),
+        "vectors_p50_ms": percentile([t - d for t, d in zip(total_ms, decode_ms, strict=True)], 0.5),
+    }

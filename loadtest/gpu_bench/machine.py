@@ -1,0 +1,80 @@
+"""What the figures depend on: the GPU, its driver and clocks, versions, date and command."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import torch
+
+#: Printed with every run where they are installed.
+PACKAGES = ("torch", "triton", "tensorrt", "nvidia-dali-cuda130", "av", "numpy", "matplotlib", "rich")
+_NVIDIA_SMI = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit,temperature.gpu"
+
+
+def environment(device: str) -> dict[str, str]:
+    """Everything that is known of this machine, as text."""
+    found = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python", "-m", "resonance.loadtest.gpu_bench", *sys.argv[1:]]),
+        "device": device,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        found |= {
+            "gpu": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": str(properties.multi_processor_count),
+            "memory_gib": f"{properties.total_memory / 2**30:.1f}",
+            "cuda": str(torch.version.cuda),
+            **gpu_state(),
+        }
+    return found
+
+
+def gpu_state() -> dict[str, str]:
+    """Driver, clocks, power and temperature as nvidia-smi says; empty where it cannot be asked."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return {}
+    try:
+        answer = subprocess.run(  # its arguments are fixed
+            [program, f"--query-gpu={_NVIDIA_SMI}", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = answer.stdout.strip().splitlines()[0].split(", ")
+    return dict(zip(_NVIDIA_SMI.split(","), values, strict=False))
+
+
+def missing(module: str) -> str:
+    """Why `module` cannot be imported, or an empty text."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken installation raises anything
+        return f"{module} cannot be imported here ({type(error).__name__}: {error})"
+    return ""
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()

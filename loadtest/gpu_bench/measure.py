@@ -1,0 +1,105 @@
+"""One encoder run one way: rate, share of the matrix rate, and parity with fp32 on fresh inputs."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from resonance.loadtest.gpu_bench.encoders import Encoder
+from resonance.loadtest.gpu_bench.peak import TOLERATED
+from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.timing import Deadline, seconds_a_call
+from resonance.loadtest.gpu_bench.variants import Run
+
+MIN_COSINE = 0.999
+#: Vectors of different inputs must not be as alike as this, or parity would show nothing.
+MOST_ALIKE = 0.99
+PARITY_ROWS = 8
+
+
+@dataclass(slots=True)
+class Bench:
+    """What every measurement of a run shares. `matrix_tflops` 0: the matrix rate was not measured."""
+
+    device: str
+    dtype: torch.dtype
+    quick: bool
+    matrix_tflops: float
+    result: PartResult
+    deadline: Deadline
+
+    @property
+    def round_s(self) -> float:
+        """Length of a timed round."""
+        return 0.01 if self.quick else 0.2
+
+    def measure(self, encoder: Encoder, variant: str, run: Run, batch: int, reference: nn.Module) -> None:
+        """Add a row for `run` at `batch`; a rate that cannot be true or a broken parity is an error."""
+        where = f"{encoder.name}, {variant}, batch {batch}"
+        with torch.inference_mode():
+            x = self.place(encoder.inputs(batch, secrets.randbits(31)))
+            cosine, alike = parity(run, reference, x)
+            seconds = seconds_a_call(lambda: run(x), self.device, round_s=self.round_s)
+        tflops = encoder.flops * batch / seconds / 1e12
+        share = tflops / self.matrix_tflops if self.matrix_tflops else None
+        if share is not None and share > TOLERATED:
+            self.result.errors.append(
+                f"{where}: {tflops:.4g} TFLOP/s is above the matrix rate of {self.matrix_tflops:.4g} "
+                "measured in this run; FLOPs or time are wrong, the figure is not shown"
+            )
+            return
+        if not cosine >= MIN_COSINE:
+            self.result.errors.append(f"{where}: cosine {cosine:.6f} with fp32 (at least {MIN_COSINE})")
+        if alike > MOST_ALIKE:
+            self.result.errors.append(
+                f"{where}: vectors of different inputs have cosine {alike:.4f}; parity shows nothing"
+            )
+        self.result.rows.append(
+            {
+                "encoder": encoder.name,
+                "variant": variant,
+                "batch": batch,
+                "ms": seconds * 1e3,
+                "items_per_s": batch / seconds,
+                "tflops": tflops,
+                "of_matrix_rate": share,
+                "cosine_fp32": cosine,
+                "between_inputs": alike,
+            }
+        )
+
+    def place(self, x: Tensor) -> Tensor:
+        """`x` on the device, floating numbers in the bench's dtype."""
+        return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
+
+    def towers(self, encoder: Encoder) -> tuple[nn.Module, nn.Module]:
+        """The tower on the device, in fp32 and in the bench's dtype, with the same weights."""
+        reference = encoder.build().to(self.device)
+        return reference, copy.deepcopy(reference).to(self.dtype)
+
+
+def parity(run: Run, reference: nn.Module, x: Tensor) -> tuple[float, float]:
+    """(worst cosine with fp32 of a row, median cosine between rows of different inputs).
+
+    Both towers see the same numbers: `x` as it is in the lower precision. fp32 is fp32, without TF32.
+    With a single row nothing can be said of different inputs; 0 is given.
+    """
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        found = run(x)[:PARITY_ROWS].double()
+        rows = x[:PARITY_ROWS]
+        want = reference(rows.float() if rows.is_floating_point() else rows).double()
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+    cosine = nn.functional.cosine_similarity(found, want).min()
+    if not torch.isfinite(found).all():
+        return float("nan"), 0.0
+    if len(want) == 1:
+        return float(cosine), 0.0
+    others = nn.functional.cosine_similarity(want[1:], want[:-1])
+    return float(cosine), float(others.median())

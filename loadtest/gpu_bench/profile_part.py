@@ -1,0 +1,98 @@
+"""The part `profile`: the AOTI profile itself, export to runner, with the committed family `tiny`.
+
+What `resonance export tiny --target aoti` compiles and what the backend `aoti` then runs, without a
+server: packages on this device, judged against fp32, run by the backend's own runner at odd batches,
+replayed from its CUDA graphs where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.measure import MIN_COSINE
+from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.timing import Deadline, seconds_a_call
+
+#: Left for one graph's precisions before they are begun.
+COMPILE_S = 60.0
+BATCHES = (1, 3, 8, 5)
+
+
+def measure_profile(device: str, *, quick: bool, max_autotune: bool, deadline: Deadline) -> PartResult:
+    """A row a graph and batch."""
+    result = PartResult()
+    needed = ("resonance.export.families.tiny", "resonance.export.onnx_export")
+    reasons = [reason for reason in map(missing, needed) if reason]
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        reasons.append("AOTInductor needs a C++ compiler")
+    if reasons:
+        result.skipped.append(f"everything: {'; '.join(reasons)}")
+        return result
+    from resonance.export.families.tiny import TINY
+
+    for card in TINY.graphs:
+        if quick and card.model != "title_fusion":
+            continue
+        if deadline.passed(0 if quick else COMPILE_S):
+            result.skipped.append(f"{card.model}: out of time")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(result, card.model, Path(folder), device, max_autotune)
+    if quick:
+        result.skipped.append("the encoders: --quick compiles the fusion head alone")
+    return result
+
+
+def _measure(result: PartResult, name: str, folder: Path, device: str, max_autotune: bool) -> None:
+    from resonance.export import aoti, contract
+    from resonance.export.artifact import AOTI_PACKAGE, cosine
+    from resonance.export.families.tiny import TINY
+    from resonance.export.onnx_export import make_inputs
+    from resonance.serving.backends.aoti.runner import Runner
+
+    card = next(g for g in TINY.graphs if g.model == name)
+    model = contract.model(name)
+    started = time.monotonic()
+    try:
+        report = aoti.package_graph(card, folder / AOTI_PACKAGE, [], device=device, autotune=max_autotune)
+        aoti.write_note(folder / AOTI_PACKAGE, report, card, device=device, source="random inputs")
+        place = "cuda:0" if device == "cuda" else "cpu"
+        runner = Runner(str(folder / AOTI_PACKAGE), place, batched=model.max_batch_size > 0)
+    except Exception as error:  # reported; the other graphs go on
+        result.errors.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
+        return
+    compile_s = time.monotonic() - started
+    for trial in report.trials:
+        if trial.refused:
+            result.skipped.append(f"{name}, {trial.artifact}: {'; '.join(trial.refused)}")
+    fp32 = card.build().eval()
+    for batch in BATCHES:
+        inputs = make_inputs(model, batch=batch, seed=int(time.time()))
+        tensors = [torch.from_numpy(inputs[t.name]) for t in model.inputs]
+        with torch.inference_mode():
+            want = fp32(*tensors)
+        want = want[0] if isinstance(want, tuple) else want
+        there = [t.to(runner.device) for t in tensors]
+        got = runner.run(there)[0].float().cpu()
+        rows = zip(torch.atleast_2d(want).numpy(), torch.atleast_2d(got).numpy(), strict=True)
+        worst = min(cosine(a, b) for a, b in rows)
+        if not worst >= MIN_COSINE:
+            result.errors.append(f"{name}, batch {batch}: cosine {worst:.6f} (at least {MIN_COSINE})")
+        seconds = seconds_a_call(lambda there=there: runner.run(there), device, round_s=0.02)  # type: ignore[misc]
+        result.rows.append(
+            {
+                "graph": name,
+                "artifact": report.chosen,
+                "batch": batch,
+                "ms": seconds * 1e3,
+                "cosine_fp32": worst,
+                "compile_and_checks_s": compile_s,
+            }
+        )

@@ -1,0 +1,91 @@
+"""The part `tensorrt`: each tower as an engine, where TensorRT can be imported. Never run so far."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resonance.loadtest.gpu_bench.encoders import Encoder
+from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.towers_part import first_line
+from resonance.loadtest.gpu_bench.variants import Run
+
+#: Left for building one engine before it is begun.
+BUILD_S = 60.0
+
+
+def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
+    """fp16, for precision lives in the ONNX (TensorRT 11 networks are strongly typed)."""
+    if bench.device != "cuda":
+        bench.result.skipped.append("everything: no NVIDIA GPU")
+        return
+    reasons = [reason for reason in map(missing, ("tensorrt", "onnx", "onnxscript")) if reason]
+    if reasons:
+        bench.result.skipped.append(f"everything: {'; '.join(reasons)}")
+        return
+    for tower in encoders:
+        if bench.deadline.passed(BUILD_S):
+            bench.result.skipped.append(f"{tower.name}: out of time")
+            continue
+        try:
+            reference, run = tower.build().to("cuda"), _engine(tower)
+            for batch in tower.batches:
+                bench.measure(tower, "TensorRT fp16", run, batch, reference)
+        except Exception as error:  # of ONNX, parser, builder and runtime; the other towers go on
+            bench.result.errors.append(f"{tower.name}, TensorRT: {first_line(error)}")
+
+
+def _engine(tower: Encoder) -> Run:
+    """The tower through ONNX as an engine for batches 1 to its largest."""
+    import tensorrt as trt
+
+    module = tower.build().to("cuda", torch.float16)
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _onnx(tower, module, Path(folder, "tower.onnx"))
+        if not parser.parse_from_file(str(path)):
+            raise RuntimeError("; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)))
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    shape = tuple(tower.inputs(1, 0).shape[1:])
+    largest = tower.batches[-1]
+    profile.set_shape("x", (1, *shape), (largest, *shape), (largest, *shape))
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise RuntimeError("the engine could not be built")
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    return _runner(engine, engine.create_execution_context())
+
+
+def _onnx(tower: Encoder, module: nn.Module, path: Path) -> Path:
+    x = tower.inputs(2, 0).to("cuda")
+    x = x.half() if x.is_floating_point() else x
+    axes = ({0: torch.export.Dim.DYNAMIC},)
+    torch.onnx.export(
+        module, (x,), str(path), input_names=["x"], output_names=["y"], dynamic_shapes=axes, dynamo=True
+    )
+    return path
+
+
+def _runner(engine: Any, context: Any) -> Run:
+    def run(x: Tensor) -> Tensor:
+        x = (x.half() if x.is_floating_point() else x).contiguous()
+        context.set_input_shape("x", tuple(x.shape))
+        out = torch.empty(tuple(context.get_tensor_shape("y")), device="cuda", dtype=torch.float16)
+        context.set_tensor_address("x", x.data_ptr())
+        context.set_tensor_address("y", out.data_ptr())
+        if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+            raise RuntimeError("the engine did not run")
+        return out
+
+    run.engine = engine  # type: ignore[attr-defined]  # the context does not keep it alive
+    return run

@@ -1,0 +1,73 @@
+"""Ways to run a tower: as it is, compiled, ahead of time, from a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+Run = Callable[[Tensor], Tensor]
+
+
+def compiled(module: nn.Module) -> nn.Module:
+    """`module` with each of its layers under torch.compile.
+
+    By layer, not whole: layers of one shape share one compilation, so a tower takes seconds instead of
+    half a minute; what could be fused across layers is little, a layer ends in a sum.
+    """
+    torch._dynamo.config.recompile_limit = 64  # HTSAT's layers differ in shape, and so do batches
+    blocks = module.blocks
+    assert isinstance(blocks, nn.ModuleList)
+    for block in blocks:
+        block.compile(dynamic=False)
+    return module
+
+
+@torch.inference_mode()
+def graphed(run: Run, example: Tensor) -> Run:
+    """`run` replayed from a CUDA graph of the shape of `example`; the output is overwritten each time."""
+    static = example.clone()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run(static)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = run(static)
+
+    def replay(x: Tensor) -> Tensor:
+        static.copy_(x)
+        graph.replay()
+        return out
+
+    return replay
+
+
+def compile_package(
+    module: nn.Module, example: Tensor, largest: int, path: Path, *, dynamic: bool, max_autotune: bool
+) -> None:
+    """`module` with a batch of 1 to `largest` (or of just `example`'s) as an AOTInductor package."""
+    dim = torch.export.Dim.DYNAMIC(min=1, max=largest)
+    with torch.no_grad():
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: dim},) if dynamic else None)
+        torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(path),
+            inductor_configs={"max_autotune": True} if max_autotune else {},
+        )
+
+
+def load_package(path: Path, device: str) -> Run:
+    """The package as a function; single-threaded, as CUDA graphs ask for."""
+    index = torch.cuda.current_device() if device == "cuda" else -1
+    package = torch._inductor.aoti_load_package(str(path), run_single_threaded=True, device_index=index)
+
+    def run(x: Tensor) -> Tensor:
+        out = package(x)
+        return out if isinstance(out, Tensor) else out[0]
+
+    return run

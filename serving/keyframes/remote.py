@@ -1,0 +1,96 @@
+"""Keyframes through the model `keyframe_decoder`, and back to PyAV for whatever it does not give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TookTooLongError
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resonance.clients.media.types import ByteArray, Clip
+from resonance.serving.keyframes.colour import correction
+from resonance.serving.keyframes.containers import file_rows, keyframe_file
+from resonance.serving.keyframes.routing import looks_whole, takes
+
+#: A batch of keyframe files uint8 [N, n] and colour matrices fp32 [N, 3, 3] to pictures uint8 [N, H, W, 3].
+Decode = Callable[[NDArray[np.uint8], NDArray[np.float32]], ByteArray]
+
+
+class DecoderGoneError(RuntimeError):
+    """The decoder does not answer at all; what it was given may be whole."""
+
+
+@dataclass(slots=True)
+class RemoteDecoder:
+    """Sends keyframes to DALI.
+
+    Attributes:
+        decode: what decodes a batch.
+        codecs: FFmpeg's names of the codecs that DALI knows on its device.
+        timeout_s: for one batch. A hung one is given up, with its thread.
+        pause_s: how long everything goes to PyAV after the decoder was gone: its process is started anew
+            meanwhile.
+        refused, failed, gone: packets turned down by their looks, refused by DALI, and not answered for.
+    """
+
+    decode: Decode
+    codecs: frozenset[str]
+    timeout_s: float = 20.0
+    pause_s: float = 5.0
+    refused: int = 0
+    failed: int = 0
+    gone: int = 0
+    decoded: int = 0
+    _paused_until_s: float = 0.0
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+
+    def pictures(self, clip: Clip) -> list[ByteArray | None]:
+        """One entry a packet: the picture uint8 [H, W, 3] upright, or None where PyAV is to be asked."""
+        nothing: list[ByteArray | None] = [None] * len(clip.packets)
+        if time.monotonic() < self._paused_until_s or not takes(clip, self.codecs):
+            return nothing
+        places, files = [], []
+        for place, packet in enumerate(clip.packets):
+            if looks_whole(clip, packet.data):
+                files.append(keyframe_file(clip, packet.data))
+                places.append(place)
+            else:
+                self.refused += 1
+        if not files:
+            return nothing
+        for place, picture in zip(places, self._decoded(files, clip), strict=True):
+            if picture is not None:
+                nothing[place] = np.ascontiguousarray(np.rot90(picture, k=-clip.rotation_deg // 90))
+        return nothing
+
+    def _decoded(self, files: Sequence[bytes], clip: Clip) -> list[ByteArray | None]:
+        """All files in one batch; if that fails, each alone, for one bad file fails its whole batch."""
+        try:
+            pictures = self._ask(files, clip)
+        except DecoderGoneError:
+            self.gone += len(files)
+            self._paused_until_s = time.monotonic() + self.pause_s
+            return [None] * len(files)
+        except ValueError:
+            if len(files) > 1:
+                return [picture for file in files for picture in self._decoded([file], clip)]
+            self.failed += 1
+            return [None]
+        self.decoded += len(files)
+        return list(pictures)
+
+    def _ask(self, files: Sequence[bytes], clip: Clip) -> ByteArray:
+        colour = np.repeat(
+            correction(clip.codec, clip.colour_matrix, clip.height_px)[None], len(files), axis=0
+        )
+        answer = self._pool.submit(self.decode, file_rows(files), colour)
+        try:
+            return answer.result(self.timeout_s)
+        except TookTooLongError as error:
+            self._pool.shutdown(wait=False)
+            self._pool = ThreadPoolExecutor(1)
+            raise DecoderGoneError(f"no answer within {self.timeout_s:g} s") from error

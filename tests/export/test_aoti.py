@@ -1,0 +1,200 @@
+"""AOTInductor packages: judged like every artifact, and refused by name where they cannot run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from resonance.export import aoti, contract
+from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE
+from resonance.export.cards import GraphCard, Tolerance
+from resonance.export.graphs.lowered import lowered
+from resonance.export.graphs.pooling import unit
+from resonance.export.onnx_export import make_inputs
+from resonance.serving.backends.aoti import runner
+from resonance.serving.backends.aoti.runner import PackageError, Runner
+from resonance.space.descriptor import BLOCK_WIDTH
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="AOTInductor needs a C++ compiler"
+)
+
+
+class SmallText(nn.Module):
+    """Pooled embeddings: compiles in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.encoder = nn.Embedding(300, 16)
+        self.projection = nn.Linear(16, BLOCK_WIDTH, bias=False)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        weight = mask.to(torch.float32).unsqueeze(-1)
+        return unit(self.projection((self.encoder(ids) * weight).sum(1)))
+
+
+class LoudText(SmallText):
+    """As a graph that no precision can hold: its rows depend on their batch."""
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return unit(super().forward(ids, mask) + 0.1 * super().forward(ids, mask).mean(0))
+
+
+def card(build: type[nn.Module]) -> GraphCard:
+    return GraphCard(
+        "transcript_encoder",
+        build,
+        ("ids", "mask"),
+        {},
+        "made up",
+        "none",
+        {"TRANSCRIPT": Tolerance(1e-5, 0.99999)},
+    )
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("package") / AOTI_PACKAGE
+    report = aoti.package_graph(card(SmallText), path, [], device="cpu")
+    aoti.write_note(path, report, card(SmallText), device="cpu", source="nothing")
+    return path
+
+
+@needs_compiler
+def test_a_package_has_a_record_like_every_artifact(package: Path) -> None:
+    note = json.loads(package.with_name(AOTI_NOTE).read_text())
+    assert note["artifact"] == note["chosen"] == "aoti-fp32"
+    assert note["built_for"]["device"] == "cpu"
+    assert note["built_for"]["torch"] == torch.__version__
+    assert note["trials"][0]["min_cosine"] >= 0.9999
+    assert note["trials"][0]["refused"] == []
+
+
+@needs_compiler
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 64])
+def test_the_runner_gives_what_torch_gives_at_any_batch(package: Path, batch: int) -> None:
+    inputs = make_inputs(contract.model("transcript_encoder"), batch=batch, seed=batch, axes={"tokens": 32})
+    tensors = [torch.from_numpy(inputs[name]) for name in ("IDS", "MASK")]
+    (found,) = Runner(str(package), "cpu", batched=True).run(tensors)
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, SmallText().eval()(*tensors), atol=1e-6)
+
+
+class Replay:
+    """Stands in for a CUDA graph: runs the same call on the same tensors, into the same outputs."""
+
+    def __init__(self, call, inputs: list[torch.Tensor]) -> None:
+        self._call, self.inputs, self.outputs = call, inputs, call(inputs)
+
+    def replay(self) -> None:
+        for place, value in zip(self.outputs, self._call(self.inputs), strict=True):
+            place.copy_(value)
+
+
+@needs_compiler
+def test_batches_run_in_the_smallest_graph_that_holds_them(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured: list[int] = []
+
+    def capture(call, inputs: list[torch.Tensor]) -> runner.Captured:
+        captured.append(inputs[0].shape[0])
+        graph = Replay(call, inputs)
+        return runner.Captured(graph, graph.inputs, graph.outputs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "capture", capture)
+    monkeypatch.setattr(runner, "MOST_GRAPHS", 2)
+    graphed = Runner(str(package), "cpu", batched=True)
+    graphed._graph_batches = [1, 4]  # as on a GPU
+    model, torch_model = contract.model("transcript_encoder"), SmallText().eval()
+    for batch, tokens in ((3, 32), (4, 32), (1, 32), (2, 32), (5, 32), (3, 64), (2, 32)):
+        inputs = make_inputs(model, batch=batch, seed=batch, axes={"tokens": tokens})
+        tensors = [torch.from_numpy(inputs[name]) for name in ("IDS", "MASK")]
+        (found,) = graphed.run(tensors)
+        with torch.inference_mode():
+            np.testing.assert_allclose(found, torch_model(*tensors), atol=1e-6)
+    # 4 x 32 first; 1 x 32; five rows have no graph; 4 x 64 drops 1 x 32, the longest unused
+    assert captured == [4, 1, 4]
+    assert len(graphed._graphs) == 2
+
+
+@needs_compiler
+def test_a_graph_whose_rows_depend_on_their_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(aoti.AotiError, match=r"no precision holds on cpu.*a row alone and in a batch"):
+        aoti.package_graph(card(LoudText), tmp_path / AOTI_PACKAGE, [], device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"torch": "1.0"}, "was built for torch 1.0, here"),
+        ({"device": "cuda"}, "was built for device cuda, here cpu"),
+        ({"cpu": "Z80"}, "was built for cpu Z80, here"),
+    ],
+)
+def test_a_package_of_another_place_is_refused(package: Path, tmp_path: Path, change, reason) -> None:
+    note = json.loads(package.with_name(AOTI_NOTE).read_text())
+    note["built_for"] |= change
+    copy = tmp_path / AOTI_PACKAGE
+    copy.write_bytes(package.read_bytes())
+    copy.with_name(AOTI_NOTE).write_text(json.dumps(note))
+    with pytest.raises(PackageError, match=reason) as caught:
+        Runner(str(copy), "cpu", batched=True)
+    assert "resonance export FAMILY --target aoti" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_broken_package_is_named(tmp_path: Path) -> None:
+    path = tmp_path / AOTI_PACKAGE
+    with pytest.raises(PackageError, match=r"model\.pt2 is missing"):
+        Runner(str(path), "cpu", batched=True)
+    path.write_bytes(b"no archive")
+    with pytest.raises(PackageError, match=r"artifact\.aoti\.json is missing"):
+        Runner(str(path), "cpu", batched=True)
+    path.with_name(AOTI_NOTE).write_text("{}")
+    with pytest.raises(PackageError, match="is no record of a package"):
+        Runner(str(path), "cpu", batched=True)
+    path.with_name(AOTI_NOTE).write_text(json.dumps({"built_for": aoti.built_for("cpu")}))
+    with pytest.raises(PackageError, match="cannot be loaded"):
+        Runner(str(path), "cpu", batched=True)
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(aoti.AotiError, match=r"'no-such-compiler' is not on PATH; install a compiler"):
+        aoti.check_compiler()
+
+
+def test_without_a_gpu_the_gpu_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert aoti.choose_device("auto") == "cpu"
+    with pytest.raises(aoti.AotiError, match="sees no NVIDIA GPU here; use --device cpu"):
+        aoti.choose_device("cuda")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_tower_of_tiny_runs_in_half_precision_and_stays_near(dtype: torch.dtype) -> None:
+    from resonance.export.families.tiny import TINY
+
+    for graph in TINY.graphs:
+        model = contract.model(graph.model)
+        inputs = make_inputs(model, batch=3, seed=5)
+        tensors = [torch.from_numpy(inputs[t.name]) for t in model.inputs]
+        with torch.inference_mode():
+            want = graph.build().eval()(*tensors)
+            got = lowered(graph.build().eval(), dtype)(*tensors)
+        want, got = (x if isinstance(x, tuple) else (x,) for x in (want, got))
+        for a, b, tensor in zip(want, got, model.outputs, strict=True):
+            assert b.dtype is torch.float32, tensor.name
+            worst = nn.functional.cosine_similarity(torch.atleast_2d(a), torch.atleast_2d(b)).min()
+            assert worst > 0.99, (graph.model, tensor.name)

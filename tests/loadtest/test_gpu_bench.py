@@ -1,0 +1,229 @@
+"""The GPU bench runs here in small form, and its arithmetic is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resonance.loadtest.gpu_bench import media
+from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
+from resonance.loadtest.gpu_bench.flops import counted
+from resonance.loadtest.gpu_bench.htsat import join, shift_mask, split
+from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.media import choose_keyframes
+from resonance.loadtest.gpu_bench.report import PartResult, plain
+from resonance.loadtest.gpu_bench.run import bars, main
+from resonance.loadtest.gpu_bench.timing import Deadline, percentile
+
+
+@pytest.mark.parametrize("tower", [*REAL, *QUICK], ids=lambda e: e.name)
+def test_the_formula_counts_what_torch_counts(tower: Encoder) -> None:
+    assert tower.flops == tower.counted_flops()
+
+
+@pytest.mark.parametrize("name", ["siglip-b16", "clip-b32", "clip-l14", "minilm-l6", "e5-base", "clap-htsat"])
+def test_towers_have_the_parameters_and_products_of_transformers(name: str) -> None:
+    import transformers as t
+
+    large = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+    with torch.device("meta"):
+        reference = {
+            "siglip-b16": lambda: t.SiglipVisionModel(t.SiglipVisionConfig()),
+            "clip-b32": lambda: t.CLIPVisionModelWithProjection(t.CLIPVisionConfig()),
+            "clip-l14": lambda: t.CLIPVisionModelWithProjection(
+                t.CLIPVisionConfig(patch_size=14, num_attention_heads=16, projection_dim=768, **large)
+            ),
+            "minilm-l6": lambda: t.BertModel(
+                t.BertConfig(hidden_size=384, intermediate_size=1536, num_hidden_layers=6),
+                add_pooling_layer=False,
+            ),
+            "e5-base": lambda: t.XLMRobertaModel(
+                t.XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1),
+                add_pooling_layer=False,
+            ),
+            "clap-htsat": lambda: t.ClapAudioModelWithProjection(t.ClapAudioConfig()),
+        }[name]().eval()
+        ours = encoder(name).shell()
+    inputs = encoder(name).inputs(1, 0).to("meta")
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in reference.parameters())
+    assert counted(reference, (inputs,)) == encoder(name).flops
+
+
+def test_windows_come_back_and_a_shifted_window_sees_no_other_side() -> None:
+    grid = torch.arange(2 * 8 * 8 * 3.0).view(2, 8, 8, 3)
+    assert torch.equal(join(split(grid, 4), 8, 4), grid)
+    mask = shift_mask(8, 4, 2)  # (4, 16, 16)
+    assert not mask[0].any()  # the first window has not been wrapped
+    assert (mask[3] < 0).any()
+    assert torch.equal(mask, mask.transpose(1, 2))
+
+
+def bench(matrix_tflops: float) -> Bench:
+    return Bench("cpu", torch.float32, True, matrix_tflops, PartResult(), Deadline(60))
+
+
+def test_a_rate_above_the_matrix_rate_is_an_error_and_no_figure() -> None:
+    tower = encoder("quick-bert")
+    reference = tower.build()
+    true, absurd = bench(1e3), bench(1e-9)
+    for b in (true, absurd):
+        b.measure(tower, "eager", reference, 3, reference)
+    assert len(true.result.rows) == 1
+    assert not true.result.errors
+    assert absurd.result.rows == []
+    assert "is above the matrix rate of 1e-09" in absurd.result.errors[0]
+
+
+def test_a_tower_that_is_not_equal_to_fp32_is_an_error() -> None:
+    tower = encoder("quick-siglip")
+    b, reference = bench(1e3), tower.build()
+
+    def other(x: torch.Tensor) -> torch.Tensor:
+        out = reference(x)
+        return out + 0.3 * torch.randn(out.shape)
+
+    b.measure(tower, "noisy", other, 3, reference)
+    assert "with fp32 (at least 0.999)" in b.result.errors[0]
+
+
+def test_parity_on_inputs_that_do_not_matter_is_an_error() -> None:
+    tower = encoder("quick-siglip")
+    b = bench(1e3)
+
+    def constant(x: torch.Tensor) -> torch.Tensor:
+        return torch.ones(x.shape[0], 8)
+
+    b.measure(tower, "constant", constant, 3, constant)  # type: ignore[arg-type]
+    assert "parity shows nothing" in b.result.errors[0]
+
+
+def test_bars_take_the_best_variant_and_say_whether_they_are_met() -> None:
+    rows = [
+        {"encoder": "siglip-b16", "variant": v, "batch": 64, "of_matrix_rate": share}
+        for v, share in (("eager", 0.4), ("compiled", 0.61))
+    ]
+    parts = {
+        "encoders": {"rows": rows},
+        "latency": {"rows": [{"p50_ms": 30.0, "bar_ms": 25.0, "film": "1080p H.264"}]},
+    }
+    found = {row["bar"]: row for row in bars(parts)}
+    assert found["siglip-b16, share of the matrix rate"]["met"] is True
+    assert "compiled" in found["siglip-b16, share of the matrix rate"]["how"]
+    assert found["one segment, p50 ms"]["met"] is False
+    assert len(found) == 2
+
+
+def test_keyframes_nearest_to_the_quarters_are_chosen_once_and_in_order() -> None:
+    times = [0.0, 2.0, 4.0, 6.0, 6.9, 8.0, 15.0]
+    clips = choose_keyframes([(t, t) for t in times], 0.0, 3)
+    assert [[t for t, _ in clip] for clip in clips] == [[0.0, 2.0, 4.0, 6.9], [8.0, 15.0], []]
+
+
+def test_percentiles_and_plain_tables() -> None:
+    assert percentile([float(i) for i in range(100)], 0.5) == 50.0
+    assert percentile([1.0], 0.95) == 1.0
+    assert plain(["a", "bb"], [["ccc", "d"]]) == ["a    bb", "ccc  d "]
+
+
+def test_quick_runs_every_part_that_needs_no_compiler(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "figures.json"
+    parts = ["encoders", "end_to_end", "latency", "decode", "tensorrt"]
+    arguments = ["--device", "cpu", "--quick", "--out", str(out), "--films", str(tmp_path), "--parts", *parts]
+    assert main(arguments) == 0
+    figures = json.loads(out.read_text())
+    assert figures["environment"]["device"] == "cpu"
+    assert set(figures["parts"]) == {"peak", *parts}  # the matrix rate comes along: shares rest on it
+    best = max(row["tflops"] for row in figures["parts"]["peak"]["rows"])
+    rows = figures["parts"]["encoders"]["rows"]
+    assert {row["encoder"] for row in rows} == {e.name for e in QUICK}
+    for row in rows:
+        assert row["tflops"] <= best * 1.05
+        assert row["of_matrix_rate"] == pytest.approx(row["tflops"] / best)
+        assert row["cosine_fp32"] >= 0.999
+    films = [r for r in figures["parts"]["end_to_end"]["rows"] if r["film"] != "decoded beforehand"]
+    samplings = {row["sampling"]: row for row in films}
+    assert samplings["uniform"]["frames_decoded_per_s"] > samplings["keyframes"]["frames_decoded_per_s"]
+    assert all(row["p95_ms"] >= row["p50_ms"] > 0 for row in figures["parts"]["latency"]["rows"])
+    assert any("DALI" in text for text in figures["parts"]["decode"]["skipped"])
+    assert any("no NVIDIA GPU" in text for text in figures["parts"]["tensorrt"]["skipped"])
+    assert "skipped: everything: no NVIDIA GPU" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch compiles C++ and there is no compiler"
+)
+def test_quick_runs_the_compilers(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", "compiled", "aoti"]) == 0
+    parts = json.loads(out.read_text())["parts"]
+    assert [row["variant"] for row in parts["compiled"]["rows"]] == ["compiled"]
+    assert [row["variant"] for row in parts["aoti"]["rows"]] == ["AOTI: compile", "AOTI", "AOTI"]
+
+
+def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    arguments = [
+        "--device",
+        "cpu",
+        "--quick",
+        "--out",
+        str(out),
+        "--parts",
+        "encoders",
+        "--total-seconds",
+        "1",
+    ]
+    assert main(arguments) == 0
+    parts = json.loads(out.read_text())["parts"]
+    assert parts["encoders"]["skipped"] == ["everything: the run's time is used up"]
+
+
+@pytest.mark.parametrize("keyframes_only", [False, True])
+def test_dali_decodes_as_many_frames_as_it_is_asked_for(tmp_path: Path, keyframes_only: bool) -> None:
+    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, keyframe_files
+
+    film = next(f for f in media.CODECS if f.name == "vp9")
+    path = media.make(replace(film, width=320, height=180, loop_s=4), tmp_path, whole=False)
+    assert len(keyframe_files(path)) == 2
+    decoder = DaliDecoder("cpu")
+    assert not decoder.missing()
+    assert decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=0.2) > 25
+    h264 = media.make(replace(media.QUICK_FILM, loop_s=4), tmp_path, whole=False)
+    with pytest.raises(RuntimeError):  # DALI on the CPU knows no H.264
+        decoder.frames_per_s(h264, keyframes_only=keyframes_only, seconds=0.1)
+
+
+def test_wrong_use_is_told(capsys) -> None:
+    assert main(["--device", "cpu"]) == 2
+    assert "use --device cpu --quick" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["--device", "cuda"]) == 2
+        assert "sees no NVIDIA GPU here" in capsys.readouterr().err
+
+
+def test_agreement_of_samplings_is_scored_right() -> None:
+    from resonance.loadtest.bench.sampling import agreement
+
+    uniform = np.eye(4, dtype=np.float32)
+    same = agreement("same", list("abcd"), uniform, uniform)
+    assert (same.cosine_min, same.finds_itself, same.same_nearest, same.between_others) == (1, 1, 1, 0)
+    swapped = agreement("swapped", list("abcd"), uniform[[1, 0, 2, 3]], uniform)
+    assert (swapped.cosine_min, swapped.finds_itself, swapped.least) == (0, 0.5, "a")
+    with pytest.raises(ValueError, match="4 and 3 vectors; expected two or more, as many"):
+        agreement("fewer", list("abcd"), uniform, uniform[:3])
+
+
+def test_keyframes_decode_to_as_many_frames_as_the_film_has(tmp_path: Path) -> None:
+    from resonance.loadtest.bench.decoding import measure_gain
+    from resonance.loadtest.bench.films import H264_2S
+
+    gain = measure_gain(replace(H264_2S, width=320, height=180, loop_s=4), tmp_path, rounds=1)
+    assert (gain.frames, gain.keyframes) == (4 * 25, 2)
+    assert gain.gain > 1
