@@ -3,6 +3,9 @@
 
 Triton alone calls itself ready before its models were asked anything and while it is being stopped. The
 file is written by `resonance serve --ready-file` once each model has answered, and removed at the stop.
+
+With RESONANCE_FINGERPRINT a server of another space is not ready either, so that an upgrade which changes
+the space stops at its first replica instead of mixing vectors that must not be compared.
 """
 
 import os
@@ -10,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 
+EXPECTED = os.environ.get("RESONANCE_FINGERPRINT", "")
 READY_FILE = os.environ.get("RESONANCE_READY_FILE", "/tmp/resonance-ready")  # noqa: S108 (of this container)
 TIMEOUT_S = 3.0
 
@@ -19,9 +23,16 @@ def main() -> int:
     try:
         with open(READY_FILE) as file:
             told = dict(word.split("=", 1) for word in file.read().split()[1:])
-        address = told["http"]
+        address, served = told["http"], told.get("fingerprint", "none")
     except (OSError, KeyError, ValueError) as error:
         print(f"not ready: {READY_FILE} does not hold a ready line ({error})", file=sys.stderr)
+        return 1
+    if EXPECTED and EXPECTED[:12] != served:  # the line holds its first twelve characters
+        print(
+            f"not ready: the space's fingerprint is {served}, expected {EXPECTED[:12]} (RESONANCE_FINGERPRINT); "
+            "deploy a new space beside the old one (docs/deploy.md)",
+            file=sys.stderr,
+        )
         return 1
     url = f"http://{address.replace('0.0.0.0', '127.0.0.1')}/v2/health/ready"  # noqa: S104 (compared with)
     try:
