@@ -106,7 +106,9 @@ def walk(node: object) -> Iterator[object]:
 def complaint(use: Use, exported: dict[str, Exported]) -> str | None:
     """What of `use` no server exports; None where all of it is there."""
     if use.metric not in exported:
-        near = ", ".join(sorted(name for name in exported if name.split("_")[1:2] == use.metric.split("_")[1:2]))
+        near = ", ".join(
+            sorted(name for name in exported if name.split("_")[1:2] == use.metric.split("_")[1:2])
+        )
         return f"{use.where}: {use.metric} is not exported; there are {near or sorted(exported)}"
     labels = exported[use.metric].labels
     for name, kind, value in use.selected:
