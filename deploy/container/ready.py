@@ -29,14 +29,14 @@ def main() -> int:
         return 1
     if EXPECTED and EXPECTED[:12] != served:  # the line holds its first twelve characters
         print(
-            f"not ready: the space's fingerprint is {served}, expected {EXPECTED[:12]} (RESONANCE_FINGERPRINT); "
-            "deploy a new space beside the old one (docs/deploy.md)",
+            f"not ready: the space's fingerprint is {served}, expected {EXPECTED[:12]} "
+            "(RESONANCE_FINGERPRINT); deploy a new space beside the old one (docs/deploy.md)",
             file=sys.stderr,
         )
         return 1
     url = f"http://{address.replace('0.0.0.0', '127.0.0.1')}/v2/health/ready"  # noqa: S104 (compared with)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 (http, made above)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             code = answer.status
     except (urllib.error.URLError, OSError) as error:
         print(f"not ready: {url}: {error}", file=sys.stderr)

@@ -56,7 +56,7 @@ def test_everything_that_is_copied_is_there_and_gets_into_the_build(context):
     sources = [s for stage in ("wheel", "serve", "export") for s in copied(stage)]
     assert len(sources) >= 12
     for source in sources:
-        files = {path for path in tracked(source)}
+        files = set(tracked(source))
         assert files, f"COPY {source}: no such committed file"
         assert files <= context, f".dockerignore keeps out {sorted(map(str, files - context))}"
 
