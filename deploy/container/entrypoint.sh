@@ -5,8 +5,8 @@
 #   entrypoint.sh resonance serve …      serve that repository
 #   entrypoint.sh COMMAND …              anything else, as it is
 #
-# A repository is a folder of $RESONANCE_MODELS whose name tells what it was made of: the image's version,
-# the family, the target, further options, and GPUs and TensorRT of this machine. Another image or another
+# A repository is a folder of $RESONANCE_MODELS whose name tells what it was made of: the image's version and
+# sources, the family, the target, further options, and GPUs and TensorRT of this machine. Another image or another
 # GPU has another folder; the earlier one stays, so a rollback finds its models as they were.
 #
 #   RESONANCE_MODELS            the volume                                              [/models]
@@ -21,7 +21,7 @@ target=${RESONANCE_TARGET:-gpu}
 family=${RESONANCE_FAMILY:-tiny}
 options=${RESONANCE_EXPORT_OPTIONS:-}
 ready_file=${RESONANCE_READY_FILE:-/tmp/resonance-ready}
-skeleton=${RESONANCE_SKELETON:-/opt/resonance/model_repository}
+image=${RESONANCE_IMAGE:-/opt/resonance} # where the image has `source` and `model_repository`
 
 die() {
   echo "entrypoint: $*" >&2
@@ -30,10 +30,11 @@ die() {
 
 # The folder of this image, family and machine; every word of it is in the name or hashed into its end.
 repository() {
-  local version probe digest
+  local version source probe digest
+  source=$(<"$image/source") || die "$image/source is missing, which the image's build writes"
   version=$(python -c 'import importlib.metadata as m; print(m.version("resonance"))')
   probe=$(python -c 'import resonance.serving.gpu_probe as p; print(p.gpus(), p.tensorrt_version("11"))')
-  digest=$(printf '%s\n' "$version" "$family" "$target" "$options" "$probe" | sha256sum)
+  digest=$(printf '%s\n' "$version" "$source" "$family" "$target" "$options" "$probe" | sha256sum)
   echo "$models/$family-$target-$version-${digest:0:12}"
 }
 
@@ -55,7 +56,7 @@ export_models() {
   made=$(mktemp --directory "$models/.exporting-XXXXXX")
   # shellcheck disable=SC2064  # the folder of now
   trap "rm -rf '$made'" EXIT
-  cp -R "$skeleton/." "$made/"
+  cp -R "$image/model_repository/." "$made/"
   # shellcheck disable=SC2086  # options are words
   resonance export "$family" --model-repository "$made" --target "$kind" $options
   chmod 0755 "$made"

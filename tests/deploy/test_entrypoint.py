@@ -23,13 +23,14 @@ fi
 
 
 class Container:
-    """A folder of models, a skeleton, and an environment in which `resonance` is the script above."""
+    """A folder of models, an image's own files, and an environment in which `resonance` is the script above."""
 
     def __init__(self, folder: Path) -> None:
-        self.models, self.skeleton, self.bin = folder / "models", folder / "skeleton", folder / "bin"
-        for path in (self.models, self.skeleton / "encoder", self.bin):
+        self.models, self.image, self.bin = folder / "models", folder / "image", folder / "bin"
+        for path in (self.models, self.image / "model_repository" / "encoder", self.bin):
             path.mkdir(parents=True)
-        (self.skeleton / "encoder" / "config.pbtxt").write_text("name: 'encoder'")
+        (self.image / "model_repository" / "encoder" / "config.pbtxt").write_text("name: 'encoder'")
+        (self.image / "source").write_text("5ca1ab1e\n")
         (self.bin / "resonance").write_text(RESONANCE)
         (self.bin / "resonance").chmod(0o755)
 
@@ -37,7 +38,7 @@ class Container:
         own = {
             "PATH": f"{self.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RESONANCE_MODELS": str(self.models),
-            "RESONANCE_SKELETON": str(self.skeleton),
+            "RESONANCE_IMAGE": str(self.image),
         }
         return subprocess.Popen(
             [ENTRYPOINT, *arguments],
@@ -101,7 +102,10 @@ def test_of_two_exports_at_once_one_counts(container):
 def test_another_family_or_option_leaves_the_earlier_models_alone(container):
     for environment in ({}, {"RESONANCE_FAMILY": "siglip-clap-minilm"}, {"RESONANCE_EXPORT_OPTIONS": "--x"}):
         assert container.run("export", **environment)[0] == 0
-    assert len(container.folders()) == 3
+    (container.image / "source").write_text("f0111e5\n")  # an image with other encoders, of the same version
+    assert container.run("resonance", "serve")[0] == 1
+    assert container.run("export")[0] == 0
+    assert len(container.folders()) == 4
 
 
 def test_serve_takes_the_folder_of_this_machine_and_passes_options_on(container):
