@@ -23,7 +23,7 @@ fi
 
 
 class Container:
-    """A folder of models, an image's own files, and an environment in which `resonance` is the script above."""
+    """A folder of models, an image's own files, and an environment whose `resonance` is the script above."""
 
     def __init__(self, folder: Path) -> None:
         self.models, self.image, self.bin = folder / "models", folder / "image", folder / "bin"
