@@ -167,6 +167,18 @@ def lay_out_backends(triton: Triton, folder: Path, needed: Set[str] = frozenset(
     return folder
 
 
+def loader_folders() -> set[Path]:
+    """Folders of the system's own libraries, where the loader looks anyway.
+
+    Named first in LD_LIBRARY_PATH they would go before what a container put there with a purpose, such as
+    CUDA's libraries for older drivers.
+    """
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    return {Path(root, name) for root in ("/lib", "/usr/lib") for name in ("", multiarch)} | {
+        Path("/usr/lib64")
+    }
+
+
 #: For glibc, in the processes of the wheel's server: keep freed buffers instead of giving each back to
 #: the kernel. A request of 600 KB cost 84 page faults with the defaults, 1 with these, and 4% less CPU.
 #: 32 MiB is the largest threshold glibc takes.
@@ -189,8 +201,10 @@ def server_environment(triton: Triton, base: Mapping[str, str] | None = None) ->
     # `bin` of the virtual environment, not of the interpreter behind its link: hence no resolve().
     interpreter = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([interpreter, environment.get("PATH", os.defpath)])
-    libraries = [str(find_libpython()), environment.get("LD_LIBRARY_PATH", "")]
-    environment["LD_LIBRARY_PATH"] = os.pathsep.join(p for p in libraries if p)
+    libpython = find_libpython()
+    if libpython not in loader_folders():
+        libraries = [str(libpython), environment.get("LD_LIBRARY_PATH", "")]
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(p for p in libraries if p)
     # A process a model instance: pools of their own in each would only fight over the cores.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")

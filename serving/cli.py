@@ -52,6 +52,10 @@ def serve(
     log_file: Annotated[
         Path | None, typer.Option(help="Keep Triton's log here. [default: a file removed at exit]")
     ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Holds the ready line from the moment every model has answered until the stop."),
+    ] = None,
 ) -> None:
     """Serve the models until SIGTERM or Ctrl-C; one line on stdout says when they are ready.
 
@@ -77,7 +81,7 @@ def serve(
         )
     )
     try:
-        run(server)
+        run(server, ready_file=ready_file)
     except ServingError as error:
         if isinstance(error, StartError) and error.log_tail:
             typer.echo(error.log_tail, err=True)
@@ -85,8 +89,11 @@ def serve(
         raise typer.Exit(1) from None
 
 
-def run(server: TritonServer, interval_s: float = 1.0) -> None:
+def run(server: TritonServer, interval_s: float = 1.0, ready_file: Path | None = None) -> None:
     """Start `server`, print the ready line, look after it every `interval_s`, stop it on a signal.
+
+    `ready_file` holds that line while the server takes requests: Triton's own readiness is true before
+    its models were asked anything, and stays true while it is being stopped.
 
     Raises:
         ServingError: it could not be started, or ended by itself.
@@ -103,10 +110,14 @@ def run(server: TritonServer, interval_s: float = 1.0) -> None:
             raise KeyboardInterrupt  # there is nothing in flight: give up starting at once
         stop.set()
 
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)  # of a server that was killed
     earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
         ready.set()
+        if ready_file is not None:
+            ready_file.write_text(ready_line(server) + "\n")
         typer.echo(ready_line(server))
         while not stop.wait(interval_s):
             server.check()
@@ -115,6 +126,8 @@ def run(server: TritonServer, interval_s: float = 1.0) -> None:
             raise
     finally:
         stop.set()  # from here on a signal changes nothing: the server is being stopped
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
         server.stop()
         for number, handler in earlier.items():
             signal.signal(number, handler)

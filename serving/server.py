@@ -274,6 +274,8 @@ class TritonServer:
             "grpc-port": self._ports["grpc"],
             "metrics-address": settings.host,
             "metrics-port": self._ports["metrics"],
+            # Quantiles of each model's latencies beside their sums, which Triton leaves out by default.
+            "metrics-config": "summary_latencies=true",
             "exit-timeout-secs": max(1, round(settings.drain_s)),
             # Clients that ping every few seconds would be sent away (GOAWAY) otherwise.
             "grpc-http2-min-recv-ping-interval-without-data": 2000,

@@ -75,9 +75,12 @@ def test_it_listens_on_loopback_only(small_server):
     assert {a.removeprefix("::ffff:") for a in addresses} == {"127.0.0.1"}
 
 
-def test_requests_in_flight_are_answered_and_nothing_is_left(repository):
-    command = start_command(repository)
+def test_requests_in_flight_are_answered_and_nothing_is_left(repository, tmp_path):
+    ready_file = tmp_path / "ready"
+    ready_file.write_text("left by a server that was killed")
+    command = start_command(repository, f"--ready-file={ready_file}")
     ready = read_ready(command)
+    assert ready_file.read_text().split() == ["ready", *(f"{k}={v}" for k, v in ready.items())]
     assert ready.keys() == {"grpc", "http", "metrics", "space"}
     family = psutil.Process(command.pid).children(recursive=True)
     assert len(family) > 5
@@ -89,6 +92,9 @@ def test_requests_in_flight_are_answered_and_nothing_is_left(repository):
         client.start()
     time.sleep(0.4)  # the first runs, two wait: the model takes one at a time
     command.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert not ready_file.exists()  # no longer ready
+    assert len(answers) < 3  # while it still answers
     for client in clients:
         client.join(timeout=20)
     out, err = command.communicate(timeout=30)

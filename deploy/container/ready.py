@@ -1,0 +1,50 @@
+#!/usr/bin/env -S python3 -I -S
+"""Exit code 0 while this container takes requests: every model has answered, and Triton still says ready.
+
+Triton alone calls itself ready before its models were asked anything and while it is being stopped. The
+file is written by `resonance serve --ready-file` once each model has answered, and removed at the stop.
+
+With RESONANCE_FINGERPRINT a server of another space is not ready either, so that an upgrade which changes
+the space stops at its first replica instead of mixing vectors that must not be compared.
+"""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+
+EXPECTED = os.environ.get("RESONANCE_FINGERPRINT", "")
+READY_FILE = os.environ.get("RESONANCE_READY_FILE", "/tmp/resonance-ready")  # noqa: S108 (of this container)
+TIMEOUT_S = 3.0
+
+
+def main() -> int:
+    """0, or 1 with one line that says what is missing."""
+    try:
+        with open(READY_FILE) as file:
+            told = dict(word.split("=", 1) for word in file.read().split()[1:])
+        address, served = told["http"], told.get("fingerprint", "none")
+    except (OSError, KeyError, ValueError) as error:
+        print(f"not ready: {READY_FILE} does not hold a ready line ({error})", file=sys.stderr)
+        return 1
+    if EXPECTED and EXPECTED[:12] != served:  # the line holds its first twelve characters
+        print(
+            f"not ready: the space's fingerprint is {served}, expected {EXPECTED[:12]} "
+            "(RESONANCE_FINGERPRINT); deploy a new space beside the old one (docs/deploy.md)",
+            file=sys.stderr,
+        )
+        return 1
+    url = f"http://{address.replace('0.0.0.0', '127.0.0.1')}/v2/health/ready"  # noqa: S104 (compared with)
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            code = answer.status
+    except (urllib.error.URLError, OSError) as error:
+        print(f"not ready: {url}: {error}", file=sys.stderr)
+        return 1
+    if code != 200:
+        print(f"not ready: {url} answered {code}, expected 200", file=sys.stderr)
+    return int(code != 200)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

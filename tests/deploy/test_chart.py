@@ -1,0 +1,261 @@
+"""The Helm chart: linted and rendered by Helm's own library, manifests held against Kubernetes' schemas."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy.files import CHART, read_yaml
+
+#: The oldest that Chart.yaml takes, and the newest whose schemas are there.
+KUBERNETES = ["1.27", "1.37"]
+#: Kinds that Kubernetes does not know itself.
+FOREIGN = {"ServiceMonitor"}
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "everything": {
+        "autoscaling": {"enabled": True},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "image": {"repository": "registry.example/resonance", "tag": "0.1.1"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "fingerprint": "a2fa8b2dde8c",
+        "extraArgs": ["--log-file", "/tmp/triton.log"],  # noqa: S108 (of the container)
+        "runtimeClassName": "nvidia",
+        "priorityClassName": "serving",
+        "podAnnotations": {"team": "media"},
+        "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "resonance"}},
+            }
+        ],
+        "models": {"persistence": {"storageClass": "files"}},
+    },
+    "one replica on the CPU": {
+        "target": "cpu",
+        "replicaCount": 1,
+        "gpu": {"count": 0},
+        "models": {"persistence": {"accessModes": ["ReadWriteOnce"]}},
+        "service": {"headless": False},
+        "podDisruptionBudget": {"enabled": False},
+    },
+    "no volume": {"models": {"persistence": {"enabled": False}}},
+    "a volume that is there": {"models": {"persistence": {"existingClaim": "plans"}}},
+}
+
+
+def render(values: dict[str, Any], name: str = "demo") -> list[dict[str, Any]]:
+    with helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values)
+        rendered = chart.render(values, name=name, namespace="media")
+    return [
+        document
+        for file, text in rendered.items()
+        if not file.endswith("NOTES.txt")
+        for document in yaml.safe_load_all(text)
+        if document
+    ]
+
+
+def one(manifests: list[dict[str, Any]], kind: str, name: str = "demo-resonance") -> dict[str, Any]:
+    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
+    return found
+
+
+def pod_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    return dict(one(manifests, "Deployment")["spec"]["template"]["spec"])
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[dict[str, Any]]:
+    return render({})
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_helm_lint_finds_nothing(choice):
+    report = helm.lint(CHART, CHOICES[choice], strict=True)
+    assert report["total_charts_linted"] == 1
+    assert report["errors"] == []
+    assert [m for m in report["messages"] if m["severity"] > 1] == []  # 1: an icon is recommended
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_manifests_are_kubernetes_own(choice, version):
+    manifests = render(CHOICES[choice])
+    own = [m for m in manifests if m["kind"] not in FOREIGN]
+    assert len(own) >= 2
+    for manifest in own:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_schema_would_notice_a_misspelt_key(manifests):
+    deployment = one(manifests, "Deployment")
+    spoiled = {**deployment, "spec": {**deployment["spec"], "replica": 2}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(spoiled, KUBERNETES[-1], strict=True)
+
+
+def test_the_oldest_kubernetes_is_the_charts():
+    assert read_yaml(CHART / "Chart.yaml")["kubeVersion"] == f">={KUBERNETES[0]}.0-0"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"replicas": 3}, "replicas"),
+        ({"target": "tpu"}, "target"),
+        ({"drainSeconds": 0}, "drainSeconds"),
+        ({"shmSize": "2"}, "shmSize"),
+        ({"fingerprint": "latest"}, "fingerprint"),
+        ({"service": {"type": "ExternalName"}}, "type"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(values, reason):
+    with pytest.raises(helm.HelmError, match=reason):
+        render(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (
+            {"models": {"persistence": {"accessModes": ["ReadWriteOnce"]}}},
+            "accessModes is .ReadWriteOnce., expected ReadWriteMany",
+        ),
+        ({"gpu": {"count": 0}}, "target gpu needs a GPU: gpu.count is 0"),
+        (
+            {"autoscaling": {"enabled": True, "minReplicas": 4, "maxReplicas": 2}},
+            "maxReplicas is 2, expected at least minReplicas .4.",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_installed(values, reason):
+    with pytest.raises(helm.HelmError, match=reason):
+        render(values)
+
+
+def test_every_value_is_in_the_schema_and_every_word_of_the_schema_has_a_value():
+    def names(schema: dict[str, Any], values: Any, where: str = "") -> None:
+        if schema.get("additionalProperties", True) is False and "minProperties" not in schema:
+            expected = schema["properties"].keys() - {"global"}  # Helm's own
+            assert values.keys() == expected, where
+            for name in expected:
+                names(schema["properties"][name], values[name], f"{where}.{name}")
+
+    with helm.Chart.load(CHART) as chart:
+        assert chart.schema is not None
+        names(chart.schema, chart.values)
+
+
+def test_a_replica_is_ready_only_when_every_model_has_answered(manifests):
+    (server,) = pod_of(manifests)["containers"]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert server[probe]["exec"]["command"] == ["/opt/resonance/bin/ready.py"]
+    assert server["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": "http"}
+    startup = server["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300  # Dockerfile: start-period
+    names = {p["name"]: p["containerPort"] for p in server["ports"]}
+    assert names == {"http": 8000, "grpc": 8001, "metrics": 8002}
+
+
+@pytest.mark.parametrize(("drain", "before"), [(30, 10), (300, 0)])
+def test_there_is_time_to_drain(drain, before):
+    pod = pod_of(render({"drainSeconds": drain, "preStopSeconds": before}))
+    assert pod["terminationGracePeriodSeconds"] >= drain + before + 20
+    (server,) = pod["containers"]
+    args = server["args"]
+    assert args[args.index("--drain-seconds") + 1] == str(drain)
+
+
+def test_export_and_server_agree_on_what_names_the_folder(manifests):
+    pod = pod_of(manifests)
+    (export,), (server,) = pod["initContainers"], pod["containers"]
+    assert export["args"] == ["export"]
+    assert export["env"] == [e for e in server["env"] if e["name"] != "RESONANCE_FINGERPRINT"]
+    for container in (export, server):
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+        assert {"name": "models", "mountPath": "/models"}.items() <= container["volumeMounts"][0].items()
+
+
+def test_no_gpu_is_asked_for_on_the_cpu():
+    pod = pod_of(render(CHOICES["one replica on the CPU"]))
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_shared_memory_is_memory_of_the_given_size(manifests):
+    pod = pod_of(manifests)
+    volumes = {v["name"]: v for v in pod["volumes"]}
+    assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
+    (server,) = pod["containers"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in server["volumeMounts"]  # noqa: S108 (of the container)
+
+
+def test_it_runs_without_rights(manifests):
+    pod = pod_of(manifests)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert any(mount["mountPath"] == "/tmp" for mount in container["volumeMounts"])  # noqa: S108
+
+
+def test_services_select_the_replicas_and_the_headless_has_no_address():
+    manifests = render(CHOICES["everything"])
+    labels = one(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    services = [m for m in manifests if m["kind"] == "Service"]
+    assert len(services) == 3
+    for service in services:
+        assert service["spec"]["selector"].items() <= labels.items()
+    assert one(manifests, "Service", "demo-resonance-headless")["spec"]["clusterIP"] == "None"
+    assert one(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    monitor = one(manifests, "ServiceMonitor")["spec"]
+    scraped = [
+        s for s in services if monitor["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()
+    ]
+    assert [s["metadata"]["name"] for s in scraped] == ["demo-resonance-metrics"]
+    assert monitor["endpoints"][0]["port"] in {p["name"] for p in scraped[0]["spec"]["ports"]}
+
+
+def test_the_autoscaler_alone_decides_on_replicas():
+    manifests = render(CHOICES["everything"])
+    assert "replicas" not in one(manifests, "Deployment")["spec"]
+    assert one(manifests, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == "demo-resonance"
+    assert one(render({}), "Deployment")["spec"]["replicas"] == 2
+
+
+def test_the_volume_outlives_the_release(manifests):
+    claim = one(manifests, "PersistentVolumeClaim", "demo-resonance-models")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    volumes = {v["name"]: v for v in pod_of(manifests)["volumes"]}
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    given = render(CHOICES["a volume that is there"])
+    assert not [m for m in given if m["kind"] == "PersistentVolumeClaim"]
+
+
+def test_a_release_called_resonance_keeps_its_name():
+    assert one(render({}, name="resonance"), "Deployment", "resonance")
+
+
+def test_versions_are_the_projects_own():
+    import resonance
+
+    chart = read_yaml(CHART / "Chart.yaml")
+    assert chart["appVersion"] == chart["version"] == resonance.__version__
+    assert re.search(
+        rf"RESONANCE_VERSION:-{resonance.__version__}", (CHART / "../../compose.yaml").read_text()
+    )

@@ -1,0 +1,169 @@
+"""The compose file, Prometheus' and Grafana's: held against schemas, each other and the server's needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import promql_parser as promql
+import pytest
+
+from resonance.serving import shm
+from resonance.serving.repository import read_repository
+from tests.deploy.files import ALERTS, CHART, DEPLOY, ROOT, alerts, dashboard, read_yaml, tool
+
+COMPOSE = DEPLOY / "compose.yaml"
+PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yml"
+#: What the largest sampling of the contract sends: 16 frames a segment.
+FRAMES = 16
+GIB = 1024**3
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return dict(read_yaml(COMPOSE)["services"])
+
+
+def schema_complaints(path: Path) -> str:
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_it_is_a_compose_file():
+    assert schema_complaints(COMPOSE) == ""
+
+
+def test_the_schema_would_notice_a_misspelt_key(tmp_path):
+    spoiled = tmp_path / "compose.yaml"
+    spoiled.write_text(COMPOSE.read_text().replace("shm_size:", "shm-size:"))
+    assert "shm-size" in schema_complaints(spoiled)
+
+
+def test_ports_are_bound_to_loopback(services):
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(ports) == 4
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_images_are_pinned(services):
+    for name, service in services.items():
+        tag = service["image"].rsplit(":", 1)[1]
+        assert re.search(r"\d+\.\d+", tag), f"{name}: {service['image']}"
+
+
+def test_no_password_stands_in_a_file(services):
+    password = services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]
+    assert password.startswith("${GRAFANA_PASSWORD:?")  # compose ends with the text after it
+    for path in DEPLOY.rglob("*"):
+        if path.is_file() and path != COMPOSE:
+            assert not re.search(r"(?i)password", path.read_text()), path
+
+
+def test_files_that_are_mounted_are_there(services):
+    mounted = [v.split(":")[0] for s in services.values() for v in s.get("volumes", []) if v[0] == "."]
+    assert len(mounted) == 3
+    assert [m for m in mounted if not (DEPLOY / m).is_dir()] == []
+    named = {v.split(":")[0] for s in services.values() for v in s.get("volumes", []) if v[0] != "."}
+    assert named == read_yaml(COMPOSE)["volumes"].keys()
+
+
+def test_builds_name_stages_of_the_dockerfile(services):
+    text = (DEPLOY / "Dockerfile").read_text()
+    for name in ("models", "server"):
+        build = services[name]["build"]
+        assert (DEPLOY / build["context"]).resolve() == ROOT
+        assert (ROOT / build["dockerfile"]).is_file()
+        assert f" AS {build['target']}\n" in text
+
+
+def test_models_and_server_agree_on_what_names_the_folder(services):
+    """Otherwise the server would look for a folder that the export did not make."""
+    own = {"RESONANCE_FINGERPRINT"}  # asked by the readiness alone
+    server = dict(services["server"]["environment"])
+    assert server.keys() - services["models"]["environment"].keys() <= own
+    for name, value in services["models"]["environment"].items():
+        assert server.get(name, value) == value
+    assert "RESONANCE_TARGET" in services["models"]["environment"]
+
+
+def test_the_grace_period_is_longer_than_the_drain(services):
+    command = services["server"]["command"]
+    drain_s = float(command[command.index("--drain-seconds") + 1])
+    assert int(services["server"]["stop_grace_period"].removesuffix("s")) >= drain_s + 20
+
+
+@pytest.mark.parametrize("target", ["gpu", "cpu", "aoti"])
+def test_shared_memory_holds_full_batches_in_every_process(services, target):
+    needed = 0
+    for model in read_repository(ROOT / "model_repository", target):
+        if model.is_ensemble:
+            continue
+        frames = any(t.name == "FRAMES" for t in (*model.config.input, *model.config.output))
+        item = model.item_bytes() * (FRAMES if frames else 1)
+        batch = item * max(1, model.config.max_batch_size)
+        needed += model.instances * (shm.REGION_BYTES + shm.BATCHES_HELD * batch)
+    assert services["server"]["shm_size"] == "2gb"
+    assert read_yaml(CHART / "values.yaml")["shmSize"] == "2Gi"
+    assert 1 * GIB < needed < 2 * GIB  # 1 would not do, 2 does
+
+
+def test_prometheus_scrapes_the_server_and_reads_the_alerts(services):
+    config = read_yaml(PROMETHEUS)
+    assert config.keys() == {"global", "rule_files", "scrape_configs"}
+    (job,) = config["scrape_configs"]
+    (target,) = job["static_configs"][0]["targets"]
+    assert target.split(":")[0] in services
+    assert target.endswith(":8002")  # the port that `resonance serve` has for metrics by default
+    assert job.get("metrics_path", "/metrics") == "/metrics"
+    assert [PROMETHEUS.parent / name for name in config["rule_files"]] == [ALERTS]
+    assert all(f'job="{job["job_name"]}"' in r["expr"] for r in alerts() if "up{" in r["expr"])
+
+
+def test_promtool_accepts_the_configuration_and_the_alerts():
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed and no Python package brings it (Debian: prometheus)")
+    done = subprocess.run([promtool, "check", "config", PROMETHEUS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_are_complete_and_can_be_read():
+    assert len(alerts()) >= 4
+    for rule in alerts():
+        assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}, rule
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        promql.parse(rule["expr"])
+
+
+def test_grafana_finds_its_source_and_its_dashboard(services):
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (source,) = read_yaml(provisioning / "datasources" / "prometheus.yaml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in services
+    (provider,) = read_yaml(provisioning / "dashboards" / "resonance.yaml")["providers"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in services["grafana"]["volumes"]
+    chosen = {v["name"]: v for v in dashboard()["templating"]["list"]}
+    assert chosen["datasource"]["current"]["value"] == source["uid"]
+
+
+def test_the_dashboard_is_whole():
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = set()
+    for panel in panels:
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= 24, panel["title"]
+        cells = {
+            (x, y)
+            for x in range(grid["x"], grid["x"] + grid["w"])
+            for y in range(grid["y"], grid["y"] + grid["h"])
+        }
+        assert not places & cells, f"{panel['title']} lies over another panel"
+        places |= cells
+    names = {v["name"] for v in dashboard()["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", str(panels))) - {"__rate_interval"}
+    assert used == names

@@ -1,0 +1,145 @@
+"""The container's entry point, run for real with a `resonance` that only notes how it was called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.files import DEPLOY, tool
+
+ENTRYPOINT = DEPLOY / "container" / "entrypoint.sh"
+RESONANCE = """#!/usr/bin/env bash
+echo "resonance $*"
+if [ "$1" = export ]; then
+  sleep "${SLOW:-0}"
+  [ -z "${BROKEN:-}" ] || { echo "no plan" >&2; exit 1; }
+  echo "$*" > "$4/artifact"
+fi
+"""
+
+
+class Container:
+    """A folder of models, an image's own files, and an environment whose `resonance` is the script above."""
+
+    def __init__(self, folder: Path) -> None:
+        self.models, self.image, self.bin = folder / "models", folder / "image", folder / "bin"
+        for path in (self.models, self.image / "model_repository" / "encoder", self.bin):
+            path.mkdir(parents=True)
+        (self.image / "model_repository" / "encoder" / "config.pbtxt").write_text("name: 'encoder'")
+        (self.image / "source").write_text("5ca1ab1e\n")
+        (self.bin / "resonance").write_text(RESONANCE)
+        (self.bin / "resonance").chmod(0o755)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        own = {
+            "PATH": f"{self.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RESONANCE_MODELS": str(self.models),
+            "RESONANCE_IMAGE": str(self.image),
+        }
+        return subprocess.Popen(
+            [ENTRYPOINT, *arguments],
+            env=own | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        process = self.start(*arguments, **environment)
+        out, _ = process.communicate(timeout=60)
+        return process.returncode, out
+
+    def folders(self) -> list[str]:
+        return sorted(path.name for path in self.models.iterdir())
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Container:
+    return Container(tmp_path)
+
+
+def test_export_fills_a_folder_of_its_own_once(container):
+    code, out = container.run("export", RESONANCE_EXPORT_OPTIONS="--hardware-compatibility ampere-plus")
+    assert code == 0, out
+    (name,) = container.folders()
+    assert name.startswith("tiny-gpu-0.1.0-")
+    assert (container.models / name / "encoder" / "config.pbtxt").is_file()
+    called = (container.models / name / "artifact").read_text().split()
+    assert called[:2] == ["export", "tiny"]
+    assert called[4:] == ["--target", "tensorrt", "--hardware-compatibility", "ampere-plus"]
+    code, out = container.run("export", RESONANCE_EXPORT_OPTIONS="--hardware-compatibility ampere-plus")
+    assert (code, container.folders()) == (0, [name])
+    assert "nothing to export" in out
+
+
+@pytest.mark.parametrize(("target", "kind"), [("gpu", "tensorrt"), ("aoti", "aoti"), ("cpu", "onnx")])
+def test_each_target_has_its_artifacts_and_its_folder(container, target, kind):
+    code, out = container.run("export", RESONANCE_TARGET=target)
+    assert code == 0, out
+    assert f"--target {kind}" in out
+    assert container.run("resonance", "serve", "--target", target, RESONANCE_TARGET=target)[0] == 0
+
+
+def test_what_a_failed_export_made_is_not_served(container):
+    code, out = container.run("export", BROKEN="1")
+    assert code != 0
+    assert "no plan" in out
+    assert container.folders() == []
+
+
+def test_of_two_exports_at_once_one_counts(container):
+    both = [container.start("export", SLOW="1") for _ in range(2)]
+    outs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    assert len(container.folders()) == 1
+    assert sorted("dropped" in out for out in outs) == [False, True]
+
+
+def test_another_family_or_option_leaves_the_earlier_models_alone(container):
+    for environment in ({}, {"RESONANCE_FAMILY": "siglip-clap-minilm"}, {"RESONANCE_EXPORT_OPTIONS": "--x"}):
+        assert container.run("export", **environment)[0] == 0
+    (container.image / "source").write_text("f0111e5\n")  # an image with other encoders, of the same version
+    assert container.run("resonance", "serve")[0] == 1
+    assert container.run("export")[0] == 0
+    assert len(container.folders()) == 4
+
+
+def test_serve_takes_the_folder_of_this_machine_and_passes_options_on(container):
+    container.run("export")
+    code, out = container.run(
+        "resonance", "serve", "--target", "gpu", "--drain-seconds", "30", RESONANCE_READY_FILE="/run/ready"
+    )
+    assert code == 0
+    folder = container.models / container.folders()[0]
+    given = ["--ready-file", "/run/ready", "--target", "gpu", "--drain-seconds", "30"]
+    listening = ["--host", "0.0.0.0"]  # noqa: S104 (of a container)
+    assert out.split() == ["resonance", "serve", "--model-repository", str(folder), *listening, *given]
+
+
+def test_serve_without_models_says_what_to_run(container):
+    code, out = container.run("resonance", "serve", "--target", "gpu")
+    assert code == 1
+    assert "is missing; run the export image" in out
+
+
+def test_a_wrong_target_is_named(container):
+    code, out = container.run("export", RESONANCE_TARGET="tpu")
+    assert code == 1
+    assert "RESONANCE_TARGET is 'tpu', expected gpu, aoti or cpu" in out
+
+
+def test_any_other_command_is_run_as_it_is(container):
+    assert container.run("echo", "there") == (0, "there\n")
+
+
+def test_no_command_is_refused(container):
+    assert container.run()[0] == 1
+
+
+def test_shellcheck_finds_nothing():
+    done = subprocess.run([tool("shellcheck"), ENTRYPOINT], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")

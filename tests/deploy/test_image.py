@@ -1,0 +1,145 @@
+"""The Dockerfile: linted, and held against the repository, as far as that goes without building it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from docker.utils.build import exclude_paths
+from dockerfile_parse import DockerfileParser
+
+from resonance.serving.server import TritonServer
+from tests.deploy.files import DEPLOY, ROOT, tool, tracked
+
+DOCKERFILE = DEPLOY / "Dockerfile"
+READY = DEPLOY / "container" / "ready.py"
+PARTS = ("space", "clients", "export", "training", "loadtest", "serving", "proto")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, value) with continued lines joined."""
+    parser = DockerfileParser(fileobj=DOCKERFILE.open("rb"))
+    return [(i["instruction"], i["value"]) for i in parser.structure if i["instruction"] != "COMMENT"]
+
+
+def copied(stage: str) -> list[str]:
+    """Sources in the repository that `stage` copies."""
+    found, inside = [], False
+    for instruction, value in instructions():
+        if instruction == "FROM":
+            inside = value.endswith(f" AS {stage}")
+        elif instruction == "COPY" and inside and "--from" not in value:
+            found += value.split()[:-1]
+    return found
+
+
+@pytest.fixture(scope="module")
+def context() -> set[Path]:
+    """Committed files that .dockerignore lets into the build."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    seen = exclude_paths(str(ROOT), patterns)
+    return {path for path in tracked() if str(path) in seen}
+
+
+def test_hadolint_finds_nothing():
+    done = subprocess.run([tool("hadolint"), DOCKERFILE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_everything_that_is_copied_is_there_and_gets_into_the_build(context):
+    sources = [s for stage in ("wheel", "serve", "export") for s in copied(stage)]
+    assert len(sources) >= 12
+    for source in sources:
+        files = set(tracked(source))
+        assert files, f"COPY {source}: no such committed file"
+        assert files <= context, f".dockerignore keeps out {sorted(map(str, files - context))}"
+
+
+def test_nothing_else_gets_into_the_build(tmp_path):
+    """Neither secrets nor artifacts of this machine, tracked or not."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    unwanted = [
+        ".env", ".git/config", ".venv/bin/python", "tests/conftest.py", "build/x",
+        "model_repository/audio_encoder/1/model.onnx", "model_repository/audio_encoder/1/model.plan",
+        "model_repository/space_descriptor/1/space.json", "serving/__pycache__/x.pyc",
+    ]  # fmt: skip
+    wanted = ["model_repository/audio_encoder/configs/cpu.pbtxt", "serving/server.py"]
+    for name in (*unwanted, *wanted):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files = {p for p in exclude_paths(str(tmp_path), patterns) if (tmp_path / p).is_file()}
+    assert files == set(wanted)
+
+
+def test_every_part_of_the_package_is_in_the_wheel(tmp_path):
+    """Built as the Dockerfile builds it, from what it copies, without the network."""
+    for source in copied("wheel"):
+        for path in tracked(source):
+            target = tmp_path / "src" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, target, follow_symlinks=False)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*command, "--wheel-dir", str(tmp_path), str(tmp_path / "src")], check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        "resonance/" + str(path).removeprefix("proto/resonance/")
+        for path in tracked(*PARTS)
+        if path.name not in ("README.md",)
+        and path.suffix != ".proto"
+        and path != Path("proto/resonance/v1/__init__.py")
+    }
+    assert len(wanted) > 100
+    assert sorted(wanted - inside) == []
+
+
+def test_the_images_run_as_an_ordinary_user_and_serve_the_gpu():
+    stages: dict[str, list[tuple[str, str]]] = {}
+    for instruction, value in instructions():
+        if instruction == "FROM":
+            stage = stages.setdefault(value.split(" AS ")[-1], [])
+        elif instruction != "ARG":
+            stage.append((instruction, value))
+    assert [v for i, v in stages["serve"] if i == "USER"][-1] == "1000:1000"
+    assert [v for i, v in stages["export"] if i == "USER"][-1] == "1000:1000"
+    assert json.loads(dict(stages["serve"])["CMD"]) == ["resonance", "serve", "--target", "gpu"]
+    assert "/opt/resonance/bin/ready.py" in dict(stages["serve"])["HEALTHCHECK"]
+    assert instructions()[-1] == ("FROM", "serve")  # what is built without --target
+
+
+def test_the_tag_is_pinned_and_the_same_in_the_docs():
+    tags = {v.split("=")[1] for i, v in instructions() if i == "ARG"}
+    assert len(tags) == 1
+    (tag,) = tags
+    assert re.fullmatch(r"\d\d\.\d\d-py3", tag)
+    assert tag in (ROOT / "docs" / "deploy.md").read_text()
+
+
+def ask_ready(ready_file: Path, fingerprint: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {"RESONANCE_READY_FILE": str(ready_file), "RESONANCE_FINGERPRINT": fingerprint}
+    return subprocess.run(
+        [sys.executable, "-I", "-S", READY], env=environment, capture_output=True, text=True, timeout=30
+    )
+
+
+def test_ready_asks_the_file_the_server_and_the_space(server: TritonServer, tmp_path):
+    assert server.space is not None
+    file = tmp_path / "ready"
+    assert ask_ready(file).returncode == 1  # not every model has answered
+    served = server.space.fingerprint
+    port = server.http_address.rsplit(":", 1)[1]
+    file.write_text(f"ready grpc=0.0.0.0:1 http=0.0.0.0:{port} space=tiny fingerprint={served[:12]}\n")
+    assert (ask_ready(file).returncode, ask_ready(file, served).returncode) == (0, 0)
+    other = ask_ready(file, "f" * 64)
+    assert other.returncode == 1
+    assert f"fingerprint is {served[:12]}, expected ffffffffffff" in other.stderr
+    file.write_text("ready grpc=0.0.0.0:1 http=0.0.0.0:1\n")
+    assert "refused" in ask_ready(file).stderr  # the server is gone

@@ -1,0 +1,30 @@
+"""The environment in which Triton is started."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from resonance.serving import binary
+
+TRITON = binary.Triton(Path("bin"), Path("backends"), Path("caches"), Path("stub"))
+
+
+@pytest.mark.parametrize("given", [{}, {"LD_LIBRARY_PATH": "/usr/local/cuda/compat"}])
+def test_a_python_of_the_system_leaves_the_library_path_alone(monkeypatch, given):
+    """As in NVIDIA's container, whose libraries for older drivers must stay first."""
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    monkeypatch.setattr(binary, "find_libpython", lambda: Path("/usr/lib", multiarch))
+    made = binary.server_environment(TRITON, given)
+    assert made.get("LD_LIBRARY_PATH") == given.get("LD_LIBRARY_PATH")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "/opt/python/lib"), ({"LD_LIBRARY_PATH": "/mine"}, "/opt/python/lib:/mine")],
+)
+def test_any_other_python_has_its_library_found_first(monkeypatch, given, expected):
+    monkeypatch.setattr(binary, "find_libpython", lambda: Path("/opt/python/lib"))
+    assert binary.server_environment(TRITON, given)["LD_LIBRARY_PATH"] == expected
