@@ -16,7 +16,7 @@ PARTS ?=
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto test-real-size bench gpu-bench lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench gpu-bench lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,13 @@ configs: $(STAMP) ## Write Triton's configs again from export/contract.py
 
 proto: $(STAMP) ## Generate the protobuf code again
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/resonance/v1/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=proto proto/resonance/v1/embedding.proto
+
+proto-check: $(STAMP) ## Lint the protobuf files and hold them against the last release (proto/released.binpb)
+	cd proto && ../$(BIN)/buf format --diff --exit-code && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
+
+proto-release: $(STAMP) ## Make today's protobuf files those that later ones must not break
+	cd proto && ../$(BIN)/buf build -o released.binpb
 
 demo: $(SPACE) ## Start a real Triton, stream a video in, print its vectors (VIDEO=path, else a sample of its own)
 	$(BIN)/python -m resonance.serving.demo $(if $(VIDEO),"$(VIDEO)")
@@ -75,7 +82,7 @@ bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 m
 gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", QUICK=1 on a CPU)
 	PYTHONPATH=src $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
 
-lint: $(STAMP) ## Formatting, lint and types
+lint: $(STAMP) proto-check ## Formatting, lint and types, protobuf files too
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
