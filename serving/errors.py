@@ -6,7 +6,8 @@ ServingError
 ├── SharedMemoryError      /dev/shm has too little room
 ├── PortTakenError         another program listens on the port
 ├── StartError             the server ended or did not become ready
-└── ServerDiedError        the server ended by itself after it was ready
+├── ServerDiedError        the server ended by itself after it was ready
+└── GatewayConfigError     what the gateway was told to start with cannot be used: address, certificates, tokens
 """
 
 from __future__ import annotations
@@ -57,3 +58,7 @@ class StartError(ServingError):
 
 class ServerDiedError(StartError):
     """The server was ready once and then ended by itself."""
+
+
+class GatewayConfigError(ServingError):
+    """An address, certificate, key or token file that the gateway cannot start with."""

@@ -1,0 +1,1 @@
+"""The front door: a typed gRPC service before a Triton."""
