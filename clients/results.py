@@ -42,7 +42,6 @@ class Segment:
         vector: float32 [1788], unit norm.
         signals: measured values by name, units in the names; None where they cannot be told.
         sampled_by: how the frames were really chosen; frame_times_s: their times in the title.
-        blocks: float32 [3, 596], the encoders' own blocks, zero where absent; fusion's input.
         salience: share of the segment in the title, known once the title is (they sum to 1).
         axes: values in 0..1 by axis of the space, of the present blocks alone.
     """
@@ -55,7 +54,6 @@ class Segment:
     signals: Mapping[str, SignalValue]
     sampled_by: SampledBy
     frame_times_s: tuple[float, ...]
-    blocks: Vector = field(repr=False)
     salience: float | None = None
     axes: Mapping[str, float] = field(default_factory=dict)
 
@@ -81,6 +79,7 @@ class MediaEmbedding:
 
     `title` is float32 [1788], unit norm; `arcs` maps a name, measured or an axis, to (time_s, value in
     0..1) points. `axes` is the whole title's value by axis; without calibrated axes in the space, empty.
+    `rolling` marks a title of a live feed that goes on; it is of the feed's last segments.
     """
 
     media: str
@@ -93,3 +92,18 @@ class MediaEmbedding:
     arcs: Mapping[str, list[tuple[float, float]]]
     timing: Timing
     axes: Mapping[str, AxisValue] = field(default_factory=dict)
+    rolling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEmbedding:
+    """What a store is asked with.
+
+    vector: float32 [1788], weights and sigmas applied, so that its dot product with a title's vector is the
+    score; not of unit norm. unweighted: the same before the weights. present: modalities of the examples.
+    """
+
+    vector: Vector
+    unweighted: Vector
+    present: tuple[bool, bool, bool]
+    space: SpaceRef

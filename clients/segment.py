@@ -25,8 +25,8 @@ from resonance.space.descriptor import BLOCK_WIDTH, Descriptor
 class Redecoder(Protocol):
     """Decodes a segment's pictures in order, where its keyframes decode to nothing."""
 
-    def decode_segment(self, segment: SegmentInput) -> Frames | None:
-        """The segment's frames, or None where there are none. Blocks."""
+    async def decode_segment(self, segment: SegmentInput) -> Frames | None:
+        """The segment's frames, or None where there are none."""
         ...
 
 
@@ -98,7 +98,6 @@ class SegmentEncoder:
             ),
             sampled_by=given.sampled_by,
             frame_times_s=given.frame_times_s,
-            blocks=blocks,
             axes=segment_axes(self._meter, fused.segments[0], present),
         )
 
@@ -132,7 +131,7 @@ class SegmentEncoder:
 
     @staticmethod
     async def _decode_again(given: SegmentInput, redecoder: Redecoder) -> tuple[Frames | None, SegmentInput]:
-        frames = await asyncio.to_thread(redecoder.decode_segment, given)
+        frames = await redecoder.decode_segment(given)
         if frames is None:
             return None, replace(given, video=None, sampled_by=SampledBy.NONE, frame_times_s=())
         start_s = given.start_s or 0.0

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from resonance.clients.embedder import DEFAULT_SERVER, Embedder, Part, Source
+from resonance.clients.embedder import DEFAULT_SERVER, Embedder
+from resonance.clients.face import Source
 from resonance.clients.media.types import Limits
-from resonance.clients.results import MediaEmbedding
+from resonance.clients.pipeline import Part
+from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.clients.transport import Transport
 from resonance.space.descriptor import Descriptor
+from resonance.space.scores import Weights
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 T = TypeVar("T")
 
@@ -32,6 +38,7 @@ class SyncEmbedder:
         max_in_flight: int = 6,
         request_timeout_s: float = 30.0,
         limits: Limits | None = None,
+        credentials: Credentials | None = None,
         transport: Transport | None = None,
     ) -> None:
         self._loop = asyncio.new_event_loop()
@@ -45,6 +52,7 @@ class SyncEmbedder:
                 max_in_flight=max_in_flight,
                 request_timeout_s=request_timeout_s,
                 limits=limits,
+                credentials=credentials,
                 transport=transport,
             )
 
@@ -79,9 +87,12 @@ class SyncEmbedder:
         sampling: str | None = None,
         transcript: str | Path | None = None,
         name: str | None = None,
+        done: Sequence[Segment] = (),
     ) -> MediaEmbedding:
         """See `Embedder.embed`."""
-        return self._call(self._embedder.embed(source, sampling=sampling, transcript=transcript, name=name))
+        return self._call(
+            self._embedder.embed(source, sampling=sampling, transcript=transcript, name=name, done=done)
+        )
 
     def embed_text(self, text: str, *, name: str = "text") -> MediaEmbedding:
         """See `Embedder.embed_text`."""
@@ -94,14 +105,33 @@ class SyncEmbedder:
         sampling: str | None = None,
         transcript: str | Path | None = None,
         name: str | None = None,
+        done: Sequence[Segment] = (),
     ) -> Iterator[Part]:
         """See `Embedder.stream`; leaving the loop early ends the work under way."""
-        parts = self._embedder.stream(source, sampling=sampling, transcript=transcript, name=name)
+        parts = self._embedder.stream(source, sampling=sampling, transcript=transcript, name=name, done=done)
         try:
             while (part := self._call(_next(parts))) is not None:
                 yield part
         finally:
             self._call(_close(parts))
+
+    def embed_query(
+        self,
+        *,
+        image: Source | None = None,
+        sound: Source | None = None,
+        text: str | None = None,
+        video: Source | None = None,
+        weights: Weights | Mapping[str, float] | None = None,
+    ) -> QueryEmbedding:
+        """See `Embedder.embed_query`."""
+        return self._call(
+            self._embedder.embed_query(image=image, sound=sound, text=text, video=video, weights=weights)
+        )
+
+    def fuse(self, segments: Sequence[Segment], *, name: str = "media") -> MediaEmbedding:
+        """See `Embedder.fuse`."""
+        return self._call(self._embedder.fuse(segments, name=name))
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -51,7 +51,6 @@ def segment(index: int, salience: float, **axes: float) -> Segment:
         signals={},
         sampled_by=SampledBy.NONE,
         frame_times_s=(),
-        blocks=np.zeros((3, 596), np.float32),
         salience=salience,
         axes=axes,
     )

@@ -38,7 +38,6 @@ def result(name: str = "a.mp4", fingerprint: str = "f" * 64) -> MediaEmbedding:
             },
             sampled_by=SampledBy.KEYFRAMES,
             frame_times_s=(0.0, 2.0),
-            blocks=np.zeros((3, 596), np.float32),
             salience=0.5,
             axes={"tension": 0.25},
         )

@@ -1,0 +1,65 @@
+"""The space that a server embeds into, asked over the transport and kept."""
+
+from __future__ import annotations
+
+from resonance.clients.errors import ServerFaultError, SpaceChangedError
+from resonance.clients.transport import Transport
+from resonance.space.descriptor import Descriptor
+from resonance.space.errors import DescriptorError, SpaceMismatchError
+
+MODEL = "space_descriptor"
+
+
+class ServedSpace:
+    """Asks the model `space_descriptor`.
+
+    Args:
+        expected_fingerprint: refuse a server of another space.
+        timeout_s: deadline of a request.
+    """
+
+    def __init__(
+        self, transport: Transport, *, expected_fingerprint: str | None = None, timeout_s: float = 30.0
+    ) -> None:
+        self._transport, self._timeout_s = transport, timeout_s
+        self._expected = expected_fingerprint
+        self._known: Descriptor | None = None
+        self._text: bytes | None = None
+
+    async def known(self) -> Descriptor:
+        """The space as it was last asked for; asked now if it never was. Errors: see `ask`."""
+        return self._known if self._known is not None else await self.ask()
+
+    async def ask(self) -> Descriptor:
+        """The space now.
+
+        Raises:
+            SpaceMismatchError: it is not the expected one.
+            ServerError: no answer, or not a descriptor.
+        """
+        answer = await self._transport.infer(MODEL, {}, ("SPACE",), timeout_s=self._timeout_s)
+        text = answer["SPACE"][0]
+        if self._known is not None and text == self._text:
+            return self._known  # asked after each title, and its axes are thousands of numbers to check
+        try:
+            descriptor = Descriptor.from_json(text.decode(), where="the server's space.json")
+        except DescriptorError as malformed:
+            raise ServerFaultError(str(malformed)) from malformed
+        if self._expected is not None and descriptor.fingerprint != self._expected:
+            raise SpaceMismatchError(self._expected, descriptor.fingerprint, "the server")
+        self._known, self._text = descriptor, text
+        return descriptor
+
+    async def require_same(self, descriptor: Descriptor, media: str) -> None:
+        """Ask again: vectors made while the space changed would be mixed.
+
+        Raises:
+            SpaceChangedError: the server embeds into another space than `descriptor` by now.
+        """
+        now = await self.ask()
+        if now.fingerprint != descriptor.fingerprint:
+            self._known = None
+            raise SpaceChangedError(
+                f"{media}: the server's space changed from {descriptor.fingerprint[:12]} to "
+                f"{now.fingerprint[:12]} meanwhile; embed the media again"
+            )
