@@ -13,9 +13,14 @@ ResonanceError
 │   ├── DeadlineExceededError
 │   ├── OverloadedError
 │   ├── ServerFaultError  the server failed while it worked on the request
-│   └── SpaceChangedError the server's space changed while a title was embedded
+│   ├── SpaceChangedError the server's space changed while a title was embedded
+│   ├── SupersededError   a later call with the same idempotency key took this one's place
+│   └── NotResumableError the connection broke, and the source cannot be read a second time
 ├── RequestRejectedError  the server refused the request itself (a model's input is wrong)
+│   └── AuthenticationError  no token or certificate that the server accepts
 └── UsageError            the caller's arguments contradict each other
+    ├── InvalidFieldError a field of a message or a value of an argument is not allowed
+    └── CredentialsError  a token or certificate cannot be read, or would travel in the open
 """
 
 from __future__ import annotations
@@ -66,7 +71,15 @@ class TranscriptError(MediaError):
 
 
 class ServerError(ResonanceError):
-    """The server or the network failed; the same media may succeed later."""
+    """The server or the network failed; the same media may succeed later.
+
+    Attributes:
+        retry_after_s: how long the server asks to wait before another try; None where it does not say.
+    """
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class ServerUnavailableError(ServerError):
@@ -89,9 +102,41 @@ class SpaceChangedError(ServerError):
     """The server's space changed while a title was embedded; its segments would be mixed."""
 
 
+class SupersededError(ServerError):
+    """A later call with the same idempotency key took this call's place; its answers go there."""
+
+
+class NotResumableError(ServerError):
+    """The connection broke, and the source cannot be read again from its start to go on."""
+
+
 class RequestRejectedError(ResonanceError):
     """The server refused the request itself: model, input, what came and what was expected."""
 
 
+class AuthenticationError(RequestRejectedError):
+    """The call carried no token or certificate that the server accepts."""
+
+
 class UsageError(ResonanceError):
     """The caller's arguments contradict each other or name something unknown."""
+
+
+class InvalidFieldError(UsageError):
+    """A field of a message, or an argument, has a value that is not allowed.
+
+    Attributes:
+        field: which one, as a path such as ``segment.vector``.
+        came: what was there.
+        expected: what is allowed.
+    """
+
+    def __init__(self, field: str, came: str, expected: str) -> None:
+        self.field = field
+        self.came = came
+        self.expected = expected
+        super().__init__(f"{field}: {came}; expected {expected}")
+
+
+class CredentialsError(UsageError):
+    """A token or certificate cannot be read, or a token would travel in the open."""

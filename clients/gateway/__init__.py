@@ -1,0 +1,1 @@
+"""The gateway's client, and the messages that client and gateway share."""
