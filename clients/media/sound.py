@@ -50,7 +50,7 @@ class SoundReader:
         Raises:
             MediaError: the container cannot be read. Packets that do not decode are counted and left out.
         """
-        filler = _Filler(self._sound)
+        filler = Filler(self._sound)
         for first, samples in self._blocks():
             yield from filler.put(first, samples)
         yield from filler.flush(whole=False)
@@ -58,7 +58,7 @@ class SoundReader:
     def _blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """(position of the first sample from the title's start, mono float32 [n]) in decoding order."""
         rate_hz = self._sound.sample_rate_hz
-        resampler = _Resampler(rate_hz)
+        resampler = Resampler(rate_hz)
         position: int | None = None  # of the next sample out of the resampler
         end = 0.0  # of the sound put into it
         for frame, placed in self._placed(rate_hz):
@@ -136,16 +136,24 @@ def _length(frame: av.AudioFrame, rate_hz: int) -> float:
     return frame.samples * rate_hz / frame.sample_rate if frame.sample_rate else 0.0
 
 
-class _Resampler:
+class Resampler:
     """To mono float32 at `rate_hz`; a stream that changes rate or layout in the middle gets a fresh one.
 
     Channels are mixed with weights that sum to 1 (`rematrix_maxval`): FFmpeg's default for float output
     sums the power instead, so that the same sound in two channels would come out 3 dB louder than in one,
     and in 5.1 up to 11 dB and far above full scale.
+
+    Args:
+        frames_together: frames put in before what is ready is taken out.
+        block_samples: samples of a block; half a second by default.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(
+        self, rate_hz: int, *, frames_together: int = FRAMES_TOGETHER, block_samples: int | None = None
+    ) -> None:
         self._rate_hz = rate_hz
+        self._frames_together = frames_together
+        self._block_samples = block_samples or rate_hz // 2
         self._graph: Graph | None = None
         self._kind: tuple[str, str, int] | None = None
         self._waiting = 0
@@ -160,7 +168,7 @@ class _Resampler:
                 self._graph, self._kind = self._built(*kind), kind
             self._graph.push(frame)
             self._waiting += 1
-            if self._waiting < FRAMES_TOGETHER:
+            if self._waiting < self._frames_together:
                 return blocks
             self._waiting = 0
             return blocks + self._pulled(self._graph)
@@ -181,12 +189,13 @@ class _Resampler:
 
     def _built(self, sample_format: str, layout: str, rate_hz: int) -> Graph:
         graph = Graph()
+        graph.threads = 1  # no filter here divides its work; by default a pool for every core would idle
         source = graph.add_abuffer(sample_rate=rate_hz, format=sample_format, layout=layout)
         convert = graph.add(
             "aresample",
             f"out_sample_rate={self._rate_hz}:out_sample_fmt=fltp:out_chlayout=mono:rematrix_maxval=1.0",
         )
-        gather = graph.add("asetnsamples", f"nb_out_samples={self._rate_hz // 2}:pad=0")
+        gather = graph.add("asetnsamples", f"nb_out_samples={self._block_samples}:pad=0")
         sink = graph.add("abuffersink")
         source.link_to(convert)
         convert.link_to(gather)
@@ -203,7 +212,7 @@ class _Resampler:
         return blocks
 
 
-class _Filler:
+class Filler:
     """Lays blocks of samples into windows; a gap is silence, an overlap overwrites."""
 
     def __init__(self, sound: Sound) -> None:
