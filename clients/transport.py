@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from resonance.clients.credentials import Credentials
 from resonance.clients.errors import (
     DeadlineExceededError,
     OverloadedError,
@@ -71,11 +72,17 @@ class TritonTransport:
     Args:
         server: host:port of Triton's gRPC endpoint.
         attempts: tries in all for a request that failed for the server's or the network's fault.
+        credentials: certificates, and a token for what stands before Triton, which checks none itself.
+
+    Raises:
+        CredentialsError: a file cannot be read, or a token would travel in the open.
     """
 
-    def __init__(self, server: str, *, attempts: int = 4) -> None:
+    def __init__(self, server: str, *, attempts: int = 4, credentials: Credentials | None = None) -> None:
         self.server = server
-        self._client = triton.InferenceServerClient(server)
+        self._credentials = credentials or Credentials()
+        self._credentials.check_for(server)
+        self._client = triton.InferenceServerClient(server, creds=self._credentials.channel())
         self._attempts = attempts
 
     async def infer(
@@ -101,6 +108,7 @@ class TritonTransport:
                 [_input(name, array) for name, array in inputs.items()],
                 outputs=[triton.InferRequestedOutput(name) for name in outputs],
                 client_timeout=timeout_s,
+                headers=dict(self._credentials.metadata()),
             )
         except InferenceServerException as fault:
             raise self._error(fault, model) from fault
