@@ -58,8 +58,8 @@ class Credentials:
         if (self.token is None and self.token_file is None) or self.secure or is_loopback(address):
             return
         raise CredentialsError(
-            f"a token for {address} without TLS, where anyone on the way could read it; give the authority of "
-            "its certificate (ca_file, --tls-ca), or tls (--tls) where this machine trusts it already"
+            f"a token for {address} without TLS, where anyone on the way could read it; give the authority "
+            "of its certificate (ca_file, --tls-ca), or tls (--tls) where this machine trusts it already"
         )
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
