@@ -1,0 +1,144 @@
+"""Certificates of the gateway: checked at the start, and taken anew when their files change.
+
+gRPC asks for the certificate before each handshake, so a renewed one serves the next connection and
+those that stand are left alone. A renewal that cannot be used (half written, another key, expired)
+changes nothing and is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from resonance.serving.errors import GatewayConfigError
+from resonance.serving.gateway.certificates import check_authorities, check_pair
+
+_log = logging.getLogger(__name__)
+_OTHERS = stat.S_IRGRP | stat.S_IROTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Files in PEM form.
+
+    Attributes:
+        certificate: the server's own, its issuers after it.
+        key: its private key, not encrypted.
+        client_ca: authorities of client certificates; with it a client without one is refused.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What was read, and from which state of the files."""
+
+    signature: Signature
+    configuration: grpc.ServerCertificateConfiguration
+    expires_unix_s: float
+
+
+class ServerTls:
+    """The server's side of TLS 1.2 and 1.3.
+
+    Args:
+        files: where certificates stand.
+        on_connection: called for each connection before its handshake, in a thread of gRPC.
+
+    Raises:
+        GatewayConfigError: a file is missing, unreadable, no certificate or key, one does not belong to the
+            other, or it is not valid today.
+    """
+
+    def __init__(self, files: TlsFiles, *, on_connection: Callable[[], None] | None = None) -> None:
+        self._files = files
+        self._on_connection = on_connection
+        self._lock = threading.Lock()
+        self._refused: Signature | None = None
+        self._loaded = self._load(_signature(files))
+        _warn_of_readers(files.key)
+
+    @property
+    def mutual(self) -> bool:
+        """Whether clients need a certificate."""
+        return self._files.client_ca is not None
+
+    @property
+    def expires_unix_s(self) -> float:
+        """When the certificate in use ends, in seconds since 1970."""
+        return self._loaded.expires_unix_s
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For `add_secure_port` of a `grpc.aio` server."""
+        return grpc.dynamic_ssl_server_credentials(self._loaded.configuration, self._fetch, self.mutual)
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """The new certificate, or None to keep the old. An exception would end gRPC's connection."""
+        if self._on_connection is not None:
+            self._on_connection()
+        with self._lock:
+            try:
+                signature = _signature(self._files)
+                if signature in (self._loaded.signature, self._refused):
+                    return None
+                self._refused = signature  # unless all goes well
+                self._loaded = self._load(signature)
+            except GatewayConfigError as error:
+                _log.error("the TLS files changed but cannot be used, the old ones are kept: %s", error)
+                return None
+            self._refused = None
+            _log.info("the TLS files changed: new connections get the new certificate")
+            return self._loaded.configuration
+
+    def _load(self, signature: Signature) -> _Loaded:
+        certificate, key = _read(self._files.certificate), _read(self._files.key)
+        expires_unix_s = check_pair(self._files.certificate, certificate, self._files.key)
+        authorities = None
+        if self._files.client_ca is not None:
+            authorities = _read(self._files.client_ca)
+            check_authorities(self._files.client_ca, authorities)
+        configuration = grpc.ssl_server_certificate_configuration(
+            [(key, certificate)], root_certificates=authorities
+        )
+        return _Loaded(signature, configuration, expires_unix_s)
+
+
+#: Inode, size and time of change of each file; None for one that is not there.
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+def _signature(files: TlsFiles) -> Signature:
+    found: list[tuple[int, int, int] | None] = []
+    for path in (files.certificate, files.key, files.client_ca):
+        if path is None:
+            continue
+        try:
+            state = path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((state.st_ino, state.st_size, state.st_mtime_ns))
+    return tuple(found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GatewayConfigError(
+            f"{path}: cannot be read ({error.strerror}); expected a PEM file that this user may read"
+        ) from error
+
+
+def _warn_of_readers(key: Path) -> None:
+    if key.stat().st_mode & _OTHERS:
+        _log.warning("%s: the private key can be read by others; chmod 600 it", key)
