@@ -1,0 +1,173 @@
+"""What happens around every call: the caller is told, a span is open, the end is counted, timed and logged.
+
+Handlers are turned into coroutines that write their answers. So a cancelled call is cancelled inside
+them, where their work is ended at once, and not when a forgotten generator is collected.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+
+from resonance.serving.gateway.callers import Authenticator, CallerKind, peer_address
+from resonance.serving.gateway.calls import Call, begin_call
+from resonance.serving.gateway.logs import failure_place
+from resonance.serving.gateway.metrics import GatewayMetrics
+from resonance.serving.gateway.tracing import Tracing
+
+_log = logging.getLogger("resonance.serving.gateway.calls")
+#: Answered without a token: a load balancer has none.
+OPEN_METHODS = ("/grpc.health.v1.Health/",)
+#: The same for no token, a malformed and a wrong one.
+UNAUTHENTICATED = "a valid bearer token is needed"
+_UNKNOWN_METHOD = "unknown"
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Stands before every handler of a `grpc.aio` server. Handlers are async functions or generators.
+
+    A handler that fails with anything but `context.abort` answers INTERNAL with a number that stands in the
+    log, too; what failed is not told to the caller.
+
+    Attributes:
+        handled: calls that reached this interceptor since the start.
+    """
+
+    def __init__(self, authenticator: Authenticator, metrics: GatewayMetrics, tracing: Tracing) -> None:
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._tracing = tracing
+        self.handled = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """See `grpc.aio.ServerInterceptor`."""
+        self.handled += 1
+        found = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if found is None:
+            # asked for a token like any other: who may not call does not learn what is here
+            return grpc.stream_stream_rpc_method_handler(self._writing(_not_here, _UNKNOWN_METHOD))
+        handler = (
+            found.unary_unary or found.unary_stream or found.stream_unary or found.stream_stream
+        )  # the one that is set
+        if found.response_streaming:
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if found.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            wrapped = self._writing(handler, method)
+        else:
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if found.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            wrapped = self._returning(handler, method)
+        return make(wrapped, found.request_deserializer, found.response_serializer)
+
+    def _returning(self, handler: Handler, method: str) -> Handler:
+        async def returning(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            async with self._call(method, context):
+                return await handler(request, context)
+
+        return returning
+
+    def _writing(self, handler: Callable[..., Any], method: str) -> Handler:
+        if inspect.isasyncgenfunction(handler):
+
+            async def writing(request: Any, context: grpc.aio.ServicerContext) -> None:
+                async with self._call(method, context), aclosing(handler(request, context)) as answers:
+                    async for answer in answers:
+                        await context.write(answer)
+
+            return writing
+        return self._returning(handler, method)  # it writes itself
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[Call]:
+        metadata = context.invocation_metadata() or ()
+        caller = self._authenticator.caller(
+            metadata, context.peer(), context.auth_context(), open_to_all=method.startswith(OPEN_METHODS)
+        )
+        if caller is None:
+            self._metrics.call_unauthenticated(method)
+            self._metrics.call_ended(method, grpc.StatusCode.UNAUTHENTICATED.name, 0.0)
+            _log.info(
+                "a call without a valid token was refused",
+                extra={"caller": peer_address(context.peer()), "method": method.rpartition("/")[2]},
+            )
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+            raise AssertionError("unreachable: abort raises")
+        call = Call(method, caller)
+        begin_call(call)
+        if caller.kind is CallerKind.TOKEN:
+            self._metrics.caller_called(caller.name)
+        with self._metrics.call_running(method), self._tracing.call_span(method, metadata):
+            code = grpc.StatusCode.UNKNOWN
+            try:
+                yield call
+                code = _set_code(context) or grpc.StatusCode.OK
+            except grpc.aio.AbortError:
+                code = _set_code(context) or grpc.StatusCode.UNKNOWN
+                raise
+            except Exception as error:
+                code = grpc.StatusCode.INTERNAL
+                incident = secrets.token_hex(4)
+                place = failure_place(error)
+                _log.error(
+                    "a call failed for a fault of this server: %s", place, extra={"incident": incident}
+                )
+                await context.abort(code, f"internal fault {incident}; the server's log says more")
+            except BaseException:  # cancelled: the caller is gone, or waited no longer
+                remaining_s = context.time_remaining()
+                late = remaining_s is not None and remaining_s <= 0
+                code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+                self._metrics.call_abandoned(method)
+                raise
+            finally:
+                self._end(call, code)
+
+    def _end(self, call: Call, code: grpc.StatusCode) -> None:
+        if code is not grpc.StatusCode.OK:
+            self._tracing.fail(code.name)
+        self._metrics.call_ended(call.method, code.name, call.seconds)
+        # of health checks, which come every few seconds, only what went wrong is worth a line
+        quiet = call.method.startswith(OPEN_METHODS) and code is grpc.StatusCode.OK
+        _log.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "call ended",
+            extra={
+                "media_id": call.media_id,
+                "caller": call.caller.name,
+                "method": call.method.rpartition("/")[2],
+                "code": code.name,
+                "duration_ms": round(call.seconds * 1e3, 1),
+                "segments": call.segments,
+                "received_bytes": call.received_bytes,
+                "trace_id": self._tracing.trace_id(),
+            },
+        )
+
+
+async def _not_here(request: Any, context: grpc.aio.ServicerContext) -> None:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+
+
+def _set_code(context: grpc.aio.ServicerContext) -> grpc.StatusCode | None:
+    """The status that the handler set, or aborted with; gRPC gives a number where it was set as one."""
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return next((status for status in grpc.StatusCode if status.value[0] == code), None) if code else None
