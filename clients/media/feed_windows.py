@@ -1,0 +1,218 @@
+"""The windows of a feed: what is known of each, when it is complete, and what it is as a segment."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from resonance.clients.errors import MediaLimitError
+from resonance.clients.media.feed_clocks import FeedClocks
+from resonance.clients.media.feed_pictures import FeedPictures
+from resonance.clients.media.feed_sound import FeedSound
+from resonance.clients.media.feed_values import SAME_TIME_S
+from resonance.clients.media.sound import SoundWindow
+from resonance.clients.media.types import ByteArray, FloatArray, ReadTimes, SampledBy, SegmentInput
+from resonance.clients.media.video import VideoWindow
+from resonance.clients.media.windows import Windows
+from resonance.clients.media.words import Cue, WordsWindow, words_by_window
+from resonance.space.descriptor import Descriptor
+
+#: Characters of words that may wait for their windows to be complete, each cue counted as 64 more.
+MAX_WORDS_HELD = 1 << 20
+_CUE_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """What came after its window had been closed, and was dropped: frames, seconds of sound, cues."""
+
+    frames: int
+    sound_s: float
+    cues: int
+
+
+@dataclass(slots=True)
+class _Window:
+    """A window's content so far. `words_held`: characters of the cues whose last window this is."""
+
+    seen: VideoWindow | None = None
+    heard: SoundWindow | None = None
+    cues: list[Cue] = field(default_factory=list)
+    words_held: int = 0
+
+
+class FeedWindows:
+    """Content in rising time a modality in, segments in order out; see `FeedReader` for when a window closes.
+
+    Args:
+        name: what to call the feed in errors.
+        times: the time spent is added to it.
+    """
+
+    def __init__(
+        self, descriptor: Descriptor, *, name: str, modalities: Set[str], first_index: int, times: ReadTimes
+    ) -> None:
+        self._name, self._first_index, self._times = name, first_index, times
+        self._min_tail_s = descriptor.segment.min_tail_s
+        self._windows = Windows(descriptor.segment.length_s)
+        self._clocks = FeedClocks(modalities, self._windows.start_s(first_index))
+        self._pictures = FeedPictures(descriptor)
+        self._sound = FeedSound(descriptor.sound, first_index)
+        self._marked_s = 0.0  # of the pictures
+        self._open: dict[int, _Window] = {}
+        self._closed = first_index  # windows before this one are
+        self._last_shown = -1  # the last window that pictures, sound or their marks reach into
+        self._words_held = 0
+        self._late_frames = self._late_cues = 0
+        self._ready: deque[tuple[int, _Window]] = deque()
+        self._finished = False
+        self.given = 0
+
+    @property
+    def ready(self) -> int:
+        """Closed windows that wait to be taken."""
+        return len(self._ready)
+
+    @property
+    def late(self) -> Late:
+        """What came too late so far."""
+        return Late(self._late_frames, self._sound.late_s, self._late_cues)
+
+    def take(self) -> SegmentInput | None:
+        """The next closed window with content; None while there is none. Counted in `given`."""
+        while self._ready:
+            index, window = self._ready.popleft()
+            self._words_held -= window.words_held
+            segment = self._joined(index, window)
+            if segment is not None and not self._is_short_tail(segment):
+                self.given += 1
+                return segment
+        return None
+
+    def put_frame(self, time_s: float, rgb: ByteArray) -> None:
+        """A frame uint8 [H, W, 3], kept until the next one."""
+        index = self._windows.index(time_s)
+        self._last_shown = max(self._last_shown, index)
+        if index >= self._closed:
+            started = time.perf_counter()
+            self._saw(self._pictures.put(time_s, rgb))
+            self._times.decode_s += time.perf_counter() - started
+        elif index >= self._first_index:
+            self._late_frames += 1
+        self._reach("visual", time_s)
+
+    def put_sound(self, time_s: float, samples: FloatArray, sample_rate_hz: int) -> None:
+        """Samples float32 [n, channels]."""
+        started = time.perf_counter()
+        self._heard(self._sound.put(time_s, samples, sample_rate_hz))
+        self._times.decode_s += time.perf_counter() - started
+        self._show_until(time_s + samples.shape[0] / sample_rate_hz)
+        self._reach("audio", self._sound.reached_s)
+
+    def put_cue(self, cue: Cue) -> None:
+        """Words, kept in every window where they count by the rules for subtitles of files.
+
+        Raises:
+            MediaLimitError: more than `MAX_WORDS_HELD` wait.
+        """
+        indices = [index for index, _ in words_by_window([cue], self._windows.length_s)]
+        if indices:
+            self._late_cues += self._first_index <= indices[0] < self._closed
+        if indices and indices[-1] >= self._closed:
+            size = len(cue.text) + _CUE_CHARACTERS
+            if self._words_held + size > MAX_WORDS_HELD:
+                raise MediaLimitError(
+                    self._name,
+                    f"{self._words_held + size:,} characters of words whose windows are not complete",
+                    f"at most {MAX_WORDS_HELD:,}; send cues as they happen",
+                )
+            self._words_held += size
+            for index in indices:
+                if index >= self._closed:
+                    self._at(index).cues.append(cue)
+            self._at(indices[-1]).words_held += size
+        self._reach("transcript", cue.start_s)
+
+    def mark(self, modality: str, time_s: float) -> None:
+        """Nothing of `modality` that starts before `time_s` follows."""
+        if modality == "transcript":
+            self._reach(modality, time_s)
+            return
+        self._show_until(time_s)
+        if modality == "visual":
+            self._marked_s = max(self._marked_s, time_s)
+            self._reach(modality, time_s)
+        else:
+            self._heard(self._sound.reach(time_s))
+            self._reach(modality, self._sound.reached_s)
+
+    def finish(self) -> None:
+        """Nothing follows: all windows close."""
+        self._saw(self._pictures.finish(self._marked_s))
+        self._heard(self._sound.finish())
+        if self._last_shown >= 0:  # cues after the end of what they belong to are no part of the title
+            for index in [i for i in self._open if i > self._last_shown]:
+                del self._open[index]
+        self._finished = True
+        self._close_before(max(self._open, default=self._closed) + 1)
+
+    def _reach(self, modality: str, time_s: float) -> None:
+        self._clocks.reach(modality, time_s)
+        complete = self._windows.index(self._clocks.complete_s())
+        if complete > self._closed:
+            self._close_before(complete)
+
+    def _close_before(self, index: int) -> None:
+        self._saw(self._pictures.close_before(index))
+        self._heard(self._sound.close_before(index))
+        self._closed = index
+        for number in sorted(i for i in self._open if i < index):
+            self._ready.append((number, self._open.pop(number)))
+
+    def _at(self, index: int) -> _Window:
+        return self._open.setdefault(index, _Window())
+
+    def _saw(self, done: tuple[int, VideoWindow] | None) -> None:
+        if done is not None:
+            self._at(done[0]).seen = done[1]
+
+    def _heard(self, done: list[tuple[int, SoundWindow]]) -> None:
+        for index, window in done:
+            self._at(index).heard = window
+
+    def _show_until(self, time_s: float) -> None:
+        if time_s > SAME_TIME_S:
+            self._last_shown = max(self._last_shown, self._windows.index(time_s - SAME_TIME_S))
+
+    def _joined(self, index: int, window: _Window) -> SegmentInput | None:
+        seen, heard, said = window.seen, window.heard, self._said(index, window.cues)
+        pcm = heard.pcm if heard else None
+        if not (seen or pcm is not None or said):
+            return None
+        start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
+        # words may be shown past the end of what they belong to
+        covered = [w.end_s for w in (seen, heard) if w is not None] or [said.end_s if said else end_s]
+        return SegmentInput(
+            index=index,
+            start_s=start_s,
+            end_s=min(max(covered), end_s),
+            video=seen.video if seen else None,
+            sampled_by=seen.sampled_by if seen else SampledBy.NONE,
+            frame_times_s=seen.frame_times_s if seen else (),
+            pcm=pcm,
+            text=said.text if said else None,
+            words_per_second=said.words_per_second if said else None,
+        )
+
+    def _said(self, index: int, cues: list[Cue]) -> WordsWindow | None:
+        return next((w for i, w in words_by_window(cues, self._windows.length_s) if i == index), None)
+
+    def _is_short_tail(self, segment: SegmentInput) -> bool:
+        """The last window, under `min_tail_s`, and not the only one."""
+        assert segment.start_s is not None
+        assert segment.end_s is not None
+        last = self._finished and not self._ready
+        short = segment.end_s - segment.start_s < self._min_tail_s
+        return last and short and (self.given > 0 or self._first_index > 0)
