@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from resonance.clients.credentials import Credentials
 from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
 from resonance.clients.face import Backend, Source, title_of
@@ -17,9 +18,6 @@ from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.clients.transport import Transport, TritonTransport
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Weights
-
-if TYPE_CHECKING:
-    from resonance.clients.credentials import Credentials
 
 DEFAULT_SERVER = "localhost:8001"
 TRITON, GATEWAY = "triton://", "grpc://"
@@ -73,7 +71,7 @@ class Embedder:
         if "://" in address:
             raise UsageError(f"server '{server}'; expected {GATEWAY}HOST:PORT or {TRITON}HOST:PORT")
         self._backend = DirectEmbedder(
-            transport or TritonTransport(address),
+            transport or TritonTransport(address, credentials=credentials),
             expected_fingerprint=expected_fingerprint,
             max_in_flight=max_in_flight,
             request_timeout_s=request_timeout_s,

@@ -26,6 +26,11 @@ class ServedSpace:
         self._known: Descriptor | None = None
         self._text: bytes | None = None
 
+    @property
+    def last_known(self) -> Descriptor | None:
+        """The space as it was last asked for, without asking."""
+        return self._known
+
     async def known(self) -> Descriptor:
         """The space as it was last asked for; asked now if it never was. Errors: see `ask`."""
         return self._known if self._known is not None else await self.ask()

@@ -7,8 +7,9 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import DEFAULT_SERVER, Embedder
 from resonance.clients.face import Source
 from resonance.clients.media.types import Limits
@@ -17,9 +18,6 @@ from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.clients.transport import Transport
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Weights
-
-if TYPE_CHECKING:
-    from resonance.clients.credentials import Credentials
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -48,7 +48,8 @@ ERRORS_BY_STATUS: Mapping[grpc.StatusCode, type[ResonanceError]] = {
     grpc.StatusCode.UNKNOWN: ServerFaultError,
     grpc.StatusCode.INVALID_ARGUMENT: RequestRejectedError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
-    grpc.StatusCode.NOT_FOUND: RequestRejectedError,
+    # a model that is not there is the server's fault: it is being loaded, or was left out
+    grpc.StatusCode.NOT_FOUND: ServerFaultError,
     grpc.StatusCode.ALREADY_EXISTS: RequestRejectedError,
     grpc.StatusCode.PERMISSION_DENIED: RequestRejectedError,
     grpc.StatusCode.UNAUTHENTICATED: RequestRejectedError,
@@ -66,6 +67,16 @@ ERRORS_BY_STATUS: Mapping[grpc.StatusCode, type[ResonanceError]] = {
 RETRIED = (ServerUnavailableError, OverloadedError, ServerFaultError)
 
 
+#: A server that was started again is found at once; gRPC's own pauses grow to two minutes.
+CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
 class TritonTransport:
     """Unary requests to a Triton server over gRPC.
 
@@ -73,16 +84,27 @@ class TritonTransport:
         server: host:port of Triton's gRPC endpoint.
         attempts: tries in all for a request that failed for the server's or the network's fault.
         credentials: certificates, and a token for what stands before Triton, which checks none itself.
+        headers: further ones, asked for at each request, such as those of its trace.
 
     Raises:
         CredentialsError: a file cannot be read, or a token would travel in the open.
     """
 
-    def __init__(self, server: str, *, attempts: int = 4, credentials: Credentials | None = None) -> None:
+    def __init__(
+        self,
+        server: str,
+        *,
+        attempts: int = 4,
+        credentials: Credentials | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.server = server
+        self._headers = headers
         self._credentials = credentials or Credentials()
         self._credentials.check_for(server)
-        self._client = triton.InferenceServerClient(server, creds=self._credentials.channel())
+        self._client = triton.InferenceServerClient(
+            server, creds=self._credentials.channel(), channel_args=CHANNEL_OPTIONS
+        )
         self._attempts = attempts
 
     async def infer(
@@ -108,7 +130,7 @@ class TritonTransport:
                 [_input(name, array) for name, array in inputs.items()],
                 outputs=[triton.InferRequestedOutput(name) for name in outputs],
                 client_timeout=timeout_s,
-                headers=dict(self._credentials.metadata()),
+                headers={**self._credentials.metadata(), **self._headers()},
             )
         except InferenceServerException as fault:
             raise self._error(fault, model) from fault

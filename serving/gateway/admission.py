@@ -1,0 +1,173 @@
+"""Who is let in: places for uploads, live feeds and queries, and for segments at the models.
+
+Uploads come as fast as they can be taken, so a place is a share of the machine, and only so many are given
+that an accepted one is not slowed to a crawl; the others are refused at once, told when to come again. An
+upload whose caller is slow keeps nothing busy and holds no place meanwhile. Live feeds come in real time and
+cannot come again later: they have a bound of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from resonance.clients.errors import OverloadedError
+from resonance.serving.gateway.limits import GatewayLimits
+
+#: How often those who wait look whether an upload has come to wait for its caller.
+LOOK_S = 0.02
+
+
+#: Told why a call was refused, in one of few words, for metrics.
+OnRefused = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Places:
+    """Places of one kind, and those who wait for one, first come first served.
+
+    Args:
+        what: in words, for errors. most: places. busy: how many of those let in keep theirs busy now.
+    """
+
+    what: str
+    most: int
+    max_queued: int
+    queue_timeout_s: float
+    busy: Callable[[], int]
+    on_refused: OnRefused
+    queue: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def enter(self) -> None:
+        """Return once there is a place for the caller, who then counts as busy.
+
+        Raises:
+            OverloadedError: all places are taken and as many wait as may, or none became free in time.
+        """
+        if not self.queue and self.busy() < self.most:
+            return
+        if len(self.queue) >= self.max_queued:
+            raise self._refused("full", f"{self.busy()} {self.what} under way and {len(self.queue)} waiting")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.queue.append(turn)
+        deadline = time.monotonic() + self.queue_timeout_s
+        try:
+            while self.queue[0] is not turn or self.busy() >= self.most:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise self._refused(
+                        "queue_timeout", f"no place became free in {self.queue_timeout_s:g} s"
+                    )
+                await asyncio.sleep(min(LOOK_S, left_s))
+        finally:
+            self.queue.remove(turn)
+
+    def _refused(self, reason: str, came: str) -> OverloadedError:
+        self.on_refused(reason)
+        return OverloadedError(
+            f"{came}; expected at most {self.most} {self.what} and {self.max_queued} waiting; come again",
+            retry_after_s=self.queue_timeout_s,
+        )
+
+
+class Stream:
+    """A call of EmbedMedia that was let in. `is_busy` is asked whenever another one wants in."""
+
+    def __init__(self, caller: str, *, live: bool) -> None:
+        self.caller, self.live = caller, live
+        self.is_busy: Callable[[], bool] = lambda: True
+
+
+class Admission:
+    """Lets calls in and counts them."""
+
+    def __init__(self, limits: GatewayLimits, on_refused: OnRefused) -> None:
+        self._limits, self._on_refused = limits, on_refused
+        self._streams: set[Stream] = set()
+        self._queries = 0
+        self.segments_in_flight = 0
+        self._segment_places = asyncio.Semaphore(limits.max_segments_in_flight)
+        queue = (limits.max_queued, limits.queue_timeout_s)
+        self._upload_places = Places("uploads", limits.max_uploads, *queue, self._busy_uploads, on_refused)
+        self._query_places = Places("queries", limits.max_queries, *queue, lambda: self._queries, on_refused)
+
+    @property
+    def uploads(self) -> int:
+        """Uploads let in."""
+        return sum(not s.live for s in self._streams)
+
+    @property
+    def live_feeds(self) -> int:
+        """Live feeds let in."""
+        return sum(s.live for s in self._streams)
+
+    @property
+    def queries(self) -> int:
+        """Queries let in."""
+        return self._queries
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for a place."""
+        return len(self._upload_places.queue) + len(self._query_places.queue)
+
+    @asynccontextmanager
+    async def stream(self, caller: str, *, live: bool) -> AsyncIterator[Stream]:
+        """A place for a call of EmbedMedia.
+
+        Raises:
+            OverloadedError: over a bound.
+        """
+        limits = self._limits
+        per_caller = Counter(s.caller for s in self._streams)[caller]
+        if per_caller >= limits.max_streams_per_caller:
+            self._on_refused("caller_streams")
+            raise OverloadedError(
+                f"{per_caller} streams of this caller; expected at most {limits.max_streams_per_caller}",
+                retry_after_s=limits.queue_timeout_s,
+            )
+        if live and self.live_feeds >= limits.max_live_feeds:
+            self._on_refused("live_feeds")
+            raise OverloadedError(
+                f"{self.live_feeds} live feeds; expected at most {limits.max_live_feeds}",
+                retry_after_s=limits.queue_timeout_s,
+            )
+        if not live:
+            await self._upload_places.enter()
+        stream = Stream(caller, live=live)
+        self._streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+
+    @asynccontextmanager
+    async def query(self) -> AsyncIterator[None]:
+        """A place for a call that is answered once.
+
+        Raises:
+            OverloadedError: over a bound.
+        """
+        await self._query_places.enter()
+        self._queries += 1
+        try:
+            yield
+        finally:
+            self._queries -= 1
+
+    @asynccontextmanager
+    async def segment(self) -> AsyncIterator[None]:
+        """A place for a segment at the models; waits for one."""
+        async with self._segment_places:
+            self.segments_in_flight += 1
+            try:
+                yield
+            finally:
+                self.segments_in_flight -= 1
+
+    def _busy_uploads(self) -> int:
+        return sum(not s.live and s.is_busy() for s in self._streams)

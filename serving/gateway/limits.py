@@ -1,0 +1,67 @@
+"""What the gateway allows, each with a default; `resonance gateway` has a flag for each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from resonance.serving.errors import GatewayConfigError
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+def _limit(default: float, text: str) -> Any:
+    """A field with the help of its flag."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """Bounds on what callers may ask for. What is over one is refused at once: what came, what is allowed.
+
+    The text of each field says what it bounds; `resonance gateway --help` shows the same. Those whose default
+    is 0 are chosen by the number of cores.
+    """
+
+    max_media_bytes: int = _limit(64 * GIB, "Size of an upload. Live feeds have no such bound.")
+    max_media_s: float = _limit(24 * 3600.0, "Length of an upload. Live feeds have no such bound.")
+    max_picture_pixels: int = _limit(128 * MIB, "Pixels of a still picture.")
+    max_video_pixels: int = _limit(64 * MIB, "Pixels of a video's frame.")
+    max_subtitle_bytes: int = _limit(8 * MIB, "Subtitles sent along with a media.")
+    max_query_bytes: int = _limit(12 * MIB, "All examples of a query together.")
+    max_message_bytes: int = _limit(16 * MIB, "One message; gRPC refuses a larger one.")
+    stall_timeout_s: float = _limit(8.0, "Longest time without progress in a media whose bytes are there.")
+    idle_timeout_s: float = _limit(120.0, "Longest time without a message of a caller who goes on sending.")
+    request_timeout_s: float = _limit(30.0, "One request to a model.")
+    reader_memory_bytes: int = _limit(2 * GIB, "Memory of the process that reads an upload.")
+    max_streams_per_caller: int = _limit(256, "Uploads and live feeds of one caller at a time.")
+    max_live_feeds: int = _limit(512, "Live feeds at a time.")
+    max_uploads: int = _limit(
+        0, "Uploads that keep the gateway busy at a time; one that waits for its caller does not. [2 a core]"
+    )
+    max_queries: int = _limit(0, "Queries and fusions at a time. [2 a core]")
+    max_queued: int = _limit(2, "Uploads, and queries, that wait for a place.")
+    queue_timeout_s: float = _limit(2.0, "How long one waits for a place.")
+    max_segments_in_flight: int = _limit(0, "Segments at the models, of all calls together. [8 a core]")
+    max_segments_per_stream: int = _limit(
+        6, "Segments of one call that are read and not taken by the caller."
+    )
+    max_ahead_bytes: int = _limit(32 * MIB, "How far an upload may be ahead of what was read of it.")
+    max_spool_bytes: int = _limit(128 * GIB, "Uploads on disk, all together.")
+
+    def __post_init__(self) -> None:
+        cores = len(os.sched_getaffinity(0))
+        by_cores = {
+            "max_uploads": 2 * cores,
+            "max_queries": 2 * cores,
+            "max_segments_in_flight": 8 * cores,
+        }
+        for name, value in by_cores.items():
+            if getattr(self, name) == 0:
+                object.__setattr__(self, name, value)
+        for bound in fields(self):
+            value = getattr(self, bound.name)
+            if value < 0 or (value == 0 and bound.name != "max_queued"):
+                raise GatewayConfigError(f"{bound.name} is {value}; expected more than 0")

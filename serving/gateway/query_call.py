@@ -1,0 +1,106 @@
+"""One call of EmbedQuery: examples read in processes of their own, embedded, and made one vector."""
+
+from __future__ import annotations
+
+import asyncio
+
+from resonance.clients.errors import InvalidFieldError
+from resonance.clients.face import title_of
+from resonance.clients.pipeline import TitleOptions, TitlePipeline
+from resonance.clients.query import MODALITIES_OF_KIND, Example, query_of
+from resonance.clients.results import MediaEmbedding, QueryEmbedding
+from resonance.clients.transport import Transport
+from resonance.serving.gateway.reading import MediaProcess, ReadRequest
+from resonance.serving.gateway.shared import Shared
+from resonance.serving.gateway.start import check_id
+from resonance.space.descriptor import MODALITIES, Descriptor
+from resonance.space.errors import SpaceMismatchError
+from resonance.space.scores import Weights
+from resonance.v1 import embedding_pb2 as pb
+
+MAX_PARTS = 16
+
+
+async def embed_query(request: pb.EmbedQueryRequest, shared: Shared, transport: Transport) -> QueryEmbedding:
+    """The query of all parts.
+
+    Raises:
+        InvalidFieldError: no part, an empty one, too many or too large ones. MediaError: a part's own fault.
+        SpaceMismatchError, SpaceError, ServerError: see `resonance.clients.errors`.
+    """
+    check_id(request.query_id, "query_id")
+    if not 1 <= len(request.parts) <= MAX_PARTS:
+        raise InvalidFieldError("parts", str(len(request.parts)), f"1 to {MAX_PARTS}")
+    size_bytes = sum(part.ByteSize() for part in request.parts)
+    if size_bytes > shared.limits.max_query_bytes:
+        raise InvalidFieldError(
+            "parts", f"{size_bytes:,} bytes", f"at most {shared.limits.max_query_bytes:,}"
+        )
+    weights = _weights(request)
+    descriptor = await shared.served.known()
+    if request.expected_fingerprint not in ("", descriptor.fingerprint):
+        raise SpaceMismatchError(request.expected_fingerprint, descriptor.fingerprint, "the server")
+    async with shared.admission.query():
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_example(part, at, descriptor, shared, transport))
+                    for at, part in enumerate(request.parts)
+                ]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+    return query_of([task.result() for task in tasks], weights, descriptor)
+
+
+async def _example(
+    part: pb.QueryPart, at: int, descriptor: Descriptor, shared: Shared, transport: Transport
+) -> Example:
+    kind = part.WhichOneof("example")
+    if kind is None:
+        raise InvalidFieldError(f"parts[{at}].example", "nothing", "image, sound, text or video")
+    given = getattr(part, kind)
+    data = given.encode() if isinstance(given, str) else given
+    weight = part.weight if part.HasField("weight") else 1.0
+    title = await _title(kind, data, f"parts[{at}] ({kind})", descriptor, shared, transport)
+    return Example(kind, title, weight)
+
+
+async def _title(
+    kind: str, data: bytes, name: str, descriptor: Descriptor, shared: Shared, transport: Transport
+) -> MediaEmbedding:
+    request = ReadRequest(
+        media_id=name,
+        mode="text" if kind == "text" else "encoded",
+        sampling=None,
+        modalities=None if kind == "text" else MODALITIES_OF_KIND[kind],
+        first_index=0,
+        live=False,
+        size_bytes=len(data),
+        subtitles=None,
+    )
+    source = MediaProcess(
+        request, descriptor, shared.read_limits(live=False), shared.spool_folder, shared.budget
+    )
+    feeding = asyncio.create_task(_feed(source, data))
+    options = TitleOptions(
+        max_in_flight=shared.limits.max_segments_per_stream,
+        request_timeout_s=shared.limits.request_timeout_s,
+        slot=shared.segment_place,
+    )
+    try:
+        pipeline = TitlePipeline(transport, shared.served, descriptor, source, options)
+        return await title_of(pipeline.parts())
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(source: MediaProcess, data: bytes) -> None:
+    await source.feed(0, data)
+    await source.end()
+
+
+def _weights(request: pb.EmbedQueryRequest) -> Weights:
+    """Raises `WeightError`: not weights."""
+    given = request.weights
+    return Weights(**{name: getattr(given, name) for name in MODALITIES if given.HasField(name)})

@@ -1,0 +1,245 @@
+"""The gateway as a whole: its parts put together, started, and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from resonance import __version__
+from resonance.clients.errors import ResonanceError
+from resonance.clients.served_space import ServedSpace
+from resonance.clients.transport import TritonTransport
+from resonance.serving.errors import GatewayConfigError, PortTakenError
+from resonance.serving.gateway.admission import Admission
+from resonance.serving.gateway.binding import bind_policy
+from resonance.serving.gateway.callers import Authenticator
+from resonance.serving.gateway.interceptors import CallInterceptor
+from resonance.serving.gateway.limits import GatewayLimits
+from resonance.serving.gateway.listening import RefusedBelow, header_options
+from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer
+from resonance.serving.gateway.reading.spool import SpoolBudget
+from resonance.serving.gateway.service import EmbeddingService
+from resonance.serving.gateway.shared import Shared
+from resonance.serving.gateway.tls import ServerTls, TlsFiles
+from resonance.serving.gateway.tokens import TokenFile
+from resonance.serving.gateway.tracing import Tracing, otlp_exporter
+from resonance.serving.health import ModelHealth
+from resonance.serving.ports import choose_ports
+from resonance.space.errors import SpaceError
+from resonance.v1 import embedding_pb2 as pb
+from resonance.v1.embedding_pb2_grpc import add_EmbeddingServiceServicer_to_server
+
+SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+_log = logging.getLogger(__name__)
+#: For answers on their way out once every call was ended.
+_FLUSH_S = 1.0
+_SPACE_RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """How a gateway is started.
+
+    Attributes:
+        triton: ``host:port`` of Triton's gRPC endpoint.
+        host, port, metrics_port: where it listens; port 0 picks a free one. Metrics are for this machine
+            alone unless `metrics_host` says otherwise.
+        tls: its certificate; None: plain text, on loopback alone unless `insecure_anywhere`.
+        token_file: who may call; None: everybody who reaches it.
+        spool_folder: where uploads are kept while they are read; by default the system's folder for such.
+        otlp_endpoint: an OpenTelemetry collector; None: no traces.
+        start_timeout_s: until Triton has told its space.
+        drain_s: how long uploads in flight may take after `stop`; live feeds are sent away at once.
+    """
+
+    triton: str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 8081
+    tls: TlsFiles | None = None
+    insecure_anywhere: bool = False
+    token_file: Path | None = None
+    spool_folder: Path | None = None
+    otlp_endpoint: str | None = None
+    start_timeout_s: float = 60.0
+    drain_s: float = 10.0
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
+
+
+class Gateway:
+    """A gateway of this process; `start`, then `stop`, on one event loop."""
+
+    def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics | None = None) -> None:
+        self.settings = settings
+        self.port = 0
+        self.metrics_port = 0
+        self.metrics = metrics or GatewayMetrics(version=__version__)
+        self._closing = contextlib.AsyncExitStack()
+        self._server: grpc.aio.Server | None = None
+        self._shared: Shared | None = None
+        self._health_service = health.aio.HealthServicer()
+
+    @property
+    def address(self) -> str:
+        """``host:port`` for clients."""
+        return _address(self.settings.host, self.port)
+
+    @property
+    def metrics_address(self) -> str:
+        """``host:port`` where ``/metrics`` answers."""
+        return _address(self.settings.metrics_host, self.metrics_port)
+
+    async def start(self) -> None:
+        """Return once calls are taken.
+
+        Raises:
+            GatewayConfigError: settings that contradict each other, files that cannot be used, or no Triton.
+            PortTakenError: a given port is in use.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def _start(self) -> None:
+        settings, limits = self.settings, self.settings.limits
+        bind_policy(settings.host, settings.tls is not None, settings.insecure_anywhere)
+        tracing = Tracing(
+            otlp_exporter(settings.otlp_endpoint) if settings.otlp_endpoint else None, version=__version__
+        )
+        self._closing.callback(tracing.close)
+        transport = TritonTransport(settings.triton, headers=tracing.request_headers)
+        self._closing.push_async_callback(transport.close)
+        served = ServedSpace(transport, timeout_s=limits.request_timeout_s)
+        await self._ask_space(served)
+        self._shared = Shared(
+            transport=transport,
+            served=served,
+            limits=limits,
+            admission=Admission(limits, self.metrics.call_refused),
+            metrics=self.metrics,
+            tracing=tracing,
+            budget=SpoolBudget(limits.max_spool_bytes),
+            spool_folder=settings.spool_folder or Path(tempfile.gettempdir()),
+        )
+        self._show_gauges(self._shared)
+        model_health = ModelHealth(settings.triton)
+        await self._listen(self._shared, model_health)
+        for task in (model_health.run(), self._tell_health(model_health)):
+            self._closing.push_async_callback(_cancelled, asyncio.create_task(task))
+
+    async def _ask_space(self, served: ServedSpace) -> None:
+        """The space, once Triton tells it: it may be starting beside us."""
+        deadline = time.monotonic() + self.settings.start_timeout_s
+        while True:
+            try:
+                space = await served.ask()
+            except (ResonanceError, SpaceError) as error:
+                if time.monotonic() > deadline:
+                    raise GatewayConfigError(
+                        f"no space from Triton at {self.settings.triton}: {error}"
+                    ) from None
+                await asyncio.sleep(_SPACE_RETRY_S)
+            else:
+                self.metrics.space(space.name, space.fingerprint, space.trained)
+                return
+
+    async def _listen(self, shared: Shared, model_health: ModelHealth) -> None:
+        settings = self.settings
+        tokens = TokenFile(settings.token_file) if settings.token_file else None
+        ports = choose_ports(settings.host, {"port": settings.port, "metrics": settings.metrics_port})
+        options = [
+            *header_options(),
+            ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a second gateway on the port is an error, not half of the calls
+            # clients ping to notice a dead connection; gRPC would send them away (GOAWAY) otherwise
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            # and this side pings, to drop the work of callers whose machine is gone
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+        ]
+        interceptor = CallInterceptor(Authenticator(tokens), self.metrics, shared.tracing)
+        server = self._server = grpc.aio.server(interceptors=[interceptor], options=options)
+        add_EmbeddingServiceServicer_to_server(EmbeddingService(shared, model_health), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health_service, server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        self.port = self._bound(server, _address(settings.host, ports["port"]), ports["port"])
+        await self._health_service.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await server.start()
+        self.metrics.add_collector(RefusedBelow(lambda: interceptor.handled))
+        metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=ports["metrics"])
+        self._closing.callback(metrics_server.close)
+        self.metrics_port = metrics_server.port
+
+    def _bound(self, server: grpc.aio.Server, address: str, port: int) -> int:
+        tls = self.settings.tls
+        try:
+            if tls is None:
+                return int(server.add_insecure_port(address))
+            certificates = ServerTls(tls, on_connection=self.metrics.connection_began)
+            self.metrics.certificate_expires(lambda: certificates.expires_unix_s)
+            return int(server.add_secure_port(address, certificates.credentials()))
+        except RuntimeError:  # gRPC's only sign that another program was faster
+            raise PortTakenError("gateway", self.settings.host, port) from None
+
+    def _show_gauges(self, shared: Shared) -> None:
+        """Numbers that others keep, read when they are asked for."""
+        admission, metrics = shared.admission, self.metrics
+        metrics.queued.set_function(lambda: admission.queued)
+        metrics.segments_in_flight.set_function(lambda: admission.segments_in_flight)
+        metrics.uploads.set_function(lambda: admission.uploads)
+        metrics.live_feeds.set_function(lambda: admission.live_feeds)
+        metrics.queries.set_function(lambda: admission.queries)
+        metrics.spooled_bytes.set_function(lambda: shared.budget.used_bytes)
+
+    async def _tell_health(self, model_health: ModelHealth) -> None:
+        """grpc.health.v1: "" and the service serve while all models do; each model by its own name."""
+        known = None
+        while True:
+            known = await model_health.wait_changed(known)
+            for name, state in known.items():
+                self.metrics.model_health(name, bool(state.serving))
+                await self._health_service.set(name, _SERVING[bool(state.serving)])
+            for name in ("", SERVICE):
+                await self._health_service.set(name, _SERVING[model_health.serving])
+
+    async def stop(self) -> None:
+        """Take no new calls, let uploads end within `drain_s`, send the others away to come again, end."""
+        if self._server is not None and self._shared is not None:
+            running = self._shared.running
+            await self._health_service.enter_graceful_shutdown()
+            stopping = asyncio.create_task(self._server.stop(self.settings.drain_s + _FLUSH_S))
+            running.end_all(live_only=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(running.wait_none(), self.settings.drain_s)
+            running.end_all(live_only=False)
+            await stopping
+        await self._closing.aclose()
+
+
+_SERVING = {
+    True: health_pb2.HealthCheckResponse.SERVING,
+    False: health_pb2.HealthCheckResponse.NOT_SERVING,
+}
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,120 @@
+"""Who is let in, who waits and who is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from resonance.clients.errors import OverloadedError
+from resonance.serving.errors import GatewayConfigError
+from resonance.serving.gateway.admission import Admission
+from resonance.serving.gateway.limits import GatewayLimits
+
+
+class Door:
+    """An admission and why it refused."""
+
+    def __init__(self, **limits: float) -> None:
+        self.refused: list[str] = []
+        self.admission = Admission(GatewayLimits(**limits), self.refused.append)  # type: ignore[arg-type]
+
+
+async def test_uploads_over_the_places_wait_and_over_the_queue_are_refused_at_once() -> None:
+    door = Door(max_uploads=2, max_queued=1, queue_timeout_s=5)
+    async with contextlib.AsyncExitStack() as inside:
+        await inside.enter_async_context(door.admission.stream("a", live=False))
+        leaves = contextlib.AsyncExitStack()
+        await leaves.enter_async_context(door.admission.stream("b", live=False))
+        third = asyncio.create_task(inside.enter_async_context(door.admission.stream("c", live=False)))
+        await asyncio.sleep(0.05)
+        assert not third.done()
+        assert (door.admission.uploads, door.admission.queued) == (2, 1)
+        started = time.monotonic()
+        with pytest.raises(
+            OverloadedError, match="2 uploads under way and 1 waiting; expected at most 2"
+        ) as no:
+            await inside.enter_async_context(door.admission.stream("d", live=False))
+        assert time.monotonic() - started < 0.05
+        assert no.value.retry_after_s == 5
+        await leaves.aclose()
+        await asyncio.wait_for(third, 1)
+    assert door.refused == ["full"]
+    assert (door.admission.uploads, door.admission.queued) == (0, 0)
+
+
+async def test_who_waits_too_long_is_refused_and_forgotten() -> None:
+    door = Door(max_uploads=1, max_queued=1, queue_timeout_s=0.1)
+    async with door.admission.stream("a", live=False):
+        with pytest.raises(OverloadedError, match=r"no place became free in 0\.1 s"):
+            await door.admission.stream("b", live=False).__aenter__()
+        assert door.admission.queued == 0
+    assert door.refused == ["queue_timeout"]
+
+
+async def test_an_upload_that_waits_for_its_caller_keeps_no_place() -> None:
+    door = Door(max_uploads=1, max_queued=1, queue_timeout_s=5)
+    async with door.admission.stream("slow", live=False) as slow:
+        slow.is_busy = lambda: False
+        async with door.admission.stream("fast", live=False):
+            assert door.admission.uploads == 2
+
+
+async def test_those_who_wait_enter_in_their_order() -> None:
+    door = Door(max_uploads=1, max_queued=3, queue_timeout_s=5)
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        async with door.admission.stream("a", live=False):
+            order.append(number)
+            await asyncio.sleep(0.03)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(one(number))
+            await asyncio.sleep(0)
+    assert order == [0, 1, 2, 3]
+
+
+async def test_live_feeds_are_let_in_beside_busy_uploads_up_to_their_own_bound() -> None:
+    door = Door(max_uploads=1, max_live_feeds=2)
+    async with (
+        door.admission.stream("a", live=False),
+        door.admission.stream("a", live=True),
+        door.admission.stream("a", live=True),
+    ):
+        with pytest.raises(OverloadedError, match="2 live feeds; expected at most 2"):
+            await door.admission.stream("a", live=True).__aenter__()
+    assert door.refused == ["live_feeds"]
+
+
+async def test_streams_of_one_caller_are_bounded_and_others_are_not_kept_out() -> None:
+    door = Door(max_streams_per_caller=1)
+    async with door.admission.stream("a", live=True):
+        with pytest.raises(OverloadedError, match="1 streams of this caller; expected at most 1"):
+            await door.admission.stream("a", live=True).__aenter__()
+        async with door.admission.stream("b", live=True):
+            pass
+    assert door.refused == ["caller_streams"]
+
+
+async def test_segments_at_the_models_are_bounded_over_all_calls() -> None:
+    door = Door(max_segments_in_flight=2)
+    seen: list[int] = []
+
+    async def one() -> None:
+        async with door.admission.segment():
+            seen.append(door.admission.segments_in_flight)
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(one() for _ in range(8)))
+    assert max(seen) == 2
+    assert door.admission.segments_in_flight == 0
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(GatewayConfigError, match="max_media_bytes is 0; expected more than 0"):
+        GatewayLimits(max_media_bytes=0)
+    assert GatewayLimits(max_queued=0).max_queued == 0
