@@ -1,0 +1,102 @@
+"""The connection to a gateway: its options, and single calls with a deadline and another try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import grpc
+
+from resonance.clients.credentials import Credentials
+from resonance.clients.errors import InvalidFieldError, ServerFaultError
+from resonance.clients.gateway.faults import from_rpc_error
+from resonance.clients.gateway.retrying import Retrying, RetryPolicy, may_retry
+from resonance.v1 import embedding_pb2_grpc
+
+T = TypeVar("T")
+
+#: A title of a film of three hours with eight arcs is about 0.4 MB; one of 100,000 segments still fits.
+MAX_ANSWER_BYTES = 64 << 20
+#: A dead peer is noticed within 40 s, and balancers that drop a silent connection after a minute see traffic.
+#: The gateway allows pings this often; others answer too many of them with GOAWAY, which is tried again.
+KEEPALIVE_EVERY_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
+#: After a restart of the server the next connection is tried soon, not after gRPC's two minutes.
+RECONNECT_FIRST_MS, RECONNECT_MOST_MS = 100, 2_000
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.max_send_message_length", -1),  # what is too large is the server's to say
+    ("grpc.keepalive_time_ms", KEEPALIVE_EVERY_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+    ("grpc.min_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+    ("grpc.max_reconnect_backoff_ms", RECONNECT_MOST_MS),
+    ("grpc.enable_retries", 0),  # calls are tried again here, where it is known what was answered
+)
+
+
+class GatewayConnection:
+    """A channel to the gateway at `address`, host:port.
+
+    Args:
+        timeout_s: deadline of a single call.
+        retries: how often a single call is tried.
+
+    Raises:
+        CredentialsError: a file cannot be read, or a token would travel in the open.
+    """
+
+    def __init__(
+        self, address: str, credentials: Credentials | None, *, timeout_s: float, retries: RetryPolicy
+    ) -> None:
+        self.address = address
+        self.timeout_s = timeout_s
+        self._retries = retries
+        self._credentials = credentials or Credentials()
+        self._credentials.check_for(address)
+        encryption = self._credentials.channel()
+        self._channel = (
+            grpc.aio.secure_channel(address, encryption, options=OPTIONS)
+            if encryption is not None
+            else grpc.aio.insecure_channel(address, options=OPTIONS)
+        )
+        self.stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """End what is under way and free the connection."""
+        await self._channel.close(None)
+
+    @contextmanager
+    def reading_answer(self) -> Iterator[None]:
+        """Around the reading of an answer: a field that is not allowed there is the server's fault."""
+        try:
+            yield
+        except InvalidFieldError as wrong:
+            raise ServerFaultError(f"{self.address}: answered {wrong}") from wrong
+
+    async def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call. A token file is read, in a thread.
+
+        Raises:
+            CredentialsError: it holds no token.
+        """
+        return await asyncio.to_thread(self._credentials.metadata)
+
+    async def ask(self, method: Callable[..., Awaitable[T]], request: object) -> T:
+        """One answer to one request, tried again where that may help.
+
+        Raises:
+            ResonanceError, SpaceError: as the gateway raised it; DeadlineExceededError after `timeout_s`.
+        """
+        retrying = Retrying(self._retries)
+        while True:
+            try:
+                return await method(request, timeout=self.timeout_s, metadata=await self.metadata())
+            except grpc.aio.AioRpcError as fault:
+                error = from_rpc_error(fault, self.address)
+                if not may_retry(error):
+                    raise error from fault
+            await retrying.wait_after(error)

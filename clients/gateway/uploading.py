@@ -1,0 +1,217 @@
+"""What is uploaded: where it comes from, in what form and order, and whether it can be read a second time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import stat
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from resonance.clients.errors import (
+    MediaLimitError,
+    NoModalityError,
+    NotMediaError,
+    TranscriptError,
+    UsageError,
+)
+from resonance.clients.face import Source
+from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
+from resonance.clients.media.source import MediaSource
+from resonance.clients.media.text import TEXT_SUFFIXES, read_text
+from resonance.clients.media.types import Limits
+from resonance.clients.media.waiting import within
+from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SUBTITLE_SUFFIXES, find_sidecar
+from resonance.v1 import embedding_pb2 as pb
+
+CHUNK_BYTES = 512 * 1024
+#: Subtitles that go with a film stand in one message, and gateways take at most 4 MiB.
+MAX_SIDE_SUBTITLES_BYTES = 3 * 1024 * 1024
+
+_LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class Upload:
+    """An opened source. Use each `chunks()` once; close it in the end.
+
+    Attributes:
+        name: what the caller calls it. mode: pb.Mode. size_bytes: 0 where it is not known.
+        subtitles: what goes with the first message, or None.
+        spent: bytes were taken from a source that cannot give them again.
+    """
+
+    name: str
+    mode: pb.Mode
+    size_bytes: int
+    subtitles: pb.SubtitleFile | None
+    source: MediaSource | None
+    pipe: BinaryIO | None
+    spent: bool = False
+
+    @property
+    def media_id(self) -> str:
+        """The name, cut to what a gateway takes: its end tells more than its beginning."""
+        return self.name.encode("utf-8", "replace")[-MAX_MEDIA_ID_BYTES:].decode("utf-8", "ignore")
+
+    async def chunks(self) -> AsyncGenerator[pb.Chunk, None]:
+        """All of the source. It is read in a thread, and only as fast as chunks are taken.
+
+        Raises:
+            MediaError: it cannot be read any more. MediaStalledError: a pipe gives nothing.
+        """
+        if self.pipe is not None:
+            offset = 0
+            while data := await asyncio.to_thread(self._read_pipe, self.pipe):
+                yield pb.Chunk(offset_bytes=offset, data=data)
+                offset += len(data)
+            return
+        assert self.source is not None
+        file = await asyncio.to_thread(self.source.open)
+        try:
+            for start, length in await asyncio.to_thread(_ranges, file, self.size_bytes):
+                for offset in range(start, start + length, CHUNK_BYTES):
+                    size = min(CHUNK_BYTES, start + length - offset)
+                    yield pb.Chunk(
+                        offset_bytes=offset, data=await asyncio.to_thread(self._read, file, offset, size)
+                    )
+        finally:
+            file.close()
+
+    def close(self) -> None:
+        """Free what this opened itself; a caller's file object stays open."""
+        if self.source is not None:
+            self.source.close()
+
+    def _read_pipe(self, pipe: BinaryIO) -> bytes:
+        self.spent = True
+        read = getattr(pipe, "read1", pipe.read)  # read1 gives what is there, and waits for no more
+        return cast(bytes, within(_LIMITS.stall_timeout_s, self.name, lambda: read(CHUNK_BYTES)))
+
+    def _read(self, file: BinaryIO, offset: int, size: int) -> bytes:
+        try:
+            file.seek(offset)
+            data = file.read(size)
+        except (OSError, ValueError) as error:
+            raise NotMediaError(
+                self.name, f"it cannot be read ({error})", "a file that can be read"
+            ) from error
+        if len(data) != size:
+            raise NotMediaError(
+                self.name,
+                f"{offset + len(data):,} bytes where {self.size_bytes:,} were before",
+                "a file that is complete",
+            )
+        return data
+
+
+def _ranges(file: BinaryIO, size_bytes: int) -> list[tuple[int, int]]:
+    return [(0, size_bytes)]
+
+
+def open_upload(source: Source, *, transcript: str | Path | None, name: str | None) -> Upload:
+    """What `resonance.clients.media.reader.open_media` would read, to be sent instead. Blocks.
+
+    Raises:
+        NotMediaError: it cannot be opened, or is empty. TranscriptError: the subtitles cannot be used.
+        UsageError: a file object that was not opened in binary mode.
+    """
+    path = Path(source) if isinstance(source, str | Path) else None
+    called = str(name or path or getattr(source, "name", None) or "media")
+    suffix = path.suffix.lower() if path is not None else ""
+    if path is not None and suffix in TEXT_SUFFIXES:
+        return text_upload(read_text(path), called)
+    if path is not None and suffix in SUBTITLE_SUFFIXES:
+        data = _subtitle_bytes(path, MAX_SUBTITLE_BYTES)
+        return _bytes_upload(data, called, pb.MODE_SUBTITLES, pb.SubtitleFile(format=suffix.lstrip(".")))
+    subtitles = _side_subtitles(path, transcript)
+    if path is not None and _is_pipe(path):
+        pipe = within(_LIMITS.stall_timeout_s, called, lambda: _opened(path, called))
+        return Upload(called, pb.MODE_ENCODED, 0, subtitles, None, pipe)
+    if path is None and not isinstance(source, bytes | bytearray | memoryview):
+        given = cast(BinaryIO, source)
+        if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
+            raise UsageError(f"{called}: came {type(source).__name__}; expected a binary file object")
+        if not given.seekable():
+            return Upload(called, pb.MODE_ENCODED, 0, subtitles, None, given)
+    opened = MediaSource(source, name=name, limits=_LIMITS)
+    with opened.open() as file:
+        size_bytes = file.seek(0, io.SEEK_END)
+    return Upload(called, pb.MODE_ENCODED, size_bytes, subtitles, opened, None)
+
+
+def text_upload(text: str, name: str) -> Upload:
+    """Text without a clock.
+
+    Raises:
+        NoModalityError: there are no words.
+    """
+    if not text.split():
+        raise NoModalityError(name, "no words", "text with words in it")
+    return _bytes_upload(text.encode(), name, pb.MODE_TEXT, None)
+
+
+def read_example(source: Source, most_bytes: int) -> bytes:
+    """The content of something small. Blocks.
+
+    Raises:
+        NotMediaError: it cannot be opened, or is empty. MediaLimitError: it is larger than `most_bytes`.
+    """
+    opened = MediaSource(source, name=None, limits=_LIMITS)
+    try:
+        with opened.open() as file:
+            data = file.read(most_bytes + 1)
+    finally:
+        opened.close()
+    if len(data) > most_bytes:
+        raise MediaLimitError(opened.name, f"over {most_bytes:,} bytes", "an example of at most that; cut it")
+    return data
+
+
+def _bytes_upload(data: bytes, name: str, mode: pb.Mode, subtitles: pb.SubtitleFile | None) -> Upload:
+    return Upload(name, mode, len(data), subtitles, MediaSource(data, name=name, limits=_LIMITS), None)
+
+
+def _side_subtitles(path: Path | None, transcript: str | Path | None) -> pb.SubtitleFile | None:
+    """The subtitles named, else those beside the media."""
+    side = Path(transcript) if transcript else find_sidecar(path) if path is not None else None
+    if side is None:
+        return None
+    suffix = side.suffix.lower()
+    if suffix not in SUBTITLE_SUFFIXES:
+        raise TranscriptError(str(side), f"a file ending in '{suffix}'", " or ".join(SUBTITLE_SUFFIXES))
+    data = _subtitle_bytes(side, MAX_SIDE_SUBTITLES_BYTES)
+    return pb.SubtitleFile(format=suffix.lstrip("."), data=data)
+
+
+def _subtitle_bytes(path: Path, most_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise TranscriptError(
+            str(path), f"it cannot be opened ({error.strerror})", "a subtitle file that can be read"
+        ) from error
+    if not 0 < len(data) <= most_bytes:
+        came = f"over {most_bytes:,} bytes" if data else "no bytes at all"
+        raise TranscriptError(str(path), came, f"subtitles of at most {most_bytes:,} bytes")
+    return data
+
+
+def _is_pipe(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False  # opening it says what is wrong
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _opened(path: Path, name: str) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise NotMediaError(
+            name, f"it cannot be opened ({error.strerror})", "a file that can be read"
+        ) from error
