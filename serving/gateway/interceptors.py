@@ -11,12 +11,13 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
 from resonance.serving.gateway.callers import Authenticator, CallerKind, peer_address
 from resonance.serving.gateway.calls import Call, begin_call
+from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.logs import failure_place
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.tracing import Tracing
@@ -26,6 +27,7 @@ _log = logging.getLogger("resonance.serving.gateway.calls")
 OPEN_METHODS = ("/grpc.health.v1.Health/",)
 #: The same for no token, a malformed and a wrong one.
 UNAUTHENTICATED = "a valid bearer token is needed"
+HEADERS_TOO_LARGE = f"headers over {MAX_HEADER_BYTES:,} bytes"
 _UNKNOWN_METHOD = "unknown"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -37,14 +39,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     log, too; what failed is not told to the caller.
 
     Attributes:
-        handled: calls that reached this interceptor since the start.
+        begun, ended: calls since the start that reached this place, and that left it.
     """
 
     def __init__(self, authenticator: Authenticator, metrics: GatewayMetrics, tracing: Tracing) -> None:
         self._authenticator = authenticator
         self._metrics = metrics
         self._tracing = tracing
-        self.handled = 0
+        self.begun = 0
+        self.ended = 0
 
     async def intercept_service(
         self,
@@ -52,7 +55,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
         """See `grpc.aio.ServerInterceptor`."""
-        self.handled += 1
         found = await continuation(handler_call_details)
         method = handler_call_details.method
         if found is None:
@@ -96,20 +98,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._returning(handler, method)  # it writes itself
 
     @asynccontextmanager
-    async def _call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[Call]:
+    async def _call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+        self.begun += 1
+        try:
+            async with self._known_call(method, context):
+                yield
+        finally:
+            self.ended += 1
+
+    @asynccontextmanager
+    async def _known_call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
         metadata = context.invocation_metadata() or ()
+        if sum(len(key) + len(value) for key, value in metadata) > MAX_HEADER_BYTES:
+            self._metrics.call_refused("header_bytes")
+            await self._refuse(method, context, grpc.StatusCode.RESOURCE_EXHAUSTED, HEADERS_TOO_LARGE)
         caller = self._authenticator.caller(
             metadata, context.peer(), context.auth_context(), open_to_all=method.startswith(OPEN_METHODS)
         )
         if caller is None:
             self._metrics.call_unauthenticated(method)
-            self._metrics.call_ended(method, grpc.StatusCode.UNAUTHENTICATED.name, 0.0)
-            _log.info(
-                "a call without a valid token was refused",
-                extra={"caller": peer_address(context.peer()), "method": method.rpartition("/")[2]},
-            )
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
-            raise AssertionError("unreachable: abort raises")
+            await self._refuse(method, context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
         call = Call(method, caller)
         begin_call(call)
         if caller.kind is CallerKind.TOKEN:
@@ -117,7 +125,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         with self._metrics.call_running(method), self._tracing.call_span(method, metadata):
             code = grpc.StatusCode.UNKNOWN
             try:
-                yield call
+                yield
                 code = _set_code(context) or grpc.StatusCode.OK
             except grpc.aio.AbortError:
                 code = _set_code(context) or grpc.StatusCode.UNKNOWN
@@ -138,6 +146,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 self._end(call, code)
+
+    async def _refuse(
+        self, method: str, context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str
+    ) -> NoReturn:
+        self._metrics.call_ended(method, code.name, 0.0)
+        caller, name = peer_address(context.peer()), method.rpartition("/")[2]
+        _log.info("call refused", extra={"caller": caller, "method": name, "code": code.name})
+        await context.abort(code, message)
+        raise AssertionError("unreachable: abort raises")
 
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
         if code is not grpc.StatusCode.OK:

@@ -3,57 +3,71 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-#: All headers of a call together; a token and a trace take under 2 KiB.
+#: All headers of a call together; a token and a trace take under 2 KiB. `CallInterceptor` refuses more.
 MAX_HEADER_BYTES = 16 * 1024
+#: What gRPC's core refuses, without asking anybody.
+CORE_HEADER_BYTES = 64 * 1024
 
 
 def header_options() -> list[tuple[str, int]]:
     """Options of a `grpc.aio` server: bound headers, and count calls in the core (for `RefusedBelow`)."""
     return [
         # gRPC refuses at random between the two: the same value makes it a limit
-        ("grpc.max_metadata_size", MAX_HEADER_BYTES),
-        ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
+        ("grpc.max_metadata_size", CORE_HEADER_BYTES),
+        ("grpc.absolute_max_metadata_size", CORE_HEADER_BYTES),
         ("grpc.enable_channelz", 1),
     ]
 
 
+class CallCounts(Protocol):
+    """What reached our side; `CallInterceptor` has it."""
+
+    begun: int
+    ended: int
+
+
 class RefusedBelow(Collector):
-    """Calls that gRPC's core refused itself: oversized headers, malformed requests.
+    """Calls that ended in gRPC's core before a handler was asked: oversized headers, no whole request.
 
     The core answers them without asking Python, but counts them in channelz; those that reached a handler
-    are known here, and the difference was refused. One that is on its way between the two is counted, too, so
-    under load the number may be too high by as many as are on their way at once; it does not add up.
-    Make it right after the server, before the next one.
+    are known here, and the difference was refused. A streaming call with oversized headers does reach its
+    handler, which is cancelled: it counts as a call that ended with CANCELLED.
 
-    Args:
-        handled: calls that reached the interceptor since the start.
+    Make it right after the server, before the next one.
     """
 
-    def __init__(self, handled: Callable[[], int]) -> None:
-        self._handled = handled
-        self._id = str(max((int(s["ref"]["serverId"]) for s in _servers()), default=0))
+    def __init__(self, ours: CallCounts) -> None:
+        self._ours = ours
+        self._id = str(max((int(server["ref"]["serverId"]) for server in _servers()), default=0))
         self._told = 0
 
     def count(self) -> int:
-        """Calls refused below since the start."""
-        started = next(
-            (int(s["data"].get("callsStarted", 0)) for s in _servers() if s["ref"]["serverId"] == self._id), 0
-        )
-        self._told = max(self._told, started - self._handled())  # counters never fall
+        """Calls since the start."""
+        for server in _servers():
+            if server["ref"]["serverId"] == self._id:
+                counts = {key: int(server["data"].get(key, 0)) for key in _CORE_COUNTS}
+                begun = counts["callsStarted"] - self._ours.begun
+                ended = counts["callsSucceeded"] + counts["callsFailed"] - self._ours.ended
+                # a request under way is in the first alone, a handler that clears up in the second alone
+                self._told = max(self._told, min(begun, ended))  # counters never fall
         return self._told
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """One counter."""
         yield CounterMetricFamily(
             "resonance_gateway_refused_below",
-            "Calls that gRPC refused before a handler: oversized headers, malformed requests",
+            "Calls that gRPC ended before a handler: oversized headers, no whole request",
             value=self.count(),
         )
+
+
+_CORE_COUNTS = ("callsStarted", "callsSucceeded", "callsFailed")
 
 
 def _servers() -> list[dict[str, dict[str, str]]]:
