@@ -130,10 +130,10 @@ class TritonTransport:
                 [_input(name, array) for name, array in inputs.items()],
                 outputs=[triton.InferRequestedOutput(name) for name in outputs],
                 client_timeout=timeout_s,
-                headers={**self._credentials.metadata(), **self._headers()},
+                headers={**dict(self._credentials.metadata()), **self._headers()},
             )
         except InferenceServerException as fault:
-            raise self._error(fault, model) from fault
+            raise error_of(fault, f"{self.server}: model {model}") from fault
         result: dict[str, NDArray[Any]] = {}
         for name in outputs:
             array = answer.as_numpy(name)
@@ -142,17 +142,19 @@ class TritonTransport:
             result[name] = array
         return result
 
-    def _error(self, fault: InferenceServerException, model: str) -> ResonanceError:
-        status = str(fault.status() or "")
-        code = getattr(grpc.StatusCode, status.removeprefix("StatusCode."), grpc.StatusCode.UNKNOWN)
-        message = " ".join(str(fault.message()).split())
-        if code is grpc.StatusCode.UNAVAILABLE:
-            message += "; is the server running? start one with `resonance serve`"
-        return ERRORS_BY_STATUS[code](f"{self.server}: model {model}: {message}")
-
     async def close(self) -> None:
         """See `Transport`."""
         await self._client.close()
+
+
+def error_of(fault: InferenceServerException, where: str) -> ResonanceError:
+    """Triton's error as this client's, by its status; `where` says of which server and model."""
+    status = str(fault.status() or "")
+    code = getattr(grpc.StatusCode, status.removeprefix("StatusCode."), grpc.StatusCode.UNKNOWN)
+    message = " ".join(str(fault.message()).split())
+    if code is grpc.StatusCode.UNAVAILABLE:
+        message += "; is the server running? start one with `resonance serve`"
+    return ERRORS_BY_STATUS[code](f"{where}: {message}")
 
 
 def _input(name: str, array: NDArray[Any]) -> Any:
