@@ -9,6 +9,18 @@ from typing import Annotated
 
 import typer
 
+from resonance.clients.cli.server_options import (
+    DEFAULT_SERVER,
+    ServerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    make_credentials,
+    wrong_use,
+)
+
 
 class SamplingChoice(StrEnum):
     """How frames are chosen."""
@@ -21,7 +33,7 @@ def embed(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Video, sound, picture or text files.")
     ],
-    server: Annotated[str, typer.Option(help="Triton's gRPC address.")] = "localhost:8001",
+    server: ServerOption = DEFAULT_SERVER,
     sampling: Annotated[
         SamplingChoice | None,
         typer.Option(help="Keyframes only (fast), or two frames a second. [default: the space's]"),
@@ -37,8 +49,15 @@ def embed(
     fingerprint: Annotated[
         str | None, typer.Option(help="Refuse a server that embeds into another space.")
     ] = None,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
 ) -> None:
     """Embed media against a running server.
+
+    A gateway (grpc://) reads the media itself; before Triton (triton://) it is read here.
 
     Exit code 0: all succeeded; 1: some media failed, one line each on stderr; 2: wrong use.
     """
@@ -57,6 +76,7 @@ def embed(
             raise typer.BadParameter(str(wrong), param_hint="--output") from wrong
     run = EmbedRun(
         server=server,
+        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
         sampling=str(sampling) if sampling else None,
         transcript=transcript,
         fingerprint=fingerprint,
@@ -64,4 +84,6 @@ def embed(
         output=output,
         plot=plot,
     )
-    raise typer.Exit(asyncio.run(run.embed_all(paths)))
+    with wrong_use():
+        code = asyncio.run(run.embed_all(paths))
+    raise typer.Exit(code)

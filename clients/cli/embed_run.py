@@ -17,8 +17,14 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
-from resonance.clients.errors import ResonanceError, ServerUnavailableError
+from resonance.clients.errors import (
+    AuthenticationError,
+    CredentialsError,
+    ResonanceError,
+    ServerUnavailableError,
+)
 from resonance.clients.media.text import read_text
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.output import to_json, write_results
@@ -36,6 +42,7 @@ class EmbedRun:
     """One call of the command; the fields are its options."""
 
     server: str
+    credentials: Credentials
     sampling: str | None
     transcript: Path | None
     fingerprint: str | None
@@ -59,14 +66,16 @@ class EmbedRun:
             transient=True,
             disable=not console.is_terminal,
         )
-        async with Embedder(self.server, expected_fingerprint=self.fingerprint) as embedder:
+        async with Embedder(
+            self.server, expected_fingerprint=self.fingerprint, credentials=self.credentials
+        ) as embedder:
             with progress:
                 for path in paths:
                     try:
                         await self._embed_one(embedder, path, progress)
-                    except ServerUnavailableError as gone:  # every further file would fail the same way
+                    except (ServerUnavailableError, AuthenticationError, CredentialsError) as gone:
                         self._fail(console, f"{path}: {gone}")
-                        break
+                        break  # every further file would fail the same way
                     except (ResonanceError, SpaceError) as failed:
                         text = str(failed)
                         self._fail(console, text if str(path) in text else f"{path}: {text}")

@@ -9,16 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resonance.clients.errors import (
-    OverloadedError,
-    ServerError,
-    ServerFaultError,
-    ServerUnavailableError,
-    UsageError,
-)
-
-#: Embedding has no side effects, so these are safe to try again.
-RETRIED = (ServerUnavailableError, OverloadedError, ServerFaultError)
+from resonance.clients.errors import ServerError, UsageError
+from resonance.clients.transport import RETRIED
 
 
 def may_retry(error: Exception) -> bool:
