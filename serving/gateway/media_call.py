@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from resonance.clients.errors import DeadlineExceededError, InvalidFieldError
 from resonance.clients.gateway.enums import sampling_to_message
@@ -171,7 +171,9 @@ class MediaCall:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            waits = {wanted, asked, *others, *([receiving] if not receiving.done() else [])}
+            waits: list[asyncio.Future[Any]] = [wanted, asked, *others]
+            if not receiving.done():
+                waits.append(receiving)
             left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             done, _ = await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if asked.done():

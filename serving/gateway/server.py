@@ -179,7 +179,7 @@ class Gateway:
         self.port = self._bound(server, _address(settings.host, ports["port"]), ports["port"])
         await self._health_service.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
-        self.metrics.add_collector(RefusedBelow(lambda: interceptor.handled))
+        self.metrics.add_collector(RefusedBelow(interceptor))
         metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=ports["metrics"])
         self._closing.callback(metrics_server.close)
         self.metrics_port = metrics_server.port

@@ -33,7 +33,6 @@ from resonance.v1 import embedding_pb2 as pb
 from resonance.v1.embedding_pb2_grpc import EmbeddingServiceServicer
 
 T = TypeVar("T")
-Context = grpc.aio.ServicerContext
 OURS = (ResonanceError, SpaceError)
 _STATES: Mapping[bool | None, pb.ModelState] = {
     None: pb.MODEL_STATE_UNSPECIFIED,
@@ -42,18 +41,20 @@ _STATES: Mapping[bool | None, pb.ModelState] = {
 }
 
 
-class EmbeddingService(EmbeddingServiceServicer):  # type: ignore[misc]
+class EmbeddingService(EmbeddingServiceServicer):
     """See proto/resonance/v1/embedding.proto."""
 
     def __init__(self, shared: Shared, health: ModelHealth) -> None:
         self._shared, self._health = shared, health
 
-    async def GetSpace(self, request: pb.GetSpaceRequest, context: Context) -> pb.GetSpaceResponse:  # noqa: N802
+    async def GetSpace(
+        self, request: pb.GetSpaceRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetSpaceResponse:  # noqa: N802
         """The space that is served now."""
         return await self._answer(context, self._space)
 
     async def EmbedMedia(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.EmbedMediaRequest], context: Context
+        self, request_iterator: AsyncIterator[pb.EmbedMediaRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.EmbedMediaResponse]:
         """Segments while the media arrives, the title last."""
         about = current_call()
@@ -68,7 +69,9 @@ class EmbeddingService(EmbeddingServiceServicer):  # type: ignore[misc]
             about.media_id, about.segments = call.media_id, call.answered
             about.received_bytes = call.received_bytes
 
-    async def EmbedQuery(self, request: pb.EmbedQueryRequest, context: Context) -> pb.EmbedQueryResponse:  # noqa: N802
+    async def EmbedQuery(
+        self, request: pb.EmbedQueryRequest, context: grpc.aio.ServicerContext
+    ) -> pb.EmbedQueryResponse:  # noqa: N802
         """One vector of all examples."""
 
         async def embedded() -> pb.EmbedQueryResponse:
@@ -83,7 +86,9 @@ class EmbeddingService(EmbeddingServiceServicer):  # type: ignore[misc]
 
         return await self._answer(context, embedded, request.query_id)
 
-    async def FuseTitle(self, request: pb.FuseTitleRequest, context: Context) -> pb.FuseTitleResponse:  # noqa: N802
+    async def FuseTitle(
+        self, request: pb.FuseTitleRequest, context: grpc.aio.ServicerContext
+    ) -> pb.FuseTitleResponse:  # noqa: N802
         """A title of stored segments."""
 
         async def fused() -> pb.FuseTitleResponse:
@@ -106,7 +111,9 @@ class EmbeddingService(EmbeddingServiceServicer):  # type: ignore[misc]
 
         return await self._answer(context, fused, request.media_id)
 
-    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:  # noqa: N802
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetStatusResponse:  # noqa: N802
         """What is under way; answers without asking any model."""
         shared, admission, metrics = self._shared, self._shared.admission, self._shared.metrics
         space = shared.served.last_known
@@ -137,11 +144,13 @@ class EmbeddingService(EmbeddingServiceServicer):  # type: ignore[misc]
             descriptor_json=descriptor.to_json(),
         )
 
-    def _transport(self, context: Context) -> CallTransport:
+    def _transport(self, context: grpc.aio.ServicerContext) -> CallTransport:
         shared = self._shared
         return CallTransport(shared.transport, shared.metrics, shared.tracing, context.time_remaining)
 
-    async def _answer(self, context: Context, work: Callable[[], Awaitable[T]], media_id: str = "") -> T:
+    async def _answer(
+        self, context: grpc.aio.ServicerContext, work: Callable[[], Awaitable[T]], media_id: str = ""
+    ) -> T:
         """What `work` gives; its typed errors become the call's status."""
         current_call().media_id = media_id
         try:
@@ -151,7 +160,7 @@ class EmbeddingService(EmbeddingServiceServicer):  # type: ignore[misc]
             raise AssertionError("unreachable: abort raises") from error
 
 
-async def _abort(context: Context, error: Exception, media_id: str) -> None:
+async def _abort(context: grpc.aio.ServicerContext, error: Exception, media_id: str) -> None:
     status: Status = to_status(error, media_id)
     trailer = ((STATUS_TRAILER, status.SerializeToString()),)
     await context.abort(code_of(error), status.message, trailer)
