@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from resonance.serving.decoder import Decoder
 
-if TYPE_CHECKING:
-    from resonance.serving.server import TritonServer
+LOOPBACK = "127.0.0.1"
+GRPC_PORT = 8001
 
 
 class TargetChoice(StrEnum):
@@ -43,7 +44,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface, without any login.")
     ] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8001,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 picks a free one; so does the default with --gateway.")
+    ] = GRPC_PORT,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8002,
     drain_seconds: Annotated[
@@ -54,34 +57,82 @@ def serve(
     ] = None,
     ready_file: Annotated[
         Path | None,
-        typer.Option(help="Holds the ready line from the moment every model has answered until the stop."),
+        typer.Option(help="Holds the ready line, and a line a model, while every model answers."),
+    ] = None,
+    probe_interval: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between looks at each model: one made-up inference.")
+    ] = 5.0,
+    probe_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            help="Seconds within which a model has to answer that or anything else; two misses and it is "
+            "loaded anew.",
+        ),
+    ] = 10.0,
+    gateway: Annotated[
+        bool,
+        typer.Option("--gateway", help="Serve the typed API; Triton then listens on loopback, gRPC alone."),
+    ] = False,
+    gateway_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    gateway_options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- GATEWAY OPTIONS]", help="See `resonance gateway --help`."),
     ] = None,
 ) -> None:
     """Serve the models until SIGTERM or Ctrl-C; one line on stdout says when they are ready.
 
-    Exit code 0: stopped when told to; 1: could not start, or Triton ended by itself; 2: wrong use.
+    A model that died or hangs is loaded anew, a Triton or gateway that died is started again on its port.
+
+    Exit code 0: stopped when told to; 1: could not start, or ended too often; 2: wrong use.
     """
+    import asyncio
     import logging
 
     from resonance.serving.errors import ServingError, StartError
+    from resonance.serving.ports import choose_ports
     from resonance.serving.server import ServerSettings, TritonServer
+    from resonance.serving.supervisor import Supervisor, SupervisorSettings
+    from resonance.serving.supervisor_gateway import GatewayProcess
 
+    if gateway_options and not gateway:
+        raise typer.BadParameter(f"{gateway_options[0]!r} came; options after -- are for --gateway")
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")  # on stderr
     server = TritonServer(
         ServerSettings(
             model_repository=model_repository,
             target=target.value,
             decoder=decoder,
-            host=host,
-            grpc_port=grpc_port,
-            http_port=http_port,
+            host=LOOPBACK if gateway else host,
+            grpc_port=0 if gateway and grpc_port == GRPC_PORT else grpc_port,
+            http_port=0 if gateway else http_port,
+            http=not gateway,
             metrics_port=metrics_port,
             drain_s=drain_seconds,
             log_file=log_file,
         )
     )
+
+    async def run() -> None:
+        front = None
+        if gateway:
+            port = choose_ports(host, {"gateway": gateway_port})["gateway"]
+
+            # The server's ports are chosen when it starts, the gateway's command is made then.
+            def command() -> list[str]:
+                return gateway_command(server.grpc_address, host, port, gateway_options or [])
+
+            front = GatewayProcess(command, server.key)
+        await Supervisor(
+            server,
+            SupervisorSettings(probe_interval_s=probe_interval, probe_timeout_s=probe_timeout),
+            gateway=front,
+            announce=typer.echo,
+            ready_file=ready_file,
+        ).run()
+
     try:
-        run(server, ready_file=ready_file)
+        asyncio.run(run())
     except ServingError as error:
         if isinstance(error, StartError) and error.log_tail:
             typer.echo(error.log_tail, err=True)
@@ -89,59 +140,7 @@ def serve(
         raise typer.Exit(1) from None
 
 
-def run(server: TritonServer, interval_s: float = 1.0, ready_file: Path | None = None) -> None:
-    """Start `server`, print the ready line, look after it every `interval_s`, stop it on a signal.
-
-    `ready_file` holds that line while the server takes requests: Triton's own readiness is true before
-    its models were asked anything, and stays true while it is being stopped.
-
-    Raises:
-        ServingError: it could not be started, or ended by itself.
-    """
-    import signal
-    import threading
-    from types import FrameType
-
-    stop, ready = threading.Event(), threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if not ready.is_set() and not stop.is_set():
-            stop.set()
-            raise KeyboardInterrupt  # there is nothing in flight: give up starting at once
-        stop.set()
-
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)  # of a server that was killed
-    earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        server.start()
-        ready.set()
-        if ready_file is not None:
-            ready_file.write_text(ready_line(server) + "\n")
-        typer.echo(ready_line(server))
-        while not stop.wait(interval_s):
-            server.check()
-    except KeyboardInterrupt:
-        if not stop.is_set():
-            raise
-    finally:
-        stop.set()  # from here on a signal changes nothing: the server is being stopped
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
-        server.stop()
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-def ready_line(server: TritonServer) -> str:
-    """One line of ``key=value`` that programs can read: addresses and what is served."""
-    space = server.space
-    served = (
-        f"space={space.name} fingerprint={space.fingerprint[:12]} trained={str(space.trained).lower()}"
-        if space
-        else "space=none"
-    )
-    return (
-        f"ready grpc={server.grpc_address} http={server.http_address} "
-        f"metrics={server.metrics_address} {served}"
-    )
+def gateway_command(triton: str, host: str, port: int, options: list[str]) -> list[str]:
+    """What starts the gateway before the Triton at `triton`."""
+    own = ["--triton", triton, "--host", host, "--port", str(port)]
+    return [sys.executable, "-m", "resonance.serving.gateway", *own, *options]

@@ -11,6 +11,11 @@ import sys
 
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>; kept across exec
 
+#: What stands in this variable replaces SECRET_MARK in the arguments, and the program does not inherit it.
+#: Arguments are for every user of the machine to read, the environment only for the same one.
+SECRET_VARIABLE = "RESONANCE_LAUNCH_SECRET"  # noqa: S105 (a name)
+SECRET_MARK = "{secret}"  # noqa: S105 (what the secret is put in place of)
+
 
 def main() -> None:
     """Ask the kernel for SIGKILL at the parent's death, then exec; the process id stays.
@@ -21,7 +26,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was asked
         sys.exit(1)
-    os.execv(program, sys.argv[2:])
+    secret = os.environ.pop(SECRET_VARIABLE, SECRET_MARK)
+    os.execv(program, [argument.replace(SECRET_MARK, secret) for argument in sys.argv[2:]])
 
 
 if __name__ == "__main__":

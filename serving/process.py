@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+from resonance.serving.launch import SECRET_VARIABLE
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
@@ -22,21 +25,36 @@ _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resonance-start
 
 
 def start_process(
-    command: Sequence[str], environment: Mapping[str, str], log: Path
+    command: Sequence[str], environment: Mapping[str, str], log: Path, *, secret: str | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a process group of its own, output to `log`; it is killed when we die."""
+    """Start `command` in a process group of its own, output to `log`; it is killed when we die.
 
+    Args:
+        secret: put in place of `launch.SECRET_MARK` in the command, without standing in our own arguments.
+    """
+    given = dict(environment) | ({} if secret is None else {SECRET_VARIABLE: secret})
+    with log.open("ab") as output:
+        return _start(command, given, stdout=output, stderr=subprocess.STDOUT)
+
+
+def start_talking(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Like `start_process`, but its stdout is a pipe that the caller reads and its stderr is ours."""
+    return _start(command, environment, stdout=subprocess.PIPE, stderr=None)
+
+
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], *, stdout: IO[bytes] | int, stderr: int | None
+) -> subprocess.Popen[bytes]:
     def start() -> subprocess.Popen[bytes]:
         launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid())]
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                [*launcher, *command],
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C in a terminal reaches us alone; we then stop the server in order
-            )
+        return subprocess.Popen(
+            [*launcher, *command],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,  # Ctrl-C in a terminal reaches us alone; we then stop the server in order
+        )
 
     return _starter.submit(start).result()
 
@@ -92,6 +110,20 @@ def end(
             child.kill()
     psutil.wait_procs(family, timeout=10)
     return orderly
+
+
+def kill_stubs(pids: Mapping[int, str], server: int) -> list[int]:
+    """SIGKILL those of the stubs `pids` that server `server` still has; a stopped process obeys as well."""
+    left = [pid for pid in stubs(server) if pid in pids]
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return left
+
+
+def ending(code: int) -> str:
+    """How a process ended, from its return code."""
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _children(pid: int) -> list[psutil.Process]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
+from tritonclient.grpc import InferenceServerClient, InferInput, InferResult, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from resonance.serving.errors import RepositoryError
@@ -70,25 +71,35 @@ def probe_inputs(config: model_config_pb2.ModelConfig) -> Arrays:
     return arrays
 
 
-def failed_models(client: InferenceServerClient, wanted: Collection[str]) -> dict[str, str]:
+def failed_models(
+    client: InferenceServerClient,
+    wanted: Collection[str],
+    timeout_s: float,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Those of `wanted` that Triton could not load, its reason in one line; of a chain the first cause."""
-    reasons = {
-        m.name: one_line(m.reason)
-        for m in client.get_model_repository_index().models
-        if m.name in wanted and m.state != "READY"
-    }
+    index = client.get_model_repository_index(headers=dict(headers or {}), client_timeout=timeout_s)
+    reasons = {m.name: one_line(m.reason) for m in index.models if m.name in wanted and m.state != "READY"}
     # An ensemble over a model that failed has no reason of its own, or says what it depends on.
     causes = {name: why for name, why in reasons.items() if why and "depends on" not in why}
     return causes or reasons
 
 
-def probe_all(client: InferenceServerClient, wanted: Collection[str], timeout_s: float) -> list[str]:
+def probe_all(
+    client: InferenceServerClient,
+    wanted: Collection[str],
+    timeout_s: float,
+    headers: Mapping[str, str] | None = None,
+) -> list[str]:
     """Send one inference through every model of `wanted`, at most `timeout_s` each; their names in order.
+
+    Args:
+        headers: what Triton wants to see for its index of models (`admin.grpc_headers`).
 
     Raises:
         RepositoryError: a model was not loaded or did not answer; names it, its inputs and the reason.
     """
-    failed = failed_models(client, wanted)
+    failed = failed_models(client, wanted, timeout_s, headers)
     if failed:
         told = "; ".join(f"{name}: {why or 'not loaded'}" for name, why in failed.items())
         raise RepositoryError(f"model(s) could not be loaded: {told}")
@@ -98,26 +109,61 @@ def probe_all(client: InferenceServerClient, wanted: Collection[str], timeout_s:
     return names
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One made-up inference through a model.
+
+    Attributes:
+        name: the model's.
+        inputs: tensors to be sent.
+        sent: the same in words: names, dtypes and shapes.
+        outputs: names of those that must come back.
+    """
+
+    name: str
+    inputs: list[InferInput]
+    sent: str
+    outputs: list[str]
+
+    @classmethod
+    def of(cls, config: model_config_pb2.ModelConfig) -> Self:
+        """The probe of the model that `config` describes."""
+        arrays = probe_inputs(config)
+        return cls(
+            name=config.name,
+            inputs=[_input(config, n, a) for n, a in arrays.items()],
+            sent=", ".join(f"{n} {a.dtype}{list(a.shape)}" for n, a in arrays.items()) or "nothing",
+            outputs=[t.name for t in config.output],
+        )
+
+    def read(self, result: InferResult) -> Arrays:
+        """Every output of `result`.
+
+        Raises:
+            RepositoryError: one is missing.
+        """
+        outputs = {name: result.as_numpy(name) for name in self.outputs}
+        absent = [name for name, array in outputs.items() if array is None]
+        if absent:
+            raise RepositoryError(
+                f"model {self.name} answers its probe ({self.sent}) without {', '.join(absent)}"
+            )
+        return outputs
+
+
 def probe(client: InferenceServerClient, name: str, timeout_s: float) -> Arrays:
     """Outputs of one made-up inference through model `name`.
 
     Raises:
         RepositoryError: it failed, took longer than `timeout_s`, or left an output out.
     """
-    config = client.get_model_config(name).config
-    arrays = probe_inputs(config)
-    sent = ", ".join(f"{n} {a.dtype}{list(a.shape)}" for n, a in arrays.items()) or "nothing"
-    inputs = [_input(config, n, a) for n, a in arrays.items()]
+    made_up = Probe.of(client.get_model_config(name, client_timeout=timeout_s).config)
     try:
-        result = client.infer(name, inputs, client_timeout=timeout_s)
+        result = client.infer(name, made_up.inputs, client_timeout=timeout_s)
     except InferenceServerException as error:
         reason = one_line(error.message())
-        raise RepositoryError(f"model {name} fails its probe ({sent}): {reason}") from error
-    outputs = {t.name: result.as_numpy(t.name) for t in config.output}
-    absent = [n for n, a in outputs.items() if a is None]
-    if absent:
-        raise RepositoryError(f"model {name} answers its probe ({sent}) without {', '.join(absent)}")
-    return outputs
+        raise RepositoryError(f"model {name} fails its probe ({made_up.sent}): {reason}") from error
+    return made_up.read(result)
 
 
 def read_space(client: InferenceServerClient, timeout_s: float) -> Descriptor | None:
@@ -126,7 +172,7 @@ def read_space(client: InferenceServerClient, timeout_s: float) -> Descriptor | 
     Raises:
         RepositoryError: the model does not answer with a valid descriptor.
     """
-    if not client.is_model_ready(SPACE_MODEL):
+    if not client.is_model_ready(SPACE_MODEL, client_timeout=timeout_s):
         return None
     text: Any = probe(client, SPACE_MODEL, timeout_s).get(SPACE_OUTPUT)
     if text is None or text.size != 1:

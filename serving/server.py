@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from resonance.serving import binary, process, shm
+from resonance.serving import admin, binary, process, shm
+from resonance.serving.command import ServerSettings, Target, triton_command
 from resonance.serving.decoder import DECODER_VARIABLE, Decoder
 from resonance.serving.errors import RepositoryError, ServerDiedError, ServingError, StartError
 from resonance.serving.gpu import plan_flags
@@ -28,49 +31,16 @@ from resonance.serving.reload import reload_model
 from resonance.serving.repository import check_files, read_repository
 from resonance.space.descriptor import Descriptor
 
-Target = Literal["cpu", "gpu", "aoti"]
-
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound)
 _LOG_TAIL_LINES = 20
 #: What Triton 2.51 ends with when a process does not get the processor for 10 s while holding a lock.
 _LOCK_FAILURE = "boost::interprocess::lock_exception"
+_STUB_GRACE_S = 2.0  # for answers of a stub that was replaced
 _FLUSH_S = 1.0  # for answers on their way out, once all models are done
 _EXIT_MARGIN_S = 5.0  # Triton counts its exit timeout in whole seconds, and unloads models after it
 #: Said at every start without a GPU; never the reason why one failed.
 _NO_GPU = "CudaDriverHelper has not been initialized"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """How a server is started.
-
-    Attributes:
-        model_repository: the folder of models.
-        target: which config of each model is used.
-        decoder: what keyframes are decoded with; None takes DALI for ``gpu`` and PyAV else.
-        host: the address that all three ports are bound to.
-        grpc_port, http_port, metrics_port: 0 picks a free one.
-        start_timeout_s: from the start of the process until every model has answered.
-        probe_timeout_s: for one made-up inference.
-        drain_s: how long requests in flight may take after `stop`. An idle HTTP connection that a client
-            keeps open makes Triton wait this long (the metrics port has the same habit); gRPC's do not.
-        log_file: where Triton's log is kept; by default it is removed when the server stops.
-        extra: further flags for `tritonserver`, such as TLS.
-    """
-
-    model_repository: Path
-    target: Target = "cpu"
-    decoder: Decoder | None = None
-    host: str = "127.0.0.1"
-    grpc_port: int = 0
-    http_port: int = 0
-    metrics_port: int = 0
-    start_timeout_s: float = 180.0
-    probe_timeout_s: float = 30.0
-    drain_s: float = 10.0
-    log_file: Path | None = None
-    extra: tuple[str, ...] = ()
 
 
 class TritonServer:
@@ -90,6 +60,10 @@ class TritonServer:
         self._folder = Path()
         self._prefix = ""
         self._stubs: Counter[str] = Counter()
+        self._key = admin.new_key()
+        self._lifecycle = threading.RLock()  # one start or stop at a time
+        self._given_up = threading.Event()
+        self._starting = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,6 +78,12 @@ class TritonServer:
     def grpc_address(self) -> str:
         """``host:port`` for gRPC clients."""
         return self._address("grpc")
+
+    @property
+    def client_address(self) -> str:
+        """``host:port`` for gRPC clients on this machine, also where it listens on every interface."""
+        host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
+        return self._address("grpc", host)
 
     @property
     def http_address(self) -> str:
@@ -123,6 +103,11 @@ class TritonServer:
         return self._process.pid
 
     @property
+    def key(self) -> str:
+        """What the closed endpoints want to see (`admin`): for processes of ours alone."""
+        return self._key
+
+    @property
     def log_path(self) -> Path:
         """Triton's log."""
         return self.settings.log_file or self._folder / "triton.log"
@@ -137,20 +122,37 @@ class TritonServer:
             PortTakenError: a given port is in use.
             StartError: the server ended early or was not ready in time; `log_tail` has the log's end.
         """
-        if self._process is not None:
-            raise StartError("the server is already started")
-        try:
-            self._launch()
-        except StartError as failed:
-            if _LOCK_FAILURE not in failed.log_tail:
-                raise
-            _log.warning(
-                "Triton's processes waited too long for each other on a busy machine; starting again"
-            )
-            self._launch()
+        with self._lifecycle:
+            if self._process is not None:
+                raise StartError("the server is already started")
+            self._starting = True
+            try:
+                self._launch()
+            except StartError as failed:
+                if _LOCK_FAILURE not in failed.log_tail:
+                    raise
+                _log.warning(
+                    "Triton's processes waited too long for each other on a busy machine; starting again"
+                )
+                self._launch()
+            finally:
+                self._starting = False
+
+    def give_up(self) -> None:
+        """Make a `start` that runs in another thread raise StartError now, and every later one at once.
+
+        Does nothing to a server that is started: `stop` ends it.
+        """
+        self._given_up.set()
+        running = self._process
+        if self._starting and running is not None:  # it may wait for an answer: there will be none
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
 
     def _launch(self) -> None:
         """One try of `start`; leaves nothing behind when it fails."""
+        if self._given_up.is_set():
+            raise StartError("told to stop while starting")
         settings = self.settings
         decoder = settings.decoder or (Decoder.DALI if settings.target == "gpu" else Decoder.PYAV)
         models = read_repository(settings.model_repository, settings.target, decoder)
@@ -167,17 +169,52 @@ class TritonServer:
             check_files(models, {p.name for p in backends.iterdir()})
             flags = [*plan_flags(models), *(f"--load-model={m.name}" for m in models)]
             shm.check_room(models)
-            wanted = {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
+            # A second start takes the ports of the first: callers know them.
+            wanted = self._ports or {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
             self._ports = choose_ports(settings.host, wanted)
-            command = self._command(triton, backends, flags)
-            self._process = process.start_process(command, environment, self.log_path)
-            self._become_ready([m.name for m in models])
+            command = triton_command(
+                settings, triton, backends=backends, ports=self._ports, prefix=self._prefix, more=flags
+            )
+            logged = self._log_size()
+            self._process = process.start_process(command, environment, self.log_path, secret=self._key)
+            self._become_ready([m.name for m in models], logged)
         except BaseException:
             self.stop(drain_s=0)
             raise
 
+    def ended(self) -> str | None:
+        """How the process ended that `start` started; None while it runs."""
+        code = None if self._process is None else self._process.poll()
+        return None if code is None else process.ending(code)
+
+    def dead_models(self) -> list[str]:
+        """Models that have fewer stub processes than they started with, and so fail requests for good."""
+        return sorted(self._stubs - Counter(process.stubs(self.pid).values()))
+
+    def reload(self, name: str) -> None:
+        """Load model `name` anew and end the stub processes that it had, while other models go on answering.
+
+        Healthy ones may answer for up to `_STUB_GRACE_S` what they already have. One that hangs holds its
+        requests for good until it is killed; they then fail within a second and can be tried again.
+
+        Raises:
+            RepositoryError: it could not be loaded, or fails its probe.
+        """
+        old = {pid: model for pid, model in process.stubs(self.pid).items() if model == name}
+        timeout_s = self.settings.probe_timeout_s
+        try:
+            with InferenceServerClient(self.client_address) as client:
+                reload_model(client, name, timeout_s, admin.grpc_headers(self._key))
+            deadline = time.monotonic() + _STUB_GRACE_S
+            while old.keys() & process.stubs(self.pid).keys() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        except InferenceServerException as error:
+            raise RepositoryError(f"model {name}: {one_line(error.message())}") from error
+        finally:
+            process.kill_stubs(old, self.pid)
+
     def check(self) -> list[str]:
-        """Look after the server; call it about once a second. Names of the models that were repaired.
+        """Look after the server once, without a `Supervisor`. Names of the models that were repaired.
 
         A stub process that died is never started again by Triton, which calls itself ready all the
         same; its model is loaded anew here, while the other models go on answering.
@@ -185,17 +222,14 @@ class TritonServer:
         Raises:
             ServerDiedError: the server has ended by itself.
         """
-        code = None if self._process is None else self._process.poll()
-        if code is not None:
-            raise ServerDiedError(f"Triton ended by itself ({_ending(code)})", self.log_tail())
-        dead = self._stubs - Counter(process.stubs(self.pid).values())
+        if self.ended():
+            raise ServerDiedError(f"Triton ended by itself ({self.ended()})", self.log_tail())
         repaired = []
-        for name in dead:
+        for name in self.dead_models():
             _log.warning("model %s: its process died; loading it again", name)
             try:
-                with InferenceServerClient(self._client_address()) as client:
-                    reload_model(client, name, self.settings.probe_timeout_s)
-            except (RepositoryError, InferenceServerException) as error:
+                self.reload(name)
+            except RepositoryError as error:
                 _log.error("model %s: could not be loaded again: %s", name, one_line(str(error)))
                 continue
             repaired.append(name)
@@ -207,17 +241,18 @@ class TritonServer:
         Does nothing when it is not started.
         """
         drain_s = self.settings.drain_s if drain_s is None else drain_s
-        if self._process is not None:
-            patience_s = drain_s + _EXIT_MARGIN_S if drain_s > 0 else 0
-            if not process.end(self._process, drain_s=patience_s, drained=self._drained) and drain_s > 0:
-                _log.info("Triton waited for a connection that stayed open and was killed")
-            self._process = None
-        if self._prefix:
-            shm.remove_regions(self._prefix)
-            self._prefix = ""
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = Path()
+        with self._lifecycle:
+            if self._process is not None:
+                patience_s = drain_s + _EXIT_MARGIN_S if drain_s > 0 else 0
+                if not process.end(self._process, drain_s=patience_s, drained=self._drained) and drain_s > 0:
+                    _log.info("Triton waited for a connection that stayed open and was killed")
+                self._process = None
+            if self._prefix:
+                shm.remove_regions(self._prefix)
+                self._prefix = ""
+            if self._folder != Path():
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = Path()
 
     def log_tail(self, lines: int = _LOG_TAIL_LINES) -> str:
         """The last lines of Triton's log."""
@@ -228,63 +263,54 @@ class TritonServer:
         except OSError:
             return ""
 
-    def _become_ready(self, wanted: list[str]) -> None:
-        """Wait for the server's port, which it opens when all models are loaded, then probe those wanted."""
+    def _become_ready(self, wanted: list[str], logged: int) -> None:
+        """Wait for the server's port, which it opens when all models are loaded, then probe those wanted.
+
+        `logged` is the log's size in bytes before this start.
+        """
         assert self._process is not None
         settings = self.settings
         deadline = time.monotonic() + settings.start_timeout_s
         host = _ANY_ADDRESS.get(settings.host, settings.host)
+        key_readable = True
         while not listens(host, self._ports["grpc"]):
+            if (
+                key_readable and self._log_size() > logged
+            ):  # it has read its arguments before it says anything
+                key_readable = not admin.hide(self._process.pid, self._key)
+            if self._given_up.is_set():
+                raise StartError("told to stop while starting")
             code = self._process.poll()
             if code is not None:
-                reason = self._last_error() or _ending(code)
+                reason = self._last_error() or process.ending(code)
                 raise StartError(f"Triton ended while starting: {reason}", self.log_tail())
             if time.monotonic() > deadline:
                 limit = f"{settings.start_timeout_s:g} s"
                 raise StartError(f"Triton was not ready within {limit}", self.log_tail())
             time.sleep(0.05)
+        if not admin.hide(self._process.pid, self._key):
+            _log.info(
+                "the key of Triton's administration can be read in its arguments by users of this machine"
+            )
         try:
-            with InferenceServerClient(self._client_address()) as client:
-                self.models = probe_all(client, wanted, settings.probe_timeout_s)
+            with InferenceServerClient(self.client_address) as client:
+                headers = admin.grpc_headers(self._key)
+                self.models = probe_all(client, wanted, settings.probe_timeout_s, headers)
                 self.space = read_space(client, settings.probe_timeout_s)
         except InferenceServerException as error:
             code = self._process.poll()
-            ended = f" and ended ({_ending(code)})" if code is not None else ""
+            ended = f" and ended ({process.ending(code)})" if code is not None else ""
             reason = one_line(error.message())
             raise StartError(
                 f"Triton stopped answering while starting{ended}: {reason}", self.log_tail()
             ) from error
         self._stubs = Counter(process.stubs(self.pid).values())
 
-    def _command(self, triton: binary.Triton, backends: Path, extra: list[str]) -> list[str]:
-        """The command line of `tritonserver`; `extra` names the models and what their plans need."""
-        settings = self.settings
-        flags = {
-            "model-repository": settings.model_repository.resolve(),
-            "backend-directory": backends,
-            "cache-directory": triton.caches,
-            "model-config-name": settings.target,
-            # Explicit control lets a model be left out, and be loaded again when its process died.
-            "model-control-mode": "explicit",
-            # A bad model is named with its reason by the repository index; exiting would leave only a log.
-            "exit-on-error": "false",
-            "http-address": settings.host,
-            "http-port": self._ports["http"],
-            "grpc-address": settings.host,
-            "grpc-port": self._ports["grpc"],
-            "metrics-address": settings.host,
-            "metrics-port": self._ports["metrics"],
-            # Quantiles of each model's latencies beside their sums, which Triton leaves out by default.
-            "metrics-config": "summary_latencies=true",
-            "exit-timeout-secs": max(1, round(settings.drain_s)),
-            # Clients that ping every few seconds would be sent away (GOAWAY) otherwise.
-            "grpc-http2-min-recv-ping-interval-without-data": 2000,
-            "grpc-http2-max-ping-strikes": 0,
-            "backend-config": f"python,shm-region-prefix-name={self._prefix}",
-        }
-        command = [str(triton.binary), *(f"--{name}={value}" for name, value in flags.items())]
-        # Configs are complete; completing them would start one more process a model, only to ask it.
-        return [*command, "--disable-auto-complete-config", *extra, *settings.extra]
+    def _log_size(self) -> int:
+        try:
+            return self.log_path.stat().st_size
+        except OSError:
+            return 0
 
     def _drained(self) -> bool:
         """Whether every request was answered and only a client's open stream keeps Triton from ending."""
@@ -300,20 +326,11 @@ class TritonServer:
         errors = [line for line in errors if _NO_GPU not in line] or errors
         return re.sub(r"^E\d{4} \S+ \d+ [\w.]+:\d+\] ", "", errors[-1]).strip('" ') if errors else ""
 
-    def _address(self, purpose: str) -> str:
-        if self._process is None:
+    def _address(self, purpose: str, host: str | None = None) -> str:
+        if not self._ports:
             raise StartError("the server is not started")
-        host = self.settings.host
+        host = host or self.settings.host
         return f"[{host}]:{self._ports[purpose]}" if ":" in host else f"{host}:{self._ports[purpose]}"
 
-    def _client_address(self) -> str:
-        host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
-        return f"[{host}]:{self._ports['grpc']}" if ":" in host else f"{host}:{self._ports['grpc']}"
 
-
-def _ending(code: int) -> str:
-    """How a process ended, from its return code."""
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-
-
-__all__ = ["ServerSettings", "ServingError", "TritonServer"]
+__all__ = ["ServerSettings", "ServingError", "Target", "TritonServer"]

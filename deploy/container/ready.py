@@ -1,8 +1,9 @@
 #!/usr/bin/env -S python3 -I -S
-"""Exit code 0 while this container takes requests: every model has answered, and Triton still says ready.
+"""Exit code 0 while this container takes requests: every model answers, and so does who takes the requests.
 
-Triton alone calls itself ready before its models were asked anything and while it is being stopped. The
-file is written by `resonance serve --ready-file` once each model has answered, and removed at the stop.
+Triton alone calls itself ready before its models were asked anything, while they are dead or hang, and while
+it is being stopped. `resonance serve --ready-file` has the file there only while each model answers. With a
+gateway its metrics are asked for, else Triton whether it is ready.
 
 With RESONANCE_FINGERPRINT a server of another space is not ready either, so that an upgrade which changes
 the space stops at its first replica instead of mixing vectors that must not be compared.
@@ -22,8 +23,10 @@ def main() -> int:
     """0, or 1 with one line that says what is missing."""
     try:
         with open(READY_FILE) as file:
-            told = dict(word.split("=", 1) for word in file.read().split()[1:])
-        address, served = told["http"], told.get("fingerprint", "none")
+            told = dict(word.split("=", 1) for word in file.readline().split()[1:])
+        # A gateway may need TLS and a token, Triton behind it has no HTTP; its metrics are for the asking.
+        path, asked = ("metrics", "metrics") if "gateway" in told else ("v2/health/ready", "http")
+        address, served = told[asked], told.get("fingerprint", "none")
     except (OSError, KeyError, ValueError) as error:
         print(f"not ready: {READY_FILE} does not hold a ready line ({error})", file=sys.stderr)
         return 1
@@ -34,7 +37,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    url = f"http://{address.replace('0.0.0.0', '127.0.0.1')}/v2/health/ready"  # noqa: S104 (compared with)
+    url = f"http://{address.replace('0.0.0.0', '127.0.0.1')}/{path}"  # noqa: S104 (compared with)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             code = answer.status

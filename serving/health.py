@@ -1,0 +1,367 @@
+"""Whether each model answers, told by inferences: Triton calls itself ready with stubs that are dead or hang.
+
+`ModelHealth` asks a Triton over gRPC alone, so a supervisor uses it beside its server and a gateway before
+one elsewhere. Triton's statistics tell which models answered somebody lately: those are not asked. The
+others are sent one small made-up inference, one after the other. A probe that waits behind real requests
+fails nobody: as long as the statistics say that the model completes inferences, it is busy and not dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from resonance.serving.errors import RepositoryError
+from resonance.serving.readiness import Probe, one_line
+
+INTERVAL_S = 5.0
+TIMEOUT_S = 10.0
+
+#: Statistics are counters at hand: a Triton that takes longer to tell them does not work.
+_STATISTICS_S = 5.0
+#: While something does not answer it is asked this often.
+RETRY_S = 0.5
+#: Statistics are read this often, or four times in an interval.
+_TICK_S = 1.0
+#: A probe that takes longer lets the next model's go ahead.
+_GIVE_WAY_S = 1.0
+_TIMEOUTS = ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+
+#: Reconnects soon after a restart, instead of after up to two minutes.
+_CHANNEL: list[tuple[str, Any]] = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """What is known of one model.
+
+    Attributes:
+        name: its name.
+        serving: whether it answered when it was last asked; None: not asked yet.
+        reason: why it does not serve, in one line; empty where it does.
+        since_s: when it came into this state, by `time.monotonic`.
+        checked_s: when it was last asked or seen to answer, by `time.monotonic`.
+        failures: probes failed in a row. 0 for an ensemble that only lacks one of its steps.
+    """
+
+    name: str
+    serving: bool | None = None
+    reason: str = "not asked yet"
+    since_s: float = 0.0
+    checked_s: float = 0.0
+    failures: int = 0
+
+    def same(self, other: ModelState) -> bool:
+        """Whether nothing changed but when it was asked."""
+        return (self.serving, self.reason, self.failures) == (other.serving, other.reason, other.failures)
+
+
+class ModelHealth:
+    """Looks after the models of the Triton at `address`; run it as a task: ``create_task(health.run())``.
+
+    Args:
+        address: ``host:port`` of Triton's gRPC endpoint.
+        interval_s: after which a model that nobody else got an answer from is asked; one that does not
+            serve is asked every `RETRY_S`.
+        timeout_s: within which a model has to answer, or to have completed something else.
+        headers: sent with every call.
+        models: names that must serve; others are found by themselves. Without it an unloaded model is only
+            missed if it was there once.
+        credentials: for TLS; None: plain text.
+
+    Attributes:
+        server_failures: looks in a row at which Triton itself did not answer.
+        server_reason: why not, in one line; empty where it does.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        interval_s: float = INTERVAL_S,
+        timeout_s: float = TIMEOUT_S,
+        headers: Iterable[tuple[str, str]] = (),
+        models: Collection[str] = (),
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self.server_failures = 0
+        self.server_reason = ""
+        self._address = address
+        self._interval_s = interval_s
+        self._tick_s = min(_TICK_S, interval_s / 4)
+        self._timeout_s = timeout_s
+        self._headers = dict(headers)
+        self._credentials = credentials
+        now = time.monotonic()
+        self._states = {name: ModelState(name=name, since_s=now) for name in sorted(models)}
+        self._configs: dict[str, Any] = {}
+        self._probes: dict[str, Probe] = {}
+        self._answered: dict[str, int] = {}  # inferences that a model had completed at the last look
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._paused = asyncio.Event()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+
+    async def run(self) -> None:
+        """Look after the models until cancelled."""
+        while True:
+            await self._resumed.wait()
+            # Anew after each pause: a channel remembers for a while that nobody was there.
+            async with InferenceServerClient(
+                self._address, creds=self._credentials, channel_args=_CHANNEL
+            ) as client:
+                try:
+                    while self._resumed.is_set():
+                        await self._look(client)
+                finally:
+                    await self._drop_probes()
+
+    async def _look(self, client: InferenceServerClient) -> None:
+        """`check` and the wait for the next, or until `paused`."""
+        self._hurry.clear()
+        look = asyncio.ensure_future(self.check(client))
+        paused = asyncio.ensure_future(self._paused.wait())
+        try:
+            await asyncio.wait({look, paused}, return_when=asyncio.FIRST_COMPLETED)
+            if self._paused.is_set():
+                return
+            look.result()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self._tick_s if self.serving else RETRY_S)
+        finally:
+            look.cancel()
+            paused.cancel()
+            await asyncio.gather(look, paused, return_exceptions=True)
+
+    async def _drop_probes(self) -> None:
+        asking, self._asking = self._asking, {}
+        for task in asking.values():
+            task.cancel()
+        await asyncio.gather(*asking.values(), return_exceptions=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Ask nothing while Triton is being started again: what was under way tells nothing any more."""
+        self._paused.set()
+        self._resumed.clear()
+        self._hurry.set()
+        try:
+            yield
+        finally:
+            self._paused.clear()
+            self._resumed.set()
+
+    def snapshot(self) -> Mapping[str, ModelState]:
+        """The state of every model by name, as it is now; it does not change later."""
+        return MappingProxyType(dict(self._states))
+
+    @property
+    def serving(self) -> bool:
+        """Whether Triton and every model of it answer."""
+        return (
+            not self.server_failures
+            and bool(self._states)
+            and all(state.serving for state in self._states.values())
+        )
+
+    async def wait_changed(self, known: Mapping[str, ModelState] | None = None) -> Mapping[str, ModelState]:
+        """The next snapshot that tells something new.
+
+        With `known`, the snapshot that the caller has acted on, nothing that happened since is missed.
+        """
+        while known is None or not self._differs(known):
+            self._changed.clear()
+            await self._changed.wait()
+            if known is None:
+                break
+        return self.snapshot()
+
+    def answered(self, names: Iterable[str]) -> None:
+        """Somebody has just seen `names` answer an inference, after a start or a reload."""
+        self.server_failures, self.server_reason = 0, ""
+        for name in names:
+            self._answered.pop(name, None)
+            self._settle(name, "", quiet=True)
+
+    def hurry(self) -> None:
+        """Ask now rather than when the interval is over."""
+        self._hurry.set()
+
+    async def check(self, client: InferenceServerClient) -> None:
+        """Look at every model, and ask those that nothing was seen of for an interval.
+
+        Returns while one that takes long is still being asked. Raises nothing of Triton's.
+        """
+        for name in [name for name, task in self._asking.items() if task.done()]:
+            self._asking.pop(name).result()
+        try:
+            counts = await self._counts(client)
+        except InferenceServerException as error:
+            self._server_failed(_reason(error))
+            return
+        if self.server_failures:
+            self.server_failures, self.server_reason = 0, ""
+            self._changed.set()
+        for name in counts.keys() - self._states.keys():
+            self._states[name] = ModelState(name=name, since_s=time.monotonic())
+        for name in self._states.keys() - counts.keys():
+            self._settle(name, "not loaded", failed=True)
+        await self._learn(client, [name for name in sorted(counts) if name not in self._configs])
+        known = [name for name in sorted(counts) if name in self._configs and name not in self._asking]
+        for name in sorted(known, key=lambda name: bool(_steps(self._configs[name]))):  # ensembles last
+            if self._has_answered(name, counts[name]):
+                self._settle(name, "")
+            elif lacking := [step for step in _steps(self._configs[name]) if not self._serves(step)]:
+                self._settle(name, f"its step {lacking[0]} does not serve")
+            elif self._due(name):
+                task = asyncio.ensure_future(self._ask(client, name, counts[name]))
+                self._asking[name] = task
+                await asyncio.wait({task}, timeout=_GIVE_WAY_S)  # one after the other, but none for ever
+
+    def _has_answered(self, name: str, count: int) -> bool:
+        """Whether a model that serves answered somebody since the last look."""
+        seen = self._answered.get(name)
+        self._answered[name] = count
+        return seen is not None and count > seen and self._serves(name)
+
+    def _due(self, name: str) -> bool:
+        """Whether it is to be asked now."""
+        state = self._states[name]
+        if state.serving is None:
+            return True
+        return time.monotonic() >= state.checked_s + (self._interval_s if state.serving else RETRY_S)
+
+    async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:
+        """Send one model its probe; `count` inferences had succeeded before."""
+        probe = self._probes[name]
+        try:
+            result = await client.infer(
+                name, probe.inputs, headers=self._headers, client_timeout=self._timeout_s
+            )
+            probe.read(result)
+        except RepositoryError as error:
+            self._settle(name, str(error), failed=True)
+        except InferenceServerException as error:
+            if error.status() in _TIMEOUTS:
+                await self._judge_timeout(client, name, count)
+            else:
+                self._settle(name, f"fails its probe ({probe.sent}): {_reason(error)}", failed=True)
+        else:
+            self._answered[name] = count + 1  # the probe's own
+            self._settle(name, "")
+
+    async def _judge_timeout(self, client: InferenceServerClient, name: str, before: int) -> None:
+        """Busy, if it completed something while the probe waited; else it hangs."""
+        try:
+            now = (await self._counts(client)).get(name, before)
+        except InferenceServerException as error:
+            self._server_failed(_reason(error))
+            return
+        if now > before:
+            self._settle(name, "")
+            return
+        probe = self._probes[name]
+        limit = f"{self._timeout_s:g} s"
+        self._settle(
+            name, f"no answer to its probe ({probe.sent}) nor to any other request in {limit}", failed=True
+        )
+
+    async def _counts(self, client: InferenceServerClient) -> dict[str, int]:
+        """Inferences that succeeded so far, by loaded model; a reload starts anew at 0."""
+        statistics: service_pb2.ModelStatisticsResponse = await client.get_inference_statistics(
+            headers=self._headers, client_timeout=min(self._timeout_s, _STATISTICS_S)
+        )
+        counts: dict[str, int] = {}
+        for model in statistics.model_stats:
+            counts[model.name] = counts.get(model.name, 0) + model.inference_stats.success.count
+        return counts
+
+    async def _learn(self, client: InferenceServerClient, names: Iterable[str]) -> None:
+        """Read the configs of models not met before, and make their probes."""
+        for name in names:
+            try:
+                answer = await client.get_model_config(
+                    name, headers=self._headers, client_timeout=self._timeout_s
+                )
+            except InferenceServerException as error:
+                self._settle(name, f"its config cannot be read: {_reason(error)}", failed=True)
+                continue
+            self._configs[name] = answer.config
+            self._probes[name] = Probe.of(answer.config)
+
+    def _serves(self, name: str) -> bool:
+        return name in self._states and bool(self._states[name].serving)
+
+    def _server_failed(self, reason: str) -> None:
+        told = f"Triton at {self._address} does not answer: {reason}"
+        if not self.server_failures:
+            _log.warning("%s", told)
+        self.server_failures += 1
+        self.server_reason = reason
+        for name in self._states:
+            self._settle(name, told, quiet=True)
+        self._changed.set()
+
+    def _settle(self, name: str, reason: str, *, failed: bool = False, quiet: bool = False) -> None:
+        """Note what is known of a model now; `reason` is empty where it serves."""
+        now = time.monotonic()
+        old = self._states.get(name, ModelState(name=name, since_s=now))
+        serving = not reason
+        new = replace(
+            old,
+            serving=serving,
+            reason=reason,
+            since_s=old.since_s if old.serving is serving else now,
+            checked_s=now,
+            failures=old.failures + 1 if failed else 0,
+        )
+        self._states[name] = new
+        if not quiet and old.serving is not serving and (old.serving is not None or not serving):
+            _log.log(
+                logging.INFO if serving else logging.WARNING,
+                "model %s: %s",
+                name,
+                "serves again" if serving else reason,
+            )
+        if not new.same(old):
+            self._changed.set()
+
+    def _differs(self, known: Mapping[str, ModelState]) -> bool:
+        return known.keys() != self._states.keys() or any(
+            not state.same(self._states[name]) for name, state in known.items()
+        )
+
+
+def _steps(config: Any) -> list[str]:
+    """Models that an ensemble calls; none for another model."""
+    return [step.model_name for step in config.ensemble_scheduling.step]
+
+
+def _reason(error: InferenceServerException) -> str:
+    status = str(error.status() or "").removeprefix("StatusCode.")
+    return f"{status}: {one_line(error.message())}" if status else one_line(error.message())
+
+
+__all__ = ["INTERVAL_S", "TIMEOUT_S", "ModelHealth", "ModelState"]

@@ -1,0 +1,51 @@
+"""The file that is there while every model serves: for probes that can run a command and no gRPC."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from resonance.serving.health import ModelState
+
+
+class ReadyFile:
+    """First the ready line, then a line a model: ``model=NAME state=serving since_s=UNIX reloads=N``.
+
+    A reader finds a whole file or none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._line = ""
+        self._written = ""
+        self._offset_s = time.time() - time.monotonic()
+        self.remove()  # of a server that was killed
+
+    def begin(self, line: str) -> None:
+        """Set the first line."""
+        self._line = line
+
+    def update(self, states: Mapping[str, ModelState], reloads: Mapping[str, int]) -> None:
+        """Say that every model serves; writes only what has changed."""
+        lines = [self._line]
+        lines += [
+            f"model={name} state=serving since_s={state.since_s + self._offset_s:.0f} "
+            f"reloads={reloads.get(name, 0)}"
+            for name, state in sorted(states.items())
+        ]
+        text = "\n".join(lines) + "\n"
+        if text == self._written:
+            return
+        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        beside.write_text(text)
+        beside.replace(self._path)
+        self._written = text
+
+    def remove(self) -> None:
+        """Say that something does not serve, or that all is being stopped."""
+        self._written = ""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
