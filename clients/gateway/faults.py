@@ -91,10 +91,15 @@ _KINDS: Mapping[str, Kind] = {reason_of(kind): kind for kind in FAULTS}
 INTERNAL_REASON = "INTERNAL"
 
 
+def listed_kind(error: BaseException) -> Kind | None:
+    """The class as which `error` travels: its own, or the nearest above one that a module keeps to itself."""
+    return next((kind for kind in type(error).__mro__ if kind in FAULTS), None)
+
+
 def code_of(error: BaseException) -> grpc.StatusCode:
     """The code that `error` travels with; INTERNAL for what is not ours."""
-    fault = FAULTS.get(type(error))  # type: ignore[arg-type]
-    return fault.code if fault else _Code.INTERNAL
+    kind = listed_kind(error)
+    return FAULTS[kind].code if kind else _Code.INTERNAL
 
 
 def to_status(error: BaseException, media_id: str) -> Status:
@@ -102,22 +107,21 @@ def to_status(error: BaseException, media_id: str) -> Status:
 
     An error that is not ours says nothing but that it happened: its text may hold what is nobody's business.
     """
-    kind = type(error)
-    fault = FAULTS.get(kind)  # type: ignore[arg-type]
-    if fault is None:
+    kind = listed_kind(error)
+    if kind is None:
         status = Status(code=_number(_Code.INTERNAL), message="the server failed; its log says why")
         _add(status, details.ErrorInfo(reason=INTERNAL_REASON, domain=DOMAIN))
     else:
-        status = Status(code=_number(fault.code), message=_bounded(str(error)))
-        info = details.ErrorInfo(reason=reason_of(kind), domain=DOMAIN)  # type: ignore[arg-type]
+        status = Status(code=_number(FAULTS[kind].code), message=_bounded(str(error)))
+        info = details.ErrorInfo(reason=reason_of(kind), domain=DOMAIN)
         for name in ("came", "expected", "found", "field"):
             if isinstance(value := getattr(error, name, None), str):
                 info.metadata[name] = _bounded(value)
         _add(status, info)
     if media_id:
         _add(status, details.ResourceInfo(resource_type="media", resource_name=_bounded(media_id)))
-    if fault is not None:
-        _add_particulars(status, error, fault)
+    if kind is not None:
+        _add_particulars(status, error, FAULTS[kind])
     return status
 
 

@@ -29,7 +29,9 @@ def tree(root: type[Exception]) -> set[type[Exception]]:
 
 
 OURS = {
-    kind for kind in tree(e.ResonanceError) | tree(s.SpaceError) if kind.__module__.startswith("resonance")
+    kind
+    for kind in tree(e.ResonanceError) | tree(s.SpaceError)
+    if kind.__module__ in (e.__name__, s.__name__)
 }
 
 
@@ -84,6 +86,17 @@ def test_an_error_travels_with_what_its_caller_needs(kind: type[Exception]) -> N
     assert ("RetryInfo" in found) == may_retry
     assert ("BadRequest" in found) == issubclass(kind, e.UsageError | s.WeightError | s.BlockError)
     assert ("QuotaFailure" in found) == (kind in (e.MediaLimitError, e.OverloadedError))
+
+
+def test_an_error_that_a_module_keeps_to_itself_travels_as_the_nearest_above() -> None:
+    class OnlyHereError(e.CorruptMediaError):
+        pass
+
+    status = to_status(OnlyHereError("a", "b", "c"), "a")
+    info = details_of(status)["ErrorInfo"]
+    assert isinstance(info, details.ErrorInfo)
+    assert info.reason == "CORRUPT_MEDIA"
+    assert status.code == code_of(OnlyHereError("a", "b", "c")).value[0] == 3
 
 
 def test_a_retry_delay_is_the_errors_own_or_a_second() -> None:

@@ -35,18 +35,13 @@ from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceR
 from resonance.space.descriptor import MODALITIES
 from resonance.space.errors import SpaceMismatchError
 from resonance.v1 import embedding_pb2 as pb
+from tests.clients.gateway.broken_gateway import unit_vector
 
 SPACE = SpaceRef("tiny", "ab" * 32, True)
 NAMES = FieldNames(("motion", "brightness", "words_per_second"), ("tension", "pace"))
 
 numbers = st.floats(-1e9, 1e9)
 fractions = st.floats(0, 1)
-
-
-def unit_vector(seed: int) -> np.ndarray:
-    blocks = np.random.default_rng(seed).standard_normal((3, 596))
-    blocks /= np.linalg.norm(blocks, axis=1, keepdims=True)
-    return (blocks.reshape(-1) / math.sqrt(3)).astype(np.float32)
 
 
 def make_segment(index: int = 0) -> Segment:
