@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 
 from resonance.clients.errors import InvalidFieldError, MediaLimitError, NoModalityError, UsageError
+from resonance.clients.media.feed_clocks import BEHIND_S
 from resonance.clients.media.feed_values import SAME_TIME_S, check_channels, check_rate, check_time
 from resonance.clients.media.feed_windows import FeedWindows, Late
 from resonance.clients.media.types import ByteArray, FloatArray, Frames, MediaInfo, ReadTimes, SegmentInput
@@ -149,11 +150,12 @@ class FeedReader:
         """Samples float32 [n, channels], full scale 1, of which the first is heard at `time_s`.
 
         Stretches come in rising time; a gap is silence. A time within 0.1 s of the end of the stretch before
-        is taken as that end; an earlier one overwrites what was there.
+        is taken as that end; an earlier one overwrites what was there. Where pictures come too, a stretch is
+        8 s at most: a longer one would leave them so far behind that they are not waited for.
 
         Raises:
-            InvalidFieldError: no such array, rate or channels out of bounds, or a time that is none, falls
-                back or was marked as passed.
+            InvalidFieldError: no such array, rate or channels out of bounds, too long a stretch, or a time
+                that is none, falls back or was marked as passed.
             MediaLimitError: too late a time. UsageError: undeclared, or after the end.
         """
         windows = await self._room_for("audio", "sound")
@@ -165,7 +167,12 @@ class FeedReader:
             )
         check_channels(samples.shape[1])
         check_rate(sample_rate_hz)
-        time_s = self._checked("audio", "sound.time_s", time_s, lasts_s=samples.shape[0] / sample_rate_hz)
+        lasts_s = samples.shape[0] / sample_rate_hz
+        if lasts_s > BEHIND_S and "visual" in self._modalities:
+            raise InvalidFieldError(
+                "sound.data", f"{lasts_s:,.1f} s", f"at most {BEHIND_S:g} s a stretch, with pictures between"
+            )
+        time_s = self._checked("audio", "sound.time_s", time_s, lasts_s=lasts_s)
         step = round(STRETCH_S * sample_rate_hz)
         for first in range(0, samples.shape[0], step):
             if first and (await self._room_for("audio", "sound")) is None:
