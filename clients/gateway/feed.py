@@ -24,7 +24,7 @@ from resonance.clients.gateway.messages import (
 )
 from resonance.clients.gateway.title_call import embed_media
 from resonance.clients.pipeline import Part
-from resonance.clients.results import Segment, SpaceRef
+from resonance.clients.results import MediaEmbedding, Segment, SpaceRef
 from resonance.space.descriptor import Descriptor
 from resonance.v1 import embedding_pb2 as pb
 
@@ -149,6 +149,8 @@ class Feed:
             async for answer in self._answers:
                 if (part := self._part(answer)) is not None:
                     yield part
+                if isinstance(part, MediaEmbedding) and not part.rolling:
+                    return
         except Exception as error:
             self._fault = error
             raise

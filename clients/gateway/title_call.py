@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -17,6 +17,9 @@ from resonance.v1 import embedding_pb2 as pb
 
 #: How often a call that is silent both ways is looked at.
 LOOK_S = 5.0
+#: How long a call's real end may come after a write has failed.
+SETTLE_S = 1.0
+_WRITE_FAILED = "Internal error from Core"
 
 
 async def embed_media(
@@ -35,12 +38,15 @@ async def embed_media(
         DeadlineExceededError: after `silence_s`. UsageError: the connection was closed here meanwhile.
     """
     call = connection.stub.EmbedMedia(metadata=await connection.metadata())
+    end = _End(call)
+    # not call.read(), which forgets answers that arrived when the call's end did
+    arriving = aiter(call)
     sender = _Sender(call, requests)
     sending = asyncio.create_task(sender.run())
-    reading: asyncio.Task[Any] | None = None
+    reading: asyncio.Task[pb.EmbedMediaResponse | None] | None = None
     try:
         while True:
-            reading = reading or asyncio.create_task(call.read())
+            reading = asyncio.create_task(_next(arriving))
             asked = time.monotonic()
             while not reading.done():
                 waits = {reading} if sending.done() else {reading, sending}
@@ -53,11 +59,13 @@ async def embed_media(
                         f"{connection.address}: nothing was taken and nothing answered for {silent_s:.0f} s"
                     )
             answer, reading = reading.result(), None
-            if answer is grpc.aio.EOF:
+            if answer is None:
                 return
             yield answer
     except grpc.aio.AioRpcError as fault:
-        raise from_rpc_error(fault, connection.address) from fault
+        error = await end.instead_of(fault)
+        if error is not None:
+            raise from_rpc_error(error, connection.address) from fault
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -69,6 +77,52 @@ async def embed_media(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _next(answers: AsyncIterator[pb.EmbedMediaResponse]) -> pb.EmbedMediaResponse | None:
+    return await anext(answers, None)
+
+
+class _End:
+    """How a call really ended.
+
+    A server may end a call while a request is still being written. grpc.aio then takes the failed write for
+    an internal error and puts that in the place of what the server said, or before it; here that is kept.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._told = asyncio.Event()
+        self._error: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._keep)
+
+    def _keep(self, call: Any) -> None:
+        """Called each time that grpc.aio puts down an end; it waits for nothing then."""
+        code, details = _at_once(call.code()), _at_once(call.details())
+        if details == _WRITE_FAILED or self._told.is_set():
+            return
+        if code is not grpc.StatusCode.OK:
+            trailers = _at_once(call.trailing_metadata())
+            self._error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details)
+        self._told.set()
+
+    async def instead_of(self, fault: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError | None:
+        """The error that ended the call, which `fault` may hide; None: none did."""
+        if fault.details() != _WRITE_FAILED:
+            return fault
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._told.wait()
+                return self._error
+        return fault
+
+
+def _at_once(result: Coroutine[Any, Any, Any]) -> Any:
+    """Of a coroutine that has nothing to wait for."""
+    try:
+        result.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("unreachable: a call that has ended knows how")
 
 
 class _Sender:

@@ -100,19 +100,15 @@ class TitleUpload:
             await self._retrying.wait_after(broken)
 
     async def _one_call(self) -> AsyncGenerator[Part, None]:
-        ended = False
         async with aclosing(
             embed_media(self._connection, self._requests(), silence_s=self._silence_s)
         ) as answers:
             async for answer in answers:
-                part = self._part(answer)
-                if part is not None:
-                    ended = isinstance(part, MediaEmbedding)
+                if (part := self._part(answer)) is not None:
                     yield part
-        if not ended:
-            raise ServerFaultError(
-                f"{self._connection.address}: the call ended without a title; expected one"
-            )
+                if isinstance(part, MediaEmbedding):
+                    return  # how the call ends after that changes nothing
+        raise ServerFaultError(f"{self._connection.address}: the call ended without a title; expected one")
 
     def _part(self, answer: pb.EmbedMediaResponse) -> Part | None:
         """What the caller gets of an answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,63 @@ def test_no_server_says_how_to_start_one(media: Path) -> None:
     shown = run("embed", media / GOOD, "--server", "127.0.0.1:1")
     assert shown.returncode == 1
     assert "resonance serve" in shown.stderr
+
+
+def test_an_unknown_scheme_is_wrong_use_and_names_the_known_ones(media: Path) -> None:
+    for command in (("embed", media / GOOD), ("status",)):
+        shown = run(*command, "--server", "http://127.0.0.1:1")
+        assert shown.returncode == 2
+        said = " ".join(shown.stderr.replace("│", " ").split())
+        assert "http://127.0.0.1:1" in said
+        assert "grpc://HOST:PORT" in said
+        assert "triton://HOST:PORT" in said
+
+
+def test_a_token_in_the_open_is_wrong_use(media: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret")
+    for server in ("grpc://gateway.example:8080", "triton://gateway.example:8001"):
+        shown = run("embed", media / GOOD, "--server", server, "--token-file", token)
+        assert shown.returncode == 2
+        assert "without TLS" in " ".join(shown.stderr.replace("│", " ").split())
+        assert "s3cret" not in shown.stderr
+
+
+def test_status_of_triton_shows_the_space_and_the_models(server: TritonServer) -> None:
+    shown = run("status", "--server", f"triton://{server.grpc_address}", "--json")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    states = {model["name"]: model["serving"] for model in found["models"]}
+    assert states["visual_encoder"] is True
+    assert states["title_fusion"] is True
+    assert len(found["fingerprint"]) == 64
+    table = run("status", "--server", server.grpc_address)
+    assert table.returncode == 0
+    assert found["fingerprint"][:12] in table.stdout
+    assert "title_fusion" in table.stdout
+
+
+@pytest.mark.parametrize("scheme", ["grpc://", "triton://"])
+def test_status_without_a_server_is_one_line_and_exit_1(scheme: str) -> None:
+    shown = run("status", "--server", f"{scheme}127.0.0.1:1")
+    assert shown.returncode == 1
+    assert len(shown.stderr.splitlines()) == 1
+    assert "resonance serve" in shown.stderr
+
+
+def test_the_server_can_come_from_the_environment(server: TritonServer, tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("a quiet evening by the sea")
+    environment = {**os.environ, "RESONANCE_SERVER": f"triton://{server.grpc_address}"}
+    shown = subprocess.run(
+        [COMMAND, "embed", str(text)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_a_command_whose_extra_is_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,11 @@ class BrokenGateway(EmbeddingServiceServicer):
         self.address = ""
         self.read_media = True
         self.spaces_asked = 0
+        self.space_metadata: dict[str, str] = {}
 
     async def GetSpace(self, request: Any, context: Any) -> pb.GetSpaceResponse:  # noqa: N802
         self.spaces_asked += 1
+        self.space_metadata = {str(k): str(v) for k, v in context.invocation_metadata()}
         return pb.GetSpaceResponse(descriptor_json=self.descriptor.to_json())
 
     async def EmbedMedia(self, requests: Any, context: Any) -> None:  # noqa: N802
@@ -123,11 +125,15 @@ class BrokenGateway(EmbeddingServiceServicer):
 
 
 @asynccontextmanager
-async def broken_gateway(descriptor: Descriptor) -> AsyncIterator[BrokenGateway]:
-    """It listens on a free port of this machine."""
+async def broken_gateway(
+    descriptor: Descriptor, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[BrokenGateway]:
+    """It listens on a free port of this machine, with TLS where there are `credentials`."""
     server, service = grpc.aio.server(), BrokenGateway(descriptor)
     add_EmbeddingServiceServicer_to_server(service, server)
-    service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    at = "127.0.0.1:0"
+    port = server.add_secure_port(at, credentials) if credentials else server.add_insecure_port(at)
+    service.address = f"127.0.0.1:{port}"
     await server.start()
     try:
         yield service

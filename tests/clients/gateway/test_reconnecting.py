@@ -18,6 +18,7 @@ from resonance.clients.errors import (
     CorruptMediaError,
     CredentialsError,
     DeadlineExceededError,
+    MediaLimitError,
     NotMediaError,
     NotResumableError,
     OverloadedError,
@@ -166,6 +167,33 @@ async def test_what_would_fail_again_is_raised_at_once(
     with pytest.raises(type(error)):
         await parts_of(embedder, film)
     assert len(gateway.calls) == 1
+
+
+async def test_a_refusal_in_the_middle_of_an_upload_arrives_as_what_it_is(
+    gateway: BrokenGateway, embedder: GatewayEmbedder, tmp_path: Path
+) -> None:
+    """Writes that fail because the call is over must not hide why it is."""
+    big = tmp_path / "big.mp4"
+    with big.open("wb") as file:
+        file.truncate(64 << 20)
+
+    async def refuses(call: Call) -> None:
+        await call.begun.wait()
+        await call.fail(MediaLimitError("big", "64 MiB", "less"))
+
+    async def title(call: Call) -> None:
+        await call.begun.wait()
+        await call.segment(0)
+        await call.title(1)
+
+    for _ in range(20):
+        gateway.scripts, gateway.calls = [refuses], []
+        with pytest.raises(MediaLimitError, match="64 MiB"):
+            await parts_of(embedder, big)
+        gateway.scripts, gateway.calls = [title], []
+        parts = await parts_of(embedder, big)
+        assert isinstance(parts[-1], MediaEmbedding)
+        assert len(gateway.calls) == 1
 
 
 async def test_a_pipe_is_sent_as_it_comes_and_cannot_be_resumed(

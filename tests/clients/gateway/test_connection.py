@@ -1,0 +1,64 @@
+"""TLS, mutual TLS and tokens over real connections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from resonance.clients.credentials import Credentials
+from resonance.clients.errors import ServerUnavailableError
+from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.space.descriptor import Descriptor
+from tests.clients.gateway.broken_gateway import broken_gateway
+
+
+@pytest.fixture(scope="session")
+def descriptor(model_repository: Path) -> Descriptor:
+    return Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+
+
+async def fingerprint(address: str, credentials: Credentials | None) -> str:
+    async with GatewayEmbedder(address, credentials=credentials, request_timeout_s=5.0) as embedder:
+        return (await embedder.space()).fingerprint
+
+
+async def test_mutual_tls_and_who_is_left_outside(descriptor: Descriptor, tmp_path: Path) -> None:
+    ours, others = trustme.CA(), trustme.CA()
+    server, client, stranger = (ca.issue_cert("127.0.0.1") for ca in (ours, ours, others))
+    for name, blob in {
+        "ca": ours.cert_pem,
+        "others-ca": others.cert_pem,
+        "cert": client.cert_chain_pems[0],
+        "key": client.private_key_pem,
+        "strange-cert": stranger.cert_chain_pems[0],
+        "strange-key": stranger.private_key_pem,
+    }.items():
+        blob.write_to_path(tmp_path / name)
+    mutual = grpc.ssl_server_credentials(
+        [(server.private_key_pem.bytes(), server.cert_chain_pems[0].bytes())],
+        root_certificates=ours.cert_pem.bytes(),
+        require_client_auth=True,
+    )
+    good = Credentials(
+        token="s3cret",  # noqa: S106
+        ca_file=tmp_path / "ca",
+        cert_file=tmp_path / "cert",
+        key_file=tmp_path / "key",
+    )
+    async with broken_gateway(descriptor, mutual) as gateway:
+        assert await fingerprint(gateway.address, good) == descriptor.fingerprint
+        assert gateway.space_metadata["authorization"] == "Bearer s3cret"
+        for bad in (
+            None,  # plain text on a TLS port
+            replace(good, cert_file=None, key_file=None),
+            replace(good, cert_file=tmp_path / "strange-cert", key_file=tmp_path / "strange-key"),
+            replace(good, ca_file=tmp_path / "others-ca"),
+            replace(good, ca_file=None, tls=True),  # this machine does not know our authority
+        ):
+            with pytest.raises(ServerUnavailableError):
+                await fingerprint(gateway.address, bad)
+        assert gateway.spaces_asked == 1
