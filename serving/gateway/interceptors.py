@@ -6,6 +6,7 @@ them, where their work is ended at once, and not when a forgotten generator is c
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import secrets
@@ -130,6 +131,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 code = _set_code(context) or grpc.StatusCode.UNKNOWN
                 raise
+            except grpc.aio.InternalError as error:  # what was being written has no reader any more
+                code = self._abandon(method, context)
+                raise asyncio.CancelledError from error
             except Exception as error:
                 code = grpc.StatusCode.INTERNAL
                 incident = secrets.token_hex(4)
@@ -139,13 +143,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 )
                 await context.abort(code, f"internal fault {incident}; the server's log says more")
             except BaseException:  # cancelled: the caller is gone, or waited no longer
-                remaining_s = context.time_remaining()
-                late = remaining_s is not None and remaining_s <= 0
-                code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-                self._metrics.call_abandoned(method)
+                code = self._abandon(method, context)
                 raise
             finally:
                 self._end(call, code)
+
+    def _abandon(self, method: str, context: grpc.aio.ServicerContext) -> grpc.StatusCode:
+        self._metrics.call_abandoned(method)
+        remaining_s = context.time_remaining()
+        late = remaining_s is not None and remaining_s <= 0
+        return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
     async def _refuse(
         self, method: str, context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str

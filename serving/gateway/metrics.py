@@ -212,7 +212,7 @@ class GatewayMetrics:
         """Calls abandoned since the start."""
         return sum(_totals(self._abandoned).values())
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """One sample by its name without ``resonance_gateway_``; 0 where it was never counted."""
         return self.registry.get_sample_value(f"{_PREFIX}_{name}", labels) or 0.0
 

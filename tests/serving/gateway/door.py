@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,10 @@ async def _count(requests: Any, context: Any) -> bytes:
     return str(len([r async for r in requests])).encode()
 
 
+async def _tell(request: Any, context: Any) -> None:
+    await context.write(b"1")
+
+
 @dataclass
 class Door:
     """What a test needs to knock."""
@@ -97,7 +102,10 @@ async def open_door(
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection([reflection.SERVICE_NAME], server)
-    counter = {"Count": grpc.stream_unary_rpc_method_handler(_count)}
+    counter = {
+        "Count": grpc.stream_unary_rpc_method_handler(_count),
+        "Tell": grpc.unary_stream_rpc_method_handler(_tell),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Counter", counter),))
     if tls is None:
         port = server.add_insecure_port("127.0.0.1:0")
@@ -123,6 +131,14 @@ async def ask(
     except grpc.aio.AioRpcError as error:
         return error.code().name, error.details() or ""
     return "OK", getattr(answer, "name", "")
+
+
+async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait for what happens in its own time."""
+    deadline_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        await asyncio.sleep(0.01)
 
 
 def bearer(token: str) -> dict[str, str]:

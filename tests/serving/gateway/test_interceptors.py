@@ -1,0 +1,167 @@
+"""Around a call: all four kinds, faults that are not told, callers that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from resonance.serving.gateway.tokens import TokenFile
+from resonance.v1 import embedding_pb2 as pb
+from resonance.v1 import embedding_pb2_grpc as pb_grpc
+from tests.serving.gateway.door import (
+    ALICE,
+    CONTENT,
+    SERVICE,
+    Door,
+    ask,
+    bearer,
+    open_door,
+    until,
+    write_tokens,
+)
+
+
+def _start(media_id: str) -> pb.EmbedMediaRequest:
+    return pb.EmbedMediaRequest(start=pb.EmbedMediaStart(media_id=media_id))
+
+
+async def test_every_kind_of_call_is_asked_for_a_token_and_counted(tmp_path: Path) -> None:
+    async with (
+        open_door(tokens=TokenFile(write_tokens(tmp_path / "tokens"))) as door,
+        door.plain() as channel,
+    ):
+        stub = pb_grpc.EmbeddingServiceStub(channel)
+        for headers, code in (((), "UNAUTHENTICATED"), (tuple(bearer(ALICE).items()), "OK")):
+            # the requests of a stream come once it is accepted: grpc.aio's client makes INTERNAL of a refusal
+            # that arrives while it writes
+            count = channel.stream_unary("/test.Counter/Count")(metadata=headers, timeout=5)
+            media = stub.EmbedMedia(metadata=headers, timeout=5)
+            if code == "OK":
+                await count.done_writing()
+                await media.done_writing()
+            codes = [
+                await stub.GetSpace(pb.GetSpaceRequest(), metadata=headers, timeout=5).code(),
+                await count.code(),
+                await _read_all(channel.unary_stream("/test.Counter/Tell")(b"", metadata=headers, timeout=5)),
+                await _read_all(media),
+            ]
+            assert [c.name for c in codes] == [code] * 4
+            for method in ("/GetSpace", "/EmbedMedia"):
+                assert door.metrics.value("calls_total", method=SERVICE + method, code=code) == 1
+            for method in ("Count", "Tell"):
+                assert door.metrics.value("calls_total", method=f"/test.Counter/{method}", code=code) == 1
+        assert door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 0
+        assert door.metrics.value("call_seconds_count", method=f"{SERVICE}/EmbedMedia") == 2
+
+
+async def test_answers_pass_through_while_requests_still_come() -> None:
+    async with open_door() as door, door.plain() as channel:
+        call = pb_grpc.EmbeddingServiceStub(channel).EmbedMedia()
+        await call.write(_start("film"))
+        assert (await call.read()).accepted.space_name == "127.0.0.1"
+        assert door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 1
+        await call.write(pb.EmbedMediaRequest(chunk=pb.Chunk(data=b"x")))
+        assert (await call.read()).segment.index == 1
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+
+
+async def test_the_code_of_an_abort_is_counted() -> None:
+    async with open_door() as door:
+        assert await ask(door.plain(), method="EmbedQuery") == (
+            "INVALID_ARGUMENT",
+            "parts: none; expected at least one",
+        )
+        assert door.metrics.value("calls_total", method=f"{SERVICE}/EmbedQuery", code="INVALID_ARGUMENT") == 1
+
+
+async def test_a_fault_is_found_in_the_log_by_its_number_and_quotes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_door() as door:
+        code, said = await ask(door.plain(), method="GetStatus")
+    assert code == "INTERNAL"
+    assert CONTENT not in said
+    (fault,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert fault.incident in said  # type: ignore[attr-defined]
+    assert "RuntimeError at" in fault.getMessage()
+    assert "GetStatus" in fault.getMessage()
+    assert CONTENT not in caplog.text
+
+
+async def test_a_caller_that_leaves_is_counted_at_once() -> None:
+    async with open_door() as door, door.plain() as channel:
+        call = pb_grpc.EmbeddingServiceStub(channel).EmbedMedia(iter([_start("hang")]))
+        await until(lambda: door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 1)
+        call.cancel()
+        await until(lambda: door.metrics.abandoned() == 1)
+        assert _ended(door, "CANCELLED") == 1
+        assert door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 0
+
+
+async def test_a_deadline_that_passes_is_counted_as_such() -> None:
+    async with open_door() as door, door.plain() as channel:
+        call = pb_grpc.EmbeddingServiceStub(channel).EmbedMedia(iter([_start("hang")]), timeout=0.2)
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: door.metrics.abandoned() == 1)
+        assert _ended(door, "DEADLINE_EXCEEDED") == 1
+
+
+async def test_a_caller_that_leaves_between_two_answers_ends_the_handler() -> None:
+    ended = asyncio.Event()
+
+    class Endless(pb_grpc.EmbeddingServiceServicer):
+        async def EmbedMedia(self, requests, context):  # type: ignore[no-untyped-def]  # noqa: N802
+            try:
+                while True:
+                    yield pb.EmbedMediaResponse(segment=pb.Segment(vector=[0.0] * 100_000))
+            finally:
+                ended.set()
+
+    async with open_door(service=Endless()) as door, door.plain() as channel:
+        call = pb_grpc.EmbeddingServiceStub(channel).EmbedMedia(iter([_start("m")]))
+        await call.read()  # and no more: the server's next writes wait
+        await asyncio.sleep(0.2)
+        assert not ended.is_set()
+        call.cancel()
+        await asyncio.wait_for(ended.wait(), 2)
+        await until(lambda: _ended(door, "CANCELLED") == 1)
+
+
+async def test_the_end_of_a_call_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tokens = TokenFile(write_tokens(tmp_path / "tokens"))
+    async with open_door(tokens=tokens) as door, door.plain() as channel:
+        requests = [_start("film-7"), pb.EmbedMediaRequest(chunk=pb.Chunk(data=b"12345"))]
+        stub = pb_grpc.EmbeddingServiceStub(channel)
+        await _read_all(stub.EmbedMedia(iter(requests), metadata=tuple(bearer(ALICE).items())))
+        await ask(door.plain())
+        health = health_pb2_grpc.HealthStub(channel)
+        await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+    shown = {"media_id": "film-7", "caller": "alice", "method": "EmbedMedia", "code": "OK"}
+    shown |= {"segments": 1, "received_bytes": 5}
+    ended, refused = (r for r in caplog.records if r.name.endswith("gateway.calls"))  # health is quiet
+    assert {name: ended.__dict__[name] for name in shown} == shown
+    assert ended.__dict__["duration_ms"] > 0
+    assert refused.getMessage() == "call refused"
+    assert refused.__dict__["code"] == "UNAUTHENTICATED"
+    assert refused.__dict__["caller"] == "127.0.0.1"
+
+
+def _ended(door: Door, code: str) -> float:
+    return door.metrics.value("calls_total", method=f"{SERVICE}/EmbedMedia", code=code)
+
+
+async def _read_all(call: grpc.aio.StreamStreamCall) -> grpc.StatusCode:
+    try:
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return await call.code()
