@@ -46,6 +46,8 @@ VIDEO_CODECS = frozenset(
 #: FFmpeg's own decoder of that name needs a GPU.
 DECODERS = {"av1": "libdav1d"}
 MAX_PIXELS = 64 * 1024 * 1024
+#: A year; keyframes stand in their segment or a few seconds beside it.
+MAX_TIME_S = 366 * 86_400.0
 
 
 class NoFramesError(ValueError):
@@ -87,6 +89,12 @@ def clip_from_bytes(data: bytes) -> Clip:
         raise ValueError(
             f"CLIP.packets holds {len(message.packets)}; expected 1 to frame_bucket ({message.frame_bucket})"
         )
+    for place, packet in enumerate(message.packets):
+        if not abs(packet.time_s) <= MAX_TIME_S:  # holds for what is not a number, too
+            raise ValueError(
+                f"CLIP.packets[{place}].time_s is {packet.time_s}; "
+                f"expected -{MAX_TIME_S:,.0f} to {MAX_TIME_S:,.0f}"
+            )
     if message.rotation_deg not in (0, 90, 180, 270):
         raise ValueError(f"CLIP.rotation_deg is {message.rotation_deg}; expected 0, 90, 180 or 270")
     return Clip(

@@ -23,7 +23,10 @@ _FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC
 #: Untagged YUV of this height or more is taken as Rec. 709, below as Rec. 601, as players do.
 HD_LINES = 720
 #: Of the matrix coefficients of ITU-T H.273.
-UNSPECIFIED = 2
+UNSPECIFIED, BT2020_CONSTANT_LUMINANCE = 2, 10
+#: Those that swscale converts from: RGB, and the matrices that `Colorspace` names. It refuses a frame with
+#: another tag, however good its picture.
+_CONVERTIBLE = frozenset((0, 1, 4, 5, 6, 7, 9))
 
 
 def frame_to_rgb(
@@ -57,8 +60,11 @@ def frame_to_rgb(
 def _matrix(frame: av.VideoFrame) -> int | None:
     if frame.format.name.startswith(("rgb", "bgr", "gbr", "gray", "pal", "argb", "abgr")):
         return None
-    if frame.colorspace != UNSPECIFIED:
+    if frame.colorspace in _CONVERTIBLE:
         return None  # the frame's own tag is used
+    if frame.colorspace == BT2020_CONSTANT_LUMINANCE:
+        return Colorspace.BT2020  # the nearest that there is
+    # not tagged, or by a number that is reserved or hardly ever meant: players look at the height, too
     return Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
 
 
