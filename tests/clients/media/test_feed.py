@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -337,6 +337,7 @@ def _nearest(times_s: list[float], index: int) -> list[float]:
     steps=st.lists(st.integers(0, 160), min_size=1, max_size=80),
     start=st.integers(0, 400),
 )
+@example(steps=[0, 32], start=0)  # as near to the first centre as each other
 def test_the_nearest_frames_are_chosen_and_none_is_lost(steps: list[int], start: int) -> None:
     times_s = [t / 64 for t in (start + np.cumsum(steps)).tolist()]  # exact in binary: ties are ties
     segments = asyncio.run(run(make_feed("visual"), _pictures(times_s)))
