@@ -108,5 +108,5 @@ class StderrLines:
             self._last_s.clear()
             self._left_out.clear()
         self._last_s[key] = now_s
-        left_out = self._left_out.pop(key, 0)
+        left_out = self._left_out.pop(key, None)
         _log.log(level, "%s", text, extra={"reason": reason, "suppressed": left_out})

@@ -8,7 +8,9 @@ by an `exc_info=True` somewhere.
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 import time
 import traceback
@@ -98,8 +100,8 @@ class TextLines(logging.Formatter):
         shown = dict(_shown(record))
         when, level, event = shown.pop("time"), shown.pop("level"), shown.pop("event")
         shown.pop("logger")
-        pairs = "".join(f" {key}={value}" for key, value in shown.items())
-        return f"{when[11:19]} {level[0]} {event}{pairs}"
+        pairs = "".join(f" {key}={_quoted(value)}" for key, value in shown.items())
+        return f"{when[11:19]} {level[0].upper()} {event}{pairs}"
 
 
 class ForeignRepeats(logging.Filter):
@@ -126,6 +128,12 @@ class ForeignRepeats(logging.Filter):
         if count := self._left_out.pop(key, 0):
             record.suppressed = count
         return True
+
+
+def _quoted(value: Any) -> str:
+    """In quotes where it could pass for a further pair."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[\s="]', text) else text
 
 
 def _shown(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
