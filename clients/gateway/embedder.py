@@ -255,8 +255,11 @@ class GatewayEmbedder:
             done=done,
             silence_s=self._silence_s,
         )
-        async with feed:
-            yield feed
+        try:
+            async with feed:
+                yield feed
+        except (SpaceChangedError, SpaceMismatchError) as other:
+            raise self._forget_space(other) from other
 
     async def _ask(self, method: Callable[..., Awaitable[T]], request: object) -> T:
         try:

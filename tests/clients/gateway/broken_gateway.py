@@ -49,6 +49,8 @@ class Call:
     start: pb.EmbedMediaStart = field(default_factory=pb.EmbedMediaStart)
     stored: list[int] = field(default_factory=list)
     received: dict[int, bytes] = field(default_factory=dict)
+    #: Frames, sound, cues and marks, in order.
+    raw: list[Any] = field(default_factory=list)
     #: Some of the media was received; all of it was.
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,13 +62,15 @@ class Call:
     async def segment(self, index: int) -> None:
         await self.answer(segment=segment_to_message(make_segment(index)))
 
-    async def title(self, count: int) -> None:
+    async def title(self, count: int, *, rolling: bool = False, first: int = 0) -> None:
         title = pb.Title(
             media_id=self.start.media_id,
             fingerprint=self.start.expected_fingerprint,
             vector=unit_vector(99).tolist(),
             present=pb.Presence(visual=True),
             salience=[1 / count] * count,
+            first_index=first,
+            rolling=rolling,
         )
         await self.answer(title=title)
 
@@ -121,6 +125,9 @@ class BrokenGateway(EmbeddingServiceServicer):
                     call.begun.set()
                     if not self.read_media:
                         return
+                case "frame" | "sound" | "cue" | "mark" as kind:
+                    call.raw.append(getattr(request, kind))
+                    call.begun.set()
         call.complete.set()
 
 

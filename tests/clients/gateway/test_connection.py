@@ -16,11 +16,6 @@ from resonance.space.descriptor import Descriptor
 from tests.clients.gateway.broken_gateway import broken_gateway
 
 
-@pytest.fixture(scope="session")
-def descriptor(model_repository: Path) -> Descriptor:
-    return Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
-
-
 async def fingerprint(address: str, credentials: Credentials | None) -> str:
     async with GatewayEmbedder(address, credentials=credentials, request_timeout_s=5.0) as embedder:
         return (await embedder.space()).fingerprint

@@ -7,7 +7,6 @@ import io
 import os
 import resource
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -38,27 +37,10 @@ from resonance.clients.results import MediaEmbedding, Segment
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceMismatchError
 from resonance.v1 import embedding_pb2 as pb
-from tests.clients.gateway.broken_gateway import BrokenGateway, Call, broken_gateway, make_segment
+from tests.clients.gateway.broken_gateway import BrokenGateway, Call, make_segment
+from tests.clients.gateway.conftest import FAST
 
-FAST = RetryPolicy(attempts=4, retry_for_s=10.0, first_wait_s=0.01, most_wait_s=0.02)
 GONE = ServerUnavailableError("shutting down", retry_after_s=0.05)
-
-
-@pytest.fixture(scope="session")
-def descriptor(model_repository: Path) -> Descriptor:
-    return Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
-
-
-@pytest.fixture
-async def gateway(descriptor: Descriptor) -> AsyncIterator[BrokenGateway]:
-    async with broken_gateway(descriptor) as running:
-        yield running
-
-
-@pytest.fixture
-async def embedder(gateway: BrokenGateway) -> AsyncIterator[GatewayEmbedder]:
-    async with GatewayEmbedder(gateway.address, retries=FAST, silence_s=5.0) as client:
-        yield client
 
 
 @pytest.fixture
@@ -75,7 +57,7 @@ async def parts_of(
 
 
 async def test_a_title_goes_on_where_calls_break(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def first(call: Call) -> None:
         await call.begun.wait()
@@ -94,10 +76,10 @@ async def test_a_title_goes_on_where_calls_break(
         await call.segment(3)
         await call.title(3)
 
-    gateway.scripts = [first, second, third]
+    broken.scripts = [first, second, third]
     content = await asyncio.to_thread(film.read_bytes)
     began = time.monotonic()
-    parts = await parts_of(embedder, film)
+    parts = await parts_of(impatient, film)
     assert time.monotonic() - began > 0.06  # both waits that were asked for
     assert [type(p).__name__ for p in parts] == [
         "MediaInfo",
@@ -111,41 +93,41 @@ async def test_a_title_goes_on_where_calls_break(
     assert isinstance(title, MediaEmbedding)
     assert [s.index for s in title.segments] == [0, 2, 3]
     assert title.media == str(film)
-    assert [call.stored for call in gateway.calls] == [[], [0, 2], [0, 2]]
-    assert len({call.start.idempotency_key for call in gateway.calls}) == 1
-    assert len(gateway.calls[0].start.idempotency_key) == 32
-    whole = b"".join(data for _, data in sorted(gateway.calls[2].received.items()))
+    assert [call.stored for call in broken.calls] == [[], [0, 2], [0, 2]]
+    assert len({call.start.idempotency_key for call in broken.calls}) == 1
+    assert len(broken.calls[0].start.idempotency_key) == 32
+    whole = b"".join(data for _, data in sorted(broken.calls[2].received.items()))
     assert whole == content
-    assert gateway.calls[2].start.size_bytes == len(whole)
+    assert broken.calls[2].start.size_bytes == len(whole)
 
 
 async def test_the_callers_own_segments_are_stored_and_not_handed_out_again(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def script(call: Call) -> None:
         await call.complete.wait()
         await call.segment(200)
         await call.title(201)
 
-    gateway.scripts = [script]
+    broken.scripts = [script]
     done = [make_segment(i) for i in range(200)]  # 1.5 MB: more than one message
-    parts = await parts_of(embedder, film, done=done)
+    parts = await parts_of(impatient, film, done=done)
     assert [p.index for p in parts if isinstance(p, Segment)] == [200]
-    assert gateway.calls[0].stored == list(range(200))
+    assert broken.calls[0].stored == list(range(200))
     assert isinstance(parts[-1], MediaEmbedding)
     assert len(parts[-1].segments) == 201
 
 
 async def test_it_gives_up_after_its_attempts_and_raises_the_last_error(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def script(call: Call) -> None:
         await call.fail(GONE)
 
-    gateway.scripts = [script]
+    broken.scripts = [script]
     with pytest.raises(ServerUnavailableError, match="shutting down"):
-        await parts_of(embedder, film)
-    assert len(gateway.calls) == FAST.attempts
+        await parts_of(impatient, film)
+    assert len(broken.calls) == FAST.attempts
 
 
 @pytest.mark.parametrize(
@@ -158,19 +140,19 @@ async def test_it_gives_up_after_its_attempts_and_raises_the_last_error(
     ],
 )
 async def test_what_would_fail_again_is_raised_at_once(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path, error: Exception
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path, error: Exception
 ) -> None:
     async def script(call: Call) -> None:
         await call.fail(error)
 
-    gateway.scripts = [script]
+    broken.scripts = [script]
     with pytest.raises(type(error)):
-        await parts_of(embedder, film)
-    assert len(gateway.calls) == 1
+        await parts_of(impatient, film)
+    assert len(broken.calls) == 1
 
 
 async def test_a_refusal_in_the_middle_of_an_upload_arrives_as_what_it_is(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, tmp_path: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, tmp_path: Path
 ) -> None:
     """Writes that fail because the call is over must not hide why it is."""
     big = tmp_path / "big.mp4"
@@ -187,17 +169,17 @@ async def test_a_refusal_in_the_middle_of_an_upload_arrives_as_what_it_is(
         await call.title(1)
 
     for _ in range(20):
-        gateway.scripts, gateway.calls = [refuses], []
+        broken.scripts, broken.calls = [refuses], []
         with pytest.raises(MediaLimitError, match="64 MiB"):
-            await parts_of(embedder, big)
-        gateway.scripts, gateway.calls = [title], []
-        parts = await parts_of(embedder, big)
+            await parts_of(impatient, big)
+        broken.scripts, broken.calls = [title], []
+        parts = await parts_of(impatient, big)
         assert isinstance(parts[-1], MediaEmbedding)
-        assert len(gateway.calls) == 1
+        assert len(broken.calls) == 1
 
 
 async def test_a_pipe_is_sent_as_it_comes_and_cannot_be_resumed(
-    gateway: BrokenGateway, embedder: GatewayEmbedder
+    broken: BrokenGateway, impatient: GatewayEmbedder
 ) -> None:
     async def whole(call: Call) -> None:
         await call.complete.wait()
@@ -210,19 +192,19 @@ async def test_a_pipe_is_sent_as_it_comes_and_cannot_be_resumed(
         await call.fail(GONE)
 
     for script, error in ((whole, None), (breaks, NotResumableError)):
-        gateway.scripts, gateway.calls = [script], []
+        broken.scripts, broken.calls = [script], []
         read_end, write_end = os.pipe()
         os.write(write_end, b"x" * 1000)
         os.close(write_end)
         with os.fdopen(read_end, "rb") as pipe:
             if error is None:
-                await parts_of(embedder, pipe, name="pipe")
-                assert gateway.calls[0].received == {0: b"x" * 1000}
-                assert gateway.calls[0].start.size_bytes == 0
+                await parts_of(impatient, pipe, name="pipe")
+                assert broken.calls[0].received == {0: b"x" * 1000}
+                assert broken.calls[0].start.size_bytes == 0
             else:
                 with pytest.raises(error, match="after 1 segments"):
-                    await parts_of(embedder, pipe, name="pipe")
-                assert len(gateway.calls) == 1
+                    await parts_of(impatient, pipe, name="pipe")
+                assert len(broken.calls) == 1
 
 
 async def cancelled(call: Call) -> None:
@@ -232,72 +214,72 @@ async def cancelled(call: Call) -> None:
 
 
 async def test_leaving_early_cancels_the_call(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def script(call: Call) -> None:
         await call.segment(0)
         await asyncio.Event().wait()
 
-    gateway.scripts = [script]
-    stream = embedder.stream(film)
+    broken.scripts = [script]
+    stream = impatient.stream(film)
     async for part in stream:
         assert isinstance(part, Segment)
         break
     await stream.aclose()
-    await cancelled(gateway.calls[0])
+    await cancelled(broken.calls[0])
 
 
 async def test_a_cancelled_caller_is_cancelled_and_so_is_its_call(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def script(call: Call) -> None:
         await call.segment(0)
         await asyncio.Event().wait()
 
-    gateway.scripts = [script]
-    stream = embedder.stream(film)
+    broken.scripts = [script]
+    stream = impatient.stream(film)
     await anext(stream)
     waiting = asyncio.create_task(anext(stream))
     await asyncio.sleep(0.1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await cancelled(gateway.calls[0])
+    await cancelled(broken.calls[0])
 
 
 async def test_closing_the_embedder_ends_a_title_with_an_error(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def script(call: Call) -> None:
         await call.segment(0)
         await asyncio.Event().wait()
 
-    gateway.scripts = [script]
-    stream = embedder.stream(film)
+    broken.scripts = [script]
+    stream = impatient.stream(film)
     await anext(stream)
-    await embedder.close()
+    await impatient.close()
     with pytest.raises(UsageError, match="closed here"):
         await anext(stream)
 
 
-async def test_a_silent_gateway_is_given_up(gateway: BrokenGateway, film: Path) -> None:
+async def test_a_silent_gateway_is_given_up(broken: BrokenGateway, film: Path) -> None:
     async def script(call: Call) -> None:
         await asyncio.Event().wait()
 
-    gateway.scripts = [script]
-    async with GatewayEmbedder(gateway.address, retries=FAST, silence_s=0.3) as embedder:
+    broken.scripts = [script]
+    async with GatewayEmbedder(broken.address, retries=FAST, silence_s=0.3) as embedder:
         with pytest.raises(DeadlineExceededError, match="nothing answered"):
             await parts_of(embedder, film)
 
 
 async def test_a_gateway_that_takes_nothing_stops_the_reading(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, tmp_path: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, tmp_path: Path
 ) -> None:
     """A file of 256 MiB against a gateway that reads one chunk: it stays on disk."""
     big = tmp_path / "big.mp4"
     with big.open("wb") as file:
         file.truncate(256 << 20)
-    gateway.read_media = False
+    broken.read_media = False
     asked = asyncio.Event()
 
     async def script(call: Call) -> None:
@@ -306,17 +288,17 @@ async def test_a_gateway_that_takes_nothing_stops_the_reading(
         await call.segment(0)
         await call.title(1)
 
-    gateway.scripts = [script]
+    broken.scripts = [script]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    parts = await parts_of(embedder, big)
+    parts = await parts_of(impatient, big)
     assert isinstance(parts[-1], MediaEmbedding)
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 48 * 1024
-    assert len(gateway.calls[0].received) == 1
+    assert len(broken.calls[0].received) == 1
 
 
 async def test_a_malformed_answer_is_the_servers_fault(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
     async def nan(call: Call) -> None:
         message = pb.Segment(index=0, present=pb.Presence(audio=True), vector=[float("nan")] * 1788)
@@ -331,39 +313,39 @@ async def test_a_malformed_answer_is_the_servers_fault(
         await call.answer(info=pb.MediaInfo(container="mov"))
 
     for script, words in ((nan, r"vector\[0\]"), (twice, "index"), (no_title, "without a title")):
-        gateway.scripts = [script]
+        broken.scripts = [script]
         with pytest.raises(ServerFaultError, match=words):
-            await parts_of(embedder, film)
+            await parts_of(impatient, film)
 
 
 async def test_another_space_than_before_is_told_and_asked_anew(
-    gateway: BrokenGateway, embedder: GatewayEmbedder, film: Path, descriptor: Descriptor
+    broken: BrokenGateway, impatient: GatewayEmbedder, film: Path, descriptor: Descriptor
 ) -> None:
     async def script(call: Call) -> None:
         await call.fail(SpaceMismatchError(call.start.expected_fingerprint, "cd" * 32, "the server"))
 
-    gateway.scripts = [script]
+    broken.scripts = [script]
     with pytest.raises(SpaceChangedError, match="cdcdcdcdcdcd"):
-        await parts_of(embedder, film)
-    assert gateway.spaces_asked == 1
-    await embedder.space()
-    assert gateway.spaces_asked == 2
-    async with GatewayEmbedder(gateway.address, expected_fingerprint="ab" * 32) as strict:
+        await parts_of(impatient, film)
+    assert broken.spaces_asked == 1
+    await impatient.space()
+    assert broken.spaces_asked == 2
+    async with GatewayEmbedder(broken.address, expected_fingerprint="ab" * 32) as strict:
         with pytest.raises(SpaceMismatchError):
             await parts_of(strict, film)
-    async with GatewayEmbedder(gateway.address, expected_fingerprint=descriptor.fingerprint) as strict:
+    async with GatewayEmbedder(broken.address, expected_fingerprint=descriptor.fingerprint) as strict:
         with pytest.raises(SpaceMismatchError):
             await parts_of(strict, film)
 
 
-async def test_what_goes_with_a_call(gateway: BrokenGateway, tmp_path: Path) -> None:
+async def test_what_goes_with_a_call(broken: BrokenGateway, tmp_path: Path) -> None:
     async def script(call: Call) -> None:
         await call.complete.wait()
         await call.answer(progress=pb.Progress(received_bytes=7, segments=1, media_s=8.0))
         await call.segment(0)
         await call.title(1)
 
-    gateway.scripts = [script]
+    broken.scripts = [script]
     text, srt, film, token = (tmp_path / n for n in ("a.md", "a.srt", "film.mp4", "token"))
     text.write_bytes(b"\xef\xbb\xbfna\xc3\xafve")
     srt.write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\nhello\n")
@@ -371,27 +353,27 @@ async def test_what_goes_with_a_call(gateway: BrokenGateway, tmp_path: Path) -> 
     film.write_bytes(b"not read here")
     token.write_text("t0ken\n")
     heard: list[UploadProgress] = []
-    async with GatewayEmbedder(gateway.address, credentials=Credentials(token_file=token)) as embedder:
+    async with GatewayEmbedder(broken.address, credentials=Credentials(token_file=token)) as embedder:
         await parts_of(embedder, text)
         await parts_of(embedder, srt)
         await parts_of(embedder, film, sampling="uniform", on_progress=heard.append)
         await parts_of(embedder, film, transcript=srt)
         await parts_of(embedder, b"bytes", name="n" * 600)
         await embedder.embed_text("words", name="t")
-    starts = [call.start for call in gateway.calls]
+    starts = [call.start for call in broken.calls]
     assert [s.mode for s in starts] == [3, 4, 1, 1, 1, 3]
     assert [s.subtitles.format for s in starts] == ["", "srt", "vtt", "srt", "", ""]
-    assert gateway.calls[0].received[0] == "naïve".encode()
-    assert gateway.calls[1].received[0] == srt.read_bytes()
+    assert broken.calls[0].received[0] == "naïve".encode()
+    assert broken.calls[1].received[0] == srt.read_bytes()
     assert starts[1].subtitles.data == b""
     assert starts[2].subtitles.data.startswith(b"WEBVTT")
     assert [s.sampling for s in starts] == [0, 0, 2, 0, 0, 0]
     assert starts[4].media_id == "n" * 512
-    assert {call.metadata["authorization"] for call in gateway.calls} == {"Bearer t0ken"}
+    assert {call.metadata["authorization"] for call in broken.calls} == {"Bearer t0ken"}
     assert heard == [UploadProgress(7, 1, 8.0)]
 
 
-async def test_what_cannot_be_sent_is_refused_here(embedder: GatewayEmbedder, tmp_path: Path) -> None:
+async def test_what_cannot_be_sent_is_refused_here(impatient: GatewayEmbedder, tmp_path: Path) -> None:
     film, empty = tmp_path / "film.mp4", tmp_path / "empty.mp4"
     film.write_bytes(b"x")
     empty.touch()
@@ -405,9 +387,9 @@ async def test_what_cannot_be_sent_is_refused_here(embedder: GatewayEmbedder, tm
         (film, {"transcript": film}, TranscriptError),
     ):
         with pytest.raises(error):
-            await parts_of(embedder, source, **options)  # type: ignore[arg-type]
+            await parts_of(impatient, source, **options)  # type: ignore[arg-type]
     with pytest.raises(CredentialsError):
-        GatewayEmbedder("gateway.example:8080", credentials=Credentials(token="abc"))  # noqa: S106
+        GatewayEmbedder("broken.example:8080", credentials=Credentials(token="abc"))  # noqa: S106
 
 
 def test_waits_grow_are_random_and_end() -> None:

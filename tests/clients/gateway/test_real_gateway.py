@@ -1,0 +1,261 @@
+"""The gateway's client against a real gateway before a real Triton: the same results as from Triton itself."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from resonance.clients.embedder import Embedder
+from resonance.clients.errors import CorruptMediaError, NoModalityError, NotMediaError, UsageError
+from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.clients.media.types import MediaInfo
+from resonance.clients.pipeline import Part
+from resonance.clients.results import MediaEmbedding, Segment
+from resonance.clients.signals import signal_value
+from resonance.serving.gateway.server import Gateway, GatewaySettings
+from resonance.serving.server import TritonServer
+from resonance.space.errors import SpaceMismatchError, WeightError
+
+#: One of each kind; of MP4 one with its index at the end and one with sound; a subtitle and a text alone.
+SAME = (
+    "video/transcode_elf_hevc_aac.mp4",
+    "video/people_man_yellow_wall.mp4",
+    "image/food_cherries.jpg",
+)
+
+
+@pytest.fixture
+async def gateway(server: TritonServer) -> AsyncIterator[Gateway]:
+    settings = GatewaySettings(triton=server.grpc_address, port=0, metrics_port=0)
+    running = Gateway(settings)
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
+
+
+@pytest.fixture
+async def here(gateway: Gateway) -> AsyncIterator[GatewayEmbedder]:
+    async with GatewayEmbedder(gateway.address) as client:
+        yield client
+
+
+async def parts_of(
+    embedder: Embedder | GatewayEmbedder, source: Path | bytes | io.IOBase, **options: object
+) -> list[Part]:
+    return [part async for part in embedder.stream(source, **options)]  # type: ignore[arg-type]
+
+
+def same_titles(ours: MediaEmbedding, theirs: MediaEmbedding) -> None:
+    """All that both sides can know, to 1e-6."""
+    assert (ours.media, ours.space, ours.present, ours.modalities) == (
+        theirs.media,
+        theirs.space,
+        theirs.present,
+        theirs.modalities,
+    )
+    assert ours.duration_s == pytest.approx(theirs.duration_s, abs=1e-9) if theirs.duration_s else True
+    np.testing.assert_allclose(ours.title, theirs.title, atol=1e-6)
+    assert list(ours.arcs) == list(theirs.arcs)
+    for name, points in theirs.arcs.items():
+        np.testing.assert_allclose(np.array(ours.arcs[name]), np.array(points), atol=1e-5)
+    assert list(ours.axes) == list(theirs.axes)
+    assert len(ours.segments) == len(theirs.segments)
+    for a, b in zip(ours.segments, theirs.segments, strict=True):
+        assert (a.index, a.start_s, a.end_s, a.present, a.sampled_by) == (
+            b.index,
+            b.start_s,
+            b.end_s,
+            b.present,
+            b.sampled_by,
+        )
+        np.testing.assert_allclose(a.vector, b.vector, atol=1e-6)
+        np.testing.assert_allclose(a.frame_times_s, b.frame_times_s, atol=1e-6)
+        assert a.salience == pytest.approx(b.salience, abs=1e-6)
+        assert list(a.signals) == list(b.signals)
+        for name, value in b.signals.items():
+            assert signal_value(a.signals[name]) == pytest.approx(signal_value(value), abs=1e-4), name
+        assert dict(a.axes) == pytest.approx(dict(b.axes), abs=1e-5)
+
+
+async def test_a_gateway_gives_what_triton_gives(
+    gateway: Gateway, server: TritonServer, media: Path, tmp_path: Path
+) -> None:
+    text, words = tmp_path / "a.md", tmp_path / "b.vtt"
+    text.write_text("A quiet evening by the sea. " * 80)
+    words.write_text("WEBVTT\n\n00:01.000 --> 00:05.000\nhello there\n\n00:09.000 --> 00:12.000\nbye\n")
+    async with (
+        Embedder(f"grpc://{gateway.address}") as ours,
+        Embedder(f"triton://{server.grpc_address}") as theirs,
+    ):
+        assert await ours.space() == await theirs.space()
+        for source in (*(media / name for name in SAME), text, words):
+            mine, reference = await parts_of(ours, source), await parts_of(theirs, source)
+            assert [type(p) for p in mine] == [type(p) for p in reference]
+            assert mine[0] == reference[0]
+            assert isinstance(mine[-1], MediaEmbedding)
+            assert isinstance(reference[-1], MediaEmbedding)
+            same_titles(mine[-1], reference[-1])
+        same_titles(
+            await ours.embed_text("a red fox", name="fox"), await theirs.embed_text("a red fox", name="fox")
+        )
+
+
+async def test_options_sources_and_sidecars(
+    here: GatewayEmbedder, server: TritonServer, media: Path, tmp_path: Path
+) -> None:
+    film = media / SAME[0]
+    copy = tmp_path / "film.mp4"
+    copy.write_bytes(film.read_bytes())
+    (tmp_path / "film.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nhello there\n")
+    async with Embedder(server.grpc_address) as theirs:
+        reference = await theirs.embed(copy, sampling="uniform")
+    title = await here.embed(copy, sampling="uniform")
+    assert title.present[2]
+    same_titles(title, reference)
+    plain = await here.embed(film.read_bytes(), name="bytes")
+    with film.open("rb") as file:
+        named = await here.embed(file, name="bytes")
+    read_end, write_end = os.pipe()
+    writing = asyncio.create_task(asyncio.to_thread(_write, write_end, film.read_bytes()))
+    with os.fdopen(read_end, "rb") as pipe:
+        piped = await here.embed(pipe, name="bytes")
+    await writing
+    same_titles(named, plain)
+    np.testing.assert_allclose(piped.title, plain.title, atol=1e-6)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+async def test_a_title_is_resumed_from_any_of_its_segments(here: GatewayEmbedder, media: Path) -> None:
+    film = media / SAME[1]
+    whole = await here.embed(film)
+    assert len(whole.segments) > 2
+    for kept in (1, len(whole.segments) - 1, len(whole.segments)):
+        done = whole.segments[:kept]
+        parts = await parts_of(here, film, done=done)
+        later = [part for part in parts if isinstance(part, Segment)]
+        assert [s.index for s in later] == [s.index for s in whole.segments[kept:]]
+        assert isinstance(parts[-1], MediaEmbedding)
+        same_titles(parts[-1], whole)
+    fused = await here.fuse(whole.segments, name=whole.media)
+    same_titles(fused, whole)
+
+
+async def test_leaving_early_ends_the_work_there(
+    here: GatewayEmbedder, gateway: Gateway, media: Path
+) -> None:
+    children = {p.pid for p in psutil.Process().children(recursive=True)}
+    stream = here.stream(media / SAME[1])
+    async for part in stream:
+        if isinstance(part, Segment):
+            break
+    await stream.aclose()
+    async with asyncio.timeout(10):
+        while (status := await here.status()).uploads or status.segments_in_flight:
+            await asyncio.sleep(0.05)
+    assert status.abandoned == 1
+    assert status.spooled_bytes == 0
+    await asyncio.sleep(0.5)
+    assert {p.pid for p in psutil.Process().children(recursive=True)} - children == set()
+    assert isinstance(await here.embed(media / SAME[2]), MediaEmbedding)
+
+
+async def test_errors_are_the_same(
+    here: GatewayEmbedder, gateway: Gateway, media: Path, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent.wav"
+    with av.open(str(silent), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), "s16", "mono")
+        frame.sample_rate = 16_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    for source, error in (
+        (media / "odd" / "notmedia_text.mp4", NotMediaError),
+        (silent, NoModalityError),
+        (tmp_path / "none.mp4", NotMediaError),
+    ):
+        with pytest.raises(error) as refused:
+            await here.embed(source)
+        assert refused.value.media == str(source)
+        assert refused.value.came
+        assert refused.value.expected
+    with pytest.raises(UsageError):
+        await here.embed(media / SAME[0], sampling="often")
+    async with GatewayEmbedder(gateway.address, expected_fingerprint="ab" * 32) as strict:
+        with pytest.raises(SpaceMismatchError):
+            await strict.embed(media / SAME[0])
+
+
+async def test_queries_and_status(gateway: Gateway, server: TritonServer, media: Path) -> None:
+    photo = media / SAME[2]
+    async with (
+        Embedder(f"grpc://{gateway.address}") as ours,
+        Embedder(f"triton://{server.grpc_address}") as theirs,
+    ):
+        for options in (
+            {"text": "cherries"},
+            {"image": photo, "text": "cherries", "weights": {"visual": 2.0}},
+        ):
+            mine, reference = await ours.embed_query(**options), await theirs.embed_query(**options)  # type: ignore[arg-type]
+            np.testing.assert_allclose(mine.vector, reference.vector, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(mine.unweighted, reference.unweighted, rtol=1e-5, atol=1e-6)
+            assert (mine.present, mine.space) == (reference.present, reference.space)
+        with pytest.raises(UsageError):
+            await ours.embed_query()
+        with pytest.raises(WeightError):
+            await ours.embed_query(text="a", weights={"visual": -1.0})
+        with pytest.raises((NotMediaError, CorruptMediaError)):
+            await ours.embed_query(image=b"no picture")
+    async with GatewayEmbedder(gateway.address) as here:
+        async with asyncio.timeout(60):
+            while not (status := await here.status()).models or any(m.serving is None for m in status.models):
+                await asyncio.sleep(0.2)
+    assert all(model.serving for model in status.models), status.models
+    assert status.queries == 0
+    assert len(status.fingerprint) == 64
+
+
+async def test_a_live_feed_gives_parts_while_it_goes_on(here: GatewayEmbedder) -> None:
+    """24 s of grey pictures getting brighter, with a tone."""
+    tone = (0.1 * np.sin(2 * np.pi * 440 / 16_000 * np.arange(16_000))).astype(np.float32)
+    first_segment = asyncio.Event()
+    parts: list[Part] = []
+
+    async with here.feed("cam", modalities=("visual", "audio"), rolling_every=1) as feed:
+
+        async def take() -> None:
+            async for part in feed:
+                parts.append(part)
+                if isinstance(part, Segment):
+                    first_segment.set()
+
+        taking = asyncio.create_task(take())
+        for second in range(24):
+            if second == 20:
+                async with asyncio.timeout(30):
+                    await first_segment.wait()  # it comes while the feed goes on
+            await feed.sound(float(second), tone, 16_000)
+            for tenth in (0.0, 0.5):
+                await feed.frame(second + tenth, np.full((48, 64, 3), 5 * second + 40, np.uint8))
+        await feed.end()
+        await taking
+    assert isinstance(parts[0], MediaInfo)
+    assert [p.index for p in parts if isinstance(p, Segment)] == [0, 1, 2]
+    titles = [p for p in parts if isinstance(p, MediaEmbedding)]
+    assert [t.rolling for t in titles] == [True, True, True, False]
+    brightness = [signal_value(s.signals["brightness"]) for s in titles[-1].segments]
+    assert brightness == sorted(brightness, key=lambda b: b or 0.0)
+    assert titles[-1].present == (True, True, False)
