@@ -12,6 +12,7 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
 from resonance.clients.face import Backend, Source, title_of
+from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.media.types import Limits
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
@@ -58,8 +59,6 @@ class Embedder:
     ) -> None:
         self._backend: Backend
         if transport is None and server.startswith(GATEWAY):
-            from resonance.clients.gateway.embedder import GatewayEmbedder
-
             self._backend = GatewayEmbedder(
                 server.removeprefix(GATEWAY),
                 expected_fingerprint=expected_fingerprint,

@@ -114,6 +114,11 @@ class FeedReader:
         self._news.set()
         self._room.set()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for what is added, and has no window to give."""
+        return not self._ended and (self._windows is None or not self._windows.ready)
+
     # The feeding side.
 
     @property

@@ -1,0 +1,486 @@
+"""The service as any caller sees it: plain stubs against a real gateway before a real Triton."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
+
+from resonance.clients.embedder import Embedder
+from resonance.clients.gateway.faults import STATUS_TRAILER
+from resonance.clients.results import MediaEmbedding
+from resonance.serving.gateway.limits import GatewayLimits
+from resonance.serving.gateway.server import SERVICE, Gateway
+from resonance.serving.server import TritonServer
+from resonance.v1 import embedding_pb2 as pb
+from resonance.v1.embedding_pb2_grpc import EmbeddingServiceStub
+
+from .conftest import MakeGateway
+
+SHORT = "video/transcode_elf_hevc_aac.mp4"
+LONG = "video/people_man_yellow_wall.mp4"  # its index stands at its end
+INDEX_FIRST = "video/animation_claymation_man_tree.mp4"
+CHUNK_BYTES = 64 * 1024
+DETAILS = (
+    details.ErrorInfo,
+    details.ResourceInfo,
+    details.BadRequest,
+    details.QuotaFailure,
+    details.RetryInfo,
+)
+
+
+def started(**fields: Any) -> pb.EmbedMediaRequest:
+    given = {"media_id": "film", "mode": pb.MODE_ENCODED} | fields
+    return pb.EmbedMediaRequest(start=pb.EmbedMediaStart(**given))
+
+
+def chunks(data: bytes) -> list[pb.EmbedMediaRequest]:
+    return [
+        pb.EmbedMediaRequest(chunk=pb.Chunk(offset_bytes=at, data=data[at : at + CHUNK_BYTES]))
+        for at in range(0, len(data), CHUNK_BYTES)
+    ]
+
+
+def frame(time_s: float, side_px: int = 32, level: int = 90) -> pb.EmbedMediaRequest:
+    rgb = bytes([level]) * (side_px * side_px * 3)
+    return pb.EmbedMediaRequest(frame=pb.Frame(time_s=time_s, width_px=side_px, height_px=side_px, rgb=rgb))
+
+
+def by_kind(answers: Sequence[pb.EmbedMediaResponse]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for answer in answers:
+        kind = answer.WhichOneof("message")
+        found.setdefault(str(kind), []).append(getattr(answer, str(kind)))
+    return found
+
+
+async def answers_of(
+    stub: EmbeddingServiceStub, requests: Iterable[pb.EmbedMediaRequest], **options: Any
+) -> list[pb.EmbedMediaResponse]:
+    return [answer async for answer in stub.EmbedMedia(iter(requests), **options)]
+
+
+async def rest_of(call: Any) -> list[pb.EmbedMediaResponse]:
+    answers = []
+    while (answer := await call.read()) is not grpc.aio.EOF:
+        answers.append(answer)
+    return answers
+
+
+class Refused:
+    """How a call failed: its code, and the details of its status by type."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.code = error.code()
+        trailer = dict(error.trailing_metadata() or ())
+        self.status = Status.FromString(trailer[STATUS_TRAILER])
+        self.by_type: dict[type, Any] = {}
+        for kind in DETAILS:
+            for detail in self.status.details:
+                message = kind()
+                if detail.Unpack(message):
+                    self.by_type[kind] = message
+
+    @property
+    def reason(self) -> str:
+        return str(self.by_type[details.ErrorInfo].reason)
+
+
+async def refusal(call: Any) -> Refused:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call
+    return Refused(failed.value)
+
+
+async def eventually(what: Any, timeout_s: float = 3.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to be"
+        await asyncio.sleep(0.02)
+
+
+def reader_processes() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if "reading" in " ".join(p.cmdline())]
+
+
+def same_title(title: pb.Title, expected: MediaEmbedding) -> None:
+    np.testing.assert_allclose(np.array(title.vector), expected.title, atol=1e-6)
+    np.testing.assert_allclose(title.salience, [s.salience or 0 for s in expected.segments], atol=1e-6)
+
+
+async def test_the_space_is_the_servers(stub: EmbeddingServiceStub, embedder: Embedder) -> None:
+    space = await embedder.space()
+    answer = await stub.GetSpace(pb.GetSpaceRequest())
+    assert (answer.fingerprint, answer.name, answer.trained) == (space.fingerprint, space.name, space.trained)
+    assert answer.descriptor_json == space.to_json()
+
+
+async def test_a_file_gives_what_reading_it_here_gives(
+    stub: EmbeddingServiceStub, embedder: Embedder, media: Path
+) -> None:
+    expected = await embedder.embed(media / LONG)
+    found = by_kind(await answers_of(stub, [started(), *chunks((media / LONG).read_bytes())]))
+    (accepted,), (info,), (title,) = found["accepted"], found["info"], found["title"]
+    assert accepted.fingerprint == title.fingerprint == expected.space.fingerprint
+    assert (accepted.first_index, accepted.sampling) == (0, pb.SAMPLING_KEYFRAMES)
+    assert info.codecs["video"]
+    assert [s.index for s in found["segment"]] == [s.index for s in expected.segments]
+    for segment, want in zip(found["segment"], expected.segments, strict=True):
+        np.testing.assert_allclose(np.array(segment.vector), want.vector, atol=1e-6)
+        assert tuple(segment.frame_times_s) == pytest.approx(want.frame_times_s)
+    same_title(title, expected)
+    assert (title.media_id, title.rolling) == ("film", False)
+
+
+async def test_a_resumed_call_gives_the_rest_and_the_same_title(
+    stub: EmbeddingServiceStub, media: Path
+) -> None:
+    data = (media / LONG).read_bytes()
+    whole = by_kind(await answers_of(stub, [started(), *chunks(data)]))
+    stored = pb.StoredSegments(segments=whole["segment"][:2], fingerprint=whole["accepted"][0].fingerprint)
+    rest = by_kind(await answers_of(stub, [started(), pb.EmbedMediaRequest(stored=stored), *chunks(data)]))
+    assert rest["accepted"][0].first_index == 2
+    assert [s.index for s in rest["segment"]] == [s.index for s in whole["segment"][2:]]
+    assert rest["segment"][0].vector == whole["segment"][2].vector
+    np.testing.assert_allclose(rest["title"][0].vector, whole["title"][0].vector, atol=1e-6)
+    np.testing.assert_allclose(rest["title"][0].salience, whole["title"][0].salience, atol=1e-6)
+
+
+async def test_stored_segments_of_another_space_are_refused(stub: EmbeddingServiceStub, media: Path) -> None:
+    other = pb.EmbedMediaRequest(stored=pb.StoredSegments(fingerprint="0" * 64))
+    refused = await refusal(answers_of(stub, [started(), other]))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SPACE_MISMATCH")
+    refused = await refusal(answers_of(stub, [started(expected_fingerprint="0" * 64)]))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SPACE_MISMATCH")
+
+
+async def test_segments_come_back_before_the_upload_ends(stub: EmbeddingServiceStub, media: Path) -> None:
+    call = stub.EmbedMedia()
+    await call.write(started())
+    sent = chunks((media / INDEX_FIRST).read_bytes())
+    for message in sent[:-1]:
+        await call.write(message)
+    kinds = []
+    while "segment" not in kinds:
+        answer = await asyncio.wait_for(call.read(), 10)
+        kinds.append(answer.WhichOneof("message"))
+    assert kinds[:2] == ["accepted", "info"]
+    await call.write(sent[-1])
+    await call.done_writing()
+    kinds += [answer.WhichOneof("message") for answer in await rest_of(call)]
+    assert kinds[-1] == "title"
+
+
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ([], "message"),
+        ([pb.EmbedMediaRequest(chunk=pb.Chunk(data=b"x"))], "message"),
+        ([started(mode=pb.MODE_UNSPECIFIED)], "start.mode"),
+        ([started(), frame(0)], "message"),
+        ([started(), started()], "message"),
+        ([started(mode=pb.MODE_FRAMES, modalities=[pb.MODALITY_VISUAL]), *chunks(b"x")], "message"),
+        ([started(mode=pb.MODE_FRAMES), frame(-1.0)], "frame.time_s"),
+        ([started(mode=pb.MODE_FRAMES), frame(float("nan"))], "frame.time_s"),
+        (
+            [
+                started(mode=pb.MODE_FRAMES),
+                pb.EmbedMediaRequest(frame=pb.Frame(width_px=9, height_px=9, rgb=b"")),
+            ],
+            "frame.rgb",
+        ),
+        (
+            [
+                started(mode=pb.MODE_FRAMES),
+                pb.EmbedMediaRequest(sound=pb.Sound(sample_rate_hz=1, channels=1, format=1, data=b"")),
+            ],
+            "sound.sample_rate_hz",
+        ),
+    ],
+)
+async def test_what_a_message_may_not_say_is_named(
+    stub: EmbeddingServiceStub, requests: list[pb.EmbedMediaRequest], field: str
+) -> None:
+    refused = await refusal(answers_of(stub, requests))
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.reason == "INVALID_FIELD"
+    (violation,) = refused.by_type[details.BadRequest].field_violations
+    assert violation.field == field
+    assert "expected" in violation.description
+
+
+async def test_bad_media_are_the_callers_fault_and_named(stub: EmbeddingServiceStub) -> None:
+    refused = await refusal(answers_of(stub, [started(media_id="m7"), *chunks(b"no media at all" * 99)]))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NOT_MEDIA")
+    assert refused.by_type[details.ResourceInfo].resource_name == "m7"
+    assert set(refused.by_type[details.ErrorInfo].metadata) == {"came", "expected"}
+
+
+async def test_a_later_call_with_the_same_key_takes_the_earlier_ones_place(
+    stub: EmbeddingServiceStub, media: Path
+) -> None:
+    earlier = stub.EmbedMedia()
+    await earlier.write(started(idempotency_key="k"))
+    await earlier.write(chunks((media / LONG).read_bytes())[0])
+    await earlier.read()
+    later = await answers_of(stub, [started(idempotency_key="k"), *chunks((media / SHORT).read_bytes())])
+    assert by_kind(later)["title"]
+
+    refused = await refusal(rest_of(earlier))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ABORTED, "SUPERSEDED")
+
+
+async def test_frames_sound_and_words_as_they_happen(stub: EmbeddingServiceStub) -> None:
+    call = stub.EmbedMedia()
+    await call.write(started(mode=pb.MODE_FRAMES, live=True, rolling_title_segments=2, media_id="camera"))
+    tone = (0.2 * np.sin(np.arange(4000) * 0.3)).astype("<f4").tobytes()
+    found: dict[str, list[Any]] = {}
+
+    async def read() -> None:
+        async for answer in call:
+            kind = str(answer.WhichOneof("message"))
+            found.setdefault(kind, []).append(getattr(answer, kind))
+
+    reading = asyncio.create_task(read())
+    for tick in range(5 * 16):  # two a second, 40 s
+        time_s = tick / 2
+        await call.write(frame(time_s, level=60 + tick))
+        sound = pb.Sound(time_s=time_s, sample_rate_hz=8000, channels=1, data=tone)
+        sound.format = pb.SAMPLE_FORMAT_F32LE
+        await call.write(pb.EmbedMediaRequest(sound=sound))
+        if tick % 16 == 4:
+            cue = pb.Cue(start_s=time_s, end_s=time_s + 1, text=f"words of minute {tick}")
+            await call.write(pb.EmbedMediaRequest(cue=cue))
+    await eventually(lambda: len(found.get("title", [])) == 2)  # while the feed goes on
+    assert all(title.rolling for title in found["title"])
+    await call.done_writing()
+    await reading
+    assert [s.index for s in found["segment"]] == [0, 1, 2, 3, 4]
+    assert all(s.present.visual and s.present.audio and s.present.transcript for s in found["segment"])
+    assert [s.start_s for s in found["segment"]] == [0, 8, 16, 24, 32]
+    assert not found["title"][-1].rolling
+    assert found["title"][-1].media_id == "camera"
+
+
+async def test_a_query_equals_that_of_the_embedder(
+    stub: EmbeddingServiceStub, embedder: Embedder, media: Path
+) -> None:
+    picture = next((media / "image").glob("*.jpg")).read_bytes()
+    sound = next((media / "audio").glob("*.wav")).read_bytes()
+    weights = {"visual": 2.0, "audio": 0.5}
+    expected = await embedder.embed_query(image=picture, sound=sound, text="a dog", weights=weights)
+    answer = await stub.EmbedQuery(
+        pb.EmbedQueryRequest(
+            parts=[pb.QueryPart(image=picture), pb.QueryPart(sound=sound), pb.QueryPart(text="a dog")],
+            weights=pb.Weights(**weights),
+        )
+    )
+    np.testing.assert_allclose(answer.vector, expected.vector, atol=1e-5)
+    np.testing.assert_allclose(answer.unweighted, expected.unweighted, atol=1e-5)
+    assert (answer.present.visual, answer.present.audio, answer.present.transcript) == (True,) * 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (pb.EmbedQueryRequest(), "INVALID_FIELD"),
+        (pb.EmbedQueryRequest(parts=[pb.QueryPart()]), "INVALID_FIELD"),
+        (pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x")] * 17), "INVALID_FIELD"),
+        (pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x", weight=-1)]), "USAGE"),
+        (pb.EmbedQueryRequest(parts=[pb.QueryPart(text=" ")]), "NO_MODALITY"),
+        (pb.EmbedQueryRequest(parts=[pb.QueryPart(image=b"nothing")]), "NOT_MEDIA"),
+        (
+            pb.EmbedQueryRequest(
+                parts=[pb.QueryPart(text="x")], weights=pb.Weights(visual=0, audio=0, transcript=0)
+            ),
+            "WEIGHT",
+        ),
+    ],
+)
+async def test_a_query_that_cannot_be_is_refused(
+    stub: EmbeddingServiceStub, request_: pb.EmbedQueryRequest, reason: str
+) -> None:
+    refused = await refusal(stub.EmbedQuery(request_))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+async def test_stored_segments_are_fused_again(stub: EmbeddingServiceStub, media: Path) -> None:
+    whole = by_kind(await answers_of(stub, [started(), *chunks((media / LONG).read_bytes())]))
+    fingerprint = whole["accepted"][0].fingerprint
+    request = pb.FuseTitleRequest(media_id="film", segments=whole["segment"], fingerprint=fingerprint)
+    fused = (await stub.FuseTitle(request)).title
+    np.testing.assert_allclose(fused.vector, whole["title"][0].vector, atol=1e-6)
+    assert fused.arcs == whole["title"][0].arcs
+    request.segments[1].vector[7] = 40.0
+    refused = await refusal(stub.FuseTitle(request))
+    assert refused.by_type[details.BadRequest].field_violations[0].field == "segments[1].vector"
+    other = await refusal(stub.FuseTitle(pb.FuseTitleRequest(fingerprint="0" * 64)))
+    assert other.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_call_that_is_given_up_ends_its_work(
+    gateway: Gateway, stub: EmbeddingServiceStub, media: Path
+) -> None:
+    call = stub.EmbedMedia()
+    await call.write(started())
+    await call.write(chunks((media / LONG).read_bytes())[0])
+    await call.read()
+    status = await stub.GetStatus(pb.GetStatusRequest())
+    assert (status.uploads, status.abandoned) == (1, 0)
+    assert status.spooled_bytes > 0
+    call.cancel()
+    await eventually(lambda: gateway.metrics.abandoned() == 1)
+    await eventually(lambda: not reader_processes())
+    status = await stub.GetStatus(pb.GetStatusRequest())
+    assert (status.uploads, status.segments_in_flight, status.spooled_bytes) == (0, 0, 0)
+
+
+async def test_the_callers_deadline_is_kept(stub: EmbeddingServiceStub, media: Path) -> None:
+    began = time.monotonic()
+    call = stub.EmbedMedia(timeout=0.6)
+    await call.write(started())
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await call.read()
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - began < 2
+
+
+async def test_status_and_health_tell_each_model(
+    gateway: Gateway, stub: EmbeddingServiceStub, server: TritonServer
+) -> None:
+    async with grpc.aio.insecure_channel(gateway.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", SERVICE, "visual_encoder", "title_fusion"):
+            watch = health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=10)
+            async for answer in watch:
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    break
+            watch.cancel()
+    status = await stub.GetStatus(pb.GetStatusRequest())
+    assert {m.name for m in status.models} == set(server.models)
+    assert all(m.state == pb.MODEL_STATE_SERVING for m in status.models)
+    assert status.space_name == "tiny"
+
+
+async def test_a_gateway_that_stops_sends_feeds_away_to_come_again(
+    make_gateway: MakeGateway,
+) -> None:
+    async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        call = EmbeddingServiceStub(channel).EmbedMedia()
+        await call.write(started(mode=pb.MODE_FRAMES, live=True))
+        await call.write(frame(0))
+        await call.read()
+        stopping = asyncio.create_task(gateway.stop())
+
+        refused = await refusal(rest_of(call))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_UNAVAILABLE")
+        assert refused.by_type[details.RetryInfo].retry_delay.ToMilliseconds() == 1000
+        await asyncio.wait_for(stopping, 5)
+
+
+# Limits: what is over one is refused at once, with what came and what is allowed.
+
+
+async def over(make_gateway: MakeGateway, limits: GatewayLimits, requests: list[Any]) -> Refused:
+    async with make_gateway(limits) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        began = time.monotonic()
+        refused = await refusal(answers_of(EmbeddingServiceStub(channel), requests))
+        assert time.monotonic() - began < 5
+        return refused
+
+
+async def test_limit_of_bytes(make_gateway: MakeGateway, media: Path) -> None:
+    data = (media / LONG).read_bytes()
+    limits = GatewayLimits(max_media_bytes=100_000)
+    refused = await over(make_gateway, limits, [started(), *chunks(data)])
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MEDIA_LIMIT")
+    assert "100,000" in refused.by_type[details.ErrorInfo].metadata["expected"]
+    refused = await over(make_gateway, limits, [started(size_bytes=100_001)])
+    assert refused.reason == "INVALID_FIELD"
+
+
+async def test_limit_of_seconds(make_gateway: MakeGateway, media: Path) -> None:
+    data = (media / LONG).read_bytes()
+    refused = await over(make_gateway, GatewayLimits(max_media_s=9), [started(), *chunks(data)])
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MEDIA_LIMIT")
+    feed = [started(mode=pb.MODE_FRAMES), frame(1), frame(9.5)]
+    refused = await over(make_gateway, GatewayLimits(max_media_s=9), feed)
+    assert refused.reason == "MEDIA_LIMIT"
+
+
+async def test_limit_of_pixels(make_gateway: MakeGateway, media: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(picture, "PNG")
+    refused = await over(
+        make_gateway, GatewayLimits(max_picture_pixels=19_999), [started(), *chunks(picture.getvalue())]
+    )
+    assert refused.reason == "MEDIA_LIMIT"
+    video = [started(), *chunks((media / SHORT).read_bytes())]
+    refused = await over(make_gateway, GatewayLimits(max_video_pixels=1000), video)
+    assert refused.reason == "MEDIA_LIMIT"
+    feed = [started(mode=pb.MODE_FRAMES), frame(0, side_px=32)]
+    refused = await over(make_gateway, GatewayLimits(max_video_pixels=1023), feed)
+    assert refused.reason == "MEDIA_LIMIT"
+
+
+async def test_limit_of_streams_a_caller(make_gateway: MakeGateway) -> None:
+    async with make_gateway(GatewayLimits(max_streams_per_caller=1)) as gateway:
+        async with grpc.aio.insecure_channel(gateway.address) as channel:
+            stub = EmbeddingServiceStub(channel)
+            call = stub.EmbedMedia()
+            await call.write(started(mode=pb.MODE_FRAMES, live=True))
+            await call.write(frame(0))
+            await call.read()
+            refused = await refusal(answers_of(stub, [started(mode=pb.MODE_FRAMES, live=True)]))
+            assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+            assert refused.by_type[details.RetryInfo].retry_delay.seconds == 2
+            assert "expected at most 1" in refused.status.message
+            call.cancel()
+        assert gateway.metrics.refused_by_reason() == {"caller_streams": 1}
+
+
+async def test_limit_of_the_spool(make_gateway: MakeGateway, media: Path) -> None:
+    data = (media / LONG).read_bytes()
+    refused = await over(make_gateway, GatewayLimits(max_spool_bytes=100_000), [started(), *chunks(data)])
+    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert details.RetryInfo in refused.by_type
+
+
+async def test_limit_of_silence(make_gateway: MakeGateway) -> None:
+    async def silent() -> AsyncIterator[pb.EmbedMediaRequest]:
+        yield started(mode=pb.MODE_FRAMES)
+        yield frame(0)
+        await asyncio.sleep(30)
+
+    limits = GatewayLimits(idle_timeout_s=0.3)
+    async with make_gateway(limits) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        refused = await refusal(rest_of(EmbeddingServiceStub(channel).EmbedMedia(silent())))
+    assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no message for 0.3 s" in refused.status.message
+
+
+async def test_limits_of_messages_queries_and_subtitles(make_gateway: MakeGateway) -> None:
+    limits = GatewayLimits(max_query_bytes=1000, max_subtitle_bytes=10, max_message_bytes=100_000)
+    async with make_gateway(limits) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        stub = EmbeddingServiceStub(channel)
+        refused = await refusal(stub.EmbedQuery(pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x" * 1001)])))
+        assert refused.by_type[details.BadRequest].field_violations[0].field == "parts"
+        subtitles = pb.SubtitleFile(format="srt", data=b"1" * 11)
+        refused = await refusal(answers_of(stub, [started(subtitles=subtitles)]))
+        assert refused.by_type[details.BadRequest].field_violations[0].field == "start.subtitles.data"
+        with pytest.raises(grpc.aio.AioRpcError) as large:
+            await stub.EmbedQuery(pb.EmbedQueryRequest(query_id="x" * 100_001))
+        assert large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
