@@ -171,5 +171,8 @@ def make_intake(start: Start, descriptor: Descriptor, first_index: int, shared: 
         size_bytes=start.size_bytes,
         subtitles=start.subtitles,
     )
-    limits = shared.read_limits(live=start.live)
-    return FileIntake(MediaProcess(request, descriptor, limits, shared.spool_folder, shared.budget))
+    return FileIntake(
+        MediaProcess(
+            request, descriptor, shared.read_limits(live=start.live), shared.spool_folder, shared.budget
+        )
+    )
