@@ -52,8 +52,10 @@ class Shared:
     async def segment_place(self, given: SegmentInput) -> AsyncIterator[None]:
         """Held while a segment is embedded; times how long it waited and how long it took in all."""
         read_at = time.monotonic()
-        named = {"index": given.index, "sampled_by": str(given.sampled_by), "modalities": _modalities(given)}
-        with self.tracing.span("segment", **named):
+        span = self.tracing.span(
+            "segment", index=given.index, sampled_by=str(given.sampled_by), modalities=_modalities(given)
+        )
+        with span:
             async with self.admission.segment():
                 self.metrics.observe(Stage.QUEUE, time.monotonic() - read_at)
                 yield
