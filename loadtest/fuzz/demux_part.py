@@ -1,0 +1,189 @@
+"""The part `demux`: mutated uploads through the process that reads them in the gateway, in strict mode."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from resonance.clients.errors import MediaError, ResonanceError, UsageError
+from resonance.clients.media.types import SegmentInput
+from resonance.loadtest.fuzz.canary import Canary
+from resonance.loadtest.fuzz.mutate import Material
+from resonance.loadtest.fuzz.tally import HANG_S, Tally
+from resonance.loadtest.fuzz.uploads import Upload, make_upload
+from resonance.serving.gateway.reading import MediaProcess, ReadRequest
+from resonance.serving.gateway.reading.limits import ReadLimits
+from resonance.serving.gateway.reading.spool import SpoolBudget
+from resonance.space.descriptor import Descriptor
+
+MIB = 1 << 20
+LIMITS = ReadLimits(
+    max_media_bytes=64 * MIB,
+    max_media_s=24 * 3600.0,
+    max_picture_pixels=64 * MIB,
+    max_video_pixels=16 * MIB,
+    stall_timeout_s=5.0,
+    memory_bytes=1024 * MIB,
+    ahead_bytes=32 * MIB,
+)
+#: What is taken of one upload; a file may claim to last for days.
+MOST_SEGMENTS = 12
+#: Segments that are decoded again, as the gateway does where keyframes give no picture.
+DECODED_AGAIN = 2
+#: The reading process was ended by a signal: the parent names it in the error.
+SIGNAL = re.compile(r"\bSIG[A-Z]+\b")
+#: Signals by which the kernel ends what leaves its box: never contained, always a finding.
+OUTSIDE = frozenset(("SIGSYS",))
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads uploads as the gateway does.
+
+    Attributes:
+        strict: an attempt to leave the box ends the process with SIGSYS, so that it is seen.
+    """
+
+    descriptor: Descriptor
+    spool_folder: Path
+    strict: bool = True
+    budget: SpoolBudget = field(default_factory=lambda: SpoolBudget(1024 * MIB))
+
+    async def read(self, upload: Upload) -> int:
+        """Read all of it; how many segments it has.
+
+        Raises:
+            Exception: what reading raised.
+        """
+        request = ReadRequest(
+            media_id=f"input {upload.mutant.number}",
+            mode=upload.mode,
+            sampling=upload.sampling,
+            modalities=upload.modalities,
+            first_index=upload.first_index,
+            live=upload.live,
+            size_bytes=upload.size_bytes,
+            subtitles=upload.subtitles,
+        )
+        source = MediaProcess(
+            request,
+            self.descriptor,
+            LIMITS,
+            self.spool_folder,
+            self.budget,
+            on_violation="kill" if self.strict else "refuse",
+        )
+        sending = asyncio.create_task(_send(source, upload))
+        count = 0
+        try:
+            await source.open()
+            while count < MOST_SEGMENTS and (segment := await source.next()) is not None:
+                if count < DECODED_AGAIN:
+                    await source.decode_segment(segment)
+                check_segment(segment, upload.first_index, self.descriptor)
+                count += 1
+            return count
+        finally:
+            sending.cancel()
+            await source.close()
+            with contextlib.suppress(asyncio.CancelledError, MediaError):
+                await sending
+
+
+async def _send(source: MediaProcess, upload: Upload) -> None:
+    for offset, data in upload.chunks:
+        await source.feed(offset, data)
+    await source.end()
+
+
+def check_segment(segment: SegmentInput, first_index: int, descriptor: Descriptor) -> None:
+    """Raises AssertionError where a segment is not one that the pipeline may be given."""
+    assert segment.index >= first_index, "a window before the first one wanted"
+    assert segment.video is not None or segment.pcm is not None or segment.text, "a segment of nothing"
+    if segment.pcm is not None:
+        assert segment.pcm.samples.shape == (descriptor.sound.window_samples,), "sound of another length"
+
+
+async def fuzz_demux(
+    tally: Tally,
+    reader: Reader,
+    canary: Canary,
+    files: Material,
+    words: Material,
+    *,
+    seed: int,
+    numbers: range,
+    at_once: int,
+    tick: Callable[[], bool],
+) -> None:
+    """Read the uploads of `numbers`, `at_once` at a time.
+
+    Args:
+        canary: what `files` name and must not be touched.
+        tick: called after each input; False ends the run.
+    """
+    left: Iterator[int] = iter(numbers)
+    before = await _settled()
+
+    async def work() -> None:
+        for number in left:
+            await _one(tally, reader, canary, make_upload(files, words, seed=seed, number=number))
+            if not tick():
+                return
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
+    after = await _settled(before)
+    last = numbers[-1] if numbers else 0
+    for name, now in after.items():
+        # the first processes are made on the way, such as the one that the others come from
+        if now > before[name] + 4:
+            tally.find(last, "left behind", f"{name}: {now}; {before[name]} before")
+    if reader.budget.used_bytes:
+        tally.find(last, "left behind", f"{reader.budget.used_bytes:,} bytes spooled; expected 0")
+    if files_left := list(reader.spool_folder.iterdir()):
+        tally.find(last, "left behind", f"{len(files_left)} files in the spool folder; expected 0")
+    tally.figures |= {"descriptors_before": before["descriptors"], "descriptors_end": after["descriptors"]}
+    tally.figures |= {"children_before": before["children"], "children_end": after["children"]}
+
+
+async def _one(tally: Tally, reader: Reader, canary: Canary, upload: Upload) -> None:
+    number, data = upload.mutant.number, upload.mutant.data
+    started = time.monotonic()
+    try:
+        count = await asyncio.wait_for(reader.read(upload), HANG_S)
+        outcome = "read" if count else "nothing in the windows wanted"
+    except TimeoutError:
+        outcome = "hang"
+        tally.find(number, "hang", f"over {HANG_S:g} s: {upload.about}", data)
+    except (MediaError, UsageError) as error:
+        outcome = type(error).__name__
+        if signal := SIGNAL.search(error.came if isinstance(error, MediaError) else ""):
+            outcome = f"{outcome} ({signal[0]})"
+            if signal[0] in OUTSIDE:
+                tally.find(number, f"signal {signal[0]}", f"{error}: {upload.about}", data)
+            else:
+                tally.contain(number, f"{signal[0]} in {upload.mutant.sample}", data)
+    except Exception as error:
+        outcome = f"{'other' if isinstance(error, ResonanceError) else 'untyped'} {type(error).__name__}"
+        tally.find(number, outcome, f"{error}: {upload.about}", data)
+    tally.record(number, outcome, time.monotonic() - started)
+    for touch in canary.touches():
+        tally.find(number, "touched", f"{touch}, by one of the inputs under way: {upload.about}", data)
+
+
+async def _settled(before: dict[str, int] | None = None) -> dict[str, int]:
+    """What this process holds, once what was killed is gone."""
+    this = psutil.Process()
+    for _ in range(40):
+        held = {"descriptors": this.num_fds(), "children": len(this.children(recursive=True))}
+        if before is None or all(held[name] <= before[name] for name in held):
+            break
+        await asyncio.sleep(0.1)
+    return held
