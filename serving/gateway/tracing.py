@@ -104,12 +104,15 @@ class Tracing:
         return format_trace_id(context.trace_id) if context.is_valid else ""
 
     def request_headers(self) -> dict[str, str]:
-        """Headers that make what the receiver does part of the current span; empty when off."""
+        """Headers that make what the receiver does part of the current span; empty when off or not sampled."""
         headers: dict[str, str] = {}
         if self._provider is not None:
+            from opentelemetry.trace import get_current_span
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-            TraceContextTextMapPropagator().inject(headers)
+            # Triton traces whatever brings a context, whether that says "sampled" or not
+            if get_current_span().get_span_context().trace_flags.sampled:
+                TraceContextTextMapPropagator().inject(headers)
         return headers
 
     def close(self) -> None:
@@ -153,6 +156,17 @@ class Tracing:
             except BaseException as error:
                 get_current_span().set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise
+
+
+def triton_trace_flags(url: str) -> tuple[str, ...]:
+    """Flags of `tritonserver` that let it continue traces it is handed, and begin none.
+
+    Args:
+        url: where its spans go, over OTLP/HTTP, such as ``http://collector:4318/v1/traces``; it does not speak
+            OTLP/gRPC.
+    """
+    values = ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", f"opentelemetry,url={url}")
+    return tuple(f"--trace-config={value}" for value in values)
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
