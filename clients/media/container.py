@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+from contextlib import ExitStack, contextmanager
+from typing import BinaryIO, cast
 
 import av
 from av.container import InputContainer
@@ -12,6 +12,8 @@ from av.stream import Discard, Disposition, Stream
 
 from resonance.clients.errors import CorruptMediaError, MediaError, MediaStalledError, NotMediaError
 from resonance.clients.media.clip import VIDEO_CODECS
+from resonance.clients.media.growing import GrowingHandle, GrowingSource
+from resonance.clients.media.source import Source
 
 #: FFmpeg's names of the demuxers that may be used. None of them opens another file or address.
 CONTAINERS = (
@@ -26,26 +28,85 @@ EXPECTED = (
 )
 
 
-def open_container(file: BinaryIO, name: str, stall_timeout_s: float) -> InputContainer:
-    """Open `file` for demuxing. It is never opened by path, and nothing it names is opened.
+#: Types of a first box that make a file one of the MP4 family.
+MP4_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"))
+#: AVI says in its index at the end which pictures are keyframes; in these codecs the pictures say it too.
+PLAIN_AVI_CODECS = frozenset(("mpeg4", "mjpeg", "h264"))
+
+
+@contextmanager
+def opened_container(source: Source, stall_timeout_s: float) -> Iterator[InputContainer]:
+    """`source` opened for demuxing. It is never opened by path, and nothing it names is opened.
+
+    Of a source that still grows the head alone is read, wherever the format can do without its end.
 
     Raises:
         NotMediaError: no container that is read here. CorruptMediaError: one that is broken at its head.
     """
+    with ExitStack() as opened:
+        file = opened.enter_context(source.open())
+        if isinstance(source, GrowingSource) and isinstance(file, GrowingHandle):
+            container = _open_growing(source, file)
+        else:
+            container = _open(file, source.name, stall_timeout_s)
+        opened.enter_context(container)
+        yield container
+
+
+def _open(
+    file: BinaryIO, name: str, stall_timeout_s: float | None, options: dict[str, str] | None = None
+) -> InputContainer:
     with typed_errors(name):
         return av.open(
             file,
             mode="r",
             metadata_errors="replace",
             buffer_size=BUFFER_BYTES,
-            timeout=(stall_timeout_s, stall_timeout_s),
+            timeout=None if stall_timeout_s is None else (stall_timeout_s, stall_timeout_s),
             options={
                 "format_whitelist": CONTAINERS,
                 "protocol_whitelist": "none",
                 "enable_drefs": "0",
+                **(options or {}),
             },
             io_open=_refuse,
         )
+
+
+def _open_growing(source: GrowingSource, handle: GrowingHandle) -> InputContainer:
+    """FFmpeg's own clock is left out: it would count the waiting for bytes. `within` and the joiner watch."""
+    file = cast("BinaryIO", handle)
+    handle.streamed = True
+    head = source.head()
+    if head[4:8] in MP4_BOXES:
+        # without this flag the demuxer looks at what follows the media data before it reads any of it
+        return _open(file, source.name, None, {"fflags": "+ignidx"})
+    if head.startswith(b"ID3") or head[:1] == b"\xff":
+        # an MP3 trims its last frame only where the size that its head states is the file's
+        handle.told_bytes = source.size(wait=False)
+    handle.opening = True
+    try:
+        container = _open(file, source.name, None)
+    except MediaError:
+        if not handle.refused:
+            raise
+    else:
+        if not _needs_its_end(container):
+            return container
+        container.close()
+    finally:
+        handle.opening = False
+    source.wait_for_all()
+    handle.streamed = False
+    handle.seek(0)
+    return _open(file, source.name, None)
+
+
+def _needs_its_end(container: InputContainer) -> bool:
+    if container.format.name != "avi":
+        return False
+    codecs = {s.codec_context.codec.canonical_name for s in container.streams.video if s.codec_context}
+    return not codecs <= PLAIN_AVI_CODECS
 
 
 def _refuse(*arguments: object) -> BinaryIO:

@@ -70,13 +70,14 @@ class Feed(Generic[T]):
 
     def _wait(self) -> tuple[int, T] | BaseException | None:
         times, timeout_s = self._title.times, self._title.limits.stall_timeout_s
-        steps, since = times.steps, time.monotonic()
+        waits, thread = self._title.source.waits, self._thread.ident
+        steps, since, waited_s = times.steps, time.monotonic(), waits.seconds(thread)
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._ready.get(timeout=min(0.25, timeout_s))
             if times.steps != steps:
-                steps, since = times.steps, time.monotonic()
-            elif time.monotonic() - since > timeout_s:
+                steps, since, waited_s = times.steps, time.monotonic(), waits.seconds(thread)
+            elif time.monotonic() - since - (waits.seconds(thread) - waited_s) > timeout_s:
                 raise MediaStalledError(
                     self._title.name,
                     f"no packet and no frame for {timeout_s:g} s",
@@ -101,6 +102,8 @@ class Joiner:
     A stream is any callable whose iterator gives (window index, content) in rising order. Each is read
     by a thread of its own from a container of its own, so that neither bad interleaving nor a gap of
     hours makes one stream's packets pile up while another's are looked for.
+
+    Windows below `first_index` are read over: whoever resumes a title has them already.
     """
 
     def __init__(
@@ -110,8 +113,9 @@ class Joiner:
         video: Callable[[], Iterator[tuple[int, VideoWindow]]] | None = None,
         sound: Callable[[], Iterator[tuple[int, SoundWindow]]] | None = None,
         words: Callable[[], Iterator[tuple[int, WordsWindow]]] | None = None,
+        first_index: int = 0,
     ) -> None:
-        self._title = title
+        self._title, self._first_index = title, first_index
         self._segment = title.descriptor.segment
         self._windows = Windows(title.descriptor.segment.length_s)
         self._sources = (video, sound, words)
@@ -131,7 +135,8 @@ class Joiner:
         heard = Feed(self._title, sound, "sound") if sound else None
         spoken = Feed(self._title, words, "words") if words else None
         self._feeds = [feed for feed in (pictures, heard, spoken) if feed is not None]
-        emitted, last = 0, -1
+        emitted = min(self._first_index, 1)  # of a resumed title the window before the first was handed out
+        last = -1
         while True:
             present = [head[0] for feed in (pictures, heard) if feed and (head := feed.head())]
             if last >= 0 and not present:
@@ -145,7 +150,10 @@ class Joiner:
             sounds = heard.take(index) if heard else None
             if seen or sounds:
                 last = index
-            segment = self._join(index, seen, sounds, spoken.take(index) if spoken else None)
+            said_here = spoken.take(index) if spoken else None
+            if index < self._first_index:
+                continue
+            segment = self._join(index, seen, sounds, said_here)
             if segment is None or self._is_short_tail(segment, emitted):
                 continue
             emitted += 1

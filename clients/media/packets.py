@@ -17,11 +17,11 @@ from resonance.clients.errors import CorruptMediaError
 from resonance.clients.media.container import (
     choose_stream,
     discard_all_but,
-    open_container,
+    opened_container,
     reason,
     typed_errors,
 )
-from resonance.clients.media.source import MediaSource
+from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, ReadTimes
 from resonance.space.descriptor import Descriptor
 
@@ -33,7 +33,7 @@ class Title:
     origin_s: the title's start on its container's clock; stopping: set when the readers shall end.
     """
 
-    source: MediaSource
+    source: Source
     descriptor: Descriptor
     limits: Limits
     times: ReadTimes
@@ -49,13 +49,11 @@ class Title:
 @contextmanager
 def opened_stream(title: Title, kind: str) -> Iterator[tuple[InputContainer, Stream]]:
     """The title's stream of `kind` in a container of its own; the other streams are discarded."""
-    with title.source.open() as file:
-        container = open_container(file, title.name, title.limits.stall_timeout_s)
-        with container:
-            stream = choose_stream(container, kind)
-            assert stream is not None, f"{title.name} had a stream of {kind} when it was probed"
-            discard_all_but(container, stream)
-            yield container, stream
+    with opened_container(title.source, title.limits.stall_timeout_s) as container:
+        stream = choose_stream(container, kind)
+        assert stream is not None, f"{title.name} had a stream of {kind} when it was probed"
+        discard_all_but(container, stream)
+        yield container, stream
 
 
 def read_packets(
@@ -70,14 +68,14 @@ def read_packets(
         MediaError: not one packet can be read, or the source itself fails.
     """
     packets = container.demux(stream)
-    times = title.times
+    times, waits, thread = title.times, title.source.waits, threading.get_ident()
     while not title.stopping.is_set():
-        started = time.monotonic()
+        started, waited_s = time.monotonic(), waits.seconds(thread)
         try:
             with typed_errors(title.name):
                 packet = _next(packets, title, first)
         finally:
-            times.demux_s += time.monotonic() - started
+            times.demux_s += time.monotonic() - started - (waits.seconds(thread) - waited_s)
             times.steps += 1
         if packet is None:
             return

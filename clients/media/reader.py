@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import av
-from av.container import InputContainer
-from av.stream import Stream
-from av.video.codeccontext import VideoCodecContext
-
-from resonance.clients.errors import MediaError, MediaLimitError, UsageError
-from resonance.clients.media.container import choose_stream, open_container, start_s, typed_errors
+from resonance.clients.errors import NoModalityError, UsageError
+from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.joiner import Joiner
 from resonance.clients.media.packets import Title
 from resonance.clients.media.picture import open_picture, read_picture
+from resonance.clients.media.probe import probe
 from resonance.clients.media.sound import SoundReader
-from resonance.clients.media.source import MediaSource
-from resonance.clients.media.text import TEXT_SUFFIXES, TextReader, read_text
+from resonance.clients.media.source import MediaSource, Source
+from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, TextReader, decode_text
 from resonance.clients.media.types import (
     Frames,
     Limits,
@@ -32,16 +28,22 @@ from resonance.clients.media.types import (
 from resonance.clients.media.video import VideoReader
 from resonance.clients.media.waiting import within
 from resonance.clients.media.words import (
+    MAX_SUBTITLE_BYTES,
     SUBTITLE_SUFFIXES,
+    SubtitleFile,
     SubtitleReader,
     WordsWindow,
     find_sidecar,
     read_cues,
     words_by_window,
 )
-from resonance.space.descriptor import Descriptor
+from resonance.space.descriptor import MODALITIES, Descriptor
 
 SAMPLINGS = ("keyframes", "uniform")
+#: What a source can be taken as, whatever its name: a container or picture, text, or subtitles of a format.
+FORMS = ("encoded", "text", "srt", "vtt")
+#: Streams by the modality that they are read for.
+STREAM_KINDS = {"video": "visual", "audio": "audio", "subtitle": "transcript"}
 
 
 class MediaReader:
@@ -88,164 +90,192 @@ class MediaReader:
         self._closing.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What of the media is wanted, and how."""
+
+    sampling: str
+    transcript: Path | SubtitleFile | None
+    first_index: int
+    modalities: frozenset[str]
+
+    def check(self, name: str, held: Collection[str]) -> None:
+        """Raises NoModalityError where nothing that is held is wanted; what holds nothing is told later."""
+        if held and not self.modalities & set(held):
+            raise NoModalityError(
+                name, f"{' and '.join(sorted(held))} alone", f"{' or '.join(sorted(self.modalities))}"
+            )
+
+
 def open_media(
-    source: str | Path | bytes | BinaryIO,
+    source: str | Path | bytes | BinaryIO | Source,
     descriptor: Descriptor,
     *,
     sampling: str | None = None,
-    transcript: str | Path | None = None,
+    transcript: str | Path | SubtitleFile | None = None,
     limits: Limits | None = None,
     name: str | None = None,
+    first_index: int = 0,
+    modalities: Collection[str] | None = None,
+    form: str | None = None,
 ) -> MediaReader:
     """Open a video, sound, picture or subtitle file. What it is is told by its content, not its name.
 
     Args:
-        source: a path, the bytes of a file, or a binary file object.
+        source: a path, the bytes of a file, a binary file object, or any other `Source`.
         sampling: ``keyframes`` or ``uniform``; by default what the space says.
         transcript: a subtitle file; by default one beside the path, else an embedded stream.
+        name: what to call the media; a `Source` has its own.
+        first_index: windows before it were embedded already; they are neither decoded nor handed out.
+        modalities: those to use of ``visual``, ``audio``, ``transcript``; by default all.
+        form: one of `FORMS`; by default text and subtitles are told by the path's suffix.
 
     Raises:
-        MediaError: the input's own fault, by kind. UsageError: an unknown sampling.
+        MediaError: the input's own fault, by kind. UsageError: an unknown sampling, modality or form.
     """
     limits = limits or Limits()
     sampling = sampling or descriptor.sampling.default
+    chosen = frozenset(MODALITIES if modalities is None else modalities)
     if sampling not in SAMPLINGS:
         raise UsageError(f"sampling is '{sampling}'; expected one of {', '.join(SAMPLINGS)}")
-    opened = MediaSource(source, name=name, limits=limits)
+    if not chosen or not chosen <= set(MODALITIES):
+        raise UsageError(f"modalities are {sorted(chosen)}; expected one or more of {', '.join(MODALITIES)}")
+    if form is not None and form not in FORMS:
+        raise UsageError(f"form is '{form}'; expected one of {', '.join(FORMS)}")
+    words = Path(transcript) if isinstance(transcript, str) else transcript
+    wanted = _Wanted(sampling, words, first_index, chosen)
+    opened = source if isinstance(source, Source) else MediaSource(source, name=name, limits=limits)
+    title = Title(opened, descriptor, limits, ReadTimes())
     try:
-        suffix = opened.path.suffix.lower() if opened.path else ""
-        if opened.path is not None and suffix in SUBTITLE_SUFFIXES:
-            return _open_subtitles(Title(opened, descriptor, limits, ReadTimes()), opened.path)
-        if opened.path is not None and suffix in TEXT_SUFFIXES:
-            return _open_text(opened.path, opened.name, descriptor)
+        kind = form or _form(opened.path)
+        if kind in ("srt", "vtt"):
+            return _open_subtitles(title, kind, wanted)
+        if kind == "text":
+            return _open_text(title, wanted)
         picture = within(
-            limits.stall_timeout_s, opened.name, lambda: _open_picture(opened, descriptor, limits)
+            limits.stall_timeout_s, opened.name, lambda: _open_picture(title, wanted), opened.waits
         )
         if picture is not None:
             opened.close()
             return picture
-        return _open_streams(opened, descriptor, limits, sampling, Path(transcript) if transcript else None)
+        return _open_streams(title, wanted)
     except BaseException:
         opened.close()
         raise
 
 
-def _open_subtitles(title: Title, path: Path) -> MediaReader:
-    cues = read_cues(path)
-    info = MediaInfo(title.name, path.suffix.lower().lstrip("."), max(c.end_s for c in cues))
-    joiner = Joiner(title, words=lambda: words_by_window(cues, title.descriptor.segment.length_s))
+def _form(path: Path | None) -> str:
+    suffix = path.suffix.lower() if path else ""
+    if suffix in SUBTITLE_SUFFIXES:
+        return suffix.lstrip(".")
+    return "text" if suffix in TEXT_SUFFIXES else "encoded"
+
+
+def _read_whole(source: Source, limits: Limits, most_bytes: int) -> bytes:
+    """Everything that the source holds, but no more than one byte over the limit."""
+
+    def read() -> bytes:
+        parts, size = [], 0
+        with source.open() as file:
+            while size <= most_bytes and (part := file.read(most_bytes + 1 - size)):
+                parts.append(part)
+                size += len(part)
+        return b"".join(parts)
+
+    return within(limits.stall_timeout_s, source.name, read, source.waits)
+
+
+def _open_subtitles(title: Title, kind: str, wanted: _Wanted) -> MediaReader:
+    wanted.check(title.name, ["transcript"])
+    data = _read_whole(title.source, title.limits, MAX_SUBTITLE_BYTES)
+    cues = read_cues(SubtitleFile(kind, data, title.name))
+    info = MediaInfo(title.name, kind, max(c.end_s for c in cues))
+    joiner = Joiner(
+        title,
+        words=lambda: words_by_window(cues, title.descriptor.segment.length_s),
+        first_index=wanted.first_index,
+    )
     closing = contextlib.ExitStack()
+    closing.callback(title.source.close)
     closing.callback(joiner.close)
     return MediaReader(info, title.times, joiner.segments, closing=closing)
 
 
-def _open_text(path: Path, name: str, descriptor: Descriptor) -> MediaReader:
-    text = TextReader(read_text(path), descriptor, name=name)
+def _open_text(title: Title, wanted: _Wanted) -> MediaReader:
+    wanted.check(title.name, ["transcript"])
+    data = _read_whole(title.source, title.limits, MAX_TEXT_BYTES)
+    title.source.close()
+    text = TextReader(
+        decode_text(data, title.name), title.descriptor, name=title.name, first_index=wanted.first_index
+    )
     return MediaReader(text.info, text.times, text.segments)
 
 
-def _open_picture(source: MediaSource, descriptor: Descriptor, limits: Limits) -> MediaReader | None:
-    with source.open() as file:
-        image = open_picture(file, source.name)
+def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
+    name, descriptor = title.name, title.descriptor
+    with title.source.open() as file:
+        image = open_picture(file, name)
         if image is None:
             return None
+        wanted.check(name, ["visual"])
         container = str(image.format).lower()
         frames = read_picture(
             image,
             descriptor.frames,
-            name=source.name,
-            max_pixels=limits.max_picture_pixels,
+            name=name,
+            max_pixels=title.limits.max_picture_pixels,
             bucket=descriptor.sampling.image_frames,
         )
     segment = SegmentInput(
         index=0, start_s=0.0, end_s=0.0, video=frames, sampled_by=SampledBy.IMAGE, frame_times_s=(0.0,)
     )
-    info = MediaInfo(source.name, container, 0.0, {"visual": container})
-    return MediaReader(info, ReadTimes(), lambda: iter((segment,)))
+    info = MediaInfo(name, container, 0.0, {"visual": container})
+    return MediaReader(info, title.times, lambda: iter(() if wanted.first_index else (segment,)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Probed:
-    """What a container holds, read before its streams are."""
-
-    info: MediaInfo
-    origin_s: float
-    kinds: frozenset[str]
-    rotation_deg: int
-
-
-def _probe(source: MediaSource, limits: Limits) -> _Probed:
-    with source.open() as file, open_container(file, source.name, limits.stall_timeout_s) as container:
-        found = {kind: choose_stream(container, kind) for kind in ("video", "audio", "subtitle")}
-        streams = {kind: stream for kind, stream in found.items() if stream is not None}
-        starts = [start_s(s) for kind, s in streams.items() if kind != "subtitle"]
-        info = MediaInfo(
-            name=source.name,
-            container=container.format.name,
-            duration_s=container.duration / av.time_base if container.duration else None,
-            codecs={kind: s.codec_context.codec.canonical_name for kind, s in streams.items()},
-        )
-        video = streams.get("video")
-        rotation_deg = _rotation(container, video, source.name, limits) if video is not None else 0
-        return _Probed(info, min(starts, default=0.0), frozenset(streams), rotation_deg)
-
-
-def _open_streams(
-    source: MediaSource, descriptor: Descriptor, limits: Limits, sampling: str, transcript: Path | None
-) -> MediaReader:
-    probed = within(limits.stall_timeout_s, source.name, lambda: _probe(source, limits))
-    title = Title(source, descriptor, limits, ReadTimes(), origin_s=probed.origin_s)
+def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
+    source, limits = given.source, given.limits
+    probed = within(limits.stall_timeout_s, source.name, lambda: probe(source, limits), source.waits)
+    title = replace(given, origin_s=probed.origin_s)
+    sidecar = wanted.transcript or (find_sidecar(source.path) if source.path else None)
+    held = {STREAM_KINDS[kind] for kind in probed.kinds} | ({"transcript"} if sidecar is not None else set())
+    wanted.check(title.name, held)
+    use = held & wanted.modalities
     closing = contextlib.ExitStack()
     closing.callback(source.close)
     video = sound = None
     words: Callable[[], Iterator[tuple[int, WordsWindow]]] | None = None
-    if "video" in probed.kinds:
-        video = VideoReader(title, rotation_deg=probed.rotation_deg, sampling=sampling)
+    if "visual" in use:
+        video = VideoReader(
+            title,
+            rotation_deg=probed.rotation_deg,
+            sampling=wanted.sampling,
+            first_index=wanted.first_index,
+        )
         closing.callback(video.close)
-    if "audio" in probed.kinds:
+    if "audio" in use:
         sound = SoundReader(title)
-    sidecar = transcript or (find_sidecar(source.path) if source.path else None)
-    length_s = descriptor.segment.length_s
-    if sidecar is not None:
-        cues = read_cues(sidecar)
-        words = lambda: words_by_window(cues, length_s)  # noqa: E731  one line each, side by side
-    elif "subtitle" in probed.kinds:
-        embedded = SubtitleReader(title)
-        words = lambda: words_by_window(embedded.cues(), length_s)  # noqa: E731
+    if "transcript" in use:
+        words = _words(title, sidecar)
     joiner = Joiner(
         title,
         video=video.windows if video else None,
         sound=sound.windows if sound else None,
         words=words,
+        first_index=wanted.first_index,
     )
     closing.callback(joiner.close)  # last in, first out: the threads end before what they read is closed
+    if isinstance(source, GrowingSource):
+        closing.callback(source.close)  # but those that wait for bytes must give up first
     return MediaReader(probed.info, title.times, joiner.segments, video=video, closing=closing)
 
 
-def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limits) -> int:
-    """Clockwise degrees that show the picture upright, from the first frame that decodes.
-
-    Raises:
-        MediaLimitError: the pictures are larger than the limit; nothing is decoded then.
-    """
-    codec = stream.codec_context
-    assert isinstance(codec, VideoCodecContext)
-    if codec.width * codec.height > limits.max_video_pixels:
-        raise MediaLimitError(
-            name,
-            f"a video of {codec.width}x{codec.height} pixels",
-            f"at most {limits.max_video_pixels:,} pixels a picture",
-        )
-    codec.thread_count = 1
-    with contextlib.suppress(av.error.FFmpegError, MediaError, IndexError), typed_errors(name):
-        for attempt, packet in enumerate(container.demux(stream)):
-            for frame in packet.decode():
-                if isinstance(frame, av.VideoFrame):
-                    return round(-frame.rotation / 90) % 4 * 90
-            if attempt > _ROTATION_PACKETS:
-                break
-    return 0
-
-
-#: Packets tried for a first frame before the picture is taken as upright.
-_ROTATION_PACKETS = 64
+def _words(
+    title: Title, sidecar: Path | SubtitleFile | None
+) -> Callable[[], Iterator[tuple[int, WordsWindow]]]:
+    length_s = title.descriptor.segment.length_s
+    if sidecar is not None:
+        cues = read_cues(sidecar)
+        return lambda: words_by_window(cues, length_s)
+    embedded = SubtitleReader(title)
+    return lambda: words_by_window(embedded.cues(), length_s)

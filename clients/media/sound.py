@@ -38,7 +38,12 @@ class SoundWindow:
 
 
 class SoundReader:
-    """Decodes and resamples the chosen track and hands out its windows in order."""
+    """Decodes and resamples the chosen track and hands out its windows in order.
+
+    A resumed title's sound is decoded from its start all the same: decoders overlap and predict, the
+    resampler holds a filter's length of samples, and a frame's place may follow from those before it. From
+    the middle on it would be nearly the same sound, and not the same vectors.
+    """
 
     def __init__(self, title: Title) -> None:
         self._title, self._times = title, title.times

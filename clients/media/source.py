@@ -7,13 +7,34 @@ import stat
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
 from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
 from resonance.clients.media.types import Limits
-from resonance.clients.media.waiting import within
+from resonance.clients.media.waiting import Waits, within
 
 COPY_CHUNK_BYTES = 1 << 20
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What media is read from.
+
+    name: what to call it in results and errors; path: where it lies, or None; waits: how long its handles
+    have waited for bytes that were not there yet.
+    """
+
+    name: str
+    path: Path | None
+    waits: Waits
+
+    def open(self) -> BinaryIO:
+        """A new handle at the start, with a position of its own; close it when done."""
+        ...
+
+    def close(self) -> None:
+        """Free what the source holds."""
+        ...
 
 
 class MediaSource:
@@ -38,6 +59,7 @@ class MediaSource:
         self._shared: IO[bytes] | None = None
         self._spool: IO[bytes] | None = None
         self._lock = threading.Lock()
+        self.waits = Waits()  # its bytes are there, or the file system is at fault
         if self.path is not None and self._is_pipe(self.path):
             with within(limits.stall_timeout_s, self.name, self._open_path) as pipe:
                 self._shared = self._spooled(pipe, limits)

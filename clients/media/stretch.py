@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from bisect import bisect_left
@@ -11,11 +12,14 @@ from typing import cast
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaLimitError
+from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.picture import frame_to_rgb, pack_frames
 from resonance.clients.media.types import ByteArray, Frames
@@ -33,8 +37,9 @@ SAME_TIME_S = 1e-4
 class StretchDecoder:
     """Decodes forward from where it stands; seeks ahead only past a keyframe and at least `SEEK_GAIN_S`.
 
-    Windows asked for in rising order decode no packet twice; an earlier window costs a seek back. Calls
-    from several threads take turns. `packets_decoded` counts packets fed to the decoder.
+    In a source that still grows it never seeks, for the index may not be there, but reads packets without
+    decoding them. Windows asked for in rising order decode no packet twice; an earlier window costs a seek
+    back. Calls from several threads take turns. `packets_decoded` counts packets fed to the decoder.
     """
 
     def __init__(self, title: Title, rotation_deg: int) -> None:
@@ -48,6 +53,10 @@ class StretchDecoder:
         self._position_s = 0.0  # of the last frame decoded
         self._consumed_to_s = 0.0  # frames before this were handed out or passed over
         self._wanted_s: list[float] | None = None
+        self._growing = isinstance(title.source, GrowingSource)
+        self._start_s = 0.0  # of the first keyframe that is decoded
+        self._skip_to_s: float | None = None  # packets before this keyframe are passed over
+        self._fed_to_s = -math.inf  # the last packet by time that was decoded
         self._lock = threading.Lock()
         self._reformatter = VideoReformatter()
         self.packets_decoded = 0
@@ -59,6 +68,10 @@ class StretchDecoder:
                 self._shut()
             finally:
                 self._lock.release()
+
+    def start_at(self, keyframe_s: float) -> None:
+        """Packets before that keyframe are not decoded; for a decoder that was not asked for frames yet."""
+        self._start_s = keyframe_s
 
     def _shut(self) -> None:
         self._frames, self._held, self._container = iter(()), None, None
@@ -133,8 +146,16 @@ class StretchDecoder:
             self._open()
         passed = start_s < self._consumed_to_s
         skips = keyframe_s is not None and keyframe_s > self._position_s
-        if passed or (skips and start_s - self._position_s > SEEK_GAIN_S):
+        if not passed and not (skips and start_s - self._position_s > SEEK_GAIN_S):
+            return
+        if not self._growing:
             self._seek(start_s)
+        elif not passed:
+            if keyframe_s is not None and keyframe_s > self._fed_to_s:
+                self._skip_to_s, self._held = keyframe_s, None
+        else:  # only a fresh start leads back
+            self._shut()
+            self._open()
 
     def _open(self) -> None:
         self._container, stream = self._opened.enter_context(opened_stream(self._title, "video"))
@@ -144,6 +165,8 @@ class StretchDecoder:
             1  # measured: no slower a title, and windows of many titles share the cores
         )
         self._frames = _in_order(self._decode())
+        self._position_s, self._fed_to_s = self._start_s, -math.inf
+        self._skip_to_s = self._start_s if self._start_s > 0 else None
 
     def _seek(self, to_s: float) -> None:
         """To the last keyframe at or before `to_s`; where the container cannot, decoding goes on."""
@@ -168,9 +191,15 @@ class StretchDecoder:
         skips = self._codec.codec.canonical_name in SKIPPING_CODECS
         broken = 0
         for packet in read_packets(self._title, self._container, self._stream, first=False):
+            if self._skip_to_s is not None and packet.size:
+                if not self._lands(packet, base):
+                    continue
+                self._skip_to_s = None
+                self._codec.flush_buffers()
             self.packets_decoded += bool(packet.size)
+            stamp_s = None if packet.pts is None else packet.pts * base - origin_s
+            self._fed_to_s = max(self._fed_to_s, stamp_s or 0.0)
             if skips:
-                stamp_s = None if packet.pts is None else packet.pts * base - origin_s
                 self._codec.skip_frame = "DEFAULT" if self._wants(stamp_s) else "NONREF"
             try:
                 frames = cast("list[av.VideoFrame]", packet.decode())
@@ -186,6 +215,14 @@ class StretchDecoder:
                 if stamp is not None:
                     self._check_size(frame)
                     yield stamp * base - origin_s, frame
+
+    def _lands(self, packet: Packet[Stream], base: float) -> bool:
+        """Whether the packet is a keyframe at or past where decoding shall go on."""
+        assert self._skip_to_s is not None
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if not packet.is_keyframe or stamp is None:
+            return False
+        return stamp * base - self._title.origin_s >= self._skip_to_s - SAME_TIME_S
 
     def _wants(self, time_s: float | None) -> bool:
         if self._wanted_s is None or time_s is None:

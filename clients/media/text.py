@@ -13,6 +13,7 @@ from resonance.space.descriptor import Descriptor
 TEXT_SUFFIXES = (".txt", ".md")
 #: Text files larger than this are not read.
 MAX_TEXT_BYTES = 32 * 1024 * 1024
+EXPECTED_TEXT = f"UTF-8 text of at most {MAX_TEXT_BYTES:,} bytes"
 #: Tokens that the tokenizer adds around every piece.
 SPECIAL_TOKENS = 2
 
@@ -23,16 +24,25 @@ def read_text(path: Path) -> str:
     Raises:
         NotMediaError: it cannot be opened, is too large, or is not UTF-8.
     """
-    expected = f"a UTF-8 text file of at most {MAX_TEXT_BYTES:,} bytes"
     try:
-        raw = path.read_bytes()
-        if len(raw) > MAX_TEXT_BYTES:
-            raise NotMediaError(str(path), f"{len(raw):,} bytes", expected)
-        return raw.decode("utf-8-sig")
+        with path.open("rb") as file:
+            return decode_text(file.read(MAX_TEXT_BYTES + 1), str(path))
     except OSError as error:
-        raise NotMediaError(str(path), f"it cannot be opened ({error.strerror})", expected) from error
+        raise NotMediaError(str(path), f"it cannot be opened ({error.strerror})", EXPECTED_TEXT) from error
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """The text of UTF-8 bytes.
+
+    Raises:
+        NotMediaError: they are too many, or not UTF-8.
+    """
+    if len(data) > MAX_TEXT_BYTES:
+        raise NotMediaError(name, f"over {MAX_TEXT_BYTES:,} bytes of text", EXPECTED_TEXT)
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise NotMediaError(str(path), f"bytes that are not UTF-8 ({error.reason})", expected) from error
+        raise NotMediaError(name, f"bytes that are not UTF-8 ({error.reason})", EXPECTED_TEXT) from error
 
 
 def split_text(
@@ -87,7 +97,10 @@ def _cut(word: str, most: int, count: Callable[[str], int]) -> Iterator[str]:
 
 
 class TextReader:
-    """Segments of a text: no clock, no pictures, no sound. `count_tokens`: see `split_text`."""
+    """Segments of a text: no clock, no pictures, no sound.
+
+    `count_tokens`: see `split_text`; pieces below `first_index` are left out.
+    """
 
     def __init__(
         self,
@@ -96,11 +109,12 @@ class TextReader:
         *,
         name: str,
         count_tokens: Callable[[str], int] | None = None,
+        first_index: int = 0,
     ) -> None:
         self.info = MediaInfo(name=name, container="text", duration_s=None)
         self.times = ReadTimes()
         self._text, self._tokens = text, descriptor.segment.text_tokens
-        self._count_tokens = count_tokens
+        self._count_tokens, self._first_index = count_tokens, first_index
 
     def segments(self) -> Iterator[SegmentInput]:
         """One segment a piece.
@@ -111,7 +125,10 @@ class TextReader:
         if not self._text.split():
             raise NoModalityError(self.info.name, "no words", "text with words in it")
         for index, piece in enumerate(split_text(self._text, self._tokens, self._count_tokens)):
-            yield SegmentInput(index=index, start_s=None, end_s=None, text=piece, sampled_by=SampledBy.NONE)
+            if index >= self._first_index:
+                yield SegmentInput(
+                    index=index, start_s=None, end_s=None, text=piece, sampled_by=SampledBy.NONE
+                )
 
     def decode_segment(self, segment: SegmentInput) -> Frames | None:
         """Text has no pictures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from resonance.clients.media.growing import ForgottenBytesError, GrowingSource
 from resonance.clients.media.packet_signals import PacketSignals
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.stretch import StretchDecoder
@@ -82,17 +84,19 @@ class VideoReader:
     Args:
         rotation_deg: clockwise, from the display matrix.
         sampling: ``keyframes`` or ``uniform``.
+        first_index: of windows before it nothing is decoded and nothing cut; they are handed out empty.
     """
 
-    def __init__(self, title: Title, *, rotation_deg: int, sampling: str) -> None:
-        self._title, self._rotation_deg = title, rotation_deg
+    def __init__(self, title: Title, *, rotation_deg: int, sampling: str, first_index: int = 0) -> None:
+        self._title, self._rotation_deg, self._first_index = title, rotation_deg, first_index
         self._sampling, self._uniform = title.descriptor.sampling, sampling == "uniform"
         self._bucket = self._sampling.uniform_frames if self._uniform else self._sampling.keyframes_frames
         self._windows = Windows(title.descriptor.segment.length_s)
         self._stretch = StretchDecoder(title, rotation_deg)
         self._again = StretchDecoder(title, rotation_deg)
+        self._growing = isinstance(title.source, GrowingSource)
         self._again_lock = threading.Lock()
-        self._again_next = 0
+        self._again_next = first_index
         self._again_kept: dict[int, Frames | None] = {}
 
     @property
@@ -117,7 +121,8 @@ class VideoReader:
             if not 0 <= index - self._again_next <= MOST_KEPT:
                 # far off: seek, and a window early, for refreshed pictures take a while to become whole
                 self._again_next = max(index - 1, 0)
-                landing_s = self._windows.start_s(self._again_next)
+                # in a source that grows a jump must land on a known keyframe, and none is known here
+                landing_s = None if self._growing else self._windows.start_s(self._again_next)
             else:
                 landing_s = None
             for passed in range(self._again_next, index):
@@ -134,13 +139,17 @@ class VideoReader:
         keyframe_s: float | None = None,
         known_s: set[float] | None = None,
     ) -> Frames | None:
-        return decoder.frames(
-            self._windows.centres_s(index, self._bucket),
-            self._windows.start_s(index),
-            self._windows.end_s(index),
-            keyframe_s=keyframe_s,
-            known_s=known_s,
-        )
+        try:
+            return decoder.frames(
+                self._windows.centres_s(index, self._bucket),
+                self._windows.start_s(index),
+                self._windows.end_s(index),
+                keyframe_s=keyframe_s,
+                known_s=known_s,
+            )
+        except ForgottenBytesError:  # a live feed goes on, without pictures in this window
+            self._title.times.broken += 1
+            return None
 
     def windows(self) -> Iterator[tuple[int, VideoWindow]]:
         """(index, window) in rising order, for windows that hold packets.
@@ -159,10 +168,20 @@ class VideoReader:
         wait_s = max(self._sampling.borrow_within_s, SIGNALS_AHEAD_S)
         pending: dict[int, _Pending] = {}
         before: _Keyframe | None = None  # the last keyframe of the windows handed out
+        # decoding begins a keyframe early, for the pictures of a refresh take until the next to become whole
+        landing_s: deque[float] = deque(maxlen=2)
         done, previous_s = -1, 0.0
         for packet, time_s, duration_s in self._packets(container, stream):
             signals.add(time_s, duration_s, packet.size, packet.is_keyframe)
             index = self._windows.index(time_s)
+            if (
+                self._first_index
+                and packet.is_keyframe
+                and time_s <= self._windows.start_s(self._first_index)
+            ):
+                landing_s.append(time_s)
+                self._stretch.start_at(landing_s[0])
+                self._again.start_at(landing_s[0])
             if index > done:  # else it comes too late: its window was handed out
                 state = pending.setdefault(index, _Pending(end_s=time_s))
                 state.end_s = max(state.end_s, time_s + (duration_s or 0.0))
@@ -205,6 +224,8 @@ class VideoReader:
         state = pending[index]
         start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
         cut_rate, motion = signals.take(start_s, end_s)
+        if index < self._first_index:
+            return VideoWindow(None, SampledBy.NONE, (), None, None, end_s)
         chosen = sorted({k.time_s: k for k in state.nearest.values()}.values(), key=lambda k: k.time_s)
         how = SampledBy.UNIFORM if self._uniform else SampledBy.KEYFRAMES
         if not chosen and not self._uniform:

@@ -22,6 +22,7 @@ SUBTITLE_SUFFIXES = (".srt", ".vtt")
 #: Tried in order; latin-1 reads anything.
 ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
 MAX_SUBTITLE_BYTES = 32 * 1024 * 1024
+EXPECTED_SUBTITLES = "subtitles in SubRip (.srt) or WebVTT (.vtt)"
 _ASS_FIELDS = 8  # commas before the text in FFmpeg's ASS event lines
 _MARKUP = re.compile(r"<[^>]*>|\{[^}]*\}")
 
@@ -95,24 +96,31 @@ def find_sidecar(path: Path) -> Path | None:
         return None
 
 
-def read_cues(path: Path) -> list[Cue]:
+@dataclass(frozen=True, slots=True)
+class SubtitleFile:
+    """The bytes of a subtitle file. `format`: "srt" or "vtt"; `name`: what to call it in errors."""
+
+    format: str
+    data: bytes
+    name: str = "subtitles"
+
+
+def read_cues(source: Path | SubtitleFile) -> list[Cue]:
     """Cues of a .srt or .vtt file, sorted by start; malformed ones are left out.
 
     Raises:
         TranscriptError: it cannot be read, or holds no cue with words.
     """
-    expected = "subtitles in SubRip (.srt) or WebVTT (.vtt)"
+    given = source if isinstance(source, SubtitleFile) else _read_file(source)
+    if len(given.data) > MAX_SUBTITLE_BYTES:
+        raise TranscriptError(
+            given.name, f"{len(given.data):,} bytes", f"at most {MAX_SUBTITLE_BYTES:,} bytes"
+        )
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TranscriptError(str(path), f"it cannot be opened ({error.strerror})", expected) from error
-    if len(raw) > MAX_SUBTITLE_BYTES:
-        raise TranscriptError(str(path), f"{len(raw):,} bytes", f"at most {MAX_SUBTITLE_BYTES:,} bytes")
-    try:
-        events = pysubs2.SSAFile.from_string(_decoded(raw), format_=path.suffix.lower().lstrip("."))
+        events = pysubs2.SSAFile.from_string(_decoded(given.data), format_=given.format)
     except (pysubs2.exceptions.Pysubs2Error, ValueError, KeyError, IndexError) as error:
         raise TranscriptError(
-            str(path), f"no subtitles ({type(error).__name__}: {error})", expected
+            given.name, f"no subtitles ({type(error).__name__}: {error})", EXPECTED_SUBTITLES
         ) from error
     cues = [
         Cue(event.start / 1000, event.end / 1000, plain_text(event.plaintext))
@@ -121,8 +129,19 @@ def read_cues(path: Path) -> list[Cue]:
     ]
     cues = sorted((c for c in cues if c.text), key=lambda c: c.start_s)
     if not cues:
-        raise TranscriptError(str(path), "no cue with words and valid times", expected)
+        raise TranscriptError(given.name, "no cue with words and valid times", EXPECTED_SUBTITLES)
     return cues
+
+
+def _read_file(path: Path) -> SubtitleFile:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SUBTITLE_BYTES + 1)
+    except OSError as error:
+        raise TranscriptError(
+            str(path), f"it cannot be opened ({error.strerror})", EXPECTED_SUBTITLES
+        ) from error
+    return SubtitleFile(path.suffix.lower().lstrip("."), data, str(path))
 
 
 def _decoded(raw: bytes) -> str:

@@ -1,0 +1,76 @@
+"""What a container holds, read before its streams are."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+
+from resonance.clients.errors import MediaError, MediaLimitError
+from resonance.clients.media.container import choose_stream, opened_container, start_s, typed_errors
+from resonance.clients.media.source import Source
+from resonance.clients.media.types import Limits, MediaInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """kinds: of streams that are read here; origin_s: earliest start on the container's clock."""
+
+    info: MediaInfo
+    origin_s: float
+    kinds: frozenset[str]
+    rotation_deg: int
+
+
+def probe(source: Source, limits: Limits) -> Probed:
+    """Open the container and look at its streams and the first picture.
+
+    Raises:
+        MediaError: by kind.
+    """
+    with opened_container(source, limits.stall_timeout_s) as container:
+        found = {kind: choose_stream(container, kind) for kind in ("video", "audio", "subtitle")}
+        streams = {kind: stream for kind, stream in found.items() if stream is not None}
+        starts = [start_s(s) for kind, s in streams.items() if kind != "subtitle"]
+        info = MediaInfo(
+            name=source.name,
+            container=container.format.name,
+            duration_s=container.duration / av.time_base if container.duration else None,
+            codecs={kind: s.codec_context.codec.canonical_name for kind, s in streams.items()},
+        )
+        video = streams.get("video")
+        rotation_deg = _rotation(container, video, source.name, limits) if video is not None else 0
+        return Probed(info, min(starts, default=0.0), frozenset(streams), rotation_deg)
+
+
+def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limits) -> int:
+    """Clockwise degrees that show the picture upright, from the first frame that decodes.
+
+    Raises:
+        MediaLimitError: the pictures are larger than the limit; nothing is decoded then.
+    """
+    codec = stream.codec_context
+    assert isinstance(codec, VideoCodecContext)
+    if codec.width * codec.height > limits.max_video_pixels:
+        raise MediaLimitError(
+            name,
+            f"a video of {codec.width}x{codec.height} pixels",
+            f"at most {limits.max_video_pixels:,} pixels a picture",
+        )
+    codec.thread_count = 1
+    with contextlib.suppress(av.error.FFmpegError, MediaError, IndexError), typed_errors(name):
+        for attempt, packet in enumerate(container.demux(stream)):
+            for frame in packet.decode():
+                if isinstance(frame, av.VideoFrame):
+                    return round(-frame.rotation / 90) % 4 * 90
+            if attempt > _ROTATION_PACKETS:
+                break
+    return 0
+
+
+#: Packets tried for a first frame before the picture is taken as upright.
+_ROTATION_PACKETS = 64
