@@ -104,7 +104,7 @@ class Tracing:
         return format_trace_id(context.trace_id) if context.is_valid else ""
 
     def request_headers(self) -> dict[str, str]:
-        """Headers that make what the receiver does part of the current span; empty when off or not sampled."""
+        """Headers that make what the receiver does part of the current span; none when off or unsampled."""
         headers: dict[str, str] = {}
         if self._provider is not None:
             from opentelemetry.trace import get_current_span
@@ -162,8 +162,8 @@ def triton_trace_flags(url: str) -> tuple[str, ...]:
     """Flags of `tritonserver` that let it continue traces it is handed, and begin none.
 
     Args:
-        url: where its spans go, over OTLP/HTTP, such as ``http://collector:4318/v1/traces``; it does not speak
-            OTLP/gRPC.
+        url: where its spans go, over OTLP/HTTP, such as ``http://collector:4318/v1/traces``; it speaks
+            no OTLP/gRPC.
     """
     values = ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", f"opentelemetry,url={url}")
     return tuple(f"--trace-config={value}" for value in values)
