@@ -13,6 +13,7 @@ from av.stream import Discard, Disposition, Stream
 from resonance.clients.errors import CorruptMediaError, MediaError, MediaStalledError, NotMediaError
 from resonance.clients.media.clip import VIDEO_CODECS
 from resonance.clients.media.growing import GrowingHandle, GrowingSource
+from resonance.clients.media.mp4_index import MP4_BOXES
 from resonance.clients.media.source import Source
 
 #: FFmpeg's names of the demuxers that may be used. None of them opens another file or address.
@@ -28,8 +29,6 @@ EXPECTED = (
 )
 
 
-#: Types of a first box that make a file one of the MP4 family.
-MP4_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"))
 #: AVI says in its index at the end which pictures are keyframes; in these codecs the pictures say it too.
 PLAIN_AVI_CODECS = frozenset(("mpeg4", "mjpeg", "h264"))
 
