@@ -71,10 +71,6 @@ class DirectEmbedder:
         """See `Embedder.stream`."""
         descriptor = await self.space()
 
-        later = {}  # TODO replaced when the readers know them
-        if done or modalities:
-            later = {"modalities": modalities, "first_index": done[-1].index + 1 if done else 0}
-
         def opened() -> Reader:
             return open_media(
                 source,
@@ -83,7 +79,8 @@ class DirectEmbedder:
                 transcript=transcript,
                 limits=self._limits,
                 name=name,
-                **later,
+                modalities=modalities,
+                first_index=done[-1].index + 1 if done else 0,
             )
 
         options = replace(self._options, done=tuple(done))
