@@ -19,6 +19,7 @@ from resonance.clients.errors import (
 )
 from resonance.clients.face import Source
 from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
+from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.text import TEXT_SUFFIXES, read_text
 from resonance.clients.media.types import Limits
@@ -57,7 +58,9 @@ class Upload:
         return self.name.encode("utf-8", "replace")[-MAX_MEDIA_ID_BYTES:].decode("utf-8", "ignore")
 
     async def chunks(self) -> AsyncGenerator[pb.Chunk, None]:
-        """All of the source. It is read in a thread, and only as fast as chunks are taken.
+        """All of the source, an MP4's index first where it can seek: segments come while the rest is sent.
+
+        It is read in a thread, and only as fast as chunks are taken.
 
         Raises:
             MediaError: it cannot be read any more. MediaStalledError: a pipe gives nothing.
@@ -71,7 +74,7 @@ class Upload:
         assert self.source is not None
         file = await asyncio.to_thread(self.source.open)
         try:
-            for start, length in await asyncio.to_thread(_ranges, file, self.size_bytes):
+            for start, length in await asyncio.to_thread(self._order, file):
                 for offset in range(start, start + length, CHUNK_BYTES):
                     size = min(CHUNK_BYTES, start + length - offset)
                     yield pb.Chunk(
@@ -90,14 +93,21 @@ class Upload:
         read = getattr(pipe, "read1", pipe.read)  # read1 gives what is there, and waits for no more
         return cast(bytes, within(_LIMITS.stall_timeout_s, self.name, lambda: read(CHUNK_BYTES)))
 
+    def _order(self, file: BinaryIO) -> list[tuple[int, int]]:
+        try:
+            return upload_order(file, self.size_bytes)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> NotMediaError:
+        return NotMediaError(self.name, f"it cannot be read ({error})", "a file that can be read")
+
     def _read(self, file: BinaryIO, offset: int, size: int) -> bytes:
         try:
             file.seek(offset)
             data = file.read(size)
         except (OSError, ValueError) as error:
-            raise NotMediaError(
-                self.name, f"it cannot be read ({error})", "a file that can be read"
-            ) from error
+            raise self._unreadable(error) from error
         if len(data) != size:
             raise NotMediaError(
                 self.name,
@@ -105,10 +115,6 @@ class Upload:
                 "a file that is complete",
             )
         return data
-
-
-def _ranges(file: BinaryIO, size_bytes: int) -> list[tuple[int, int]]:
-    return [(0, size_bytes)]
 
 
 def open_upload(source: Source, *, transcript: str | Path | None, name: str | None) -> Upload:

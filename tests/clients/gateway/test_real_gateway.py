@@ -1,11 +1,11 @@
-"""The gateway's client against a real gateway before a real Triton: the same results as from Triton itself."""
+"""The client against a real gateway before a real Triton: the results are those of Triton itself."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import av
@@ -16,6 +16,7 @@ import pytest
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import CorruptMediaError, NoModalityError, NotMediaError, UsageError
 from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.clients.gateway.server_status import ServerStatus
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment
@@ -134,6 +135,18 @@ async def test_options_sources_and_sidecars(
     np.testing.assert_allclose(piped.title, plain.title, atol=1e-6)
 
 
+async def status_when(
+    embedder: GatewayEmbedder, holds: Callable[[ServerStatus], bool], within_s: float = 60.0
+) -> ServerStatus:
+    """The first status of which it holds."""
+    for _ in range(round(within_s / 0.1)):
+        status = await embedder.status()
+        if holds(status):
+            return status
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"not within {within_s:g} s: {status}")
+
+
 def _write(descriptor: int, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -163,9 +176,7 @@ async def test_leaving_early_ends_the_work_there(
         if isinstance(part, Segment):
             break
     await stream.aclose()
-    async with asyncio.timeout(10):
-        while (status := await here.status()).uploads or status.segments_in_flight:
-            await asyncio.sleep(0.05)
+    status = await status_when(here, lambda s: not s.uploads and not s.segments_in_flight)
     assert status.abandoned == 1
     assert status.spooled_bytes == 0
     await asyncio.sleep(0.5)
@@ -220,9 +231,9 @@ async def test_queries_and_status(gateway: Gateway, server: TritonServer, media:
         with pytest.raises((NotMediaError, CorruptMediaError)):
             await ours.embed_query(image=b"no picture")
     async with GatewayEmbedder(gateway.address) as here:
-        async with asyncio.timeout(60):
-            while not (status := await here.status()).models or any(m.serving is None for m in status.models):
-                await asyncio.sleep(0.2)
+        status = await status_when(
+            here, lambda s: bool(s.models) and all(m.serving is not None for m in s.models)
+        )
     assert all(model.serving for model in status.models), status.models
     assert status.queries == 0
     assert len(status.fingerprint) == 64

@@ -101,6 +101,29 @@ async def test_a_title_goes_on_where_calls_break(
     assert broken.calls[2].start.size_bytes == len(whole)
 
 
+async def test_the_index_at_the_end_of_an_mp4_is_sent_first(
+    broken: BrokenGateway, impatient: GatewayEmbedder, tmp_path: Path
+) -> None:
+    def box(kind: bytes, size: int) -> bytes:
+        return size.to_bytes(4, "big") + kind + os.urandom(size - 8)
+
+    async def script(call: Call) -> None:
+        await call.complete.wait()
+        await call.segment(0)
+        await call.title(1)
+
+    broken.scripts = [script]
+    film = box(b"ftyp", 32) + box(b"mdat", 2 * CHUNK_BYTES) + box(b"moov", CHUNK_BYTES + 7)
+    await parts_of(impatient, film)
+    received = broken.calls[0].received
+    index_at = 32 + 2 * CHUNK_BYTES
+    assert [at for at in received if at >= index_at] == [index_at, index_at + CHUNK_BYTES]
+    assert list(received).index(index_at + CHUNK_BYTES) < min(
+        n for n, at in enumerate(received) if len(received[at]) > 64 and at < index_at
+    )
+    assert b"".join(data for _, data in sorted(received.items())) == film
+
+
 async def test_the_callers_own_segments_are_stored_and_not_handed_out_again(
     broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
