@@ -116,7 +116,7 @@ def test_real_files(media: Path) -> None:
         order = upload_order(io.BytesIO(data), len(data))
         if len(order) > 1:
             last += 1
-            assert any(data[offset + 4 : offset + 8] == b"moov" for offset, _ in order)
+            assert any(b"moov" in data[offset : offset + length] for offset, length in order[:-1])
             assert _probe(data, _chunks(data, 1 << 18)) in (IndexPlace.LAST, IndexPlace.FIRST)
         assert sum(length for _, length in order) == len(data)
         assert _probe(data, order) == (
