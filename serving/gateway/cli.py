@@ -76,6 +76,7 @@ def gateway(
     Exit code 0: stopped when told to; 1: could not start; 2: wrong use.
     """
     import asyncio
+    import faulthandler
 
     from resonance.serving.errors import ServingError
     from resonance.serving.gateway.core_log import StderrLines
@@ -110,6 +111,7 @@ def gateway(
         )
         with StderrLines(on_handshake_failed=metrics.handshake_failed) as lines:
             configure_logs(log_format, stream=lines.stream)
+            faulthandler.enable(file=lines.stream)  # the last lines of a crash must not be lost in the pipe
             asyncio.run(run(Gateway(settings, metrics)))
     except ServingError as error:
         typer.echo(f"resonance gateway: {error}", err=True)

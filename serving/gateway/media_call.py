@@ -8,6 +8,7 @@ slows the one before: nothing piles up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -99,9 +100,11 @@ class MediaCall:
         descriptor = await shared.served.known()
         if start.expected_fingerprint not in (None, descriptor.fingerprint):
             raise SpaceMismatchError(str(start.expected_fingerprint), descriptor.fingerprint, "the server")
-        asked_at = time.monotonic()
-        async with shared.admission.stream(self._caller, live=start.live) as stream:
-            shared.metrics.observe(Stage.ADMISSION, time.monotonic() - asked_at)
+        async with contextlib.AsyncExitStack() as leaving:
+            with shared.metrics.time(Stage.ADMISSION), shared.tracing.span("admission", live=start.live):
+                stream = await leaving.enter_async_context(
+                    shared.admission.stream(self._caller, live=start.live)
+                )
             with shared.running.running(self._caller, start.idempotency_key, live=start.live) as ending:
                 async with aclosing(self._embed(start, descriptor, stream, ending)) as answers:
                     async for answer in answers:
