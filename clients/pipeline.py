@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from resonance.clients.arcs import make_arcs
-from resonance.clients.axes import axis_arcs, title_axes
+from resonance.clients.axes import axis_arcs, segment_axes, title_axes
 from resonance.clients.errors import NoModalityError, UsageError
 from resonance.clients.media.types import MediaInfo, SegmentInput
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef, Timing
@@ -27,6 +27,7 @@ from resonance.clients.signals import signal_value
 from resonance.clients.sources import SegmentSource
 from resonance.clients.title import FusionRows, fuse_title
 from resonance.clients.transport import Transport
+from resonance.space.axes import AxisMeter
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, Descriptor
 
 #: What a stream hands out: first what is known of the media, then its segments, the title last.
@@ -178,6 +179,7 @@ async def fuse_segments(
             f"no picture, no sound above {descriptor.sound.silence_dbfs:g} dBFS and no words",
             "at least one of them",
         )
+    segments = _with_axes(segments, descriptor)
     rows = fusion_rows(segments, descriptor)
     fused = await fuse_title(
         transport, rows, max_segments=descriptor.fusion.max_segments, timeout_s=timeout_s
@@ -220,6 +222,17 @@ def fusion_rows(segments: Sequence[Segment], descriptor: Descriptor) -> FusionRo
         present=present,
         times_s=np.array([_clock_s(s, descriptor) for s in segments], np.float32),
     )
+
+
+def _with_axes(segments: Sequence[Segment], descriptor: Descriptor) -> list[Segment]:
+    """`segments`; of a stored one that lacks an axis of today's, the axes are read off its vector."""
+    meter = AxisMeter(descriptor.axes)
+    return [
+        s
+        if descriptor.axes.keys() <= s.axes.keys()
+        else replace(s, axes={**segment_axes(meter, s.vector, s.present), **s.axes})
+        for s in segments
+    ]
 
 
 def _clock_s(segment: Segment, descriptor: Descriptor) -> float:

@@ -16,12 +16,15 @@ from typing import Any, NoReturn
 
 import grpc
 
+from resonance.clients.errors import InvalidFieldError
+from resonance.clients.gateway.faults import STATUS_TRAILER, to_status
 from resonance.serving.gateway.callers import Authenticator, CallerKind, peer_address
 from resonance.serving.gateway.calls import Call, begin_call
 from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.logs import failure_place
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.tracing import Tracing
+from resonance.serving.gateway.unreadable import ReadableRequests, readable, reading
 
 _log = logging.getLogger("resonance.serving.gateway.calls")
 #: Answered without a token: a load balancer has none.
@@ -36,8 +39,9 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Stands before every handler of a `grpc.aio` server. Handlers are async functions or generators.
 
-    A handler that fails with anything but `context.abort` answers INTERNAL with a number that stands in the
-    log, too; what failed is not told to the caller.
+    A request that is no message of the method's type is answered INVALID_ARGUMENT. A handler that fails with
+    anything else but `context.abort` answers INTERNAL with a number that stands in the log, too; what failed
+    is not told to the caller.
 
     Attributes:
         begun, ended: calls since the start that reached this place, and that left it.
@@ -61,9 +65,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if found is None:
             # asked for a token like any other: who may not call does not learn what is here
             return grpc.stream_stream_rpc_method_handler(self._writing(_not_here, _UNKNOWN_METHOD))
-        handler = (
-            found.unary_unary or found.unary_stream or found.stream_unary or found.stream_stream
-        )  # the one that is set
+        handler = _checked(
+            found.unary_unary or found.unary_stream or found.stream_unary or found.stream_stream,
+            streaming=found.request_streaming,
+        )  # of the one that is set
         if found.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -78,7 +83,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_unary_rpc_method_handler
             )
             wrapped = self._returning(handler, method)
-        return make(wrapped, found.request_deserializer, found.response_serializer)
+        return make(wrapped, reading(found.request_deserializer), found.response_serializer)
 
     def _returning(self, handler: Handler, method: str) -> Handler:
         async def returning(request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -134,6 +139,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.InternalError as error:  # what was being written has no reader any more
                 code = self._abandon(method, context)
                 raise asyncio.CancelledError from error
+            except InvalidFieldError as error:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                status = to_status(error, call.media_id)
+                await context.abort(code, status.message, ((STATUS_TRAILER, status.SerializeToString()),))
             except Exception as error:
                 code = grpc.StatusCode.INTERNAL
                 incident = secrets.token_hex(4)
@@ -183,6 +192,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 "trace_id": self._tracing.trace_id(),
             },
         )
+
+
+def _checked(handler: Callable[..., Any], *, streaming: bool) -> Callable[..., Any]:
+    """`handler`, which gets only requests that could be read."""
+    check = ReadableRequests if streaming else readable
+    if inspect.isasyncgenfunction(handler):
+
+        async def answers(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            async with aclosing(handler(check(request), context)) as given:
+                async for answer in given:
+                    yield answer
+
+        return answers
+
+    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        return await handler(check(request), context)
+
+    return answer
 
 
 async def _not_here(request: Any, context: grpc.aio.ServicerContext) -> None:

@@ -1,0 +1,71 @@
+"""Requests that are no messages, on every kind of call: the caller's fault, and no fault in the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
+
+from resonance.clients.gateway.faults import STATUS_TRAILER
+from resonance.v1 import embedding_pb2 as pb
+from tests.serving.gateway.door import SERVICE, open_door
+
+#: A field of length 127 that ends after 2 bytes.
+GARBAGE = b"\x0a\x7fab"
+INFO = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+def _call(channel: grpc.aio.Channel, method: str, messages: list[bytes]):  # type: ignore[no-untyped-def]
+    if method.endswith(("EmbedMedia", "Info")):
+        return channel.stream_stream(method)(iter(messages), timeout=5)
+    if method.endswith("Watch"):
+        return channel.unary_stream(method)(messages[0], timeout=5)
+    return channel.unary_unary(method)(messages[0], timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("method", "messages"),
+    [
+        (f"{SERVICE}/EmbedQuery", [GARBAGE]),
+        (f"{SERVICE}/GetSpace", [GARBAGE]),
+        (f"{SERVICE}/EmbedMedia", [GARBAGE]),
+        (
+            f"{SERVICE}/EmbedMedia",
+            [pb.EmbedMediaRequest(start=pb.EmbedMediaStart()).SerializeToString(), GARBAGE],
+        ),
+        ("/grpc.health.v1.Health/Check", [GARBAGE]),
+        ("/grpc.health.v1.Health/Watch", [GARBAGE]),
+        (INFO, [GARBAGE]),
+    ],
+)
+async def test_what_is_no_message_is_refused_as_the_callers_fault(
+    method: str, messages: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_door() as door, door.plain() as channel:
+        call = _call(channel, method, messages)
+        if hasattr(call, "read"):  # the end comes after what was answered before it
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                _ = [answer async for answer in call]
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        trailer = dict(await call.trailing_metadata())[STATUS_TRAILER]
+        info = error_details_pb2.ErrorInfo()
+        assert any(detail.Unpack(info) for detail in Status.FromString(trailer).details)
+        assert (info.reason, info.metadata["field"]) == ("INVALID_FIELD", "request")
+        assert info.metadata["came"] == f"{len(GARBAGE)} bytes that cannot be parsed"
+        assert door.metrics.value("calls_total", method=method, code="INVALID_ARGUMENT") == 1
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_what_is_a_message_passes_as_it_is() -> None:
+    async with open_door() as door, door.plain() as channel:
+        request = health_pb2.HealthCheckRequest(service="").SerializeToString()
+        answer = await channel.unary_unary("/grpc.health.v1.Health/Check")(request)
+        assert (
+            health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
+        )
