@@ -33,22 +33,24 @@ def by_kind(rounds: Sequence[Round]) -> dict[Kind, list[Round]]:
 
 
 def table(rounds: Sequence[Round]) -> Table:
-    """A row a kind."""
+    """A row a kind; of times the lowest, the median and the highest."""
     shown = Table(title="killed in the middle of a title", title_justify="left")
-    for heading in ("kind", "rounds", "sound", "largest difference", "recovery s: min", "median", "max",
-                    "all back s: median", "max"):  # fmt: skip
-        shown.add_column(heading, justify="left" if heading == "kind" else "right")
+    for heading in ("kind", "kills", "sound", "difference", "recovery s", "all back s"):
+        shown.add_column(heading, justify="left" if heading == "kind" else "right", no_wrap=True)
     for kind, played in by_kind(rounds).items():
-        recovery, settled = [r.recovery_s for r in played], [r.settled_s for r in played]
         shown.add_row(
             kind,
             str(len(played)),
             str(sum(not r.violations for r in played)),
             f"{max(r.worst for r in played):.1e}",
-            *(f"{of(recovery):.2f}" for of in (min, statistics.median, max)),
-            *(f"{of(settled):.2f}" for of in (statistics.median, max)),
+            _spread([r.recovery_s for r in played]),
+            _spread([r.settled_s for r in played]),
         )
     return shown
+
+
+def _spread(values: Sequence[float]) -> str:
+    return "  ".join(f"{of(values):5.2f}" for of in (min, statistics.median, max))
 
 
 def codes(seen: Mapping[Seen, int]) -> dict[str, dict[str, int]]:

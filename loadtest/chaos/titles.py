@@ -50,9 +50,9 @@ REAL = (
     # one keyframe in 41 s: most of it is decoded in order where it is read, and only frames are sent on
     _Real("vp9-rare-keyframes", "video/people_two_men_whiteboard.webm", "webm", 3, ("visual_encoder",)),
     _Real(
-        "subtitles", "video/people_dark_room_embedded_subs.m4v", "mp4", 60, _PICTURES + _SOUND + _WORDS
+        "subtitles", "video/people_dark_room_embedded_subs.m4v", "mp4", 100, _PICTURES + _SOUND + _WORDS
     ),
-    _Real("sound", "audio/mixed_farm_animal_sounds.mp3", "mp3", 20, _SOUND),
+    _Real("sound", "audio/mixed_farm_animal_sounds.mp3", "mp3", 40, _SOUND),
 )  # fmt: skip
 SAMPLE_TIMES = 12
 
