@@ -15,12 +15,15 @@ from rich.console import Console
 from resonance.loadtest.gateway import flow, latency, long_feed, overload, plots, streams
 from resonance.loadtest.gateway.driving import Screen
 from resonance.loadtest.gateway.figures import environment, show, to_json
-from resonance.loadtest.gateway.material import Broadcast, RawFeed, short_titles
+from resonance.loadtest.gateway.material import LOOP_S, WINDOW_S, Broadcast, RawFeed, short_titles
+from resonance.loadtest.gateway.script import Script, encoded_script, frames_script
 from resonance.loadtest.gateway.stack import Stack
 from resonance.loadtest.gateway.usage import CORES
 
 console = Console()
 DEAF_RAW_S = 600
+#: What completes a window is learnt on two rounds of the loop, and what the last of them waits for.
+LEARN_S = 2 * LOOP_S + WINDOW_S
 DEAF_ROUNDS = 30
 DEAF_BIT_RATE = 4_000_000
 
@@ -71,12 +74,12 @@ class Run:
     async def measure_streams(self) -> None:
         """A hundred, raw and encoded."""
         seconds = self.seconds or 240
-        await self._streams("frames", streams.frames_script(RawFeed(), seconds))
-        script = await streams.encoded_script(self.stack, Broadcast(), seconds, self.screen)
-        await self._streams("encoded", script)
+        length_s = max(seconds, LEARN_S)
+        await self._streams("frames", frames_script(RawFeed(), length_s), seconds)
+        await self._streams("encoded", encoded_script(Broadcast(), 0.5, length_s), seconds)
 
-    async def _streams(self, kind: str, script: streams.Script) -> None:
-        run = await streams.measure_streams(self.stack, kind, script, self.screen)
+    async def _streams(self, kind: str, script: Script, seconds: float) -> None:
+        run = await streams.measure_streams(self.stack, kind, script, self.screen, seconds=seconds)
         self.record(f"streams, {kind}", run.figures)
         picture = self.folder / f"streams-{kind}.png"
         plots.plot_memory(run.samples, run.started_s, picture, f"100 streams, {kind}")
@@ -84,11 +87,15 @@ class Run:
     async def measure_latency(self) -> None:
         """One stream, raw and encoded."""
         windows = max(round((self.seconds or 60) * 1.2), 12)
-        for kind, feed in (("frames", RawFeed()), ("frames, sound at 48 kHz", RawFeed(rate_hz=48_000))):
-            found = await latency.measure_frames(self.stack, feed, self.screen, windows=windows, kind=kind)
+        length_s = max(windows * WINDOW_S + 2 * WINDOW_S, LEARN_S)
+        raw, resampled = RawFeed(), RawFeed(rate_hz=48_000, stretch_s=0.1)
+        for kind, script in (
+            ("frames", frames_script(raw, length_s)),
+            ("frames, sound at 48 kHz", frames_script(resampled, length_s)),
+            ("encoded", encoded_script(Broadcast(), 0.1, length_s)),
+        ):
+            found = await latency.measure_latency(self.stack, kind, script, self.screen, windows=windows)
             self.record(f"latency, {kind}", found)
-        encoded = await latency.measure_encoded(self.stack, Broadcast(), self.screen, windows=windows)
-        self.record("latency, encoded", encoded)
 
     async def measure_feed(self) -> None:
         """Three hours, raw and encoded."""

@@ -13,8 +13,8 @@ from typing import Any
 from resonance.loadtest.gateway import wire
 from resonance.loadtest.gateway.driving import Screen
 from resonance.loadtest.gateway.figures import Spread
-from resonance.loadtest.gateway.latency import Stream
 from resonance.loadtest.gateway.material import Broadcast, RawFeed
+from resonance.loadtest.gateway.script import Stream
 from resonance.loadtest.gateway.stack import Stack
 from resonance.loadtest.gateway.usage import MIB, Sample, children
 from resonance.loadtest.gateway.wire import Wire

@@ -10,7 +10,6 @@ from typing import Any
 
 from resonance.loadtest.gateway import wire
 from resonance.loadtest.gateway.driving import Screen
-from resonance.loadtest.gateway.latency import live_file, live_frames
 from resonance.loadtest.gateway.material import (
     FPS,
     LOOP_S,
@@ -21,6 +20,7 @@ from resonance.loadtest.gateway.material import (
     Broadcast,
     RawFeed,
 )
+from resonance.loadtest.gateway.script import live_file, live_frames
 from resonance.loadtest.gateway.stack import Stack
 from resonance.loadtest.gateway.usage import MIB, CpuShares, Sample, slope_mib_per_hour
 from resonance.loadtest.gateway.wire import Wire

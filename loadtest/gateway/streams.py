@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grpc
 
 from resonance.loadtest.gateway.driving import Screen
 from resonance.loadtest.gateway.figures import Spread
-from resonance.loadtest.gateway.latency import Stream, learn, live_file, live_frames, repeated
-from resonance.loadtest.gateway.material import LOOP_S, LOOP_WINDOWS, WINDOW_S, Broadcast, RawFeed
+from resonance.loadtest.gateway.material import WINDOW_S
+from resonance.loadtest.gateway.script import Script, Stream, learn
 from resonance.loadtest.gateway.stack import Stack
 from resonance.loadtest.gateway.usage import (
     MIB,
@@ -26,22 +26,6 @@ from resonance.loadtest.gateway.usage import (
 from resonance.loadtest.gateway.wire import Wire
 
 CONNECTIONS = 10
-PIECE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What every stream sends: when each message is there, and its bytes.
-
-    Attributes:
-        first: the message that begins a call of some name. in_bytes: whether the others are bytes of a file.
-        completes: index of the message that completes each window.
-    """
-
-    first: Callable[[str], bytes]
-    messages: Sequence[tuple[float, bytes]]
-    completes: Sequence[int]
-    in_bytes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +74,16 @@ class _Log:
 
 
 @dataclass(frozen=True, slots=True)
+class _Plan:
+    """What every stream does. Windows that are due before `counts_from_s` are no figures."""
+
+    script: Script
+    messages: int
+    completes: Sequence[int]
+    counts_from_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StreamsRun:
     """The figures, and what their plot is drawn from."""
 
@@ -98,54 +92,34 @@ class StreamsRun:
     samples: list[Sample]
 
 
-def frames_script(feed: RawFeed, seconds: float) -> Script:
-    """Pictures and sound, raw; the sound that ends at a window's end completes it."""
-    messages = list(feed.messages(seconds))
-    windows = int(seconds // WINDOW_S)
-    times = [at_s for at_s, _ in messages]
-    completes = [
-        max(i for i, t in enumerate(times) if t <= WINDOW_S * (w + 1) + 1e-6) for w in range(windows)
-    ]
-    return Script(live_frames, messages, completes, in_bytes=False)
-
-
-async def encoded_script(stack: Stack, broadcast: Broadcast, seconds: float, screen: Screen) -> Script:
-    """MPEG-TS in pieces of half a second; which one completes a window is found out with one stream alone."""
-    pieces = list(broadcast.pieces(PIECE_S, max(int(seconds // LOOP_S) + 1, 3)))
-    async with (
-        Wire(stack.address) as calls,
-        screen.timed("which bytes a window needs", 2 * LOOP_WINDOWS * 2.0),
-    ):
-        found = await learn(calls, pieces, 2 * LOOP_WINDOWS)
-    shown = [piece for piece in pieces if piece[0] <= seconds + 1e-6]
-    completes = [i for i in repeated(found, PIECE_S, int(seconds // WINDOW_S)) if i < len(shown)]
-    return Script(live_file, shown, completes, in_bytes=True)
-
-
 async def measure_streams(
-    stack: Stack, kind: str, script: Script, screen: Screen, *, streams: int = 100, spread_s: float = WINDOW_S
+    stack: Stack,
+    kind: str,
+    script: Script,
+    screen: Screen,
+    *,
+    seconds: float,
+    streams: int = 100,
+    spread_s: float = WINDOW_S,
 ) -> StreamsRun:
-    """`streams` calls that begin within `spread_s` and send what `script` says, at its pace."""
-    seconds = script.messages[-1][0]
+    """`streams` calls that begin within `spread_s` and send the first `seconds` of `script`, at its pace."""
     log = _Log()
     unique, readers = 0.0, 0
     async with Wire(stack.address, CONNECTIONS) as wire:
+        async with screen.timed(f"{kind}: what a window needs", 40):
+            completing = script.completing(await learn(wire, script))
         with stack.watch(1.0) as watch:
             before = watch.samples[0]
             started = time.monotonic()
+            messages = sum(at_s <= seconds + 1e-6 for at_s, _ in script.messages)
+            completes = [index for index in completing if index < messages]
+            plan = _Plan(script, messages, completes, started + spread_s)
             label = f"{streams} streams, {kind}"
             async with screen.timed(label, seconds + spread_s, lambda: f"{log.segments} segments"):
                 looking = asyncio.create_task(asyncio.sleep(spread_s + seconds * 0.7))
                 running = [
                     asyncio.create_task(
-                        _one(
-                            wire,
-                            f"{kind}-{n}",
-                            script,
-                            log,
-                            started + n * spread_s / streams,
-                            started + spread_s,
-                        )
+                        _one(wire, f"{kind}-{n}", plan, log, started + n * spread_s / streams)
                     )
                     for n in range(streams)
                 ]
@@ -181,26 +155,27 @@ async def measure_streams(
     return StreamsRun(figures, started, watch.samples)
 
 
-async def _one(wire: Wire, name: str, script: Script, log: _Log, begins: float, counts_from: float) -> None:
+async def _one(wire: Wire, name: str, plan: _Plan, log: _Log, begins: float) -> None:
+    script = plan.script
     stream = Stream(wire, script.first(name))
     await asyncio.sleep(max(begins - time.monotonic(), 0))
     try:
         await stream.begin()
-        for at_s, message in script.messages:
-            due = begins + at_s
+        for index in range(plan.messages):
+            due = begins + script.messages[index][0]
             if (left_s := due - time.monotonic()) > 0:
                 await asyncio.sleep(left_s)
             log.behind.append(max(time.monotonic() - due, 0.0))
-            await (stream.send_bytes(message) if script.in_bytes else stream.send(message))
+            await stream.send_of(script, index)
         await stream.end()
         log.codes["OK"] += 1
     except grpc.aio.AioRpcError as error:
         log.codes[error.code().name] += 1
     log.segments += len(stream.answered_s)
     log.titles += stream.titles
-    for window, index in enumerate(script.completes):
+    for window, index in enumerate(plan.completes):
         due = begins + script.messages[index][0]
         if window >= len(stream.answered_s):
             log.missing += 1
-        elif due >= counts_from:
+        elif due >= plan.counts_from_s:
             log.latencies.append(stream.answered_s[window] - due)
