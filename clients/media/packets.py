@@ -48,10 +48,17 @@ class Title:
 
 @contextmanager
 def opened_stream(title: Title, kind: str) -> Iterator[tuple[InputContainer, Stream]]:
-    """The title's stream of `kind` in a container of its own; the other streams are discarded."""
+    """The title's stream of `kind` in a container of its own; the other streams are discarded.
+
+    Raises:
+        CorruptMediaError: it is not there any more. MediaError: see `opened_container`.
+    """
     with opened_container(title.source, title.limits.stall_timeout_s) as container:
         stream = choose_stream(container, kind)
-        assert stream is not None, f"{title.name} had a stream of {kind} when it was probed"
+        if stream is None:  # uploads may be written over, files replaced
+            raise CorruptMediaError(
+                title.name, f"no {kind} where there was one before", "bytes that stay as they are while read"
+            )
         discard_all_but(container, stream)
         yield container, stream
 

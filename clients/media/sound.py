@@ -21,6 +21,8 @@ from resonance.space.descriptor import Sound
 
 #: A frame this far from where the samples so far end is put where its own time says.
 REANCHOR_S = 0.1
+#: Full scale is 1. Float tracks hold more by mistake; squared and summed up this is far from float32's end.
+LOUDEST = 2.0**20
 #: Frames resampled in one go: calls cost more than samples here.
 FRAMES_TOGETHER = 32
 #: A last frame that jumps further ahead than this has no frame after it to vouch for it.
@@ -249,8 +251,9 @@ class Filler:
     def flush(self, *, whole: bool) -> Iterator[tuple[int, SoundWindow]]:
         """The window under way; `whole` where later sound shows that it does not end the title."""
         if self._end > self._first:
-            # float tracks may hold anything; a model must not see it
+            # float tracks may hold anything; a model must not see it, nor overflow over it
             np.nan_to_num(self._samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+            np.clip(self._samples, -LOUDEST, LOUDEST, out=self._samples)
             heard = self._samples[self._first : self._end].astype(np.float64)
             loud = _level_dbfs(heard) >= self._sound.silence_dbfs
             size = self._sound.window_samples

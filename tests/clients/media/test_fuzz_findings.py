@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from dataclasses import replace
+from typing import BinaryIO
 
 import av
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
+from resonance.clients.errors import CorruptMediaError
 from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes
 from resonance.clients.media.picture import frame_to_rgb
-from resonance.clients.media.types import Clip, Packet
+from resonance.clients.media.reader import open_media
+from resonance.clients.media.sound import LOUDEST
+from resonance.clients.media.source import MediaSource
+from resonance.clients.media.types import Clip, Limits, Packet
 from resonance.space.descriptor import Descriptor
 
 
@@ -54,3 +61,56 @@ def test_a_clip_whose_packet_has_no_time_is_refused(time_s: float) -> None:
     hostile = replace(clip, packets=(Packet(time_s, b"x"),))
     with pytest.raises(ValueError, match=r"CLIP.packets\[0\].time_s is .*; expected"):
         clip_from_bytes(clip_to_bytes(hostile))
+
+
+@pytest.mark.parametrize("loudest", [3e38, -3e38, float("inf"), float("nan")])
+def test_sound_beyond_all_bounds_reaches_the_models_bounded(descriptor: Descriptor, loudest: float) -> None:
+    """Finite samples of 1e30 overflow in the encoder, which then failed as if the fault was the server's."""
+    rate_hz = descriptor.sound.sample_rate_hz
+    samples = np.sin(np.arange(2 * rate_hz) * 0.1).astype("<f4")
+    samples[rate_hz : rate_hz + 500] = loudest
+    head = b"fmt " + (16).to_bytes(4, "little") + (3).to_bytes(2, "little") + (1).to_bytes(2, "little")
+    head += rate_hz.to_bytes(4, "little") + (4 * rate_hz).to_bytes(4, "little") + b"\x04\x00\x20\x00"
+    body = head + b"data" + (4 * samples.size).to_bytes(4, "little") + samples.tobytes()
+    data = b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WAVE" + body
+    with open_media(data, descriptor, name="loud.wav") as reader:
+        (segment,) = reader.segments()
+    assert segment.pcm is not None
+    assert np.isfinite(segment.pcm.samples).all()
+    assert np.abs(segment.pcm.samples).max() <= LOUDEST
+    assert np.abs(segment.pcm.samples[: rate_hz // 2]).max() == pytest.approx(1.0, abs=0.01)
+
+
+class _Rewritten(MediaSource):
+    """A file that was written over after it was opened for the first times."""
+
+    def __init__(self, first: bytes, then: bytes, opened: int) -> None:
+        self._then, self._left = then, opened
+        super().__init__(first, name="rewritten", limits=Limits())
+
+    def open(self) -> BinaryIO:
+        self._left -= 1
+        return super().open() if self._left >= 0 else io.BytesIO(self._then)
+
+
+def test_a_stream_that_is_gone_when_it_is_read_is_a_typed_error(descriptor: Descriptor) -> None:
+    """Chunks of an upload may overlap: what was probed may not be there any more."""
+    made = io.BytesIO()
+    with wave.open(made, "wb") as sound:
+        sound.setparams((1, 2, 16_000, 16_000, "NONE", ""))
+        sound.writeframes(bytes(32_000))
+    pictures = io.BytesIO()
+    with av.open(pictures, "w", format="avi") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(48, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    # opened for its size, to see whether it is a picture, to be probed, and only then to be read
+    source = _Rewritten(made.getvalue(), pictures.getvalue(), opened=3)
+    with (
+        open_media(source, descriptor) as reader,
+        pytest.raises(
+            CorruptMediaError, match="no audio where there was one before; expected bytes that stay"
+        ),
+    ):
+        list(reader.segments())
