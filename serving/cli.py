@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.serving.decoder import Decoder
+
+if TYPE_CHECKING:
+    from resonance.serving.server import TritonServer
 
 LOOPBACK = "127.0.0.1"
 GRPC_PORT = 8001
@@ -120,7 +123,7 @@ def serve(
 
             # The server's ports are chosen when it starts, the gateway's command is made then.
             def command() -> list[str]:
-                return gateway_command(server.grpc_address, host, port, gateway_options or [])
+                return gateway_command(server, host, port, gateway_options or [])
 
             front = GatewayProcess(command, server.key)
         await Supervisor(
@@ -140,7 +143,13 @@ def serve(
         raise typer.Exit(1) from None
 
 
-def gateway_command(triton: str, host: str, port: int, options: list[str]) -> list[str]:
-    """What starts the gateway before the Triton at `triton`."""
-    own = ["--triton", triton, "--host", host, "--port", str(port)]
-    return [sys.executable, "-m", "resonance.serving.gateway", *own, *options]
+def gateway_command(server: TritonServer, host: str, port: int, options: list[str]) -> list[str]:
+    """What starts the gateway before `server`, once that is started; `options` are the last word."""
+    own = {
+        "triton": server.grpc_address,
+        "host": host,
+        "port": port,
+        "drain-seconds": server.settings.drain_s,
+    }
+    flags = [f"--{name}={value}" for name, value in own.items()]
+    return [sys.executable, "-m", "resonance.serving.gateway", *flags, *options]

@@ -148,8 +148,10 @@ class ModelHealth:
             if self._paused.is_set():
                 return
             look.result()
+            # Not `wait_for`, which in Python 3.11 forgets a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), self._tick_s if self.serving else RETRY_S)
+                async with asyncio.timeout(self._tick_s if self.serving else RETRY_S):
+                    await self._hurry.wait()
         finally:
             look.cancel()
             paused.cancel()

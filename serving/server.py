@@ -191,27 +191,28 @@ class TritonServer:
         """Models that have fewer stub processes than they started with, and so fail requests for good."""
         return sorted(self._stubs - Counter(process.stubs(self.pid).values()))
 
-    def reload(self, name: str) -> None:
+    def reload(self, name: str, *, hung: bool = False) -> None:
         """Load model `name` anew and end the stub processes that it had, while other models go on answering.
 
-        Healthy ones may answer for up to `_STUB_GRACE_S` what they already have. One that hangs holds its
-        requests for good until it is killed; they then fail within a second and can be tried again.
+        Healthy ones may answer for up to `_STUB_GRACE_S` what they already have. Where one of them is `hung`,
+        all are killed first: what it holds fails within a second and can be tried again, and should it come
+        to life after Triton gave it up, Triton would end with signal 6.
 
         Raises:
             RepositoryError: it could not be loaded, or fails its probe.
         """
         old = {pid: model for pid, model in process.stubs(self.pid).items() if model == name}
-        timeout_s = self.settings.probe_timeout_s
+        if hung:
+            process.kill_stubs(old, self.pid)
         try:
             with InferenceServerClient(self.client_address) as client:
-                reload_model(client, name, timeout_s, admin.grpc_headers(self._key))
-            deadline = time.monotonic() + _STUB_GRACE_S
-            while old.keys() & process.stubs(self.pid).keys() and time.monotonic() < deadline:
-                time.sleep(0.05)
+                reload_model(client, name, self.settings.probe_timeout_s, admin.grpc_headers(self._key))
         except InferenceServerException as error:
             raise RepositoryError(f"model {name}: {one_line(error.message())}") from error
-        finally:
-            process.kill_stubs(old, self.pid)
+        deadline = time.monotonic() + _STUB_GRACE_S
+        while old.keys() & process.stubs(self.pid).keys() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill_stubs(old, self.pid)
 
     def check(self) -> list[str]:
         """Look after the server once, without a `Supervisor`. Names of the models that were repaired.
@@ -323,7 +324,7 @@ class TritonServer:
         """Triton's last error line without its time and source position."""
         lines = self.log_tail(1000).splitlines()
         errors = [line for line in lines if re.match(r"E\d{4} |error:|tritonserver: |  what\(\): ", line)]
-        errors = [line for line in errors if _NO_GPU not in line] or errors
+        errors = [line for line in errors if _NO_GPU not in line]
         return re.sub(r"^E\d{4} \S+ \d+ [\w.]+:\d+\] ", "", errors[-1]).strip('" ') if errors else ""
 
     def _address(self, purpose: str, host: str | None = None) -> str:

@@ -25,6 +25,7 @@ from resonance.serving.server import TritonServer
 from resonance.serving.supervisor_gateway import GatewayProcess
 
 _LOOK_S = 1.0  # how often processes are looked at; what probes find is acted on at once
+_SETTLE_S = 0.1
 _FAILURES = 2  # probes in a row, so that one that a stall of the machine cost does not end a model's work
 _RELOADS, _RELOAD_WINDOW_S = 3, 60.0  # of one model, before Triton is started again instead
 _GATEWAY_MARGIN_S = 2.0  # it counts the same drain itself, and has to end its calls after it
@@ -191,18 +192,22 @@ class Supervisor:
         known = health.snapshot()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(health.wait_changed(known), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):
+                    await health.wait_changed(known)
             known = health.snapshot()
             self._write(health)
             if reason := self._server_fault(health):
                 await self._restart(health, reason)
                 continue
-            faults = dict.fromkeys(self.server.dead_models(), "its process died")
-            for state in known.values():
-                if state.failures >= _FAILURES:
-                    faults.setdefault(state.name, state.reason)
-            for name, reason in faults.items():
-                if not await self._reload(health, name, reason):
+            dead = self.server.dead_models()
+            if dead:  # a Triton that ends takes its stubs along, and is seen to have ended a moment later
+                await asyncio.sleep(_SETTLE_S)
+                if self._server_fault(health):
+                    continue
+            failing = [s.name for s in known.values() if s.failures >= _FAILURES and s.name not in dead]
+            for name in (*dead, *failing):
+                reason = "its process died" if name in dead else known[name].reason
+                if not await self._reload(health, name, reason, hung=name in failing):
                     break  # Triton was started again, and every model with it
 
     def _server_fault(self, health: ModelHealth) -> str | None:
@@ -213,7 +218,7 @@ class Supervisor:
             return f"does not answer ({health.server_reason})"
         return None
 
-    async def _reload(self, health: ModelHealth, name: str, reason: str) -> bool:
+    async def _reload(self, health: ModelHealth, name: str, reason: str, *, hung: bool) -> bool:
         """Load model `name` anew. False where Triton was started again instead."""
         now = time.monotonic()
         times = self._reloaded.setdefault(name, deque(maxlen=_RELOADS))
@@ -224,7 +229,7 @@ class Supervisor:
         self.reloads[name] += 1
         _log.warning("model %s: %s; loading it again (reload %d)", name, reason, self.reloads[name])
         try:
-            await asyncio.to_thread(self.server.reload, name)
+            await asyncio.to_thread(self.server.reload, name, hung=hung)
         except ServingError as error:
             if self._server_fault(health) is None:
                 _log.error("model %s: could not be loaded again: %s", name, one_line(str(error)))

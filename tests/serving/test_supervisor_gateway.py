@@ -1,0 +1,178 @@
+"""The gateway beside Triton: a stand-in where its process alone matters, then the real one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from resonance.serving.errors import StartError
+from resonance.serving.ports import choose_ports
+from resonance.serving.supervisor_gateway import GatewayProcess
+from tests.serving.test_server import SERVE
+from tests.serving.test_supervisor import until
+
+STAND_IN = Path(__file__).with_name("gateway_stand_in.py")
+
+#: `resonance serve --gateway` with another command for the gateway, the same but for that.
+SERVE_STAND_IN = f"""
+import sys, typer
+from resonance.serving import cli
+own = [sys.executable, {str(STAND_IN)!r}]
+cli.gateway_command = lambda server, host, port, options: [*own, str(port), *options]
+typer.run(cli.serve)
+"""
+
+
+def start(script: str, repository: Path, *more: str) -> subprocess.Popen[str]:
+    flags = [f"--model-repository={repository}", "--gateway", "--gateway-port=0", "--metrics-port=0"]
+    command = [sys.executable, "-c", script, *flags, "--drain-seconds=3", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def read_ready(command: subprocess.Popen[str]) -> dict[str, str]:
+    assert command.stdout is not None
+    words = command.stdout.readline().split()
+    assert words[:1] == ["ready"], command.communicate(timeout=60)
+    return dict(word.split("=", 1) for word in words[1:])
+
+
+def notes(log: Path) -> list[str]:
+    return [line.rsplit(" ", 1)[0] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def gateways(command: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(command.pid).children()
+    return [p for p in children if any(str(STAND_IN) in word for word in p.cmdline())]
+
+
+@pytest.fixture
+def started(small_repository: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
+    """The command, the stand-in's log and the ready file."""
+    log, ready_file = tmp_path / "log", tmp_path / "ready"
+    command = start(SERVE_STAND_IN, small_repository, f"--ready-file={ready_file}", "--", str(log))
+    yield command, log, ready_file
+    command.kill()
+    command.communicate()
+
+
+def listens(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+        return True
+    return False
+
+
+def test_it_is_started_after_triton_and_stopped_before_it(started):
+    command, log, ready_file = started
+    ready = read_ready(command)
+    assert list(ready) == ["gateway", "grpc", "triton_metrics", "metrics", "space"]
+    assert ready_file.read_text().splitlines()[0].split()[1] == f"gateway={ready['gateway']}"
+    assert notes(log) == ["started key=64"]
+    family = psutil.Process(command.pid).children(recursive=True)
+    command.terminate()
+    until(lambda: "drains" in notes(log), 5)
+    assert not ready_file.exists()
+    assert listens(ready["grpc"])  # what the gateway still answers needs it
+    _, err = command.communicate(timeout=30)
+    assert (command.returncode, [line for line in err.splitlines() if line[0] != "I"]) == (0, [])
+    assert notes(log)[1:] == ["drains", "drained"]
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_one_that_died_comes_back_on_its_port(started):
+    command, log, ready_file = started
+    address = read_ready(command)["gateway"]
+    (first,) = gateways(command)
+    first.kill()
+    until(lambda: not ready_file.exists(), 5)
+    until(ready_file.exists, 10)
+    assert notes(log) == ["started key=64"] * 2
+    assert listens(address)
+    command.kill()  # and it ends with its parent
+    until(lambda: not listens(address), 5)
+
+
+def test_one_that_does_not_start_ends_the_command(small_repository, tmp_path):
+    command = start(SERVE_STAND_IN, small_repository, "--", str(tmp_path / "log"), "--broken")
+    out, err = command.communicate(timeout=30)
+    assert (command.returncode, out) == (1, "")
+    lines = err.splitlines()
+    assert "what is wrong with it" in lines
+    assert lines[-1] == (
+        "resonance serve: the gateway ended while starting: exit code 1; its reason stands above"
+    )
+
+
+async def test_one_that_does_not_drain_is_killed(tmp_path):
+    port = choose_ports("127.0.0.1", {"gateway": 0})["gateway"]
+    gateway = GatewayProcess(lambda: [sys.executable, str(STAND_IN), str(port), str(tmp_path / "log")], "key")
+    await gateway.start()
+    assert gateway.ready
+    os.kill(gateway.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    await gateway.stop(drain_s=0.5)
+    assert 0.5 <= time.monotonic() - began < 3
+    assert not listens(f"127.0.0.1:{port}")
+
+
+async def test_one_that_never_gets_ready_is_not_waited_for(tmp_path):
+    gateway = GatewayProcess(lambda: [sys.executable, "-c", "import time; time.sleep(60)"], "key")
+    with pytest.raises(StartError, match=r"not ready within 0\.3 s"):
+        await gateway.start(timeout_s=0.3)
+    with pytest.raises(StartError, match="not started"):
+        _ = gateway.pid
+
+
+class Watcher:
+    """What grpc.health.v1 of the gateway says, from now on."""
+
+    def __init__(self, address: str) -> None:
+        self.said: list[int] = []
+        self._channel = grpc.insecure_channel(address)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        with contextlib.suppress(grpc.RpcError):
+            for answer in stub.Watch(health_pb2.HealthCheckRequest(service="")):
+                self.said.append(answer.status)
+
+    def waits_for(self, status: int, within_s: float) -> float:
+        return until(lambda: self.said[-1:] == [status], within_s)
+
+
+def test_the_real_gateway_goes_on_through_a_restart_of_triton(model_repository):
+    command = start(SERVE, model_repository, "--", "--metrics-port=0")
+    try:
+        ready = read_ready(command)
+        assert ready["space"] != "none"
+        watcher = Watcher(ready["gateway"])
+        state = health_pb2.HealthCheckResponse
+        watcher.waits_for(state.SERVING, 30)
+        (triton,) = [p for p in psutil.Process(command.pid).children() if "tritonserver" in p.exe()]
+        triton.kill()
+        watcher.waits_for(state.NOT_SERVING, 5)
+        watcher.waits_for(state.SERVING, 60)
+        command.terminate()
+        _, err = command.communicate(timeout=40)
+        assert command.returncode == 0, err
+        assert "Triton ended by itself (killed by signal 9); starting it again" in err
+        assert not listens(ready["gateway"])
+        assert not listens(ready["grpc"])
+    finally:
+        command.kill()
+        command.communicate()
