@@ -23,6 +23,7 @@ from resonance.serving.shm import SHM
 
 START_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 30.0
 LOOK_S = 0.1
+GATEWAY = "resonance.serving.gateway"
 #: In the environment of all that a run starts, so that what outlives its parent is found as well.
 MARK = "RESONANCE_CHAOS_RUN"
 
@@ -36,7 +37,7 @@ class Shape:
     """What is there when nothing is under way. Two looks at a sound server are equal.
 
     Attributes:
-        processes: how many of each kind: triton, gateway, a stub by its model, helpers of the gateway.
+        processes: how many of each kind: triton, gateway, a stub by its model, others by their module.
         strays: processes of this run outside the server's tree.
         regions: shared memory regions by server start, whose number only grows; so only their counts.
         folders: temporary folders of the server.
@@ -198,9 +199,8 @@ class House:
             return "triton"
         if program == "triton_python_backend_stub":
             return process.stubs(found.ppid()).get(found.pid, "stub")
-        if "resonance.serving.gateway" in words:
-            return "gateway"
-        return f"other: {' '.join(words[-3:])}"
+        module = words[words.index("-m") + 1] if "-m" in words[:-1] else program
+        return "gateway" if module == GATEWAY else module
 
     def _temporary(self) -> list[Path]:
         return list(Path(tempfile.gettempdir()).glob(f"resonance-*-{self._pid}-*"))

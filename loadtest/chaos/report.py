@@ -50,7 +50,7 @@ def table(rounds: Sequence[Round]) -> Table:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return "  ".join(f"{of(values):5.2f}" for of in (min, statistics.median, max))
+    return " ".join(f"{of(values):4.1f}" for of in (min, statistics.median, max))
 
 
 def codes(seen: Mapping[Seen, int]) -> dict[str, dict[str, int]]:
