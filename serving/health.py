@@ -18,25 +18,21 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from resonance.serving.errors import RepositoryError
-from resonance.serving.readiness import Probe, one_line
+from resonance.serving.health_probe import Asker, reason, steps
+from resonance.serving.readiness import Probe
 
 INTERVAL_S = 5.0
 TIMEOUT_S = 10.0
 
-#: Statistics are counters at hand: a Triton that takes longer to tell them does not work.
-_STATISTICS_S = 5.0
 #: While something does not answer it is asked this often.
 RETRY_S = 0.5
 #: Statistics are read this often, or four times in an interval.
 _TICK_S = 1.0
 #: A probe that takes longer lets the next model's go ahead.
 _GIVE_WAY_S = 1.0
-_TIMEOUTS = ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
 #: Reconnects soon after a restart, instead of after up to two minutes.
 _CHANNEL: list[tuple[str, Any]] = [
@@ -109,8 +105,7 @@ class ModelHealth:
         self._address = address
         self._interval_s = interval_s
         self._tick_s = min(_TICK_S, interval_s / 4)
-        self._timeout_s = timeout_s
-        self._headers = dict(headers)
+        self._asker = Asker(dict(headers), timeout_s)
         self._credentials = credentials
         now = time.monotonic()
         self._states = {name: ModelState(name=name, since_s=now) for name in sorted(models)}
@@ -118,6 +113,7 @@ class ModelHealth:
         self._probes: dict[str, Probe] = {}
         self._answered: dict[str, int] = {}  # inferences that a model had completed at the last look
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._suspects: set[str] = set()  # steps of an ensemble that failed
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._paused = asyncio.Event()
@@ -219,9 +215,9 @@ class ModelHealth:
         for name in [name for name, task in self._asking.items() if task.done()]:
             self._asking.pop(name).result()
         try:
-            counts = await self._counts(client)
+            counts = await self._asker.counts(client)
         except InferenceServerException as error:
-            self._server_failed(_reason(error))
+            self._server_failed(reason(error))
             return
         if self.server_failures:
             self.server_failures, self.server_reason = 0, ""
@@ -232,12 +228,13 @@ class ModelHealth:
             self._settle(name, "not loaded", failed=True)
         await self._learn(client, [name for name in sorted(counts) if name not in self._configs])
         known = [name for name in sorted(counts) if name in self._configs and name not in self._asking]
-        for name in sorted(known, key=lambda name: bool(_steps(self._configs[name]))):  # ensembles last
+        for name in sorted(known, key=lambda name: bool(steps(self._configs[name]))):  # ensembles last
+            called = steps(self._configs[name])
             if self._has_answered(name, counts[name]):
                 self._settle(name, "")
-            elif lacking := [step for step in _steps(self._configs[name]) if not self._serves(step)]:
+            elif lacking := [step for step in called if not self._serves(step)]:
                 self._settle(name, f"its step {lacking[0]} does not serve")
-            elif self._due(name):
+            elif self._due(name) and not self._suspects.intersection(called):
                 task = asyncio.ensure_future(self._ask(client, name, counts[name]))
                 self._asking[name] = task
                 await asyncio.wait({task}, timeout=_GIVE_WAY_S)  # one after the other, but none for ever
@@ -246,95 +243,63 @@ class ModelHealth:
         """Whether a model that serves answered somebody since the last look."""
         seen = self._answered.get(name)
         self._answered[name] = count
-        return seen is not None and count > seen and self._serves(name)
+        answered = seen is not None and count > seen
+        return answered and self._serves(name) and name not in self._suspects
 
     def _due(self, name: str) -> bool:
         """Whether it is to be asked now."""
         state = self._states[name]
-        if state.serving is None:
+        if state.serving is None or name in self._suspects:
             return True
         return time.monotonic() >= state.checked_s + (self._interval_s if state.serving else RETRY_S)
 
     async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:
         """Send one model its probe; `count` inferences had succeeded before."""
-        probe = self._probes[name]
         try:
-            result = await client.infer(
-                name, probe.inputs, headers=self._headers, client_timeout=self._timeout_s
-            )
-            probe.read(result)
-        except RepositoryError as error:
-            self._settle(name, str(error), failed=True)
+            fault = await self._asker.fault(client, self._probes[name], count)
         except InferenceServerException as error:
-            if error.status() in _TIMEOUTS:
-                await self._judge_timeout(client, name, count)
-            else:
-                self._settle(name, f"fails its probe ({probe.sent}): {_reason(error)}", failed=True)
+            self._server_failed(reason(error))
+            return
+        self._suspects.discard(name)
+        if fault:
+            self._suspects.update(steps(self._configs[name]))  # which of them it is they say themselves
         else:
             self._answered[name] = count + 1  # the probe's own
-            self._settle(name, "")
-
-    async def _judge_timeout(self, client: InferenceServerClient, name: str, before: int) -> None:
-        """Busy, if it completed something while the probe waited; else it hangs."""
-        try:
-            now = (await self._counts(client)).get(name, before)
-        except InferenceServerException as error:
-            self._server_failed(_reason(error))
-            return
-        if now > before:
-            self._settle(name, "")
-            return
-        probe = self._probes[name]
-        limit = f"{self._timeout_s:g} s"
-        self._settle(
-            name, f"no answer to its probe ({probe.sent}) nor to any other request in {limit}", failed=True
-        )
-
-    async def _counts(self, client: InferenceServerClient) -> dict[str, int]:
-        """Inferences that succeeded so far, by loaded model; a reload starts anew at 0."""
-        statistics: service_pb2.ModelStatisticsResponse = await client.get_inference_statistics(
-            headers=self._headers, client_timeout=min(self._timeout_s, _STATISTICS_S)
-        )
-        counts: dict[str, int] = {}
-        for model in statistics.model_stats:
-            counts[model.name] = counts.get(model.name, 0) + model.inference_stats.success.count
-        return counts
+        self._settle(name, fault, failed=bool(fault))
 
     async def _learn(self, client: InferenceServerClient, names: Iterable[str]) -> None:
         """Read the configs of models not met before, and make their probes."""
         for name in names:
             try:
-                answer = await client.get_model_config(
-                    name, headers=self._headers, client_timeout=self._timeout_s
-                )
+                config = await self._asker.config(client, name)
             except InferenceServerException as error:
-                self._settle(name, f"its config cannot be read: {_reason(error)}", failed=True)
+                self._settle(name, f"its config cannot be read: {reason(error)}", failed=True)
                 continue
-            self._configs[name] = answer.config
-            self._probes[name] = Probe.of(answer.config)
+            self._configs[name] = config
+            self._probes[name] = Probe.of(config)
 
     def _serves(self, name: str) -> bool:
         return name in self._states and bool(self._states[name].serving)
 
-    def _server_failed(self, reason: str) -> None:
-        told = f"Triton at {self._address} does not answer: {reason}"
+    def _server_failed(self, why: str) -> None:
+        told = f"Triton at {self._address} does not answer: {why}"
         if not self.server_failures:
             _log.warning("%s", told)
         self.server_failures += 1
-        self.server_reason = reason
+        self.server_reason = why
         for name in self._states:
             self._settle(name, told, quiet=True)
         self._changed.set()
 
-    def _settle(self, name: str, reason: str, *, failed: bool = False, quiet: bool = False) -> None:
-        """Note what is known of a model now; `reason` is empty where it serves."""
+    def _settle(self, name: str, fault: str, *, failed: bool = False, quiet: bool = False) -> None:
+        """Note what is known of a model now; `fault` is empty where it serves."""
         now = time.monotonic()
         old = self._states.get(name, ModelState(name=name, since_s=now))
-        serving = not reason
+        serving = not fault
         new = replace(
             old,
             serving=serving,
-            reason=reason,
+            reason=fault,
             since_s=old.since_s if old.serving is serving else now,
             checked_s=now,
             failures=old.failures + 1 if failed else 0,
@@ -345,7 +310,7 @@ class ModelHealth:
                 logging.INFO if serving else logging.WARNING,
                 "model %s: %s",
                 name,
-                "serves again" if serving else reason,
+                "serves again" if serving else fault,
             )
         if not new.same(old):
             self._changed.set()
@@ -354,16 +319,6 @@ class ModelHealth:
         return known.keys() != self._states.keys() or any(
             not state.same(self._states[name]) for name, state in known.items()
         )
-
-
-def _steps(config: Any) -> list[str]:
-    """Models that an ensemble calls; none for another model."""
-    return [step.model_name for step in config.ensemble_scheduling.step]
-
-
-def _reason(error: InferenceServerException) -> str:
-    status = str(error.status() or "").removeprefix("StatusCode.")
-    return f"{status}: {one_line(error.message())}" if status else one_line(error.message())
 
 
 __all__ = ["INTERVAL_S", "TIMEOUT_S", "ModelHealth", "ModelState"]

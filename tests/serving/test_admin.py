@@ -20,9 +20,9 @@ REFUSED = {
     "shared memory": lambda c, h: c.register_system_shared_memory("mine", "/resonance", 64, headers=h),
     "shared memory of a GPU": lambda c, h: c.register_cuda_shared_memory("mine", b"", 0, 64, headers=h),
     "shared memory status": lambda c, h: c.get_system_shared_memory_status(headers=h),
-    "trace": lambda c, h: c.update_trace_settings(settings={"trace_file": "/tmp/mine"}, headers=h),
+    "trace": lambda c, h: c.update_trace_settings(settings={"trace_file": "mine"}, headers=h),
     "trace status": lambda c, h: c.get_trace_settings(headers=h),
-    "log": lambda c, h: c.update_log_settings({"log_file": "/tmp/mine"}, headers=h),
+    "log": lambda c, h: c.update_log_settings({"log_file": "mine"}, headers=h),
     "log status": lambda c, h: c.get_log_settings(headers=h),
 }
 HTTP_REFUSED = [

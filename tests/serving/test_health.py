@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,26 @@ async def test_a_model_that_was_never_there_is_missed(server):
     async with InferenceServerClient(server.grpc_address) as client:
         await health.check(client)
     assert {n for n, state in health.snapshot().items() if not state.serving} == {"absent"}
+
+
+async def test_an_ensemble_that_fails_has_its_steps_asked_first(server):
+    health = ModelHealth(server.grpc_address, interval_s=60, timeout_s=TIMEOUT_S)
+    async with InferenceServerClient(server.grpc_address) as client:
+        await health.check(client)
+        os.kill(stub(server, "encoder"), signal.SIGSTOP)
+        try:
+            health._states["chain"] = replace(health.snapshot()["chain"], checked_s=0)  # it alone is due
+            seen = []
+            while health.snapshot()["encoder"].serving:
+                await health.check(client)
+                await asyncio.sleep(0.05)
+                seen.append(health.snapshot()["chain"].failures)
+            await health.check(client)
+        finally:
+            await asyncio.to_thread(server.reload, "encoder", hung=True)
+        assert max(seen) == 1  # it was not asked again before its step
+        chain = health.snapshot()["chain"]
+        assert (chain.reason, chain.failures) == ("its step encoder does not serve", 0)
 
 
 async def test_a_triton_that_went_away_and_came_back(repository):
