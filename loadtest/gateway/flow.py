@@ -100,7 +100,7 @@ async def measure_deaf(
                 break
         await call.done_writing()
 
-    async with Wire(stack.address) as calls:
+    async with Wire(stack.address, small_window=True) as calls:
         with stack.watch(0.2) as watch:
             call = calls.embed_media()
             task = asyncio.create_task(sending(call))

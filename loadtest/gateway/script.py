@@ -87,9 +87,18 @@ class Stream:
         self._reading = asyncio.create_task(self._read())
 
     async def send(self, message: bytes) -> float:
-        """Send, and say when it was handed over."""
+        """Send, and say when it was handed over.
+
+        Raises:
+            grpc.aio.AioRpcError: how the call ended, where it did.
+        """
         now = time.monotonic()
-        await self._call.write(message)
+        try:
+            await self._call.write(message)
+        except asyncio.InvalidStateError:  # the call is over: reading met why
+            if self._reading is not None:
+                await self._reading
+            raise
         return now
 
     async def send_of(self, script: Script, index: int) -> float:

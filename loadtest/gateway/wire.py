@@ -53,10 +53,19 @@ class Outcome:
 
 
 class Wire:
-    """A few connections to a gateway, taken in turn; a context manager."""
+    """A few connections to a gateway, taken in turn; a context manager.
 
-    def __init__(self, address: str, connections: int = 1) -> None:
-        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    Args:
+        small_window: keep HTTP/2's 64 KiB of answers that nobody has read yet; gRPC makes it megabytes where it
+            sees that much coming.
+    """
+
+    def __init__(self, address: str, connections: int = 1, *, small_window: bool = False) -> None:
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+            *([("grpc.http2.bdp_probe", 0)] if small_window else []),
+        ]
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(connections)]
         self._media = [c.stream_stream(f"{_SERVICE}/EmbedMedia") for c in self._channels]
         self._query = [c.unary_unary(f"{_SERVICE}/EmbedQuery") for c in self._channels]
