@@ -177,4 +177,6 @@ def load(
 
 
 if __name__ == "__main__":
-    typer.run(load)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(load)
+    app()

@@ -108,6 +108,9 @@ async def measure_overload(
             await closed_loop(send, 2, stage_s / 3)
         async with screen.timed(f"{kind}: one caller", stage_s * 2):
             alone = await closed_loop(send, 1, stage_s * 2)
+        if not any(o.ok for o in alone):
+            codes = Counter(o.code for o in alone)
+            raise RuntimeError(f"{kind}: no call of one caller alone was answered: {dict(codes)}")
         unloaded = Spread.of([o.took_s for o in alone if o.ok])
         capacity, best = 0.0, 1
         for count in callers:
