@@ -18,7 +18,7 @@ from resonance.loadtest.gateway.figures import environment, show, to_json
 from resonance.loadtest.gateway.material import LOOP_S, WINDOW_S, Broadcast, RawFeed, short_titles
 from resonance.loadtest.gateway.script import Script, encoded_script, frames_script
 from resonance.loadtest.gateway.stack import Stack
-from resonance.loadtest.gateway.usage import CORES
+from resonance.loadtest.gateway.usage import CORES, wait_quiet
 
 console = Console()
 DEAF_RAW_S = 600
@@ -154,6 +154,9 @@ def load(
         "build/gateway-load/load.json"
     ),
     repository: Annotated[Path, typer.Option(help="The exported models.")] = Path("model_repository"),
+    quiet: Annotated[
+        float, typer.Option(help="Wait up to so many seconds before each part for a machine that rests.")
+    ] = 0.0,
     limit: Annotated[
         list[str] | None, typer.Option(help="A flag of the gateway, such as max-uploads=3; more than one.")
     ] = None,
@@ -172,6 +175,8 @@ def load(
             Part.FEED: run.measure_feed,
         }
         for part in parts or list(Part):
+            if quiet:
+                console.print(f"{part}: the machine is in use to {wait_quiet(quiet):.0%}")
             asyncio.run(steps[part]())
     console.print(f"all figures: {out}")
 

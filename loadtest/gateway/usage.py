@@ -180,6 +180,23 @@ class CpuShares:
         return cls(*(round(used_s / available_s, 4) for used_s in shares))
 
 
+def wait_quiet(most_s: float, others: float = 0.1, look_s: float = 5.0) -> float:
+    """Return once the machine was used by no more than the share `others` for `look_s`, or after `most_s`.
+
+    Call it while nothing of the test's own runs.
+
+    Returns:
+        The share at the last look.
+    """
+    ends = time.monotonic() + most_s
+    while True:
+        before = machine_busy_s()
+        time.sleep(look_s)
+        share = (machine_busy_s() - before) / look_s / CORES
+        if share <= others or time.monotonic() > ends:
+            return share
+
+
 def slope_mib_per_hour(
     samples: Sequence[Sample], values: Sequence[int], hours_per_s: float = 1 / 3600
 ) -> float:

@@ -5,8 +5,10 @@ So the generator costs little beside the server that it shares two cores with.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +20,7 @@ from resonance.v1 import embedding_pb2 as pb
 
 _SERVICE = "/resonance.v1.EmbeddingService"
 DETAILS_TRAILER = "grpc-status-details-bin"
+_WRITE_FAILED = "Internal error from Core"
 
 
 def _tag(field: int) -> int:
@@ -56,8 +59,8 @@ class Wire:
     """A few connections to a gateway, taken in turn; a context manager.
 
     Args:
-        small_window: keep HTTP/2's 64 KiB of answers that nobody has read yet; gRPC makes it megabytes where it
-            sees that much coming.
+        small_window: keep HTTP/2's 64 KiB of answers that nobody has read yet; gRPC makes it megabytes where
+            it sees that much coming.
     """
 
     def __init__(self, address: str, connections: int = 1, *, small_window: bool = False) -> None:
@@ -109,17 +112,48 @@ class Wire:
                 yield message
 
         segments, titled = 0, False
+        call = self._turn(self._media)(requests(), timeout=timeout_s)
+        end = _FirstEnd(call)
         try:
-            async for answer in self._turn(self._media)(requests(), timeout=timeout_s):
+            async for answer in call:
                 segments += answer[0] == SEGMENT
                 titled = titled or answer[0] == TITLE
         except grpc.aio.AioRpcError as error:
-            return _failed(error, due_s, segments)
+            return _failed(await end.instead_of(error), due_s, segments)
         return Outcome(due_s, time.monotonic() - due_s, "OK" if titled else "no title", None, segments)
 
     def _turn(self, of: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
         self._next += 1
         return of[self._next % len(of)]
+
+
+class _FirstEnd:
+    """How the server ended a call, where grpc.aio puts a write that failed because of it in its place."""
+
+    def __init__(self, call: Any) -> None:
+        self._ended: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+        call.add_done_callback(self._keep)
+
+    def _keep(self, call: Any) -> None:
+        code, details, trailers = (_now(f()) for f in (call.code, call.details, call.trailing_metadata))
+        if details != _WRITE_FAILED and not self._ended.done():
+            self._ended.set_result(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details))
+
+    async def instead_of(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """The server's end, `error` where it gave none."""
+        if error.details() == _WRITE_FAILED:
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(self._ended, 1.0)
+        return error
+
+
+def _now(result: Coroutine[Any, Any, Any]) -> Any:
+    """Of a coroutine that has nothing to wait for, as those of a call that has ended."""
+    try:
+        result.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("a call that has ended knows how")
 
 
 def _failed(error: grpc.aio.AioRpcError, due_s: float, segments: int = 0) -> Outcome:
