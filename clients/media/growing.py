@@ -6,6 +6,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from resonance.clients.errors import CorruptMediaError
@@ -44,7 +45,7 @@ class GrowingSource:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.name, self.waits = name, Waits()
-        self.path = None
+        self.path: Path | None = None
         self._read_at, self._changed = read_at, changed
         self._size = size_bytes
         self._ended = self._closed = False

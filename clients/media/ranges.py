@@ -46,3 +46,8 @@ class Ranges:
 
     def __contains__(self, position: int) -> bool:
         return self.end_of(position) > position
+
+    def start_after(self, position: int) -> int | None:
+        """Where the next range after `position` starts; None where there is none."""
+        at = bisect_right(self._starts, position)
+        return self._starts[at] if at < len(self._starts) else None

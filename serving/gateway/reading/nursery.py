@@ -1,0 +1,134 @@
+"""The gateway's side of the zygote: processes that read uploads, started, ended and accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from resonance.clients.errors import ServerFaultError
+
+log = logging.getLogger(__name__)
+
+ZYGOTE = "resonance.serving.gateway.reading.zygote"
+#: A process that is forked has one thread; libraries of arrays must not start theirs in it before. More than
+#: one arena would ask /proc how memory is overcommitted when it first shrinks, from a process that may not.
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1",
+}  # fmt: skip
+START_TIMEOUT_S = 60.0
+#: The zygote answers within milliseconds; it reaps only what was killed or has hung up.
+ANSWER_TIMEOUT_S = 20.0
+MAX_ANSWER_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended. `status`: exit status, or the negative number of a signal."""
+
+    status: int
+    memory_bytes: int
+
+
+class Nursery:
+    """Starts reading processes, by a zygote that is started on first use and again if it should be gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._warned = False
+
+    async def spawn(self, connection: int, spool: int, *, strict: bool) -> int:
+        """The number of a new process that has those two descriptors; the caller closes its own.
+
+        Raises:
+            ServerFaultError: no process can be started.
+        """
+        return int(
+            (await asyncio.to_thread(self._ask, [connection, spool], do="spawn", strict=strict))["pid"]
+        )
+
+    async def reap(self, pid: int) -> Death:
+        """Kill the process, if it still runs, and forget it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
+        answer = await asyncio.to_thread(self._ask, [], do="reap", pid=pid)
+        return Death(answer["status"], answer["memory_bytes"])
+
+    async def warm_up(self) -> None:
+        """Start the zygote, so that the first upload need not wait for it (about a second)."""
+        await asyncio.to_thread(self._ask, None)
+
+    def close(self) -> None:
+        """End the zygote and with it every process."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, descriptors: list[int] | None, **request: Any) -> dict[str, Any]:
+        with self._lock:
+            try:
+                control = self._started()
+                if descriptors is None:
+                    return {}
+                socket.send_fds(control, [json.dumps(request).encode()], descriptors)
+                return self._answer(control)
+            except (OSError, ValueError) as error:
+                self._end()
+                raise ServerFaultError(
+                    f"no process to read an upload with ({type(error).__name__}: {error}); send it again"
+                ) from error
+
+    @staticmethod
+    def _answer(control: socket.socket) -> dict[str, Any]:
+        data = control.recv(MAX_ANSWER_BYTES)
+        if not data:
+            raise ConnectionError("it ended")
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+
+    def _started(self) -> socket.socket:
+        if self._control is not None and self._zygote is not None and self._zygote.poll() is None:
+            return self._control
+        self._end()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._zygote = subprocess.Popen(
+                [sys.executable, "-m", ZYGOTE, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **ENVIRONMENT},
+                start_new_session=True,  # a Ctrl-C at the terminal is answered by the gateway
+            )
+        self._control = ours
+        ours.settimeout(START_TIMEOUT_S)
+        ready = self._answer(ours)
+        ours.settimeout(ANSWER_TIMEOUT_S)
+        if not ready["filtered"] and not self._warned:
+            self._warned = True
+            log.warning("no libseccomp here: processes that read uploads are not kept from system calls")
+        return ours
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._zygote is not None:
+            self._zygote.kill()
+            self._zygote.wait()
+        self._control = self._zygote = None
+
+
+#: The one of this process.
+NURSERY = Nursery()
+atexit.register(NURSERY.close)

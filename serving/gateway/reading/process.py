@@ -1,0 +1,293 @@
+"""An upload read in a process of its own, which can be killed: the gateway's side of it.
+
+Memory of a stream: in the gateway at most `READ_AHEAD_SEGMENTS` segments that were not taken yet (a decoded
+window is 3 MB, a clip as large as its keyframes) and the one under way; in the process what `ReadLimits`
+allows; on disk what has arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from resonance.clients.errors import (
+    CorruptMediaError,
+    InvalidFieldError,
+    MediaError,
+    MediaLimitError,
+    MediaStalledError,
+    ResonanceError,
+)
+from resonance.clients.media.mp4_index import IndexPlace, IndexProbe
+from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SegmentInput
+from resonance.serving.gateway.reading import wire
+from resonance.serving.gateway.reading.answers import Answers
+from resonance.serving.gateway.reading.child import Job
+from resonance.serving.gateway.reading.deaths import death_error
+from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
+from resonance.serving.gateway.reading.nursery import NURSERY
+from resonance.serving.gateway.reading.retention import Retention
+from resonance.serving.gateway.reading.spool import Spool, SpoolBudget
+from resonance.space.descriptor import Descriptor
+
+#: The process tells of a stall itself; this much later it is taken to be beyond telling.
+STALL_GRACE_S = 1.0
+#: Bytes read at once from the process.
+READ_BYTES = 1 << 18
+
+
+class MediaProcess:
+    """A `SegmentSource` of an upload, whose chunks are given with `feed` and `end`.
+
+    Args:
+        spool_folder: where the bytes are kept while they are read; budget: shared by all uploads.
+        strict: a forbidden system call ends the process; for tests.
+
+    Attributes:
+        times: seconds spent reading so far.
+        received_bytes: of the upload, each counted once.
+        spooled: whether the index of an MP4 stands at its end and was not sent first; None: not known yet.
+        pid: the process's number, None before it is started.
+    """
+
+    def __init__(
+        self,
+        request: ReadRequest,
+        descriptor: Descriptor,
+        limits: ReadLimits,
+        spool_folder: Path,
+        budget: SpoolBudget,
+        *,
+        strict: bool = False,
+    ) -> None:
+        self._request, self._limits, self._strict = request, limits, strict
+        self._descriptor = replace(descriptor, axes={})  # not needed to read, and the largest part of it
+        self._spool = Spool(spool_folder, budget)
+        self._probe = IndexProbe(self._spool.read, request.size_bytes)
+        self._answers = Answers(self._descriptor, request, limits)
+        self._retention = Retention(self._spool) if request.live else None
+        self._start_lock, self._decode_lock = asyncio.Lock(), asyncio.Lock()
+        self._writer: asyncio.StreamWriter | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = self._ended = False
+        self.times: ReadTimes = self._answers.times
+        self.spooled: bool | None = None if request.mode == "encoded" else False
+        self.pid: int | None = None
+
+    @property
+    def received_bytes(self) -> int:
+        """See the class."""
+        return self._spool.received_bytes
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for bytes that have not come, and has no segment to give."""
+        return not self._answers.queued and not self._answers.over and self._lacks_bytes()
+
+    async def feed(self, offset: int, data: bytes) -> None:
+        """Store a chunk; returns when the upload is not too far ahead of what was read.
+
+        What is being waited for is always taken. Chunks after all that the process wants are passed over.
+
+        Raises:
+            MediaLimitError: too many bytes. OverloadedError: no room on disk.
+            InvalidFieldError: a chunk where none belongs. MediaError: reading has failed.
+        """
+        self._check_chunk(offset, len(data))
+        await self._start()
+        if self._answers.error is not None:
+            raise self._answers.error
+        if self._answers.over or not data:
+            return
+        self._spool.write(offset, data)
+        if self.spooled is None:
+            place = self._probe.look(self._spool.there, (offset, len(data)))
+            self.spooled = None if place is None else place == IndexPlace.LAST
+        self._tell("add", offset=offset, length=len(data))
+        while self._is_far_ahead(offset + len(data)):
+            await self._answers.wait()
+        if self._answers.error is not None:
+            raise self._answers.error
+
+    async def end(self) -> None:
+        """No more chunks come.
+
+        Raises:
+            CorruptMediaError: some are missing. MediaError: reading has failed.
+        """
+        await self._start()
+        size = self._request.size_bytes if self._request.size_bytes is not None else self._spool.end_bytes
+        if not self._answers.over and self.received_bytes != size:
+            came = f"{self.received_bytes:,} of {size:,} bytes"
+            error = CorruptMediaError(self._request.media_id, came, "the whole file")
+            self._answers.fail(error)
+            raise error
+        self.spooled = bool(self.spooled)
+        self._ended = True
+        self._tell("end", size=size)
+
+    async def open(self) -> MediaInfo:
+        """See `SegmentSource`."""
+        await self._start()
+        return await self._answers.info()
+
+    async def next(self) -> SegmentInput | None:
+        """See `SegmentSource`."""
+        segment = await self._answers.next_segment()
+        if segment is not None:
+            self._tell("take")
+        return segment
+
+    async def decode_segment(self, segment: SegmentInput) -> Frames | None:
+        """See `SegmentSource`."""
+        async with self._decode_lock:
+            self._answers.ask_frames()
+            self._tell("decode", index=segment.index)
+            return await self._answers.frames()
+
+    async def close(self) -> None:
+        """Kill the process at once and free what it held."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        self._answers.fail(
+            CorruptMediaError(self._request.media_id, "an upload that was given up", "its end")
+        )
+        try:
+            await asyncio.shield(self._bury())
+        finally:
+            self._spool.close()
+
+    async def _bury(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+        async with self._start_lock:  # a start under way would leave its process behind
+            pid, self.pid = self.pid, None
+        if pid is not None:
+            with contextlib.suppress(ResonanceError):
+                await NURSERY.reap(pid)
+
+    async def _start(self) -> None:
+        async with self._start_lock:
+            if self._writer is not None or self._closed:
+                return
+            size, most = self._request.size_bytes, self._limits.max_media_bytes
+            if size is not None and most is not None and size > most:
+                raise self._too_large(size, most)
+            ours, theirs = socket.socketpair()
+            spool = self._spool.open_to_read()
+            try:
+                # not left half done: a process that nobody knows of would stay
+                self.pid = await asyncio.shield(self._spawn(theirs, spool))
+            except BaseException:
+                ours.close()
+                raise
+            reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BYTES)
+            job = pickle.dumps(Job(self._request, self._limits, self._descriptor))
+            self._writer.writelines(wire.packed("job", [job]))
+            self._answers.progressed()
+            self._tasks = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._watch())]
+
+    async def _spawn(self, theirs: socket.socket, spool: int) -> int:
+        try:
+            with theirs:
+                return await NURSERY.spawn(theirs.fileno(), spool, strict=self._strict)
+        finally:
+            os.close(spool)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        name = self._request.media_id
+        try:
+            while True:
+                header_bytes, body_bytes = wire.lengths(await reader.readexactly(wire.HEAD.size))
+                header = await reader.readexactly(header_bytes)
+                message = wire.unpacked(header, await reader.readexactly(body_bytes))
+                self._answers.take(message)
+                if self._retention is not None and message.kind == "state":
+                    before = self._retention.look(self._answers.handles, self._answers.forgotten)
+                    if before is not None:
+                        self._tell("forget", before=before)
+        except wire.WireError as error:
+            self._answers.fail(
+                CorruptMediaError(name, f"a file that makes its reader say what cannot be ({error})", "media")
+            )
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        await self._died()
+
+    async def _died(self) -> None:
+        """The process is of no more use; say how it ended, unless that is known."""
+        pid, self.pid = self.pid, None
+        if pid is None:
+            return
+        error: ResonanceError
+        try:
+            death = await NURSERY.reap(pid)
+            error = death_error(self._request.media_id, death, self._limits)
+        except ResonanceError as failed:
+            error = failed
+        self._answers.fail(error)
+
+    async def _watch(self) -> None:
+        """Kill a process that makes no step though it has bytes to read and somebody to read for."""
+        timeout_s = self._limits.stall_timeout_s
+        while self._answers.error is None:
+            await asyncio.sleep(min(timeout_s / 4, 1.0))
+            if self._lacks_bytes() or self._answers.rests:
+                self._answers.progressed()
+            elif time.monotonic() - self._answers.progressed_at > timeout_s + STALL_GRACE_S:
+                self._answers.fail(
+                    MediaStalledError(
+                        self._request.media_id,
+                        f"no packet and no frame for {timeout_s:g} s",
+                        "a stream that can be read on",
+                    )
+                )
+                if self._writer is not None:
+                    self._writer.transport.abort()  # ends `_listen`, which reaps
+
+    def _check_chunk(self, offset: int, length: int) -> None:
+        size, most = self._request.size_bytes, self._limits.max_media_bytes
+        if self._ended:
+            raise InvalidFieldError("chunk", "a chunk after the end", "none")
+        if most is not None and offset + length > most:
+            raise self._too_large(offset + length, most)
+        if size is not None and offset + length > size:
+            raise InvalidFieldError(
+                "chunk.offset_bytes",
+                f"bytes up to {offset + length:,}",
+                f"at most size_bytes, which is {size:,}",
+            )
+        if size is None and offset > self._spool.end_bytes:
+            raise InvalidFieldError(
+                "chunk.offset_bytes",
+                f"{offset:,}",
+                f"{self._spool.end_bytes:,}: in order, without size_bytes",
+            )
+
+    def _too_large(self, came: int, allowed: int) -> MediaError:
+        return MediaLimitError(self._request.media_id, f"{came:,} bytes", f"at most {allowed:,} bytes")
+
+    def _lacks_bytes(self) -> bool:
+        """Whether the process waits for bytes that are not there; -1 stands for the end."""
+        if self._ended:
+            return False
+        return any(at < 0 or at not in self._spool.there for at in self._answers.waits)
+
+    def _is_far_ahead(self, reached: int) -> bool:
+        if self._answers.over or self._answers.error is not None or self._closed or self._lacks_bytes():
+            return False
+        return reached - self._answers.furthest > self._limits.ahead_bytes
+
+    def _tell(self, kind: str, **fields: int) -> None:
+        """Small messages; what the process does not take soon stays small, for chunks are bounded."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.writelines(wire.packed(kind, (), **fields))

@@ -1,0 +1,118 @@
+"""Bytes of uploads on disk while they are read: files without a name, and one budget for all of them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from pathlib import Path
+
+from resonance.clients.errors import InvalidFieldError, OverloadedError
+from resonance.clients.media.ranges import Ranges
+
+#: Pieces that do not touch each other; every one takes a block on disk, however small it is.
+MAX_PIECES = 1024
+BLOCK_BYTES = 4096
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class SpoolBudget:
+    """Bytes that all spools together may hold. For one event loop; not for threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.used_bytes = max_bytes, 0
+
+    def take(self, size_bytes: int) -> None:
+        """Raises OverloadedError: no room for that many more."""
+        if self.used_bytes + size_bytes > self.max_bytes:
+            raise OverloadedError(
+                f"uploads hold {self.used_bytes:,} bytes on disk and {size_bytes:,} came; "
+                f"expected at most {self.max_bytes:,} in all: send again later"
+            )
+        self.used_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """So many bytes are free again."""
+        self.used_bytes -= size_bytes
+
+
+class Spool:
+    """One upload's bytes. Files are sparse: what has not arrived takes no room.
+
+    Attributes:
+        there: the bytes that have arrived, those forgotten since included.
+        received_bytes: how many, each counted once.
+        end_bytes: where the last of them ends.
+    """
+
+    def __init__(self, folder: Path, budget: SpoolBudget) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  close() does
+        self._budget = budget
+        self._forgotten = 0
+        self.there = Ranges()
+        self.received_bytes = self.end_bytes = self.held_bytes = 0
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Store `data` at `offset`. Blocks as long as the page cache takes.
+
+        Raises:
+            OverloadedError: the budget is used up. InvalidFieldError: too many pieces lie about.
+        """
+        missing = sum(end - start for start, end in self._missing(offset, offset + len(data)))
+        self._budget.take(missing)
+        self.held_bytes += missing
+        view, at = memoryview(data), offset
+        while view:
+            written = os.pwrite(self._file.fileno(), view, at)
+            view, at = view[written:], at + written
+        self.received_bytes += self.there.add(offset, offset + len(data))
+        self.end_bytes = max(self.end_bytes, offset + len(data))
+        if len(self.there) > MAX_PIECES:
+            raise InvalidFieldError(
+                "chunk.offset_bytes", f"{len(self.there):,} pieces apart", f"at most {MAX_PIECES:,}"
+            )
+
+    def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
+        gaps = []
+        while start < end:
+            start = self.there.end_of(start)
+            stop = self.there.start_after(start)
+            stop = end if stop is None else min(stop, end)
+            if start < stop:
+                gaps.append((start, stop))
+            start = stop
+        return gaps
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Bytes that have arrived."""
+        return os.pread(self._file.fileno(), size_bytes, offset)
+
+    def open_to_read(self) -> int:
+        """A file descriptor of its own that can only read; the caller closes it."""
+        return os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def forget(self, before: int) -> None:
+        """Give back the disk of all whole blocks before that position, which have all arrived."""
+        before -= before % BLOCK_BYTES
+        size = before - self._forgotten
+        if size <= 0:
+            return
+        result = _LIBC.fallocate(
+            self._file.fileno(),
+            _PUNCH_HOLE | _KEEP_SIZE,
+            ctypes.c_int64(self._forgotten),
+            ctypes.c_int64(size),
+        )
+        if result != 0:
+            return  # a file system without holes: the budget says when it is enough
+        self._forgotten = before
+        self._budget.give_back(size)
+        self.held_bytes -= size
+
+    def close(self) -> None:
+        """Free the disk and the budget."""
+        if not self._file.closed:
+            self._file.close()
+            self._budget.give_back(self.held_bytes)
+            self.held_bytes = 0
