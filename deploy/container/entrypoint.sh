@@ -5,6 +5,10 @@
 #   entrypoint.sh resonance serve …      serve that repository
 #   entrypoint.sh COMMAND …              anything else, as it is
 #
+# With --gateway the gateway listens on every interface of the container, where it refuses to start without TLS
+# (-- --tls-cert FILE --tls-key FILE) or --insecure-anywhere. Without it Triton, which has no login, stays on the
+# container's loopback. Metrics are served to the container's network either way.
+#
 # A repository is a folder of $RESONANCE_MODELS whose name tells what it was made of: the image's version and
 # sources, the family, the target, further options, and GPUs and TensorRT of this machine. Another image or another
 # GPU has another folder; the earlier one stays, so a rollback finds its models as they were.
@@ -13,6 +17,7 @@
 #   RESONANCE_TARGET            gpu, aoti or cpu                                        [gpu]
 #   RESONANCE_FAMILY            the family of encoders                                  [tiny]
 #   RESONANCE_EXPORT_OPTIONS    more options of `resonance export`, split at spaces
+#   RESONANCE_SPOOL             where uploads are kept while they are read              [/spool]
 #   RESONANCE_READY_FILE        holds a line while the server takes requests            [/tmp/resonance-ready]
 set -euo pipefail
 
@@ -20,6 +25,7 @@ models=${RESONANCE_MODELS:-/models}
 target=${RESONANCE_TARGET:-gpu}
 family=${RESONANCE_FAMILY:-tiny}
 options=${RESONANCE_EXPORT_OPTIONS:-}
+spool=${RESONANCE_SPOOL:-/spool}
 ready_file=${RESONANCE_READY_FILE:-/tmp/resonance-ready}
 image=${RESONANCE_IMAGE:-/opt/resonance} # where the image has `source` and `model_repository`
 
@@ -69,22 +75,42 @@ export_models() {
   fi
 }
 
+# `resonance serve` in this container: what is ours comes first, so that a caller's word is the last.
+serve() {
+  local folder own=() words=() front=()
+  folder=$(repository)
+  [ -d "$folder" ] || die "$folder is missing; run the export image on this machine with the same volume and \
+RESONANCE_ variables: it makes the models of this image, family and GPU"
+  own=(--model-repository "$folder" --metrics-host 0.0.0.0 --ready-file "$ready_file")
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    words+=("$1")
+    shift
+  done
+  case " ${words[*]} " in
+    *" --gateway "*)
+      [ -w "$spool" ] || die "$spool is not writable by user $(id -u): mount a volume that it may write to there, \
+or set RESONANCE_SPOOL"
+      own+=(--host 0.0.0.0)
+      shift $(($# > 0 ? 1 : 0)) # the --, after which everything is the gateway's
+      front=(-- --spool-folder "$spool")
+      ;;
+  esac
+  exec resonance serve "${own[@]}" "${words[@]}" "${front[@]}" "$@"
+}
+
 case ${1:-} in
   export)
     export_models
     ;;
   resonance)
     if [ "${2:-}" = serve ]; then
-      folder=$(repository)
-      [ -d "$folder" ] || die "$folder is missing; run the export image on this machine with the same volume and \
-RESONANCE_ variables: it makes the models of this image, family and GPU"
       shift 2
-      exec resonance serve --model-repository "$folder" --host 0.0.0.0 --ready-file "$ready_file" "$@"
+      serve "$@"
     fi
     exec "$@"
     ;;
   "")
-    die "no command; expected 'export' or 'resonance serve --target $target'"
+    die "no command; expected 'export' or 'resonance serve --target $target --gateway'"
     ;;
   *)
     exec "$@"

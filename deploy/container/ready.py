@@ -1,9 +1,11 @@
 #!/usr/bin/env -S python3 -I -S
 """Exit code 0 while this container takes requests: every model answers, and so does who takes the requests.
 
-Triton alone calls itself ready before its models were asked anything, while they are dead or hang, and while
-it is being stopped. `resonance serve --ready-file` has the file there only while each model answers. With a
-gateway its metrics are asked for, else Triton whether it is ready.
+Triton alone calls itself ready before its models were asked anything, while they are dead or hang, and
+while it is being stopped. `resonance serve --ready-file` has the file there only while each model answers.
+A gateway is asked over HTTP for its metrics, which tell of each model what its grpc.health.v1 tells: its own
+port may want TLS, a certificate of ours, or both, and Kubernetes' gRPC probe speaks neither. Without a
+gateway Triton is asked whether it is ready.
 
 With RESONANCE_FINGERPRINT a server of another space is not ready either, so that an upgrade which changes
 the space stops at its first replica instead of mixing vectors that must not be compared.
@@ -24,8 +26,8 @@ def main() -> int:
     try:
         with open(READY_FILE) as file:
             told = dict(word.split("=", 1) for word in file.readline().split()[1:])
-        # A gateway may need TLS and a token, Triton behind it has no HTTP; its metrics are for the asking.
-        path, asked = ("metrics", "metrics") if "gateway" in told else ("v2/health/ready", "http")
+        gateway = "gateway" in told
+        path, asked = ("metrics", "metrics") if gateway else ("v2/health/ready", "http")
         address, served = told[asked], told.get("fingerprint", "none")
     except (OSError, KeyError, ValueError) as error:
         print(f"not ready: {READY_FILE} does not hold a ready line ({error})", file=sys.stderr)
@@ -40,13 +42,27 @@ def main() -> int:
     url = f"http://{address.replace('0.0.0.0', '127.0.0.1')}/{path}"  # noqa: S104 (compared with)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            code = answer.status
+            code, said = answer.status, answer.read().decode()
     except (urllib.error.URLError, OSError) as error:
         print(f"not ready: {url}: {error}", file=sys.stderr)
         return 1
     if code != 200:
         print(f"not ready: {url} answered {code}, expected 200", file=sys.stderr)
-    return int(code != 200)
+        return 1
+    if gateway and (reason := models_fault(said)):
+        print(f"not ready: {url}: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def models_fault(metrics: str) -> str:
+    """What the gateway's metrics tell of models that do not serve; empty where all do."""
+    models = [
+        line.split() for line in metrics.splitlines() if line.startswith("resonance_gateway_model_serving{")
+    ]
+    if not models:
+        return "the gateway has asked no model yet"
+    return ", ".join(f"{name} is {value}, expected 1" for name, value in models if float(value) != 1)
 
 
 if __name__ == "__main__":

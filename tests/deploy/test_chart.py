@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -10,13 +11,16 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.files import CHART, read_yaml
+from resonance.serving.gateway.limits import GatewayLimits
+from tests.deploy.files import CHART, alerts, read_yaml
 
 #: The oldest that Chart.yaml takes, and the newest whose schemas are there.
 KUBERNETES = ["1.27", "1.37"]
 #: Kinds that Kubernetes does not know itself.
 FOREIGN = {"ServiceMonitor"}
 
+#: What the chart does not render without.
+DOORS: dict[str, Any] = {"tls": {"existingSecret": "pair"}, "tokens": {"existingSecret": "callers"}}
 CHOICES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "everything": {
@@ -41,6 +45,14 @@ CHOICES: dict[str, dict[str, Any]] = {
             }
         ],
         "models": {"persistence": {"storageClass": "files"}},
+        "tls": {"clientCa": True},
+        "gatewayArgs": ["--otlp-endpoint=http://collector:4317"],
+        "spool": {"storageClass": "fast", "sizeGi": 200},
+        "networkPolicy": {
+            "enabled": True,
+            "from": [{"podSelector": {"matchLabels": {"role": "ingestion"}}}],
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+        },
     },
     "one replica on the CPU": {
         "target": "cpu",
@@ -51,11 +63,25 @@ CHOICES: dict[str, dict[str, Any]] = {
         "podDisruptionBudget": {"enabled": False},
     },
     "no volume": {"models": {"persistence": {"enabled": False}}},
+    "in a mesh": {
+        "tls": {"existingSecret": ""},
+        "tokens": {"existingSecret": ""},
+        "allowPlainText": True,
+        "allowEverybody": True,
+        "gatewayArgs": [],
+        "networkPolicy": {"enabled": True},
+    },
     "a volume that is there": {"models": {"persistence": {"existingClaim": "plans"}}},
 }
 
 
+def with_doors(values: dict[str, Any]) -> dict[str, Any]:
+    return values | {name: door | values.get(name, {}) for name, door in DOORS.items()}
+
+
 def render(values: dict[str, Any], name: str = "demo") -> list[dict[str, Any]]:
+    """Manifests of `values`, with certificates and tokens unless they say otherwise."""
+    values = with_doors(values)
     with helm.Chart.load(CHART) as chart:
         chart.validate_schema(values)
         rendered = chart.render(values, name=name, namespace="media")
@@ -84,7 +110,7 @@ def manifests() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_helm_lint_finds_nothing(choice):
-    report = helm.lint(CHART, CHOICES[choice], strict=True)
+    report = helm.lint(CHART, with_doors(CHOICES[choice]), strict=True)
     assert report["total_charts_linted"] == 1
     assert report["errors"] == []
     assert [m for m in report["messages"] if m["severity"] > 1] == []  # 1: an icon is recommended
@@ -120,6 +146,8 @@ def test_the_oldest_kubernetes_is_the_charts():
         ({"shmSize": "2"}, "shmSize"),
         ({"fingerprint": "latest"}, "fingerprint"),
         ({"service": {"type": "ExternalName"}}, "type"),
+        ({"spool": {"sizeGi": "64Gi"}}, "sizeGi"),
+        ({"tls": {"secret": "pair"}}, "secret"),
     ],
 )
 def test_values_that_cannot_be_meant_are_refused(values, reason):
@@ -139,6 +167,12 @@ def test_values_that_cannot_be_meant_are_refused(values, reason):
             {"autoscaling": {"enabled": True, "minReplicas": 4, "maxReplicas": 2}},
             "maxReplicas is 2, expected at least minReplicas .4.",
         ),
+        ({"tls": {"existingSecret": ""}}, "plain text: expected the name of a secret"),
+        (
+            {"tls": {"existingSecret": "", "clientCa": True}, "allowPlainText": True},
+            "clientCa is true without",
+        ),
+        ({"tokens": {"existingSecret": ""}}, "everybody who reaches the gateway could call it"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_installed(values, reason):
@@ -163,11 +197,11 @@ def test_a_replica_is_ready_only_when_every_model_has_answered(manifests):
     (server,) = pod_of(manifests)["containers"]
     for probe in ("startupProbe", "readinessProbe"):
         assert server[probe]["exec"]["command"] == ["/opt/resonance/bin/ready.py"]
-    assert server["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": "http"}
+    assert server["livenessProbe"]["httpGet"] == {"path": "/metrics", "port": "metrics"}
     startup = server["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300  # Dockerfile: start-period
     names = {p["name"]: p["containerPort"] for p in server["ports"]}
-    assert names == {"http": 8000, "grpc": 8001, "metrics": 8002}
+    assert names == {"grpc": 8080, "metrics": 8081, "triton-metrics": 8002}
 
 
 @pytest.mark.parametrize(("drain", "before"), [(30, 10), (300, 0)])
@@ -175,8 +209,100 @@ def test_there_is_time_to_drain(drain, before):
     pod = pod_of(render({"drainSeconds": drain, "preStopSeconds": before}))
     assert pod["terminationGracePeriodSeconds"] >= drain + before + 20
     (server,) = pod["containers"]
+    serve, gateway = both(server)
+    assert f"--drain-seconds={drain}" in serve
+    assert not [word for word in gateway if word.startswith("--drain-seconds")]  # serve hands it on
+
+
+def both(server: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Words of `resonance serve`, and of the gateway."""
     args = server["args"]
-    assert args[args.index("--drain-seconds") + 1] == str(drain)
+    border = args.index("--")
+    return args[:border], args[border + 1 :]
+
+
+def mounted(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Volumes of the server by where they are."""
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    (server,) = pod["containers"]
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in server["volumeMounts"]}
+
+
+def test_the_gateway_is_what_is_served(manifests):
+    (server,) = pod_of(manifests)["containers"]
+    serve, _ = both(server)
+    assert serve[:2] == ["resonance", "serve"]
+    assert {"--gateway", "--target=gpu"} <= set(serve)
+
+
+def test_certificates_and_tokens_are_where_the_gateway_looks():
+    pod = pod_of(render({"tls": {"clientCa": True}}))
+    _, gateway = both(pod["containers"][0])
+    named = dict(word.split("=", 1) for word in gateway)
+    secrets = {path: v["secret"]["secretName"] for path, v in mounted(pod).items() if "secret" in v}
+    assert secrets == {"/etc/resonance/tls": "pair", "/etc/resonance/tokens": "callers"}
+    files = [named[name] for name in ("--tls-cert", "--tls-key", "--tls-client-ca", "--token-file")]
+    # the keys of a secret of type kubernetes.io/tls, and ours
+    assert files == [
+        *(f"/etc/resonance/tls/{name}" for name in ("tls.crt", "tls.key", "ca.crt")),
+        "/etc/resonance/tokens/tokens",
+    ]
+    assert "--insecure-anywhere" not in gateway
+
+
+def test_plain_text_and_everybody_only_where_it_is_said():
+    pod = pod_of(render(CHOICES["in a mesh"]))
+    _, gateway = both(pod["containers"][0])
+    assert "--insecure-anywhere" in gateway
+    assert not [word for word in gateway if word.startswith(("--tls", "--token"))]
+    assert not [v for v in mounted(pod).values() if "secret" in v]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64, 60129542144), (1, 939524096)])
+def test_the_spool_is_never_filled(size, expected):
+    pod = pod_of(render({"spool": {"sizeGi": size}}))
+    (server,) = pod["containers"]
+    _, gateway = both(server)
+    assert {f"--max-spool-bytes={expected}", f"--max-media-bytes={expected}"} <= set(gateway)
+    assert expected < size * 1024**3  # a full emptyDir would evict the replica
+    assert mounted(pod)["/spool"]["emptyDir"] == {"sizeLimit": f"{size}Gi"}
+    assert server["resources"]["requests"]["ephemeral-storage"] == f"{size}Gi"
+
+
+def test_the_spool_may_be_a_volume_of_its_own():
+    pod = pod_of(render(CHOICES["everything"]))
+    claim = mounted(pod)["/spool"]["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["storageClassName"] == "fast"
+    assert claim["resources"]["requests"]["storage"] == "200Gi"
+    assert "ephemeral-storage" not in pod["containers"][0]["resources"]["requests"]
+
+
+def test_the_cores_that_are_asked_for_bound_what_is_let_in(manifests):
+    """The gateway sees the node's."""
+    (server,) = pod_of(manifests)["containers"]
+    cores = int(server["resources"]["requests"]["cpu"])
+    limits = GatewayLimits()
+    seen = len(os.sched_getaffinity(0))
+    _, gateway = both(server)
+    for name in ("max_uploads", "max_queries", "max_segments_in_flight"):
+        assert f"--{name.replace('_', '-')}={getattr(limits, name) // seen * cores}" in gateway
+
+
+def test_nothing_but_the_gateway_gets_in():
+    policy = one(render({"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["ingress"] == [{"ports": [{"port": "grpc"}]}]
+    manifests = render(CHOICES["everything"])
+    policy = one(manifests, "NetworkPolicy")["spec"]
+    callers, metrics = policy["ingress"]
+    assert (callers["ports"], len(callers["from"])) == ([{"port": "grpc"}], 1)
+    assert metrics["ports"] == [{"port": "metrics"}, {"port": "triton-metrics"}]
+    assert len(metrics["from"]) == 1
+    labels = one(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    (server,) = pod_of(manifests)["containers"]
+    named = {port["name"] for port in server["ports"]}
+    assert {p["port"] for rule in policy["ingress"] for p in rule["ports"]} == named
 
 
 def test_export_and_server_agree_on_what_names_the_folder(manifests):
@@ -228,7 +354,12 @@ def test_services_select_the_replicas_and_the_headless_has_no_address():
         s for s in services if monitor["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()
     ]
     assert [s["metadata"]["name"] for s in scraped] == ["demo-resonance-metrics"]
-    assert monitor["endpoints"][0]["port"] in {p["name"] for p in scraped[0]["spec"]["ports"]}
+    assert {e["port"] for e in monitor["endpoints"]} == {p["name"] for p in scraped[0]["spec"]["ports"]}
+    # the job's name of the alerts
+    assert labels[monitor["jobLabel"]] == "resonance"
+    assert 'job=~"resonance|' in next(r["expr"] for r in alerts() if r["alert"] == "ResonanceDown")
+    for service in services:
+        assert {p["targetPort"] for p in service["spec"]["ports"]} <= {"grpc", "metrics", "triton-metrics"}
 
 
 def test_the_autoscaler_alone_decides_on_replicas():

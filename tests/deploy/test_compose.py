@@ -16,6 +16,7 @@ from resonance.serving.repository import read_repository
 from tests.deploy.files import ALERTS, CHART, DEPLOY, ROOT, alerts, dashboard, read_yaml, tool
 
 COMPOSE = DEPLOY / "compose.yaml"
+TLS = DEPLOY / "compose.tls.yaml"
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yml"
 #: What the largest sampling of the contract sends: 16 frames a segment.
 FRAMES = 16
@@ -33,8 +34,9 @@ def schema_complaints(path: Path) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def test_it_is_a_compose_file():
-    assert schema_complaints(COMPOSE) == ""
+@pytest.mark.parametrize("path", [COMPOSE, TLS], ids=["compose", "tls"])
+def test_it_is_a_compose_file(path):
+    assert schema_complaints(path) == ""
 
 
 def test_the_schema_would_notice_a_misspelt_key(tmp_path):
@@ -45,8 +47,39 @@ def test_the_schema_would_notice_a_misspelt_key(tmp_path):
 
 def test_ports_are_bound_to_loopback(services):
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert len(ports) == 4
+    assert len(ports) == 3
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+    assert services["server"]["ports"] == ["127.0.0.1:8080:8080"]  # the gateway; Triton never
+
+
+def test_beyond_loopback_only_with_certificates_and_tokens(services):
+    (override,) = read_yaml(TLS)["services"].values()
+    assert override.keys() == {"command", "secrets", "ports"}
+    assert override["ports"] == ["8443:8080"]
+    named = {word.split("=/run/secrets/")[0]: word for word in override["command"] if "/run/secrets/" in word}
+    assert named.keys() == {"--tls-cert", "--tls-key", "--token-file"}
+    secrets = read_yaml(TLS)["secrets"]
+    assert sorted(word.split("/")[-1] for word in named.values()) == sorted(secrets)
+    assert sorted(override["secrets"]) == sorted(secrets)
+    for secret in secrets.values():
+        assert ":?" in secret["file"]  # compose ends with the text after it
+    # Otherwise the two are one command.
+    plain = [word for word in services["server"]["command"] if word != "--insecure-anywhere"]
+    assert plain == [word for word in override["command"] if word not in named.values()]
+    assert "--insecure-anywhere" in services["server"]["command"]
+
+
+def option(command: list[str], name: str) -> str:
+    (value,) = [word.split("=", 1)[1] for word in command if word.startswith(f"{name}=")]
+    return value
+
+
+def test_the_alert_of_the_spool_knows_its_bound(services):
+    bound = option(services["server"]["command"], "--max-spool-bytes")
+    assert option(services["server"]["command"], "--max-media-bytes") == bound  # larger ones can never pass
+    assert int(bound) == read_yaml(CHART / "values.yaml")["spool"]["sizeGi"] * GIB * 7 // 8
+    (rule,) = [r for r in alerts() if r["alert"] == "ResonanceSpoolIsNearlyFull"]
+    assert rule["expr"].endswith(f"> 0.8 * {bound}")
 
 
 def test_images_are_pinned(services):
@@ -92,7 +125,7 @@ def test_models_and_server_agree_on_what_names_the_folder(services):
 
 def test_the_grace_period_is_longer_than_the_drain(services):
     command = services["server"]["command"]
-    drain_s = float(command[command.index("--drain-seconds") + 1])
+    drain_s = float(option(command, "--drain-seconds"))
     assert int(services["server"]["stop_grace_period"].removesuffix("s")) >= drain_s + 20
 
 
@@ -114,13 +147,22 @@ def test_shared_memory_holds_full_batches_in_every_process(services, target):
 def test_prometheus_scrapes_the_server_and_reads_the_alerts(services):
     config = read_yaml(PROMETHEUS)
     assert config.keys() == {"global", "rule_files", "scrape_configs"}
-    (job,) = config["scrape_configs"]
-    (target,) = job["static_configs"][0]["targets"]
-    assert target.split(":")[0] in services
-    assert target.endswith(":8002")  # the port that `resonance serve` has for metrics by default
-    assert job.get("metrics_path", "/metrics") == "/metrics"
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    scraped = {name: job["static_configs"][0]["targets"] for name, job in jobs.items()}
+    # what `resonance gateway` and `resonance serve` have for metrics by default
+    assert scraped == {"resonance-gateway": ["server:8081"], "resonance": ["server:8002"]}
+    assert "server" in services
+    for job in jobs.values():
+        assert job.get("metrics_path", "/metrics") == "/metrics"
+        (rule,) = job["relabel_configs"]  # one replica, one instance
+        for target in job["static_configs"][0]["targets"]:
+            match = re.fullmatch(rule["regex"], target)
+            assert match
+            assert match[1] == "server"
     assert [PROMETHEUS.parent / name for name in config["rule_files"]] == [ALERTS]
-    assert all(f'job="{job["job_name"]}"' in r["expr"] for r in alerts() if "up{" in r["expr"])
+    (down,) = [r for r in alerts() if "up{" in r["expr"]]
+    (asked,) = re.findall(r'job=~"(.*?)"', down["expr"])
+    assert set(asked.split("|")) == jobs.keys()
 
 
 def test_promtool_accepts_the_configuration_and_the_alerts():
@@ -132,7 +174,7 @@ def test_promtool_accepts_the_configuration_and_the_alerts():
 
 
 def test_alerts_are_complete_and_can_be_read():
-    assert len(alerts()) >= 4
+    assert len(alerts()) >= 13
     for rule in alerts():
         assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}, rule
         assert rule["labels"]["severity"] in ("critical", "warning")

@@ -33,12 +33,15 @@ class Container:
         (self.image / "source").write_text("5ca1ab1e\n")
         (self.bin / "resonance").write_text(RESONANCE)
         (self.bin / "resonance").chmod(0o755)
+        self.spool = folder / "spool"
+        self.spool.mkdir()
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         own = {
             "PATH": f"{self.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RESONANCE_MODELS": str(self.models),
             "RESONANCE_IMAGE": str(self.image),
+            "RESONANCE_SPOOL": str(self.spool),
         }
         return subprocess.Popen(
             [ENTRYPOINT, *arguments],
@@ -116,8 +119,38 @@ def test_serve_takes_the_folder_of_this_machine_and_passes_options_on(container)
     assert code == 0
     folder = container.models / container.folders()[0]
     given = ["--ready-file", "/run/ready", "--target", "gpu", "--drain-seconds", "30"]
-    listening = ["--host", "0.0.0.0"]  # noqa: S104 (of a container)
-    assert out.split() == ["resonance", "serve", "--model-repository", str(folder), *listening, *given]
+    metrics = ["--metrics-host", "0.0.0.0"]  # noqa: S104 (of a container)
+    # Triton has no login: without a gateway nothing but its metrics leaves the container.
+    assert out.split() == ["resonance", "serve", "--model-repository", str(folder), *metrics, *given]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], []),
+        (["--"], []),
+        (["--", "--tls-cert", "/run/a cert"], ["--tls-cert", "/run/a", "cert"]),
+        (["--", "--spool-folder", "/mine", "--", "x"], ["--spool-folder", "/mine", "--", "x"]),
+    ],
+)
+def test_the_gateways_options_come_after_the_containers_own(container, words, options):
+    container.run("export")
+    code, out = container.run("resonance", "serve", "--gateway", "--host", "::", *words)
+    assert code == 0, out
+    folder = container.models / container.folders()[0]
+    own = ["--model-repository", str(folder), "--metrics-host", "0.0.0.0"]  # noqa: S104 (of a container)
+    own += ["--ready-file", "/tmp/resonance-ready", "--host", "0.0.0.0"]  # noqa: S104, S108 (of a container)
+    front = ["--", "--spool-folder", str(container.spool)]
+    assert out.split() == ["resonance", "serve", *own, "--gateway", "--host", "::", *front, *options]
+
+
+def test_a_spool_that_is_not_there_is_named(container):
+    container.run("export")
+    container.spool.rmdir()
+    code, out = container.run("resonance", "serve", "--gateway")
+    assert code == 1
+    assert f"{container.spool} is not writable" in out
+    assert container.run("resonance", "serve")[0] == 0  # only the gateway needs it
 
 
 def test_serve_without_models_says_what_to_run(container):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_every_part_of_the_package_is_in_the_wheel(tmp_path):
         "resonance/" + str(path).removeprefix("proto/resonance/")
         for path in tracked(*PARTS)
         if path.name not in ("README.md",)
-        and path.suffix != ".proto"
+        and (path.parts[0] != "proto" or path.suffix in (".py", ".pyi"))
         and path != Path("proto/resonance/v1/__init__.py")
     }
     assert len(wanted) > 100
@@ -110,9 +111,25 @@ def test_the_images_run_as_an_ordinary_user_and_serve_the_gpu():
             stage.append((instruction, value))
     assert [v for i, v in stages["serve"] if i == "USER"][-1] == "1000:1000"
     assert [v for i, v in stages["export"] if i == "USER"][-1] == "1000:1000"
-    assert json.loads(dict(stages["serve"])["CMD"]) == ["resonance", "serve", "--target", "gpu"]
+    assert json.loads(dict(stages["serve"])["CMD"]) == [
+        *("resonance", "serve", "--target", "gpu", "--gateway")
+    ]
     assert "/opt/resonance/bin/ready.py" in dict(stages["serve"])["HEALTHCHECK"]
+    assert dict(stages["serve"])["EXPOSE"].split() == ["8080", "8081", "8002"]
     assert instructions()[-1] == ("FROM", "serve")  # what is built without --target
+
+
+def test_folders_that_are_written_to_are_the_users_own():
+    text = DOCKERFILE.read_text()
+    volumes = json.loads(dict(i for i in instructions() if i[0] == "VOLUME")["VOLUME"])
+    assert f"install --directory --owner=1000 --group=1000 {' '.join(volumes)}" in text
+    assert {f"RESONANCE_MODELS={volumes[0]}", f"RESONANCE_SPOOL={volumes[1]}"} <= set(text.split())
+
+
+def test_the_library_that_confines_readers_is_installed_and_loaded_by_the_build():
+    (install,) = [v for i, v in instructions() if i == "RUN" and "libpython3.12" in v]
+    assert " libseccomp2 " in install
+    assert any("python -c 'import pyseccomp'" in v for i, v in instructions() if i == "RUN")
 
 
 def test_the_tag_is_pinned_and_the_same_in_the_docs():
@@ -143,3 +160,26 @@ def test_ready_asks_the_file_the_server_and_the_space(server: TritonServer, tmp_
     assert f"fingerprint is {served[:12]}, expected ffffffffffff" in other.stderr
     file.write_text("ready grpc=0.0.0.0:1 http=0.0.0.0:1\n")
     assert "refused" in ask_ready(file).stderr  # the server is gone
+
+
+def test_ready_asks_the_gateway_what_its_models_say(production, tmp_path):
+    assert ask_ready(production.ready_file).returncode == 0, production.told
+    line = production.ready_file.read_text().splitlines()[0]
+    for change, reason in (
+        (("metrics=", "metrics=127.0.0.1:1 old="), "refused"),  # the gateway is gone
+        (("metrics=", f"metrics={production.told['triton_metrics']} old="), "asked no model yet"),
+    ):
+        file = tmp_path / "ready"
+        file.write_text(line.replace(" " + change[0], " " + change[1]) + "\n")
+        done = ask_ready(file)
+        assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+
+
+def test_a_model_that_does_not_serve_is_named():
+    fault = runpy.run_path(str(READY))["models_fault"]
+    metrics = """# TYPE resonance_gateway_model_serving gauge
+resonance_gateway_model_serving{model="audio_encoder"} 1.0
+resonance_gateway_model_serving{model="visual_encoder"} 0.0
+"""
+    assert fault(metrics) == 'resonance_gateway_model_serving{model="visual_encoder"} is 0.0, expected 1'
+    assert fault(metrics.replace(" 0.0", " 1.0")) == ""

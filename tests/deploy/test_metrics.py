@@ -1,28 +1,40 @@
-"""Every metric and label of the dashboard and of the alerts is one that a real server exports."""
+"""Every metric and label of the dashboard and of the alerts is one that a real gateway or server exports."""
 
 from __future__ import annotations
 
 import re
+import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import grpc
 import promql_parser as promql
 import pytest
 
+from resonance.v1 import embedding_pb2 as pb
+from resonance.v1 import embedding_pb2_grpc
+from tests.deploy.conftest import ALICE, BOB, Production, bearer
 from tests.deploy.files import alerts, dashboard
 
-#: Exported only where there is a GPU, which this machine may lack: names and labels are from Triton's
-#: documentation of metrics and stay unproven here (docs/verification.md).
-GPU_METRICS = {
+#: Exported only where there is a GPU, where a process that reads an upload was killed, or where a model
+#: failed. Names and labels are from Triton's documentation and the gateway's code and stay unproven here
+#: (docs/verification.md).
+ELSEWHERE = {
     "nv_gpu_utilization": {"gpu_uuid"},
     "nv_gpu_memory_total_bytes": {"gpu_uuid"},
     "nv_gpu_memory_used_bytes": {"gpu_uuid"},
     "nv_gpu_power_usage": {"gpu_uuid"},
+    "resonance_gateway_gpu_decoder_utilization_ratio": {"gpu"},
+    "resonance_gateway_readers_killed_total": {"reason"},
+    "resonance_gateway_inference_failed_total": {"model"},
 }
 #: Made by Prometheus itself when it scrapes.
 OF_PROMETHEUS = {"up": set()}
 LABELS_OF_PROMETHEUS = {"job", "instance"}
+#: What Prometheus asks for: OpenMetrics, in which some names differ.
+ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3"
 SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -116,35 +128,122 @@ def complaint(use: Use, exported: dict[str, Exported]) -> str | None:
             continue
         if name not in labels:
             return f"{use.where}: {use.metric} has no label {name}; it has {sorted(labels)}"
-        if not value.startswith("$") and value not in labels[name]:
+        wanted = {value} if not kind.endswith("Re") else set(value.split("|"))
+        if not value.startswith("$") and not wanted <= labels[name]:
             return f"{use.where}: {use.metric} has no {name} {kind} {value!r}; it has {sorted(labels[name])}"
     unknown = use.labels - labels.keys() - LABELS_OF_PROMETHEUS
     return f"{use.where}: {use.metric} has no label {sorted(unknown)}" if unknown else None
 
 
-@pytest.fixture(scope="module")
-def exported(server) -> dict[str, Exported]:
-    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=10) as answer:
+def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.05)
+
+
+def scrape(address: str) -> dict[str, Exported]:
+    request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": ACCEPT})
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return parse_exposition(answer.read().decode())
+
+
+def code_of(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
+
+
+def feed(end: threading.Event, *, live: bool) -> Iterator[pb.EmbedMediaRequest]:
+    """Words from 0 to 8 s; a live feed then goes on until `end`."""
+    start = pb.EmbedMediaStart(media_id="words", mode=pb.MODE_FRAMES, live=live)
+    yield pb.EmbedMediaRequest(start=start)
+    yield pb.EmbedMediaRequest(cue=pb.Cue(start_s=0, end_s=8, text="a quiet harbour at dawn"))
+    if live:
+        end.wait(60)
+
+
+def provoke(stub: embedding_pb2_grpc.EmbeddingServiceStub, address: str) -> None:
+    """Let everything happen that is only counted once it has: answers, refusals, a caller that goes away."""
+    alice, bob, end = bearer(ALICE), bearer(BOB), threading.Event()
+    answers = list(stub.EmbedMedia(feed(end, live=False), metadata=alice, timeout=30))
+    assert [a.WhichOneof("message") for a in answers][-2:] == ["segment", "title"]
+
+    query = pb.EmbedQueryRequest(parts=[pb.QueryPart(text="a quiet harbour at dawn")])
+    asked = [stub.EmbedQuery.future(query, metadata=alice, timeout=30) for _ in range(12)]
+    codes = [code_of(one.result) for one in asked]
+    assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}  # one place, one waits for a moment
+
+    call = stub.EmbedMedia(feed(end, live=True), metadata=alice, timeout=60)
+    until(lambda: stub.GetStatus(pb.GetStatusRequest(), metadata=alice).live_feeds == 1)
+    for caller in (alice, bob):  # one stream each, one live feed of all
+        refused = stub.EmbedMedia(feed(end, live=True), metadata=caller, timeout=30)
+        assert code_of(lambda refused=refused: list(refused)) == "RESOURCE_EXHAUSTED"
+    call.cancel()
+    end.set()
+
+    assert code_of(lambda: stub.GetSpace(pb.GetSpaceRequest(), timeout=10)) == "UNAUTHENTICATED"
+    with grpc.insecure_channel(address) as channel:
+        plain = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        assert code_of(lambda: plain.GetSpace(pb.GetSpaceRequest(), timeout=5)) == "UNAVAILABLE"
+
+
+@pytest.fixture(scope="module")
+def exported(production: Production) -> dict[str, Exported]:
+    told = production.told
+    with production.stub() as stub:
+        provoke(stub, told["gateway"])
+    late = ("resonance_gateway_abandoned_total", "resonance_gateway_tls_handshakes_failed_total")
+    until(lambda: set(late) <= scrape(told["metrics"]).keys())
+    return scrape(told["metrics"]) | scrape(told["triton_metrics"])
 
 
 def test_every_metric_and_label_is_exported_by_a_real_server(exported, capsys):
     everything = uses()
-    unproven = sorted({u.metric for u in everything if u.metric in GPU_METRICS and u.metric not in exported})
+    unproven = sorted({u.metric for u in everything if u.metric in ELSEWHERE and u.metric not in exported})
     if unproven:
         with capsys.disabled():
-            print(f"\nnot compared, as this server has no GPU: {', '.join(unproven)}")
+            print(f"\nnot compared, as it did not happen here: {', '.join(unproven)}")
     known = dict(exported)
-    for name, labels in (*GPU_METRICS.items(), *OF_PROMETHEUS.items()):
+    for name, labels in (*ELSEWHERE.items(), *OF_PROMETHEUS.items()):
         known.setdefault(name, Exported({label: set() for label in labels}))
     complaints = [text for use in everything if (text := complaint(use, known))]
     assert complaints == []
     compared = {use.metric for use in everything} & exported.keys()
-    assert len(compared) >= 14  # all but those four and `up`
+    assert compared == {use.metric for use in everything} - ELSEWHERE.keys() - OF_PROMETHEUS.keys()
+    assert len(compared) >= 30
 
 
-def test_the_dashboard_shows_every_model_that_is_served(server, exported):
-    assert exported["nv_inference_request_success"].labels["model"] == set(server.models)
+def test_the_dashboard_shows_every_model_that_is_served(production, exported):
+    lines = production.ready_file.read_text().splitlines()[1:]
+    served = {line.split()[0].removeprefix("model=") for line in lines}
+    assert len(served) >= 8
+    assert exported["nv_inference_request_success"].labels["model"] == served
+    assert exported["resonance_gateway_model_serving"].labels["model"] == served
+
+
+def test_a_counter_tells_when_its_process_began(production, exported):
+    """The alert of a restart looks at it: the same as long as the process is."""
+    name = "resonance_gateway_segments_created"
+    request = urllib.request.Request(
+        f"http://{production.told['metrics']}/metrics", headers={"Accept": ACCEPT}
+    )
+    values = []
+    for _ in range(2):
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            (line,) = [x for x in answer.read().decode().splitlines() if x.startswith(name + " ")]
+        values.append(float(line.split()[1]))
+    assert values[0] == values[1]
+    assert time.time() - 600 < values[0] < time.time()
+
+
+def test_the_certificate_of_the_alert_is_the_one_in_use(production, exported):
+    name = "resonance_gateway_tls_certificate_expires_timestamp_seconds"
+    with urllib.request.urlopen(f"http://{production.told['metrics']}/metrics", timeout=10) as answer:
+        (line,) = [x for x in answer.read().decode().splitlines() if x.startswith(name + " ")]
+    assert float(line.split()[1]) > time.time()
 
 
 @pytest.mark.parametrize(
@@ -157,6 +256,10 @@ def test_the_dashboard_shows_every_model_that_is_served(server, exported):
         (
             Use("here", "nv_inference_request_summary_us", (("quantile", "Equal", "0.7"),), frozenset()),
             "'0.7'",
+        ),
+        (
+            Use("here", "resonance_gateway_refused_total", (("reason", "Re", "full|crowded"),), frozenset()),
+            "'full|crowded'",
         ),
     ],
 )
@@ -175,7 +278,7 @@ def test_expressions_are_read_down_to_their_selectors():
 
 def test_units_fit_the_names():
     """A panel in µs shows a metric in µs, and a share is between two of one unit."""
-    units = {"µs": "_us", "bytes": "_bytes", "watt": "power"}
+    units = {"µs": "_us", "s": "_seconds", "bytes": "_bytes", "watt": "power"}
     for panel in dashboard()["panels"]:
         unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
         for target in panel.get("targets", []):

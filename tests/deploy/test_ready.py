@@ -14,6 +14,7 @@ import pytest
 from tests.deploy.files import DEPLOY
 
 READY = DEPLOY / "container" / "ready.py"
+METRICS = b'resonance_gateway_model_serving{model="encoder"} 1.0\n'
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def asked() -> Iterator[tuple[str, list[str]]]:
             paths.append(self.path)
             self.send_response(200 if self.path == "/metrics" else 404)
             self.end_headers()
+            self.wfile.write(METRICS)
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -37,12 +37,47 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 
+{{- /* 7/8 of the spool's GiB, in bytes. */ -}}
+{{- define "resonance.spoolBytes" -}}
+{{ mul .Values.spool.sizeGi 7 134217728 }}
+{{- end -}}
+
+{{- /* What follows -- after `resonance serve`. */ -}}
+{{- define "resonance.gatewayArgs" -}}
+{{- if .Values.tls.existingSecret }}
+- --tls-cert=/etc/resonance/tls/tls.crt
+- --tls-key=/etc/resonance/tls/tls.key
+{{- if .Values.tls.clientCa }}
+- --tls-client-ca=/etc/resonance/tls/ca.crt
+{{- end }}
+{{- else }}
+- --insecure-anywhere
+{{- end }}
+{{- if .Values.tokens.existingSecret }}
+- --token-file=/etc/resonance/tokens/tokens
+{{- end }}
+- --max-spool-bytes={{ include "resonance.spoolBytes" . }}
+- --max-media-bytes={{ include "resonance.spoolBytes" . }}
+{{- with .Values.gatewayArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- /* What cannot work is refused before anything is installed. */ -}}
 {{- define "resonance.check" -}}
 {{- $disk := .Values.models.persistence -}}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}
 {{- if and $disk.enabled (not $disk.existingClaim) $many (not (has "ReadWriteMany" $disk.accessModes)) -}}
 {{- fail (printf "several replicas share one volume: models.persistence.accessModes is %v, expected ReadWriteMany in it; or set models.persistence.enabled=false" $disk.accessModes) -}}
+{{- end -}}
+{{- if not (or .Values.tls.existingSecret .Values.allowPlainText) -}}
+{{- fail "tls.existingSecret is empty, and media, vectors and tokens would cross the network in plain text: expected the name of a secret of type kubernetes.io/tls; or set allowPlainText=true where something before the gateway encrypts" -}}
+{{- end -}}
+{{- if and .Values.tls.clientCa (not .Values.tls.existingSecret) -}}
+{{- fail "tls.clientCa is true without TLS: expected tls.existingSecret with ca.crt in it" -}}
+{{- end -}}
+{{- if not (or .Values.tokens.existingSecret .Values.tls.clientCa .Values.allowEverybody) -}}
+{{- fail "tokens.existingSecret is empty, and everybody who reaches the gateway could call it: expected the name of a secret with the key tokens, or tls.clientCa=true; or set allowEverybody=true" -}}
 {{- end -}}
 {{- if and (eq .Values.target "gpu") (lt (int .Values.gpu.count) 1) -}}
 {{- fail (printf "target gpu needs a GPU: gpu.count is %v, expected 1 or more; or set target=cpu" .Values.gpu.count) -}}
