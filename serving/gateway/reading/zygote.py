@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -39,7 +40,8 @@ MAX_REQUEST_BYTES = 1024
 STACK_BYTES = 2 * 1024 * 1024
 #: Modules that are imported on first use only, which comes too late in a process that may open no file.
 LATE = (
-    "av.filter", "av.subtitles.codeccontext", "av.subtitles.stream", "numpy.linalg", "PIL.ImageOps", "PIL.ImageCms", "PIL.ExifTags",
+    "av.filter", "av.subtitles.codeccontext", "av.subtitles.stream", "numpy.linalg", "PIL.ImageOps",
+    "PIL.ImageCms", "PIL.ExifTags",
     "PIL.JpegPresets", "PIL.MpoImagePlugin", "PIL.TiffTags", "PIL.ImageSequence", "PIL.ImageChops",
     "PIL.ImagePalette", "PIL.ImageColor", "PIL.ImageMode", "xml.etree.ElementTree", "linecache", "stringprep",
     "unicodedata", "decimal", "fractions", "colorsys",
@@ -60,7 +62,20 @@ def import_late() -> None:
     Image.init()
     for name in features.get_supported_modules():
         features.check(name)
+    open_converters()
     rehearse()
+
+
+def open_converters() -> None:
+    """Load the C library's character sets that broadcast streams name their programmes in.
+
+    They are libraries of their own; those that were never closed stay loaded.
+    """
+    convert = ctypes.CDLL(None).iconv_open
+    convert.restype = ctypes.c_void_p
+    names = ["ISO6937", "UCS-2BE", "KSC_5601", "GB2312", "UTF-8", "UTF-16BE"]
+    for name in names + [f"ISO-8859-{number}" for number in range(1, 17)]:
+        convert(b"UTF-8", name.encode())
 
 
 def rehearse() -> None:
