@@ -22,7 +22,7 @@ from resonance.clients.gateway.messages import (
     stored_to_messages,
     title_from_message,
 )
-from resonance.clients.gateway.title_call import embed_media
+from resonance.clients.gateway.title_call import embed_media, finish
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef
 from resonance.space.descriptor import Descriptor
@@ -147,10 +147,13 @@ class Feed:
         """
         try:
             async for answer in self._answers:
-                if (part := self._part(answer)) is not None:
-                    yield part
+                part = self._part(answer)
                 if isinstance(part, MediaEmbedding) and not part.rolling:
+                    await finish(self._answers)
+                    yield part
                     return
+                if part is not None:
+                    yield part
         except Exception as error:
             self._fault = error
             raise

@@ -10,14 +10,15 @@ from typing import Any
 
 import grpc
 
-from resonance.clients.errors import DeadlineExceededError, UsageError
+from resonance.clients.errors import DeadlineExceededError, ResonanceError, UsageError
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.faults import from_rpc_error
+from resonance.space.errors import SpaceError
 from resonance.v1 import embedding_pb2 as pb
 
 #: How often a call that is silent both ways is looked at.
 LOOK_S = 5.0
-#: How long a call's real end may come after a write has failed.
+#: How long a call's real end may come after its last answer, or after a write has failed.
 SETTLE_S = 1.0
 _WRITE_FAILED = "Internal error from Core"
 
@@ -77,6 +78,17 @@ async def embed_media(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def finish(answers: AsyncGenerator[pb.EmbedMediaResponse, None]) -> None:
+    """Let a call end by itself that has said all: one that is cancelled counts as abandoned over there.
+
+    How it ends changes nothing any more.
+    """
+    with suppress(ResonanceError, SpaceError, TimeoutError):
+        async with asyncio.timeout(SETTLE_S):
+            async for _ in answers:
+                pass
 
 
 async def _next(answers: AsyncIterator[pb.EmbedMediaResponse]) -> pb.EmbedMediaResponse | None:

@@ -18,7 +18,7 @@ from resonance.clients.gateway.messages import (
     title_from_message,
 )
 from resonance.clients.gateway.retrying import Retrying, RetryPolicy, may_retry
-from resonance.clients.gateway.title_call import embed_media
+from resonance.clients.gateway.title_call import embed_media, finish
 from resonance.clients.gateway.uploading import Upload
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef
@@ -104,10 +104,12 @@ class TitleUpload:
             embed_media(self._connection, self._requests(), silence_s=self._silence_s)
         ) as answers:
             async for answer in answers:
-                if (part := self._part(answer)) is not None:
+                if isinstance(part := self._part(answer), MediaEmbedding):
+                    await finish(answers)
                     yield part
-                if isinstance(part, MediaEmbedding):
-                    return  # how the call ends after that changes nothing
+                    return
+                if part is not None:
+                    yield part
         raise ServerFaultError(f"{self._connection.address}: the call ended without a title; expected one")
 
     def _part(self, answer: pb.EmbedMediaResponse) -> Part | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -167,9 +170,44 @@ async def test_a_title_is_resumed_from_any_of_its_segments(here: GatewayEmbedder
     same_titles(fused, whole)
 
 
+async def test_a_gateway_that_is_started_again_goes_on(
+    server: TritonServer, media: Path, tmp_path: Path
+) -> None:
+    film = media / "video" / "fixedcam_people_at_table_139s.mp4"
+    settings = GatewaySettings(
+        triton=server.grpc_address, port=0, metrics_port=0, drain_s=0.0, spool_folder=tmp_path
+    )
+    first = Gateway(settings)
+    await first.start()
+    stopped = False
+    try:
+        async with GatewayEmbedder(first.address) as embedder:
+            whole = await embedder.embed(film)
+            stream = embedder.stream(film)
+            parts = [await anext(stream), await anext(stream)]
+            await first.stop()  # the end of the title cannot have left it: nobody reads
+            stopped = True
+            second = Gateway(replace(settings, port=first.port))
+            await second.start()
+            try:
+                parts += [part async for part in stream]
+                resumed = await embedder.status()
+            finally:
+                await second.stop()
+    finally:
+        if not stopped:
+            await first.stop()
+    assert resumed.segments_per_s > 0  # the second one had something left to do
+    indices = [part.index for part in parts if isinstance(part, Segment)]
+    assert indices == [segment.index for segment in whole.segments]
+    assert isinstance(parts[-1], MediaEmbedding)
+    same_titles(parts[-1], whole)
+
+
 async def test_leaving_early_ends_the_work_there(
     here: GatewayEmbedder, gateway: Gateway, media: Path
 ) -> None:
+    await here.embed(media / SAME[2])  # what readers are forked from is there from now on
     children = {p.pid for p in psutil.Process().children(recursive=True)}
     stream = here.stream(media / SAME[1])
     async for part in stream:
@@ -179,8 +217,11 @@ async def test_leaving_early_ends_the_work_there(
     status = await status_when(here, lambda s: not s.uploads and not s.segments_in_flight)
     assert status.abandoned == 1
     assert status.spooled_bytes == 0
-    await asyncio.sleep(0.5)
-    assert {p.pid for p in psutil.Process().children(recursive=True)} - children == set()
+    for _ in range(50):
+        if not (left := {p.pid for p in psutil.Process().children(recursive=True)} - children):
+            break
+        await asyncio.sleep(0.1)
+    assert left == set()
     assert isinstance(await here.embed(media / SAME[2]), MediaEmbedding)
 
 
@@ -270,3 +311,22 @@ async def test_a_live_feed_gives_parts_while_it_goes_on(here: GatewayEmbedder) -
     brightness = [signal_value(s.signals["brightness"]) for s in titles[-1].segments]
     assert brightness == sorted(brightness, key=lambda b: b or 0.0)
     assert titles[-1].present == (True, True, False)
+
+
+async def test_the_commands_speak_to_a_gateway(gateway: Gateway, media: Path) -> None:
+    command = str(Path(sys.executable).with_name("resonance"))
+    server = ("--server", f"grpc://{gateway.address}", "--json")
+    found = []
+    for arguments in (("embed", str(media / SAME[2])), ("status",)):
+        process = await asyncio.create_subprocess_exec(
+            command, *arguments, *server, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        found.append(json.loads(out))
+        if arguments[0] == "embed":
+            assert process.returncode == 0, err
+    title, status = found
+    assert title["media"] == str(media / SAME[2])
+    assert len(title["title"]) == 1788
+    assert status["fingerprint"] == title["space"]["fingerprint"]
+    assert {"uploads", "live_feeds", "queued", "segments_per_s", "refused"} <= status.keys()
