@@ -26,7 +26,7 @@ from resonance.serving.gateway.interceptors import CallInterceptor
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.listening import RefusedBelow, header_options
 from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer
-from resonance.serving.gateway.reading.spool import SpoolBudget
+from resonance.serving.gateway.reading import NURSERY, SpoolBudget
 from resonance.serving.gateway.service import EmbeddingService
 from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.tls import ServerTls, TlsFiles
@@ -134,6 +134,7 @@ class Gateway:
             spool_folder=settings.spool_folder or Path(tempfile.gettempdir()),
         )
         self._show_gauges(self._shared)
+        await NURSERY.warm_up()
         model_health = ModelHealth(settings.triton)
         await self._listen(self._shared, model_health)
         for task in (model_health.run(), self._tell_health(model_health)):

@@ -14,8 +14,7 @@ from resonance.clients.transport import Transport
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.metrics import GatewayMetrics, Stage
-from resonance.serving.gateway.reading.limits import ReadLimits
-from resonance.serving.gateway.reading.spool import SpoolBudget
+from resonance.serving.gateway.reading import ReadLimits, SpoolBudget
 from resonance.serving.gateway.running import RunningCalls
 from resonance.serving.gateway.tracing import Tracing
 from resonance.space.descriptor import MODALITIES

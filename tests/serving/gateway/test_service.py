@@ -113,7 +113,9 @@ async def eventually(what: Any, timeout_s: float = 3.0) -> None:
 
 
 def reader_processes() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "reading" in " ".join(p.cmdline())]
+    """Those that read an upload now; they are children of the one that they are forked from."""
+    zygotes = [p for p in psutil.Process().children() if "zygote" in " ".join(p.cmdline())]
+    return [child for zygote in zygotes for child in zygote.children()]
 
 
 def same_title(title: pb.Title, expected: MediaEmbedding) -> None:
@@ -340,6 +342,7 @@ async def test_a_call_that_is_given_up_ends_its_work(
     await call.read()
     status = await stub.GetStatus(pb.GetStatusRequest())
     assert (status.uploads, status.abandoned) == (1, 0)
+    assert len(reader_processes()) == 1
     assert status.spooled_bytes > 0
     call.cancel()
     await eventually(lambda: gateway.metrics.abandoned() == 1)
