@@ -15,7 +15,13 @@ import typer
 
 GROUP = "resonance.commands"
 #: Commands whose extra has another name.
-EXTRAS = {"embed": "client", "status": "client", "train-tiny": "train", "evaluate-tiny": "train", "align": "train"}
+EXTRAS = {
+    "embed": "client",
+    "status": "client",
+    "train-tiny": "train",
+    "evaluate-tiny": "train",
+    "align": "train",
+}
 
 
 def make_app() -> typer.Typer:
