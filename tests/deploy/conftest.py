@@ -38,10 +38,8 @@ if [ "$1" = export ]; then cp -Rs "$EXPORTED/." "$4"; else exec "$REAL/resonance
 class Production:
     """What runs, and how to speak to it."""
 
-    process: subprocess.Popen[str]
     told: dict[str, str]
     ready_file: Path
-    spool: Path
     authority: trustme.CA
 
     @contextlib.contextmanager
@@ -111,9 +109,13 @@ def production(model_repository: Path, tmp_path_factory: pytest.TempPathFactory)
         killer.cancel()
         assert line.startswith("ready "), log.read_text()
         told = dict(word.split("=", 1) for word in line.split()[1:])
-        yield Production(process, told, folder / "ready", folder / "spool", authority)
+        yield Production(told, folder / "ready", authority)
+        assert process.poll() is None, log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0, log.read_text()  # compose.yaml: stop_grace_period
+        assert not (folder / "ready").exists()
+        assert list((folder / "spool").iterdir()) == []
     finally:
         killer.cancel()
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=90)
+        process.kill()  # it is gone, unless something above failed; what it started ends with it
+        process.wait()
