@@ -25,7 +25,7 @@ class GatewayLimits:
     is 0 are chosen by the number of cores.
     """
 
-    max_media_bytes: int = _limit(64 * GIB, "Size of an upload. Live feeds have no such bound.")
+    max_media_bytes: int = _limit(32 * GIB, "Size of an upload. Live feeds have no such bound.")
     max_media_s: float = _limit(24 * 3600.0, "Length of an upload. Live feeds have no such bound.")
     max_picture_pixels: int = _limit(128 * MIB, "Pixels of a still picture.")
     max_video_pixels: int = _limit(64 * MIB, "Pixels of a video's frame.")
@@ -65,3 +65,8 @@ class GatewayLimits:
             value = getattr(self, bound.name)
             if value < 0 or (value == 0 and bound.name != "max_queued"):
                 raise GatewayConfigError(f"{bound.name} is {value}; expected more than 0")
+        if self.max_media_bytes > self.max_spool_bytes:
+            raise GatewayConfigError(
+                f"max_media_bytes is {self.max_media_bytes:,}; expected at most max_spool_bytes, "
+                f"{self.max_spool_bytes:,}: uploads stay on disk while they are read"
+            )

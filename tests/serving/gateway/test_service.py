@@ -456,10 +456,21 @@ async def test_limit_of_streams_a_caller(make_gateway: MakeGateway) -> None:
 
 
 async def test_limit_of_the_spool(make_gateway: MakeGateway, media: Path) -> None:
-    data = (media / LONG).read_bytes()
-    refused = await over(make_gateway, GatewayLimits(max_spool_bytes=100_000), [started(), *chunks(data)])
-    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
-    assert details.RetryInfo in refused.by_type
+    first_bytes = chunks((media / LONG).read_bytes()[:150_000])
+    limits = GatewayLimits(max_media_bytes=200_000, max_spool_bytes=200_000)
+    async with make_gateway(limits) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        stub = EmbeddingServiceStub(channel)
+        call = stub.EmbedMedia()
+        for message in (started(), *first_bytes):
+            await call.write(message)
+        await call.read()
+        refused = await refusal(answers_of(stub, [started(), *first_bytes]))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert details.RetryInfo in refused.by_type
+        call.cancel()
+        await eventually(lambda: gateway.metrics.value("spooled_bytes") == 0)
+        last = await refusal(answers_of(stub, [started(), *first_bytes]))  # there is room again
+        assert last.reason != "OVERLOADED"
 
 
 async def test_limit_of_silence(make_gateway: MakeGateway) -> None:
