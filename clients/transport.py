@@ -21,6 +21,7 @@ from resonance.clients.errors import (
     ServerFaultError,
     ServerUnavailableError,
 )
+from resonance.clients.in_flight import InFlight
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -77,8 +78,14 @@ CHANNEL_OPTIONS = [
 ]
 
 
+#: A request that nobody waits for any more ends after so long at the latest, at a server that hangs.
+LEFT_BEHIND_S = 60.0
+#: How long the end of such requests is waited for when the connection is closed.
+SETTLE_S = 5.0
+
+
 class TritonTransport:
-    """Unary requests to a Triton server over gRPC.
+    """Unary requests to a Triton server over gRPC; none is cancelled, see `resonance.clients.in_flight`.
 
     Args:
         server: host:port of Triton's gRPC endpoint.
@@ -106,6 +113,7 @@ class TritonTransport:
             server, creds=self._credentials.channel(), channel_args=CHANNEL_OPTIONS
         )
         self._attempts = attempts
+        self._in_flight = InFlight()
 
     async def infer(
         self, model: str, inputs: Tensors, outputs: Sequence[str], *, timeout_s: float
@@ -124,14 +132,21 @@ class TritonTransport:
     async def _infer_once(
         self, model: str, inputs: Tensors, outputs: Sequence[str], timeout_s: float
     ) -> dict[str, NDArray[Any]]:
-        try:
-            answer = await self._client.infer(
+        async def request() -> triton.InferResult:
+            return await self._client.infer(
                 model,
                 [_input(name, array) for name, array in inputs.items()],
                 outputs=[triton.InferRequestedOutput(name) for name in outputs],
-                client_timeout=timeout_s,
+                client_timeout=timeout_s + LEFT_BEHIND_S,
                 headers={**dict(self._credentials.metadata()), **self._headers()},
             )
+
+        try:
+            answer = await self._in_flight.result_of(request, timeout_s=timeout_s)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"{self.server}: model {model} gave no answer for {timeout_s:g} s; is it overloaded?"
+            ) from None
         except InferenceServerException as fault:
             raise error_of(fault, f"{self.server}: model {model}") from fault
         result: dict[str, NDArray[Any]] = {}
@@ -144,6 +159,7 @@ class TritonTransport:
 
     async def close(self) -> None:
         """See `Transport`."""
+        await self._in_flight.settle(SETTLE_S)
         await self._client.close()
 
 
