@@ -48,7 +48,7 @@ class GatewayMetrics:
         registry: what `/metrics` shows.
         queued: calls that wait to be admitted.
         segments_in_flight: segments at the models.
-        spooled_bytes: bytes of uploads on disk.
+        spooled_bytes, spool_limit_bytes: bytes of uploads on disk, and how many may be.
         live_feeds, uploads, queries: calls that run, as GetStatus tells them apart.
 
     Args:
@@ -92,6 +92,7 @@ class GatewayMetrics:
         self.queued = self._gauge("queued_calls", "Calls that wait to be admitted")
         self.segments_in_flight = self._gauge("segments_in_flight", "Segments at the models")
         self.spooled_bytes = self._gauge("spooled_bytes", "Bytes of uploads on disk")
+        self.spool_limit_bytes = self._gauge("spool_limit_bytes", "Bytes of uploads that may be on disk")
         self.uploads = self._gauge("uploads", "Calls of EmbedMedia that run, live feeds left out")
         self.live_feeds = self._gauge("live_feeds", "Live feeds that run")
         self.queries = self._gauge("queries", "Calls of EmbedQuery and FuseTitle that run")

@@ -130,7 +130,7 @@ class Gateway:
             admission=Admission(limits, self.metrics.call_refused),
             metrics=self.metrics,
             tracing=tracing,
-            budget=SpoolBudget(limits.max_spool_bytes),
+            budget=SpoolBudget(limits.max_spool_bytes, lambda: self.metrics.call_refused("spool")),
             spool_folder=settings.spool_folder or Path(tempfile.gettempdir()),
         )
         self._show_gauges(self._shared)
@@ -205,6 +205,7 @@ class Gateway:
         metrics.live_feeds.set_function(lambda: admission.live_feeds)
         metrics.queries.set_function(lambda: admission.queries)
         metrics.spooled_bytes.set_function(lambda: shared.budget.used_bytes)
+        metrics.spool_limit_bytes.set(shared.budget.max_bytes)
 
     async def _tell_health(self, model_health: ModelHealth) -> None:
         """grpc.health.v1: "" and the service serve while all models do; each model by its own name."""

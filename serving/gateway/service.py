@@ -49,11 +49,11 @@ class EmbeddingService(EmbeddingServiceServicer):
 
     async def GetSpace(
         self, request: pb.GetSpaceRequest, context: grpc.aio.ServicerContext
-    ) -> pb.GetSpaceResponse:  # noqa: N802
+    ) -> pb.GetSpaceResponse:
         """The space that is served now."""
         return await self._answer(context, self._space)
 
-    async def EmbedMedia(  # noqa: N802
+    async def EmbedMedia(
         self, request_iterator: AsyncIterator[pb.EmbedMediaRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.EmbedMediaResponse]:
         """Segments while the media arrives, the title last."""
@@ -71,7 +71,7 @@ class EmbeddingService(EmbeddingServiceServicer):
 
     async def EmbedQuery(
         self, request: pb.EmbedQueryRequest, context: grpc.aio.ServicerContext
-    ) -> pb.EmbedQueryResponse:  # noqa: N802
+    ) -> pb.EmbedQueryResponse:
         """One vector of all examples."""
 
         async def embedded() -> pb.EmbedQueryResponse:
@@ -88,7 +88,7 @@ class EmbeddingService(EmbeddingServiceServicer):
 
     async def FuseTitle(
         self, request: pb.FuseTitleRequest, context: grpc.aio.ServicerContext
-    ) -> pb.FuseTitleResponse:  # noqa: N802
+    ) -> pb.FuseTitleResponse:
         """A title of stored segments."""
 
         async def fused() -> pb.FuseTitleResponse:
@@ -113,7 +113,7 @@ class EmbeddingService(EmbeddingServiceServicer):
 
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext
-    ) -> pb.GetStatusResponse:  # noqa: N802
+    ) -> pb.GetStatusResponse:
         """What is under way; answers without asking any model."""
         shared, admission, metrics = self._shared, self._shared.admission, self._shared.metrics
         space = shared.served.last_known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from resonance.clients.errors import InvalidFieldError, OverloadedError
@@ -13,24 +14,36 @@ from resonance.clients.media.ranges import Ranges
 #: Pieces that do not touch each other; every one takes a block on disk, however small it is.
 MAX_PIECES = 1024
 BLOCK_BYTES = 4096
+#: Until uploads that end give room back.
+RETRY_AFTER_S = 5.0
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class SpoolBudget:
-    """Bytes that all spools together may hold. For one event loop; not for threads."""
+    """Bytes that all spools together may hold. For one event loop; not for threads.
 
-    def __init__(self, max_bytes: int) -> None:
+    Args:
+        on_refused: called when there is no room.
+    """
+
+    def __init__(self, max_bytes: int, on_refused: Callable[[], None] = lambda: None) -> None:
         self.max_bytes, self.used_bytes = max_bytes, 0
+        self._on_refused = on_refused
 
     def take(self, size_bytes: int) -> None:
         """Raises OverloadedError: no room for that many more."""
         if self.used_bytes + size_bytes > self.max_bytes:
-            raise OverloadedError(
+            raise self.refusal(
                 f"uploads hold {self.used_bytes:,} bytes on disk and {size_bytes:,} came; "
-                f"expected at most {self.max_bytes:,} in all: send again later"
+                f"expected at most {self.max_bytes:,} in all"
             )
         self.used_bytes += size_bytes
+
+    def refusal(self, why: str) -> OverloadedError:
+        """An error for want of room, counted."""
+        self._on_refused()
+        return OverloadedError(f"{why}: send again later", retry_after_s=RETRY_AFTER_S)
 
     def give_back(self, size_bytes: int) -> None:
         """So many bytes are free again."""
@@ -64,7 +77,10 @@ class Spool:
         self.held_bytes += missing
         view, at = memoryview(data), offset
         while view:
-            written = os.pwrite(self._file.fileno(), view, at)
+            try:
+                written = os.pwrite(self._file.fileno(), view, at)
+            except OSError as error:  # the disk is fuller than the budget knows
+                raise self._budget.refusal(f"no room for an upload on disk ({error.strerror})") from error
             view, at = view[written:], at + written
         self.received_bytes += self.there.add(offset, offset + len(data))
         self.end_bytes = max(self.end_bytes, offset + len(data))
