@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class Nursery:
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._warned = False
+        self._children: set[int] = set()  # of the zygote that runs
 
     async def spawn(self, connection: int, spool: int, *, strict: bool) -> int:
         """The number of a new process that has those two descriptors; the caller closes its own.
@@ -55,39 +57,61 @@ class Nursery:
         Raises:
             ServerFaultError: no process can be started.
         """
-        return int(
-            (await asyncio.to_thread(self._ask, [connection, spool], do="spawn", strict=strict))["pid"]
-        )
+        return await asyncio.to_thread(self._spawn, connection, spool, strict)
 
     async def reap(self, pid: int) -> Death:
-        """Kill the process, if it still runs, and forget it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
-        answer = await asyncio.to_thread(self._ask, [], do="reap", pid=pid)
-        return Death(answer["status"], answer["memory_bytes"])
+        """Kill the process, if it still runs, and forget it.
+
+        Raises:
+            ServerFaultError: it was gone with the zygote, which is no fault of what it read.
+        """
+        return await asyncio.to_thread(self._reap, pid)
 
     async def warm_up(self) -> None:
         """Start the zygote, so that the first upload need not wait for it (about a second)."""
-        await asyncio.to_thread(self._ask, None)
+        await asyncio.to_thread(self._warm_up)
 
     def close(self) -> None:
         """End the zygote and with it every process."""
         with self._lock:
             self._end()
 
-    def _ask(self, descriptors: list[int] | None, **request: Any) -> dict[str, Any]:
-        with self._lock:
-            try:
-                control = self._started()
-                if descriptors is None:
-                    return {}
-                socket.send_fds(control, [json.dumps(request).encode()], descriptors)
-                return self._answer(control)
-            except (OSError, ValueError) as error:
-                self._end()
-                raise ServerFaultError(
-                    f"no process to read an upload with ({type(error).__name__}: {error}); send it again"
-                ) from error
+    def _warm_up(self) -> None:
+        with self._lock, self._faults():
+            self._started()
+
+    def _spawn(self, connection: int, spool: int, strict: bool) -> int:
+        with self._lock, self._faults():
+            answer = self._ask([connection, spool], do="spawn", strict=strict)
+            pid = int(answer["pid"])
+            self._children.add(pid)
+            return pid
+
+    def _reap(self, pid: int) -> Death:
+        with self._lock, self._faults():
+            if pid not in self._children or self._zygote is None or self._zygote.poll() is not None:
+                raise ServerFaultError("the process that read the upload was ended; send it again")
+            self._children.discard(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # its number is its own until it is reaped
+            answer = self._ask([], do="reap", pid=pid)
+            return Death(answer["status"], answer["memory_bytes"])
+
+    def _ask(self, descriptors: list[int], **request: Any) -> dict[str, Any]:
+        control = self._started()
+        socket.send_fds(control, [json.dumps(request).encode()], descriptors)
+        return self._answer(control)
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """A zygote that does not answer as it should is ended; the next upload starts another."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError) as error:
+            self._end()
+            raise ServerFaultError(
+                f"no process to read an upload with ({type(error).__name__}: {error}); send it again"
+            ) from error
 
     @staticmethod
     def _answer(control: socket.socket) -> dict[str, Any]:
@@ -127,6 +151,7 @@ class Nursery:
             self._zygote.kill()
             self._zygote.wait()
         self._control = self._zygote = None
+        self._children.clear()
 
 
 #: The one of this process.

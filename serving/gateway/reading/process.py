@@ -15,6 +15,7 @@ import socket
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from resonance.clients.errors import (
     CorruptMediaError,
@@ -47,7 +48,7 @@ class MediaProcess:
 
     Args:
         spool_folder: where the bytes are kept while they are read; budget: shared by all uploads.
-        strict: a forbidden system call ends the process; for tests.
+        on_violation: of the rules of `confine`: ``refuse`` the call, or ``kill`` the process, for tests.
 
     Attributes:
         times: seconds spent reading so far.
@@ -64,15 +65,16 @@ class MediaProcess:
         spool_folder: Path,
         budget: SpoolBudget,
         *,
-        strict: bool = False,
+        on_violation: Literal["refuse", "kill"] = "refuse",
     ) -> None:
-        self._request, self._limits, self._strict = request, limits, strict
+        self._request, self._limits, self._on_violation = request, limits, on_violation
         self._descriptor = replace(descriptor, axes={})  # not needed to read, and the largest part of it
         self._spool = Spool(spool_folder, budget)
         self._probe = IndexProbe(self._spool.read, request.size_bytes)
         self._answers = Answers(self._descriptor, request, limits)
         self._retention = Retention(self._spool) if request.live else None
-        self._start_lock, self._decode_lock = asyncio.Lock(), asyncio.Lock()
+        self._decode_lock = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = self._ended = False
@@ -101,8 +103,7 @@ class MediaProcess:
         """
         self._check_chunk(offset, len(data))
         await self._start()
-        if self._answers.error is not None:
-            raise self._answers.error
+        self._raise_fault()
         if self._answers.over or not data:
             return
         self._spool.write(offset, data)
@@ -112,8 +113,7 @@ class MediaProcess:
         self._tell("add", offset=offset, length=len(data))
         while self._is_far_ahead(offset + len(data)):
             await self._answers.wait()
-        if self._answers.error is not None:
-            raise self._answers.error
+        self._raise_fault()
 
     async def end(self) -> None:
         """No more chunks come.
@@ -156,8 +156,6 @@ class MediaProcess:
         if self._closed:
             return
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
         self._answers.fail(
             CorruptMediaError(self._request.media_id, "an upload that was given up", "its end")
         )
@@ -167,41 +165,45 @@ class MediaProcess:
             self._spool.close()
 
     async def _bury(self) -> None:
+        if self._starting is not None:
+            with contextlib.suppress(ResonanceError, OSError):
+                await self._starting
+        for task in self._tasks:
+            task.cancel()
         if self._writer is not None:
             self._writer.transport.abort()
-        async with self._start_lock:  # a start under way would leave its process behind
-            pid, self.pid = self.pid, None
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pid, self.pid = self.pid, None
         if pid is not None:
             with contextlib.suppress(ResonanceError):
                 await NURSERY.reap(pid)
 
     async def _start(self) -> None:
-        async with self._start_lock:
-            if self._writer is not None or self._closed:
-                return
+        if self._starting is None and not self._closed:
             size, most = self._request.size_bytes, self._limits.max_media_bytes
             if size is not None and most is not None and size > most:
                 raise self._too_large(size, most)
-            ours, theirs = socket.socketpair()
-            spool = self._spool.open_to_read()
-            try:
-                # not left half done: a process that nobody knows of would stay
-                self.pid = await asyncio.shield(self._spawn(theirs, spool))
-            except BaseException:
-                ours.close()
-                raise
-            reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BYTES)
-            job = pickle.dumps(Job(self._request, self._limits, self._descriptor))
-            self._writer.writelines(wire.packed("job", [job]))
-            self._answers.progressed()
-            self._tasks = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._watch())]
+            self._starting = asyncio.create_task(self._launch())
+        if self._starting is not None:
+            # a caller that is cancelled leaves the start to `close`: half done, its process would stay
+            await asyncio.shield(self._starting)
 
-    async def _spawn(self, theirs: socket.socket, spool: int) -> int:
+    async def _launch(self) -> None:
+        ours, theirs = socket.socketpair()
+        spool = self._spool.open_to_read()
         try:
-            with theirs:
-                return await NURSERY.spawn(theirs.fileno(), spool, strict=self._strict)
+            self.pid = await NURSERY.spawn(theirs.fileno(), spool, strict=self._on_violation == "kill")
+        except BaseException:
+            ours.close()
+            raise
         finally:
+            theirs.close()
             os.close(spool)
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BYTES)
+        job = pickle.dumps(Job(self._request, self._limits, self._descriptor))
+        self._writer.writelines(wire.packed("job", [job]))
+        self._answers.progressed()
+        self._tasks = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._watch())]
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         name = self._request.media_id
@@ -230,7 +232,7 @@ class MediaProcess:
             return
         error: ResonanceError
         try:
-            death = await NURSERY.reap(pid)
+            death = await asyncio.shield(NURSERY.reap(pid))  # or a dead process would stay unburied
             error = death_error(self._request.media_id, death, self._limits)
         except ResonanceError as failed:
             error = failed
@@ -275,6 +277,11 @@ class MediaProcess:
 
     def _too_large(self, came: int, allowed: int) -> MediaError:
         return MediaLimitError(self._request.media_id, f"{came:,} bytes", f"at most {allowed:,} bytes")
+
+    def _raise_fault(self) -> None:
+        """Why reading failed. Not that it was closed: whoever did that has a reason of its own to tell."""
+        if self._answers.error is not None and not self._closed:
+            raise self._answers.error
 
     def _lacks_bytes(self) -> bool:
         """Whether the process waits for bytes that are not there; -1 stands for the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 from resonance.clients.media.types import SegmentInput
 from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
@@ -20,14 +21,14 @@ async def read_all(
     spool_folder: Path,
     budget: SpoolBudget,
     *,
-    strict: bool = False,
+    on_violation: Literal["refuse", "kill"] = "refuse",
 ) -> list[SegmentInput]:
     """All segments of `data`; keyframes that decode to nothing are left to the caller.
 
     Raises:
         MediaError, OverloadedError: see `MediaProcess`.
     """
-    source = MediaProcess(request, descriptor, limits, spool_folder, budget, strict=strict)
+    source = MediaProcess(request, descriptor, limits, spool_folder, budget, on_violation=on_violation)
     sending = asyncio.create_task(_send(source, data))
     try:
         await source.open()

@@ -39,7 +39,7 @@ TITLES = (
 def test_later_windows_are_those_of_an_undisturbed_read(read_all: ReadAll, media: Path, title: str) -> None:
     expected = read_all(media / title)
     count = expected[-1].index + 1
-    for k in sorted({1, count // 2, count - 1, count} - {0}):
+    for k in sorted({count // 2, count - 1, count} - {0}):
         resumed = read_all(media / title, first_index=k)
         assert_same(resumed, [s for s in expected if s.index >= k], f"{title} from {k}")
 

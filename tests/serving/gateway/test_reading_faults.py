@@ -1,0 +1,369 @@
+"""Whatever happens to a reading process, the gateway gets a typed error in time and no process stays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resonance.clients.errors import (
+    CorruptMediaError,
+    InvalidFieldError,
+    MediaError,
+    MediaLimitError,
+    MediaStalledError,
+    OverloadedError,
+    ServerFaultError,
+)
+from resonance.serving.gateway.reading import NURSERY, MediaProcess, ReadLimits, SpoolBudget, retention, wire
+from resonance.space.descriptor import Descriptor
+from tests.clients.media.conftest import make_descriptor
+from tests.clients.media.synthetic import even_times, film, sound
+from tests.serving.gateway.reading_kit import (
+    children_of,
+    gone,
+    is_alive,
+    make_process,
+    read_to_end,
+    send,
+    sending,
+)
+
+
+@pytest.fixture(scope="module")
+def descriptor() -> Descriptor:
+    """The tests' space."""
+    return make_descriptor()
+
+
+@pytest.fixture(scope="module")
+def long_film() -> bytes:
+    """120 s, a keyframe every 2 s, its index at the front of each fragment."""
+    options = {"preset": "ultrafast", "sc_threshold": "0"}
+    return film(even_times(120, 10), rate=10, gop=20, options=options, container="matroska", size=(320, 240))
+
+
+@pytest.fixture(scope="module")
+def long_sound() -> bytes:
+    """600 s of noise in a WAV: 19 MB."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 600 * 16_000).astype(np.float32)
+    return sound(noise, rate_hz=16_000)
+
+
+async def test_the_first_segment_comes_before_the_last_byte(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path)
+    quarter = len(long_film) // 4
+    await process.feed(0, long_film[:quarter])
+    assert process.spooled is False or process.spooled is None
+    await process.open()
+    first = await process.next()
+    assert first is not None
+    assert first.index == 0
+    assert process.received_bytes == quarter
+    while not process.waiting:  # it gives what it has, and then wants more
+        if process._answers.queued:
+            await process.next()
+        await asyncio.sleep(0.01)
+    rest = asyncio.create_task(read_to_end_of(process))
+    await process.feed(quarter, long_film[quarter:])
+    await process.end()
+    assert (await rest)[-1] == 14
+    await process.close()
+
+
+async def read_to_end_of(process: MediaProcess) -> list[int]:
+    """Indices that are left."""
+    indices = []
+    while (segment := await process.next()) is not None:
+        indices.append(segment.index)
+    return indices
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM"])
+async def test_a_killed_process_is_a_typed_error(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path, name: str
+) -> None:
+    process = make_process(descriptor, tmp_path)
+    await process.feed(0, long_film[: len(long_film) // 2])
+    await process.open()
+    pid = process.pid
+    assert pid is not None
+    os.kill(pid, getattr(signal, name))
+    with pytest.raises(CorruptMediaError, match=name):
+        await asyncio.wait_for(read_to_end(process), 5)
+    with pytest.raises(CorruptMediaError, match=name):
+        await process.feed(len(long_film) // 2, b"more")
+    assert await gone(pid)
+    await process.close()
+
+
+async def test_a_process_that_makes_no_step_is_killed(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path, limits=ReadLimits(stall_timeout_s=0.5))
+    await process.feed(0, long_film[: len(long_film) // 2])
+    await process.open()
+    pid = process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)  # as a library that loops for ever, it neither reads nor says anything
+    await process.feed(len(long_film) // 2, long_film[len(long_film) // 2 :])
+    await process.end()
+    started = time.monotonic()
+    with pytest.raises(MediaStalledError, match=r"0\.5 s"):
+        await read_to_end(process)
+    assert time.monotonic() - started < 5
+    assert await gone(pid)
+    await process.close()
+
+
+async def test_missing_bytes_and_slow_takers_are_no_stall(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path, limits=ReadLimits(stall_timeout_s=0.3))
+    await process.feed(0, long_film[:2000])
+    await asyncio.sleep(2.5)  # over the time and the grace
+    await process.feed(2000, long_film[2000:])
+    await process.end()
+    await process.open()
+    await asyncio.sleep(2.5)  # nobody takes
+    assert len(await read_to_end_of(process)) == 15
+    await process.close()
+
+
+async def test_memory_is_limited(descriptor: Descriptor, media: Path, tmp_path: Path) -> None:
+    data = (media / "odd" / "image_huge_12000x9000.jpg").read_bytes()
+    spare = make_process(descriptor, tmp_path, limits=ReadLimits(memory_bytes=1 << 29))
+    async with sending(spare, data):
+        assert len(await read_to_end(spare)) == 1
+    process = make_process(descriptor, tmp_path, limits=ReadLimits(memory_bytes=8 << 20))
+    async with sending(process, data):
+        with pytest.raises(MediaLimitError, match="memory"):
+            await asyncio.wait_for(read_to_end(process), 10)
+
+
+async def test_what_the_process_says_is_not_believed(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path)
+    await process.feed(0, long_film)
+    await process.open()
+    lies = [
+        b"\xff" * 8,
+        b"".join(wire.packed("segment", [b"x"], index=0, text=True)),
+        b"".join(wire.packed("segment", [], index=0, pcm_length=5)),
+        b"".join(wire.packed("info", [], container="x")),
+        b"".join(wire.packed("state", [], handles=[[-1, 0]], waits=[], forgotten=0)),
+        b"\0\0\0\2\0\0\0\0[]",
+    ]
+    for lie in lies:
+        with pytest.raises(wire.WireError):
+            _hear(process, lie)
+    await process.close()
+
+
+def _hear(process: MediaProcess, data: bytes) -> None:
+    header, body = wire.lengths(data[:8])
+    process._answers.take(wire.unpacked(data[8 : 8 + header], data[8 + header : 8 + header + body]))
+
+
+async def test_closing_kills_at_once_and_gives_all_back(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    budget = SpoolBudget(1 << 30)
+    processes = [make_process(descriptor, tmp_path, budget=budget) for _ in range(10)]
+    await asyncio.gather(*(p.feed(0, long_film[:100_000]) for p in processes))
+    pids = [p.pid for p in processes]
+    assert budget.used_bytes == 10 * 100_000
+    started = time.monotonic()
+    await asyncio.gather(*(p.close() for p in processes))
+    assert time.monotonic() - started < 2
+    assert not any(is_alive(pid) for pid in pids if pid is not None)
+    assert budget.used_bytes == 0
+    assert not os.listdir(tmp_path)
+
+
+async def test_a_cancelled_start_leaves_no_process(descriptor: Descriptor, tmp_path: Path) -> None:
+    await NURSERY.warm_up()
+    for delay_s in (0.0, 0.002, 0.005, 0.01):
+        process = make_process(descriptor, tmp_path)
+        task = asyncio.create_task(process.open())
+        await asyncio.sleep(delay_s)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await process.close()
+    zygote = NURSERY._zygote
+    assert zygote is not None
+    assert not [pid for pid in children_of(zygote.pid) if is_alive(pid)]
+
+
+async def test_the_budget_and_the_limits_hold(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    budget = SpoolBudget(150_000)
+    first = make_process(descriptor, tmp_path, budget=budget)
+    second = make_process(descriptor, tmp_path, budget=budget)
+    await first.feed(0, long_film[:100_000])
+    with pytest.raises(OverloadedError, match=r"100,000 bytes on disk and 60,000 came.*150,000"):
+        await second.feed(0, long_film[:60_000])
+    await first.close()
+    await second.feed(0, long_film[:60_000])
+    await second.feed(0, long_film[:60_000])  # the same bytes take no more room
+    assert budget.used_bytes == second.received_bytes == 60_000
+    with pytest.raises(InvalidFieldError, match="in order"):
+        await second.feed(70_000, b"x")
+    await second.close()
+
+    small = ReadLimits(max_media_bytes=1000)
+    with pytest.raises(MediaLimitError, match=r"2,000 bytes; expected at most 1,000"):
+        await make_process(descriptor, tmp_path, limits=small, size_bytes=2000).open()
+    with pytest.raises(MediaLimitError, match=r"1,001 bytes; expected at most 1,000"):
+        await make_process(descriptor, tmp_path, limits=small).feed(0, bytes(1001))
+    short = make_process(descriptor, tmp_path, limits=ReadLimits(max_media_s=30))
+    async with sending(short, long_film):
+        with pytest.raises(MediaLimitError, match=r"120 s; expected at most 30 s"):
+            await read_to_end(short)
+    cut = make_process(descriptor, tmp_path, size_bytes=len(long_film))
+    await cut.feed(0, long_film[:5000])
+    with pytest.raises(CorruptMediaError, match=r"5,000 of"):
+        await cut.end()
+    with pytest.raises(InvalidFieldError, match="size_bytes"):
+        await cut.feed(len(long_film), b"x")
+    await cut.close()
+
+
+async def test_an_upload_is_held_back_and_what_is_waited_for_is_taken(
+    descriptor: Descriptor, long_sound: bytes, tmp_path: Path
+) -> None:
+    limits = ReadLimits(ahead_bytes=1 << 20)
+    process = make_process(descriptor, tmp_path, limits=limits)
+    async with sending(process, long_sound, chunk=200_000):
+        await process.open()
+        await process.next()
+        await asyncio.sleep(1.0)
+        held = process.received_bytes
+        # windows of 256 kB: those read ahead, the bytes allowed ahead and a chunk
+        assert held < 6_000_000
+        taken = 1
+        while (await process.next()) is not None:
+            taken += 1
+    assert taken == 75
+
+
+async def test_a_live_feed_keeps_its_disk_flat(
+    descriptor: Descriptor, long_sound: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "RETENTION_BYTES", 1 << 20)
+    budget = SpoolBudget(8_000_000)  # the whole would be 19 MB
+    limits = ReadLimits(ahead_bytes=1 << 20, max_media_bytes=None, max_media_s=None)
+    process = make_process(descriptor, tmp_path, limits=limits, budget=budget, live=True)
+    most = 0
+    async with sending(process, long_sound, chunk=100_000):
+        await process.open()
+        while (await process.next()) is not None:
+            most = max(most, budget.used_bytes)
+            await asyncio.sleep(0.01)
+        assert process.received_bytes == len(long_sound)
+    assert most < 8_000_000
+
+
+async def test_a_gateway_that_is_killed_takes_its_processes_along(long_film: bytes, tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(long_film[:100_000])
+    gateway = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _GATEWAY, str(tmp_path), stdout=subprocess.PIPE
+    )
+    assert gateway.stdout is not None
+    pids = [int(pid) for pid in (await asyncio.wait_for(gateway.stdout.readline(), 60)).split()]
+    assert len(pids) == 4
+    assert all(is_alive(pid) for pid in pids)
+    gateway.kill()
+    await gateway.wait()
+    for pid in pids:
+        assert await gone(pid)
+
+
+_GATEWAY = """
+import asyncio, sys
+from pathlib import Path
+from tests.clients.media.conftest import make_descriptor
+from tests.serving.gateway.reading_kit import make_process
+from resonance.serving.gateway.reading import NURSERY
+async def main():
+    folder = Path(sys.argv[1])
+    processes = [make_process(make_descriptor(), folder) for _ in range(3)]
+    for process in processes:
+        await process.feed(0, (folder / "film").read_bytes())
+        await process.open()
+    print(NURSERY._zygote.pid, *(p.pid for p in processes), flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_a_zygote_that_is_killed_is_replaced(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path)
+    await process.feed(0, long_film[:100_000])
+    await process.open()
+    zygote, pid = NURSERY._zygote, process.pid
+    assert zygote is not None
+    assert pid is not None
+    zygote.kill()
+    assert await gone(pid)
+    with pytest.raises(ServerFaultError, match="send it again"):
+        await asyncio.wait_for(read_to_end(process), 30)
+    again = make_process(descriptor, tmp_path)
+    async with sending(again, long_film):
+        await again.open()
+        await process.close()  # the number of one that is gone may be another's by now
+        assert len(await read_to_end_of(again)) == 15
+
+
+async def test_a_hundred_uploads_at_once(descriptor: Descriptor, media: Path, tmp_path: Path) -> None:
+    data = (media / "audio" / "esc10_dog_bark_1-110389-A.flac").read_bytes()
+    processes = [make_process(descriptor, tmp_path) for _ in range(100)]
+    await asyncio.gather(*(p.feed(0, data[:1000]) for p in processes))
+    assert len({p.pid for p in processes}) == 100
+
+    async def finish(process: MediaProcess) -> int:
+        await process.feed(1000, data[1000:])
+        await process.end()
+        return len(await read_to_end(process))
+
+    assert set(await asyncio.gather(*map(finish, processes))) == {1}
+    await asyncio.gather(*(p.close() for p in processes))
+
+
+async def test_hostile_bytes_end_in_a_typed_error(
+    descriptor: Descriptor, media: Path, tmp_path: Path
+) -> None:
+    """A few here; the fuzzers do the rest."""
+    rng = np.random.default_rng(4)
+    said: list[str] = []
+    for name in ("video/transcode_elf_hevc_aac.mp4", "odd/image_icon.ico", "audio/bird_robin_whistle.ogg"):
+        data = np.frombuffer((media / name).read_bytes(), np.uint8).copy()
+        data[rng.integers(0, min(data.size, 3000), 30)] = rng.integers(0, 256, 30)
+        process = make_process(descriptor, tmp_path)
+        async with sending(process, data.tobytes()):
+            try:
+                await asyncio.wait_for(read_to_end(process), 10)
+            except MediaError as error:
+                said.append(str(error))
+    assert not [line for line in said if "SIGSYS" in line]
+
+
+async def test_the_end_can_come_before_anything_is_read(descriptor: Descriptor, tmp_path: Path) -> None:
+    process = make_process(descriptor, tmp_path)
+    await send(process, b"", chunk=1)
+    with pytest.raises(MediaError):
+        await read_to_end(process)
+    await process.close()

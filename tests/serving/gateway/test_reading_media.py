@@ -1,0 +1,109 @@
+"""Real media through a confined process gives, bit for bit, what it gives here; or the same refusal."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from resonance.clients.errors import MediaError
+from resonance.clients.media.mp4_index import upload_order
+from resonance.clients.media.reader import open_media
+from resonance.clients.media.types import SegmentInput
+from resonance.serving.gateway.reading import ReadLimits, ReadRequest, SpoolBudget, read_all
+from resonance.space.descriptor import Descriptor
+from tests.clients.media.conftest import make_descriptor
+from tests.clients.media.same import assert_same
+from tests.clients.media.synthetic import even_times, film
+from tests.serving.gateway.reading_kit import make_process, read_to_end, sending
+
+
+@pytest.fixture(scope="module")
+def descriptor() -> Descriptor:
+    """The tests' space."""
+    return make_descriptor()
+
+
+def _expected(path: Path, descriptor: Descriptor, **options: object) -> list[SegmentInput] | str:
+    try:
+        with open_media(path.read_bytes(), descriptor, name="film", **options) as reader:  # type: ignore[arg-type]
+            return list(reader.segments())
+    except MediaError as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("folder", ["video", "audio", "image", "odd"])
+async def test_all_media_strictly_confined(
+    descriptor: Descriptor, media: Path, tmp_path: Path, folder: str
+) -> None:
+    budget = SpoolBudget(1 << 28)
+    read = 0
+    said: list[str] = []
+    for number, path in enumerate(sorted((media / folder).iterdir())):
+        data = path.read_bytes()
+        order = upload_order(io.BytesIO(data), len(data)) if number % 2 else None
+        process = make_process(descriptor, tmp_path, budget=budget, size_bytes=len(data))
+        came: list[SegmentInput] | str
+        async with sending(process, data, chunk=max(len(data) // 5, 20_011), order=order):
+            try:
+                came = await read_to_end(process)
+            except MediaError as error:
+                came = type(error).__name__
+                said.append(str(error))
+        expected = _expected(path, descriptor)
+        if isinstance(came, str) or isinstance(expected, str):
+            assert came == expected, path.name
+        else:
+            assert_same(came, expected, path.name)
+            read += 1
+    assert read > 20
+    assert not [line for line in said if "SIG" in line]
+    assert budget.used_bytes == 0
+
+
+async def test_stretches_decoded_in_the_process(descriptor: Descriptor, media: Path, tmp_path: Path) -> None:
+    path = media / "video" / "fixedcam_bottles_on_shelf.mp4"
+    data = path.read_bytes()
+    process = make_process(descriptor, tmp_path, size_bytes=len(data), sampling="uniform", first_index=2)
+    async with sending(process, data):
+        came = await read_to_end(process)
+    expected = _expected(path, descriptor, sampling="uniform")
+    assert isinstance(expected, list)
+    assert_same(came, expected[2:])
+
+
+async def test_segments_can_be_decoded_again(descriptor: Descriptor, tmp_path: Path) -> None:
+    refresh = {"preset": "ultrafast", "intra-refresh": "1", "sc_threshold": "0", "bf": "0"}
+    data = film(even_times(30, 10), rate=10, gop=20, options=refresh, container="matroska")
+    process = make_process(descriptor, tmp_path)
+    with open_media(data, descriptor) as reader:
+        async with sending(process, data):
+            for here, there in zip(await read_to_end(process), reader.segments(), strict=True):
+                came, expected = await process.decode_segment(here), reader.decode_segment(there)
+                assert came is not None
+                assert expected is not None
+                assert_same([replace(here, video=came)], [replace(there, video=expected)])
+
+
+async def test_text_subtitles_and_words_beside(descriptor: Descriptor, media: Path, tmp_path: Path) -> None:
+    vtt = (media / "subtitles" / "mixed_farm_animal_sounds.en.vtt").read_bytes()
+    sound = (media / "audio" / "mixed_farm_animal_sounds.mp3").read_bytes()
+    text = (media / "subtitles" / "speech_shakespeare_sonnet_2.en.txt").read_bytes()
+
+    async def read(data: bytes, **request: object) -> list[SegmentInput]:
+        asked = ReadRequest(media_id="film", **request)  # type: ignore[arg-type]
+        return await read_all(
+            asked, data, descriptor, ReadLimits(), tmp_path, SpoolBudget(1 << 28), on_violation="kill"
+        )
+
+    with open_media(text, descriptor, form="text") as reader:
+        assert_same(await read(text, mode="text"), list(reader.segments()))
+    with open_media(vtt, descriptor, form="vtt") as reader:
+        assert_same(await read(vtt, mode="subtitles", subtitles=("vtt", b"")), list(reader.segments()))
+    segments = await read(sound, mode="encoded", size_bytes=len(sound), subtitles=("vtt", vtt))
+    assert all(s.text and s.pcm is not None for s in segments)
+    only = await read(sound, mode="encoded", modalities=frozenset(["audio"]), subtitles=("vtt", vtt))
+    assert all(s.text is None for s in only)
+    assert [s.pcm.length for s in only if s.pcm][:-1] == [s.pcm.length for s in segments if s.pcm][:-1]
