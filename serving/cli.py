@@ -52,6 +52,13 @@ def serve(
     ] = GRPC_PORT,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8002,
+    metrics_host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the metrics, the gateway's too. [default: --host; loopback with --gateway]",
+            show_default=False,
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=1, help="How long requests in flight may take after SIGTERM.")
     ] = 10.0,
@@ -107,6 +114,7 @@ def serve(
             target=target.value,
             decoder=decoder,
             host=LOOPBACK if gateway else host,
+            metrics_host=metrics_host,
             grpc_port=0 if gateway and grpc_port == GRPC_PORT else grpc_port,
             http_port=0 if gateway else http_port,
             http=not gateway,
@@ -149,6 +157,7 @@ def gateway_command(server: TritonServer, host: str, port: int, options: list[st
         "triton": server.grpc_address,
         "host": host,
         "port": port,
+        "metrics-host": server.settings.metrics_host or LOOPBACK,
         "drain-seconds": server.settings.drain_s,
     }
     flags = [f"--{name}={value}" for name, value in own.items()]

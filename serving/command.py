@@ -22,7 +22,8 @@ class ServerSettings:
         model_repository: the folder of models.
         target: which config of each model is used.
         decoder: what keyframes are decoded with; None takes DALI for ``gpu`` and PyAV else.
-        host: the address that all three ports are bound to.
+        host: the address that the ports are bound to.
+        metrics_host: that of the metrics; None: `host`.
         grpc_port, http_port, metrics_port: 0 picks a free one.
         http: whether HTTP is served beside gRPC; metrics have a port of their own anyway.
         start_timeout_s: from the start of the process until every model has answered.
@@ -37,6 +38,7 @@ class ServerSettings:
     target: Target = "cpu"
     decoder: Decoder | None = None
     host: str = "127.0.0.1"
+    metrics_host: str | None = None
     grpc_port: int = 0
     http_port: int = 0
     metrics_port: int = 0
@@ -78,7 +80,7 @@ def triton_command(
         "http-port": ports["http"],
         "grpc-address": settings.host,
         "grpc-port": ports["grpc"],
-        "metrics-address": settings.host,
+        "metrics-address": settings.metrics_host or settings.host,
         "metrics-port": ports["metrics"],
         # Quantiles of each model's latencies beside their sums, which Triton leaves out by default.
         "metrics-config": "summary_latencies=true",

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -29,6 +30,8 @@ TIMEOUT_S = 10.0
 
 #: While something does not answer it is asked this often.
 RETRY_S = 0.5
+#: For `ModelState.recent`.
+_RECENT_S, _RECENT_MOST = 60.0, 10
 #: Statistics are read this often, or four times in an interval.
 _TICK_S = 1.0
 #: A probe that takes longer lets the next model's go ahead.
@@ -58,6 +61,8 @@ class ModelState:
         since_s: when it came into this state, by `time.monotonic`.
         checked_s: when it was last asked or seen to answer, by `time.monotonic`.
         failures: probes failed in a row. 0 for an ensemble that only lacks one of its steps.
+        recent: probes failed within the last minute, in a row or not: of several processes of a model one
+            may be well. 0 for an ensemble, whose steps are told themselves.
     """
 
     name: str
@@ -66,10 +71,12 @@ class ModelState:
     since_s: float = 0.0
     checked_s: float = 0.0
     failures: int = 0
+    recent: int = 0
 
     def same(self, other: ModelState) -> bool:
         """Whether nothing changed but when it was asked."""
-        return (self.serving, self.reason, self.failures) == (other.serving, other.reason, other.failures)
+        mine, its = (replace(state, since_s=0, checked_s=0) for state in (self, other))
+        return mine == its
 
 
 class ModelHealth:
@@ -77,8 +84,8 @@ class ModelHealth:
 
     Args:
         address: ``host:port`` of Triton's gRPC endpoint.
-        interval_s: after which a model that nobody else got an answer from is asked; one that does not
-            serve is asked every `RETRY_S`.
+        interval_s: after which a model that nobody else got an answer from is asked; one that failed
+            lately is asked every `RETRY_S`.
         timeout_s: within which a model has to answer, or to have completed something else.
         headers: sent with every call.
         models: names that must serve; others are found by themselves. Without it an unloaded model is only
@@ -113,6 +120,7 @@ class ModelHealth:
         self._probes: dict[str, Probe] = {}
         self._answered: dict[str, int] = {}  # inferences that a model had completed at the last look
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._failed_s: dict[str, deque[float]] = {}
         self._suspects: set[str] = set()  # steps of an ensemble that failed
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -199,8 +207,13 @@ class ModelHealth:
     def answered(self, names: Iterable[str]) -> None:
         """Somebody has just seen `names` answer an inference, after a start or a reload."""
         self.server_failures, self.server_reason = 0, ""
+        names = set(names)
+        for name in list(self._asking):
+            if name in names or names.intersection(steps(self._configs[name])):
+                self._asking.pop(name).cancel()  # asked before: the answer would be of what is gone
         for name in names:
             self._answered.pop(name, None)
+            self._failed_s.pop(name, None)
             self._settle(name, "", quiet=True)
 
     def hurry(self) -> None:
@@ -251,7 +264,8 @@ class ModelHealth:
         state = self._states[name]
         if state.serving is None or name in self._suspects:
             return True
-        return time.monotonic() >= state.checked_s + (self._interval_s if state.serving else RETRY_S)
+        well = state.serving and not state.recent
+        return time.monotonic() >= state.checked_s + (self._interval_s if well else RETRY_S)
 
     async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:
         """Send one model its probe; `count` inferences had succeeded before."""
@@ -294,6 +308,11 @@ class ModelHealth:
     def _settle(self, name: str, fault: str, *, failed: bool = False, quiet: bool = False) -> None:
         """Note what is known of a model now; `fault` is empty where it serves."""
         now = time.monotonic()
+        failed_s = self._failed_s.setdefault(name, deque(maxlen=_RECENT_MOST))
+        if failed and not steps(self._configs.get(name)):
+            failed_s.append(now)
+        while failed_s and failed_s[0] < now - _RECENT_S:
+            failed_s.popleft()
         old = self._states.get(name, ModelState(name=name, since_s=now))
         serving = not fault
         new = replace(
@@ -303,6 +322,7 @@ class ModelHealth:
             since_s=old.since_s if old.serving is serving else now,
             checked_s=now,
             failures=old.failures + 1 if failed else 0,
+            recent=len(failed_s),
         )
         self._states[name] = new
         if not quiet and old.serving is not serving and (old.serving is not None or not serving):

@@ -90,5 +90,5 @@ def reason(error: InferenceServerException) -> str:
 
 
 def steps(config: Any) -> list[str]:
-    """Models that an ensemble calls; none for another model."""
-    return [step.model_name for step in config.ensemble_scheduling.step]
+    """Models that an ensemble calls; none for another model, or one whose config is not known (None)."""
+    return [] if config is None else [step.model_name for step in config.ensemble_scheduling.step]

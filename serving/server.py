@@ -23,9 +23,15 @@ from tritonclient.utils import InferenceServerException
 from resonance.serving import admin, binary, process, shm
 from resonance.serving.command import ServerSettings, Target, triton_command
 from resonance.serving.decoder import DECODER_VARIABLE, Decoder
-from resonance.serving.errors import RepositoryError, ServerDiedError, ServingError, StartError
+from resonance.serving.errors import (
+    PortTakenError,
+    RepositoryError,
+    ServerDiedError,
+    ServingError,
+    StartError,
+)
 from resonance.serving.gpu import plan_flags
-from resonance.serving.ports import choose_ports, listens
+from resonance.serving.ports import choose_ports, is_free, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
 from resonance.serving.repository import check_files, read_repository
@@ -93,7 +99,7 @@ class TritonServer:
     @property
     def metrics_address(self) -> str:
         """``host:port`` where ``/metrics`` answers."""
-        return self._address("metrics")
+        return self._address("metrics", self.settings.metrics_host)
 
     @property
     def pid(self) -> int:
@@ -172,6 +178,8 @@ class TritonServer:
             # A second start takes the ports of the first: callers know them.
             wanted = self._ports or {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
             self._ports = choose_ports(settings.host, wanted)
+            if settings.metrics_host and not is_free(settings.metrics_host, self._ports["metrics"]):
+                raise PortTakenError("metrics", settings.metrics_host, self._ports["metrics"])
             command = triton_command(
                 settings, triton, backends=backends, ports=self._ports, prefix=self._prefix, more=flags
             )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resonance.serving.errors import ServerDiedError, ServingError, StartError
-from resonance.serving.health import INTERVAL_S, TIMEOUT_S, ModelHealth
+from resonance.serving.health import INTERVAL_S, TIMEOUT_S, ModelHealth, ModelState
 from resonance.serving.readiness import one_line
 from resonance.serving.ready_file import ReadyFile
 from resonance.serving.server import TritonServer
@@ -27,6 +27,7 @@ from resonance.serving.supervisor_gateway import GatewayProcess
 _LOOK_S = 1.0  # how often processes are looked at; what probes find is acted on at once
 _SETTLE_S = 0.1
 _FAILURES = 2  # probes in a row, so that one that a stall of the machine cost does not end a model's work
+_RECENT_FAILURES = 3  # within a minute, with successes between: one of several processes of a model fails
 _RELOADS, _RELOAD_WINDOW_S = 3, 60.0  # of one model, before Triton is started again instead
 _GATEWAY_MARGIN_S = 2.0  # it counts the same drain itself, and has to end its calls after it
 _ALONE_S = 2.0  # for what Triton still has in flight when its only caller, the gateway, is gone
@@ -204,9 +205,9 @@ class Supervisor:
                 await asyncio.sleep(_SETTLE_S)
                 if self._server_fault(health):
                     continue
-            failing = [s.name for s in known.values() if s.failures >= _FAILURES and s.name not in dead]
+            failing = [s.name for s in known.values() if _fails(s) and s.name not in dead]
             for name in (*dead, *failing):
-                reason = "its process died" if name in dead else known[name].reason
+                reason = "its process died" if name in dead else known[name].reason or "fails now and then"
                 if not await self._reload(health, name, reason, hung=name in failing):
                     break  # Triton was started again, and every model with it
 
@@ -314,6 +315,11 @@ class Supervisor:
             words |= {"space": space.name, "fingerprint": space.fingerprint[:12]}
             words["trained"] = str(space.trained).lower()
         return " ".join(["ready", *(f"{key}={value}" for key, value in words.items())])
+
+
+def _fails(state: ModelState) -> bool:
+    """Whether a model is to be loaded anew."""
+    return state.failures >= _FAILURES or state.recent >= _RECENT_FAILURES
 
 
 __all__ = ["Supervisor", "SupervisorSettings"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -67,6 +68,12 @@ class Serve:
                 return False
         return True
 
+    def told(self) -> str:
+        """What the ready file says; empty while there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.ready_file.read_text()
+        return ""
+
     def terminate(self) -> tuple[int, str, float]:
         """Exit code, stderr, and seconds that it took."""
         began = time.monotonic()
@@ -116,10 +123,8 @@ def test_a_killed_and_a_stopped_stub_come_back_while_others_answer(serve):
         os.kill(stopped, signal.SIGSTOP)
         until(lambda: not serve.ready_file.exists(), INTERVAL_S + TIMEOUT_S + SLACK_S)
         until(lambda: serve.answers("encoder"), 15)
-        until(serve.ready_file.exists, 10)
+        until(lambda: re.search("model=encoder state=serving .* reloads=2", serve.told()) is not None, 10)
         assert stopped not in process.stubs(serve.triton.pid)
-        assert "model=encoder state=serving" in serve.ready_file.read_text()
-        assert "reloads=2" in serve.ready_file.read_text()
     finally:
         stop.set()
         asking.join()
@@ -131,6 +136,23 @@ def test_a_killed_and_a_stopped_stub_come_back_while_others_answer(serve):
     assert lines[0] == "W model encoder: its process died; loading it again (reload 1)"
     assert lines[1].startswith("W model encoder: ")
     assert len(lines) == 2
+
+
+def test_one_bad_process_of_two_is_found(repository, tmp_path):
+    config = repository / "lookup" / "configs" / "cpu.pbtxt"
+    written = config.read_text()
+    config.write_text(re.sub(r"count: 1", "count: 2", written))
+    assert config.read_text() != written
+    serve = Serve(repository, tmp_path)
+    try:
+        bad = serve.stub("lookup")
+        os.kill(bad, signal.SIGSTOP)
+        until(lambda: bad not in process.stubs(serve.triton.pid), 40)
+        until(serve.ready_file.exists, 10)
+        assert list(process.stubs(serve.triton.pid).values()).count("lookup") == 2
+    finally:
+        _, err, _ = serve.terminate()
+    assert "model lookup: " in err
 
 
 def test_a_model_that_hangs_in_its_work_is_loaded_again_and_its_caller_told(serve):
@@ -179,7 +201,7 @@ def test_a_killed_triton_answers_again_on_its_port(serve):
         for caller in callers:
             caller.join()
     assert failures == {"StatusCode.UNAVAILABLE"}
-    assert serve.ready_file.read_text().splitlines()[0].split()[1] == f"grpc={serve.grpc}"
+    assert serve.told().splitlines()[0].split()[1] == f"grpc={serve.grpc}"
     starts = {name.split("-")[4] for name in regions_of(serve.command.pid)}
     assert starts == {"2"}  # the regions of the first are gone
 
