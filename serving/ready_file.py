@@ -12,7 +12,9 @@ from resonance.serving.health import ModelState
 
 
 class ReadyFile:
-    """First the ready line, then a line a model: ``model=NAME state=serving since_s=UNIX reloads=N``.
+    """The ready line, a line a model and one of restarts, all of ``key=value`` after the first word.
+
+    ``model=NAME state=serving since_s=UNIX reloads=N`` and ``restarts triton=N gateway=N``.
 
     A reader finds a whole file or none.
     """
@@ -28,14 +30,20 @@ class ReadyFile:
         """Set the first line."""
         self._line = line
 
-    def update(self, states: Mapping[str, ModelState], reloads: Mapping[str, int]) -> None:
-        """Say that every model serves; writes only what has changed."""
+    def update(
+        self, states: Mapping[str, ModelState], reloads: Mapping[str, int], restarts: Mapping[str, int]
+    ) -> None:
+        """Say that every model serves; writes only what has changed.
+
+        `reloads` is by model, `restarts` by process, since the start.
+        """
         lines = [self._line]
         lines += [
             f"model={name} state=serving since_s={state.since_s + self._offset_s:.0f} "
             f"reloads={reloads.get(name, 0)}"
             for name, state in sorted(states.items())
         ]
+        lines.append(" ".join(["restarts", *(f"{what}={n}" for what, n in restarts.items())]))
         text = "\n".join(lines) + "\n"
         if text == self._written:
             return

@@ -175,7 +175,7 @@ class Supervisor:
         line = self.ready_line()
         if self._file is not None:
             self._file.begin(line)
-            self._file.update(health.snapshot(), self.reloads)
+            self._write(health)
         self._announce(line)
         tasks = [asyncio.create_task(health.run()), asyncio.create_task(self._look_after(health))]
         if gateway is not None:
@@ -281,7 +281,8 @@ class Supervisor:
             return
         gateway_ready = self._gateway is None or self._gateway.ready
         if health.serving and gateway_ready and self.server.ended() is None:
-            self._file.update(health.snapshot(), self.reloads)
+            restarts = {"triton": self.restarts, "gateway": self.gateway_restarts}
+            self._file.update(health.snapshot(), self.reloads, restarts)
         else:
             self._file.remove()
 

@@ -80,8 +80,9 @@ def test_requests_in_flight_are_answered_and_nothing_is_left(repository, tmp_pat
     ready_file.write_text("left by a server that was killed")
     command = start_command(repository, f"--ready-file={ready_file}")
     ready = read_ready(command)
-    first, *models = ready_file.read_text().splitlines()
+    first, *models, restarts = ready_file.read_text().splitlines()
     assert first.split() == ["ready", *(f"{k}={v}" for k, v in ready.items())]
+    assert restarts == "restarts triton=0 gateway=0"
     assert [line.split()[:2] for line in models] == [
         [f"model={name}", "state=serving"] for name in ("encoder", "inverse", "lookup", "slow", "whole")
     ]

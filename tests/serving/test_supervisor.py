@@ -201,7 +201,8 @@ def test_a_killed_triton_answers_again_on_its_port(serve):
         for caller in callers:
             caller.join()
     assert failures == {"StatusCode.UNAVAILABLE"}
-    assert serve.told().splitlines()[0].split()[1] == f"grpc={serve.grpc}"
+    until(lambda: serve.told().startswith(f"ready grpc={serve.grpc} "), 10)
+    assert serve.told().splitlines()[-1] == "restarts triton=1 gateway=0"
     starts = {name.split("-")[4] for name in regions_of(serve.command.pid)}
     assert starts == {"2"}  # the regions of the first are gone
 
