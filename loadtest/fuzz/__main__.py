@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import platform
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,35 +16,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from resonance.loadtest.fuzz.canary import Canary
-from resonance.loadtest.fuzz.clip_part import fuzz_clips
-from resonance.loadtest.fuzz.clip_worker import write_samples
-from resonance.loadtest.fuzz.clips import clip_samples
-from resonance.loadtest.fuzz.demux_part import Reader, fuzz_demux
-from resonance.loadtest.fuzz.mutate import Material, Sample
-from resonance.loadtest.fuzz.rpc_part import fuzz_rpc
-from resonance.loadtest.fuzz.samples import made_samples, real_samples, word_samples
+from resonance.loadtest.fuzz.mutate import Sample
+from resonance.loadtest.fuzz.parts import PARTS, Part, Setting
+from resonance.loadtest.fuzz.samples import made_samples, real_samples
 from resonance.loadtest.fuzz.tally import Tally
-from resonance.loadtest.fuzz.tokens import dictionary
-from resonance.loadtest.gateway.stack import Stack
-from resonance.space.descriptor import Descriptor
 
 console = Console(stderr=True)
 REPOSITORY = Path("model_repository")
-SPACE = Path("space_descriptor", "1", "space.json")
 #: Folders of real media that samples are taken from.
 REAL = ("odd", "video")
-#: The gateway shall be busy with bad calls, not with refusing them.
-RPC_LIMITS = {"max-uploads": 64, "max-queries": 64, "max-queued": 256, "queue-timeout-s": 8.0}
-RPC_AT_ONCE = 8
-
-
-class Part(StrEnum):
-    """What is fuzzed."""
-
-    DEMUX = "demux"
-    CLIPS = "clips"
-    RPC = "rpc"
 
 
 class Progress:
@@ -95,113 +70,35 @@ def fuzz(
     av.logging.set_level(av.logging.PANIC)
     chosen = parts or list(Part)
     numbers = range(first, first + inputs)
-    made, real, whole = made_samples(), [], []
+    real: list[Sample] = []
+    whole: list[Sample] = []
     for folder in REAL:
         small, long = real_samples(media / folder) if (media / folder).is_dir() else ([], [])
         real += small
         whole += long
     if not real:
         console.print(f"no real media at {media}: made samples only; name a folder with --media")
+    setting = Setting(
+        made=made_samples(),
+        real=real,
+        whole=whole,
+        media=media,
+        repository=repository,
+        seed=seed,
+        numbers=numbers,
+        workers=workers,
+    )
     out.mkdir(parents=True, exist_ok=True)
     tallies = []
     for part in chosen:
         tally = Tally(part, out / "inputs")
         tallies.append(tally)
         progress = Progress(tally, inputs, None if minutes is None else time.monotonic() + 60 * minutes)
-        run = {Part.DEMUX: _demux, Part.CLIPS: _clips, Part.RPC: _rpc}[part]
-        run(tally, made, real, whole, repository, seed, numbers, workers, progress)
+        PARTS[part](tally, setting, progress)
         _write(out / "report.json", tallies, seed, numbers)
     _show(tallies)
     console.print(f"all of it: {out / 'report.json'}")
     raise typer.Exit(1 if any(tally.findings for tally in tallies) else 0)
-
-
-def _demux(
-    tally: Tally,
-    made: list[Sample],
-    real: list[Sample],
-    whole: list[Sample],
-    repository: Path,
-    seed: int,
-    numbers: range,
-    workers: int,
-    progress: Callable[[], bool],
-) -> None:
-    with Canary() as canary, tempfile.TemporaryDirectory(prefix="resonance-fuzz-") as spool:
-        words = dictionary(canary.path, canary.address)
-        reader = Reader(Descriptor.load(repository / SPACE), Path(spool))
-        files = Material((*made, *real), words, long=tuple(whole))
-        texts = Material(tuple(word_samples()), words)
-        asyncio.run(
-            fuzz_demux(
-                tally,
-                reader,
-                canary,
-                files,
-                texts,
-                seed=seed,
-                numbers=numbers,
-                at_once=workers,
-                tick=progress,
-            )
-        )
-
-
-def _clips(
-    tally: Tally,
-    made: list[Sample],
-    real: list[Sample],
-    whole: list[Sample],
-    repository: Path,
-    seed: int,
-    numbers: range,
-    workers: int,
-    progress: Callable[[], bool],
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="resonance-fuzz-") as folder:
-        path = Path(folder) / "clips"
-        write_samples(clip_samples([*made, *real], Descriptor.load(repository / SPACE)), path)
-        asyncio.run(
-            fuzz_clips(
-                tally, path, repository / SPACE, seed=seed, numbers=numbers, workers=workers, tick=progress
-            )
-        )
-
-
-def _rpc(
-    tally: Tally,
-    made: list[Sample],
-    real: list[Sample],
-    whole: list[Sample],
-    repository: Path,
-    seed: int,
-    numbers: range,
-    workers: int,
-    progress: Callable[[], bool],
-) -> None:
-    with Canary() as canary, Stack(repository, limits=RPC_LIMITS) as stack:
-        asyncio.run(
-            fuzz_rpc(
-                tally,
-                stack,
-                rpc_media(made),
-                dictionary(canary.path, canary.address),
-                seed=seed,
-                numbers=numbers,
-                at_once=RPC_AT_ONCE,
-                tick=progress,
-            )
-        )
-        for touch in canary.touches():
-            tally.find(numbers[-1], "touched", touch)
-        if any(name.startswith(("fault", "harmed")) for name in (f.kind for f in tally.findings)):
-            shutil.copy(stack.spool / "gateway.log", tally.folder.parent / "gateway.log")
-
-
-def rpc_media(made: list[Sample]) -> dict[str, Sample]:
-    """Good files for calls, small and quick to embed."""
-    by_name = {sample.name: sample for sample in made}
-    return {"film": by_name["vp8.webm"], "sound": by_name["opus.ogg"], "picture": by_name["still.png"]}
 
 
 def _write(path: Path, tallies: list[Tally], seed: int, numbers: range) -> None:

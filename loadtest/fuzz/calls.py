@@ -76,7 +76,7 @@ def make_call(scripts: Sequence[Script], material: Material, *, seed: int, numbe
     raw = [message.SerializeToString() for message in messages]
     if script.method == EMBED_MEDIA and random.random() < 0.35:
         changes.append(_reorder(raw, scripts, random))
-    if random.random() < 0.2 and raw:
+    if raw and (random.random() < 0.2 or not messages[0].DESCRIPTOR.fields):
         at = random.randrange(len(raw))
         changed = bytearray(raw[at])
         for _ in range(random.choice((1, 1, 2, 4))):

@@ -6,46 +6,27 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 
 from resonance.loadtest.fuzz.clips import decode, make_clip
-from resonance.loadtest.fuzz.mutate import Material, Sample
+from resonance.loadtest.fuzz.kept import read_samples
+from resonance.loadtest.fuzz.mutate import Material
 from resonance.loadtest.fuzz.tokens import NUMBERS, OTHERS
 from resonance.space.descriptor import Descriptor
 
-
-def write_samples(samples: Sequence[Sample], path: Path) -> None:
-    """Keep samples in a file, so that each process need not make them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        for sample in samples:
-            for part in (sample.name.encode(), sample.data):
-                file.write(len(part).to_bytes(8, "little") + part)
-
-
-def read_samples(path: Path) -> Iterator[Sample]:
-    """The samples in such a file."""
-    data, at = path.read_bytes(), 0
-
-    def part() -> bytes:
-        nonlocal at
-        start = at + 8
-        at = start + int.from_bytes(data[at:start], "little")
-        return data[start:at]
-
-    while at < len(data):
-        yield Sample(part().decode(), part())
+#: What is put into clips: they hold no names.
+WORDS = (*OTHERS, *NUMBERS)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """SAMPLES SPACE SEED FIRST STEP END. A line ``NUMBER MILLISECONDS OUTCOME`` a clip, then ``rss KIB``."""
+    """SAMPLES SPACE SEED FIRST STEP END; what is printed, see `resonance.loadtest.fuzz.supervise.Workers`."""
     samples, space = Path(arguments[0]), Path(arguments[1])
     seed, first, step, end = (int(value) for value in arguments[2:])
     av.logging.set_level(av.logging.PANIC)
-    material = Material(tuple(read_samples(samples)), (*OTHERS, *NUMBERS))
+    material = Material(tuple(read_samples(samples)), WORDS)
     geometry = Descriptor.load(space).frames
     for number in range(first, end, step):
         message = make_clip(material, seed=seed, number=number)
@@ -53,13 +34,30 @@ def main(arguments: Sequence[str]) -> None:
         try:
             outcome = decode(message, geometry)
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            outcome = f"fault {type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
-        took_ms = (time.monotonic() - started) * 1e3
-        sys.stdout.write(f"{number} {took_ms:.2f} {' '.join(outcome.split())}\n")
-        sys.stdout.flush()
+            outcome = fault(error)
+        say(number, time.monotonic() - started, outcome)
+        if number % 1000 < step:
+            say_memory()
+    say_memory()
+
+
+def fault(error: Exception) -> str:
+    """An exception that nobody meant, and where it came from."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"fault {type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+
+
+def say(number: int, took_s: float, outcome: str) -> None:
+    """A line on stdout."""
+    sys.stdout.write(f"{number} {took_s * 1e3:.2f} {' '.join(outcome.split())}\n")
+    sys.stdout.flush()
+
+
+def say_memory() -> None:
+    """How much memory this process holds."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    sys.stdout.write(f"rss {pages * os.sysconf('SC_PAGE_SIZE') // 1024}\n")
+    sys.stdout.write(f"largest {pages * os.sysconf('SC_PAGE_SIZE') // 1024}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

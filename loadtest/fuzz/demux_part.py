@@ -13,30 +13,14 @@ from pathlib import Path
 import psutil
 
 from resonance.clients.errors import MediaError, ResonanceError, UsageError
-from resonance.clients.media.types import SegmentInput
 from resonance.loadtest.fuzz.canary import Canary
 from resonance.loadtest.fuzz.mutate import Material
+from resonance.loadtest.fuzz.reading import DECODED_AGAIN, LIMITS, MIB, MOST_SEGMENTS, check_segment
 from resonance.loadtest.fuzz.tally import HANG_S, Tally
 from resonance.loadtest.fuzz.uploads import Upload, make_upload
-from resonance.serving.gateway.reading import MediaProcess, ReadRequest
-from resonance.serving.gateway.reading.limits import ReadLimits
-from resonance.serving.gateway.reading.spool import SpoolBudget
+from resonance.serving.gateway.reading import MediaProcess, ReadRequest, SpoolBudget
 from resonance.space.descriptor import Descriptor
 
-MIB = 1 << 20
-LIMITS = ReadLimits(
-    max_media_bytes=64 * MIB,
-    max_media_s=24 * 3600.0,
-    max_picture_pixels=64 * MIB,
-    max_video_pixels=16 * MIB,
-    stall_timeout_s=5.0,
-    memory_bytes=1024 * MIB,
-    ahead_bytes=32 * MIB,
-)
-#: What is taken of one upload; a file may claim to last for days.
-MOST_SEGMENTS = 12
-#: Segments that are decoded again, as the gateway does where keyframes give no picture.
-DECODED_AGAIN = 2
 #: The reading process was ended by a signal: the parent names it in the error.
 SIGNAL = re.compile(r"\bSIG[A-Z]+\b")
 #: Signals by which the kernel ends what leaves its box: never contained, always a finding.
@@ -103,14 +87,6 @@ async def _send(source: MediaProcess, upload: Upload) -> None:
     await source.end()
 
 
-def check_segment(segment: SegmentInput, first_index: int, descriptor: Descriptor) -> None:
-    """Raises AssertionError where a segment is not one that the pipeline may be given."""
-    assert segment.index >= first_index, "a window before the first one wanted"
-    assert segment.video is not None or segment.pcm is not None or segment.text, "a segment of nothing"
-    if segment.pcm is not None:
-        assert segment.pcm.samples.shape == (descriptor.sound.window_samples,), "sound of another length"
-
-
 async def fuzz_demux(
     tally: Tally,
     reader: Reader,
@@ -164,6 +140,8 @@ async def _one(tally: Tally, reader: Reader, canary: Canary, upload: Upload) -> 
         tally.find(number, "hang", f"over {HANG_S:g} s: {upload.about}", data)
     except (MediaError, UsageError) as error:
         outcome = type(error).__name__
+        if type(error) is MediaError:  # a fault of the reader, which is not told in other words
+            tally.find(number, "fault", f"{error}: {upload.about}", data)
         if signal := SIGNAL.search(error.came if isinstance(error, MediaError) else ""):
             outcome = f"{outcome} ({signal[0]})"
             if signal[0] in OUTSIDE:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 import grpc
 
@@ -43,7 +44,10 @@ STAYS_S = 0.3
 GOOD_EVERY = 200
 #: What a server holds is compared with what it held after so many bad calls: caches are warm then.
 WARM_CALLS = 500
-SETTLE_S = 15.0
+QUIET_S = 15.0
+#: How long a call's real end may come after a write has failed.
+SETTLE_S = 1.0
+_WRITE_FAILED = "Internal error from Core"
 CONNECTIONS = 4
 
 
@@ -157,7 +161,7 @@ class _Run:
 
     async def settled(self, before: Holdings | None) -> Holdings:
         """What the server holds once all calls have ended, and it had time to see that."""
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + QUIET_S
         stub = self._channels[-1].unary_unary(
             GET_STATUS,
             request_serializer=pb.GetStatusRequest.SerializeToString,
@@ -179,12 +183,15 @@ async def make(channel: grpc.aio.Channel, call: BadCall) -> tuple[grpc.StatusCod
     """
     timeout_s = max(call.after_s, 0.001) if call.end is End.GIVES_UP else HANG_S + 2
     if call.method == EMBED_MEDIA:
-        rpc = channel.stream_stream(call.method)(_requests(call), timeout=timeout_s)
+        rpc = channel.stream_stream(call.method)(timeout=timeout_s)
     elif call.method == HEALTH_WATCH:
         rpc = channel.unary_stream(call.method)(_first(call), timeout=min(timeout_s, STAYS_S))
     else:
         rpc = channel.unary_unary(call.method)(_first(call), timeout=timeout_s)
-    watching = asyncio.create_task(_cancel_later(rpc, call))
+    end = _End(rpc)
+    tasks = [asyncio.create_task(_cancel_later(rpc, call))]
+    if call.method == EMBED_MEDIA:
+        tasks.append(asyncio.create_task(_send(rpc, call)))
     try:
         if call.method in (EMBED_MEDIA, HEALTH_WATCH):
             async for _ in rpc:
@@ -194,8 +201,44 @@ async def make(channel: grpc.aio.Channel, call: BadCall) -> tuple[grpc.StatusCod
     except (grpc.aio.AioRpcError, asyncio.CancelledError):
         pass  # the code tells
     finally:
-        watching.cancel()
-    return await rpc.code(), str(await rpc.details())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return await end.told()
+
+
+class _End:
+    """How a call really ended.
+
+    A server may end a call while a request is still being written; grpc.aio then puts an internal error of
+    its own in the place of what the server said, or before it.
+    """
+
+    def __init__(self, rpc: grpc.aio.Call) -> None:
+        self._rpc = rpc
+        self._end: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
+        rpc.add_done_callback(self._keep)
+
+    def _keep(self, rpc: grpc.aio.Call) -> None:
+        code, details = _at_once(rpc.code()), str(_at_once(rpc.details()))
+        if details != _WRITE_FAILED and not self._end.done():
+            self._end.set_result((code, details))
+
+    async def told(self) -> tuple[grpc.StatusCode, str]:
+        """What the server said; what grpc.aio says where that does not come."""
+        try:
+            return await asyncio.wait_for(self._end, SETTLE_S)
+        except TimeoutError:
+            return await self._rpc.code(), str(await self._rpc.details())
+
+
+def _at_once(result: Coroutine[Any, Any, Any]) -> Any:
+    """Of a coroutine that has nothing to wait for: the call has ended."""
+    try:
+        result.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("unreachable: a call that has ended knows how")
 
 
 async def _cancel_later(rpc: grpc.aio.Call, call: BadCall) -> None:
@@ -204,11 +247,11 @@ async def _cancel_later(rpc: grpc.aio.Call, call: BadCall) -> None:
         rpc.cancel()
 
 
-async def _requests(call: BadCall) -> AsyncIterator[bytes]:
+async def _send(rpc: grpc.aio.StreamStreamCall, call: BadCall) -> None:
     for message in call.messages:
-        yield message
-    if call.end is End.STAYS:
-        await asyncio.Event().wait()
+        await rpc.write(message)
+    if call.end is not End.STAYS:
+        await rpc.done_writing()
 
 
 def _first(call: BadCall) -> bytes:

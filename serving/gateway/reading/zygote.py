@@ -25,6 +25,7 @@ import socket
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 
 import av
@@ -49,7 +50,8 @@ LATE = (
 
 
 def import_late() -> None:
-    """Everything that reading may import on its way."""
+    """Everything that reading may import on its way, and nothing that reading looks up in files."""
+    warnings.simplefilter("ignore")  # a warning shows its line of source: Pillow warns of broken metadata
     for package in (pysubs2.formats.__package__ or "pysubs2", "resonance.clients.media"):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
             if not module.name.endswith("__main__"):
@@ -63,6 +65,7 @@ def import_late() -> None:
     for name in features.get_supported_modules():
         features.check(name)
     open_converters()
+    give_memory_back()
     rehearse()
 
 
@@ -76,6 +79,22 @@ def open_converters() -> None:
     names = ["ISO6937", "UCS-2BE", "KSC_5601", "GB2312", "UTF-8", "UTF-16BE"]
     for name in names + [f"ISO-8859-{number}" for number in range(1, 17)]:
         convert(b"UTF-8", name.encode())
+
+
+def give_memory_back() -> None:
+    """Let the C library read how the kernel counts memory, which it does when a thread first gives some back."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    size, count = 64 * 1024, 64  # each too small for a mapping of its own, together more than is kept
+
+    def work() -> None:
+        for block in [libc.malloc(size) for _ in range(count)]:
+            libc.free(block)
+
+    thread = threading.Thread(target=work)  # the first thread's memory is not counted so
+    thread.start()
+    thread.join()
 
 
 def rehearse() -> None:
