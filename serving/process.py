@@ -72,6 +72,15 @@ def stubs(pid: int) -> dict[int, str]:
     return found
 
 
+def stub_regions(pid: int) -> set[str]:
+    """Shared memory regions of living stubs of server `pid`: each has its own in its command line."""
+    named: set[str] = set()
+    for stub in stubs(pid):
+        with contextlib.suppress(psutil.Error):
+            named.update(psutil.Process(stub).cmdline()[2:])
+    return named
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time, user and system, that process `pid` and its living descendants have used so far."""
     total = 0.0

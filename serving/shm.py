@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from resonance.serving.errors import SharedMemoryError
@@ -41,10 +41,12 @@ def own_prefix() -> str:
     return f"resonance-{_namespace()}-{pid}-{_start_ticks(pid)}-{next(_counter)}-"
 
 
-def remove_regions(prefix: str, folder: Path = SHM) -> list[str]:
-    """Remove every region whose name starts with `prefix`; their names."""
+def remove_regions(prefix: str, folder: Path = SHM, *, keep: Collection[str] = ()) -> list[str]:
+    """Remove every region whose name starts with `prefix`, but for those to `keep`; their names."""
     removed = []
     for path in folder.glob(f"{prefix}*"):
+        if path.name in keep:
+            continue
         path.unlink(missing_ok=True)
         removed.append(path.name)
     return removed
