@@ -18,7 +18,7 @@ from typing import Self
 
 import psutil
 
-from resonance.serving import process
+from resonance.serving import launch, process
 from resonance.serving.shm import SHM
 
 START_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 30.0
@@ -84,6 +84,7 @@ class House:
         self._spool.mkdir(parents=True, exist_ok=True)
         with (self._folder / "serve.log").open("ab") as log:
             self._process = started = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid())),  # it dies with us
                 *(sys.executable, "-m", "resonance.loadtest.chaos.served", str(self._repository)),
                 *("--spool", str(self._spool), "--log-file", str(self._folder / "triton.log")),
                 *("--ready-file", str(self._ready_file)),
