@@ -82,7 +82,7 @@ def open_converters() -> None:
 
 
 def give_memory_back() -> None:
-    """Let the C library read how the kernel counts memory, which it does when a thread first gives some back."""
+    """Let the C library read how the kernel counts memory; it does when a thread first gives some back."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     libc.free.argtypes = [ctypes.c_void_p]
