@@ -7,7 +7,7 @@ ServingError
 ├── PortTakenError         another program listens on the port
 ├── StartError             the server ended or did not become ready
 ├── ServerDiedError        the server ended by itself after it was ready
-└── GatewayConfigError     what the gateway was told to start with cannot be used: address, certificates, tokens
+└── GatewayConfigError     address, certificates or tokens of the gateway that cannot be used
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ class Supervisor:
     async def _look_after_gateway(self, gateway: GatewayProcess) -> None:
         while True:
             await asyncio.sleep(_LOOK_S / 4)
-            reason = f"ended by itself ({gateway.ended()})" if gateway.ended() else ""
+            reason = gateway.fault()
             while reason:
                 self._clear()
                 await asyncio.sleep(self._gateway_restarts.next(reason))

@@ -15,28 +15,40 @@ from resonance.serving.admin import KEY_VARIABLE
 from resonance.serving.errors import StartError
 
 START_TIMEOUT_S = 60.0
+#: In the gateway's environment, where somebody listens to its signs of life.
+SUPERVISED_VARIABLE = "RESONANCE_SUPERVISED"
+#: A line on its stdout that says its event loop turns, every `SIGN_INTERVAL_S`.
+SIGN_OF_LIFE = "alive"
+SIGN_INTERVAL_S = 1.0
+#: A gateway that has said nothing for so long hangs; one on a busy machine is late by a few seconds.
+HANGS_AFTER_S = 20.0
 _LOOK_S = 0.05
 
 _log = logging.getLogger(__name__)
 
 
 class GatewayProcess:
-    """A command that prints ``ready gateway=HOST:PORT …`` on stdout once it takes requests.
+    """A command that prints ``ready gateway=HOST:PORT …`` on stdout once it takes calls, and signs of life.
 
     Its stderr is ours. It ends with us, however we end: by SIGKILL.
 
     Args:
         command: gives the program and its arguments; the same ports each time.
         key: of Triton's administration, handed over in the environment.
+        hangs_after_s: without a sign of life.
 
     Attributes:
         told: the words ``key=value`` of its ready line; empty until it is ready.
     """
 
-    def __init__(self, command: Callable[[], Sequence[str]], key: str) -> None:
+    def __init__(
+        self, command: Callable[[], Sequence[str]], key: str, *, hangs_after_s: float = HANGS_AFTER_S
+    ) -> None:
+        self._hangs_after_s = hangs_after_s
+        self._heard_at = 0.0
         self.told: Mapping[str, str] = {}
         self._command = command
-        self._environment = dict(os.environ) | {KEY_VARIABLE: key}
+        self._environment = dict(os.environ) | {KEY_VARIABLE: key, SUPERVISED_VARIABLE: "1"}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,6 +86,15 @@ class GatewayProcess:
             await self.stop(drain_s=0)
             raise
 
+    def fault(self) -> str:
+        """Why it does not serve any more: how it ended, or that it hangs; empty while all is well."""
+        if (how := self.ended()) is not None:
+            return f"ended by itself ({how})"
+        silent_s = time.monotonic() - self._heard_at
+        if self.told and silent_s > self._hangs_after_s:
+            return f"hangs: no sign of life for {silent_s:.0f} s"
+        return ""
+
     def ended(self) -> str | None:
         """How it ended; None while it runs, or was not started."""
         code = None if self._process is None else self._process.poll()
@@ -93,6 +114,10 @@ class GatewayProcess:
         with started.stdout as lines:
             for line in lines:
                 words = line.decode(errors="replace").split()
+                if started is self._process:
+                    self._heard_at = time.monotonic()
+                if words == [SIGN_OF_LIFE]:
+                    continue
                 if words[:1] == ["ready"] and started is self._process:
                     self.told = dict(word.split("=", 1) for word in words[1:] if "=" in word)
                 elif words:

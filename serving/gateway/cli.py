@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from resonance import __version__
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.logs import LogFormat
+from resonance.serving.supervisor_gateway import SIGN_INTERVAL_S, SIGN_OF_LIFE, SUPERVISED_VARIABLE
 
 if TYPE_CHECKING:
     from resonance.serving.gateway.server import Gateway
@@ -139,8 +141,20 @@ async def run(gateway: Gateway) -> None:
         await asyncio.gather(starting, return_exceptions=True)
         return
     await starting
+    signs = asyncio.create_task(_give_signs()) if os.environ.get(SUPERVISED_VARIABLE) else None
     try:
         typer.echo(f"ready gateway={gateway.address} metrics={gateway.metrics_address}")
         await stop.wait()
     finally:
         await gateway.stop()
+        if signs is not None:
+            signs.cancel()
+
+
+async def _give_signs() -> None:
+    """Tell the supervisor, which reads them, that this event loop turns."""
+    import asyncio
+
+    while True:
+        print(SIGN_OF_LIFE, flush=True)
+        await asyncio.sleep(SIGN_INTERVAL_S)

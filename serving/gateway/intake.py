@@ -171,8 +171,4 @@ def make_intake(start: Start, descriptor: Descriptor, first_index: int, shared: 
         size_bytes=start.size_bytes,
         subtitles=start.subtitles,
     )
-    return FileIntake(
-        MediaProcess(
-            request, descriptor, shared.read_limits(live=start.live), shared.spool_folder, shared.budget
-        )
-    )
+    return FileIntake(shared.media_process(request, descriptor))

@@ -59,7 +59,8 @@ class Requests:
         """The next message, None once the caller has finished sending."""
         timeout_s = timeout_s or self._idle_timeout_s
         try:
-            return await asyncio.wait_for(anext(self._messages, None), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for may swallow a cancellation
+                return await anext(self._messages, None)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"no message for {timeout_s:g} s; expected media, or the end of sending"
@@ -85,6 +86,7 @@ class MediaCall:
         self._requests = Requests(messages, shared.limits.idle_timeout_s)
         self._encoding = 0
         self._media_s = 0.0
+        self._began = time.monotonic()
         self.media_id = ""
         self.answered = 0
         self.received_bytes = 0
@@ -126,6 +128,7 @@ class MediaCall:
         intake = make_intake(start, descriptor, done[-1].index + 1 if done else 0, self._shared)
         stream.is_busy = lambda: self._encoding > 0 or not intake.waiting
         receiving = asyncio.create_task(self._receive(intake, first))
+        self._began = time.monotonic()
         options = TitleOptions(
             max_in_flight=self._shared.limits.max_segments_per_stream,
             done=done,
@@ -248,6 +251,7 @@ class MediaCall:
 
     def _answer(self, part: Part) -> pb.EmbedMediaResponse:
         if isinstance(part, MediaInfo):
+            self._shared.metrics.observe(Stage.READING, time.monotonic() - self._began)
             return pb.EmbedMediaResponse(info=info_to_message(part))
         if isinstance(part, Segment):
             self.answered += 1

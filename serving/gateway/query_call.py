@@ -78,9 +78,7 @@ async def _title(
         size_bytes=len(data),
         subtitles=None,
     )
-    source = MediaProcess(
-        request, descriptor, shared.read_limits(live=False), shared.spool_folder, shared.budget
-    )
+    source = shared.media_process(request, descriptor)
     feeding = asyncio.create_task(_feed(source, data))
     options = TitleOptions(
         max_in_flight=shared.limits.max_segments_per_stream,

@@ -226,7 +226,8 @@ class Gateway:
             stopping = asyncio.create_task(self._server.stop(self.settings.drain_s + _FLUSH_S))
             running.end_all(live_only=True)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(running.wait_none(), self.settings.drain_s)
+                async with asyncio.timeout(self.settings.drain_s):
+                    await running.wait_none()
             running.end_all(live_only=False)
             await stopping
         await self._closing.aclose()

@@ -14,10 +14,10 @@ from resonance.clients.transport import Transport
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.metrics import GatewayMetrics, Stage
-from resonance.serving.gateway.reading import ReadLimits, SpoolBudget
+from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
 from resonance.serving.gateway.running import RunningCalls
 from resonance.serving.gateway.tracing import Tracing
-from resonance.space.descriptor import MODALITIES
+from resonance.space.descriptor import MODALITIES, Descriptor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +34,25 @@ class Shared:
     spool_folder: Path
     running: RunningCalls = field(default_factory=RunningCalls)
 
-    def read_limits(self, *, live: bool) -> ReadLimits:
-        """Bounds for the process that reads an upload."""
+    def media_process(self, request: ReadRequest, descriptor: Descriptor) -> MediaProcess:
+        """A process that reads an upload, within the gateway's limits."""
         limits = self.limits
-        return ReadLimits(
-            max_media_bytes=None if live else limits.max_media_bytes,
-            max_media_s=None if live else limits.max_media_s,
+        read_limits = ReadLimits(
+            max_media_bytes=None if request.live else limits.max_media_bytes,
+            max_media_s=None if request.live else limits.max_media_s,
             max_picture_pixels=limits.max_picture_pixels,
             max_video_pixels=limits.max_video_pixels,
             stall_timeout_s=limits.stall_timeout_s,
             memory_bytes=limits.reader_memory_bytes,
             ahead_bytes=limits.max_ahead_bytes,
+        )
+        return MediaProcess(
+            request,
+            descriptor,
+            read_limits,
+            self.spool_folder,
+            self.budget,
+            on_killed=self.metrics.reader_killed,
         )
 
     @asynccontextmanager

@@ -8,7 +8,6 @@ changes nothing and is logged once.
 from __future__ import annotations
 
 import logging
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ import grpc
 
 from resonance.serving.errors import GatewayConfigError
 from resonance.serving.gateway.certificates import check_authorities, check_pair
+from resonance.serving.gateway.secret_files import readable_by_others
 
 _log = logging.getLogger(__name__)
-_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,5 +139,5 @@ def _read(path: Path) -> bytes:
 
 
 def _warn_of_readers(key: Path) -> None:
-    if key.stat().st_mode & _OTHERS:
+    if readable_by_others(key.stat()):
         _log.warning("%s: the private key can be read by others; chmod 600 it", key)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from resonance.serving.errors import GatewayConfigError
+from resonance.serving.gateway.secret_files import readable_by_others
 
 _log = logging.getLogger(__name__)
 MIN_TOKEN_CHARACTERS = 32
@@ -112,14 +112,14 @@ def _read(path: Path) -> list[_Entry]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-            mode = path.stat().st_mode
+            state = path.stat()
     except OSError as error:
         raise GatewayConfigError(
             f"{path}: cannot be read ({error.strerror}); expected a file of tokens that this user may read"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise GatewayConfigError(f"{path}: over {MAX_FILE_BYTES:,} bytes; expected one NAME TOKEN a line")
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
+    if readable_by_others(state):
         _log.warning("%s: the tokens can be read by others; chmod 600 it", path)
     entries: list[_Entry] = []
     owner: dict[bytes, str] = {}

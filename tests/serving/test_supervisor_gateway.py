@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -126,6 +127,20 @@ async def test_one_that_does_not_drain_is_killed(tmp_path):
     await gateway.stop(drain_s=0.5)
     assert 0.5 <= time.monotonic() - began < 3
     assert not listens(f"127.0.0.1:{port}")
+
+
+async def test_one_that_hangs_is_seen_by_its_silence(tmp_path):
+    command = [sys.executable, str(STAND_IN), "0", str(tmp_path / "log")]
+    gateway = GatewayProcess(lambda: command, "key", hangs_after_s=1.5)
+    await gateway.start()
+    try:
+        await asyncio.sleep(2)
+        assert gateway.fault() == ""
+        os.kill(gateway.pid, signal.SIGSTOP)
+        await asyncio.sleep(2)
+        assert gateway.fault().startswith("hangs: no sign of life for ")
+    finally:
+        await gateway.stop(drain_s=0)
 
 
 async def test_one_that_never_gets_ready_is_not_waited_for(tmp_path):

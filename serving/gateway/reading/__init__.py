@@ -4,6 +4,5 @@ from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
 from resonance.serving.gateway.reading.nursery import NURSERY
 from resonance.serving.gateway.reading.process import MediaProcess
 from resonance.serving.gateway.reading.spool import SpoolBudget
-from resonance.serving.gateway.reading.whole import read_all
 
-__all__ = ["NURSERY", "MediaProcess", "ReadLimits", "ReadRequest", "SpoolBudget", "read_all"]
+__all__ = ["NURSERY", "MediaProcess", "ReadLimits", "ReadRequest", "SpoolBudget"]

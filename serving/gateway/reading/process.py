@@ -13,6 +13,7 @@ import os
 import pickle
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,7 @@ class MediaProcess:
     Args:
         spool_folder: where the bytes are kept while they are read; budget: shared by all uploads.
         on_violation: of the rules of `confine`: ``refuse`` the call, or ``kill`` the process, for tests.
+        on_killed: told why the process ended before its time: ``memory``, ``crash`` or ``stall``.
 
     Attributes:
         times: seconds spent reading so far.
@@ -66,7 +68,9 @@ class MediaProcess:
         budget: SpoolBudget,
         *,
         on_violation: Literal["refuse", "kill"] = "refuse",
+        on_killed: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        self._on_killed = on_killed
         self._request, self._limits, self._on_violation = request, limits, on_violation
         self._descriptor = replace(descriptor, axes={})  # not needed to read, and the largest part of it
         self._spool = Spool(spool_folder, budget)
@@ -234,6 +238,8 @@ class MediaProcess:
         try:
             death = await asyncio.shield(NURSERY.reap(pid))  # or a dead process would stay unburied
             error = death_error(self._request.media_id, death, self._limits)
+            if self._answers.error is None:
+                self._on_killed("memory" if isinstance(error, MediaLimitError) else "crash")
         except ResonanceError as failed:
             error = failed
         self._answers.fail(error)
@@ -246,6 +252,7 @@ class MediaProcess:
             if self._lacks_bytes() or self._answers.rests:
                 self._answers.progressed()
             elif time.monotonic() - self._answers.progressed_at > timeout_s + STALL_GRACE_S:
+                self._on_killed("stall")
                 self._answers.fail(
                     MediaStalledError(
                         self._request.media_id,

@@ -143,6 +143,8 @@ def _become(descriptors: list[int], install: Callable[[], None] | None) -> None:
         if job is not None:
             given: Job = pickle.loads(job.parts[0])  # from the gateway, over a socket that only it holds
             threading.stack_size(STACK_BYTES)
+            # printing what a thread failed on would look up its source; half a reader is none
+            threading.excepthook = lambda failed: os._exit(1)
             confine.limit_resources(given.limits.memory_bytes)
             if install is not None:
                 install()

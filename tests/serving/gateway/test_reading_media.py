@@ -12,7 +12,7 @@ from resonance.clients.errors import MediaError
 from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.reader import open_media
 from resonance.clients.media.types import SegmentInput
-from resonance.serving.gateway.reading import ReadLimits, ReadRequest, SpoolBudget, read_all
+from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
 from resonance.space.descriptor import Descriptor
 from tests.clients.media.conftest import make_descriptor
 from tests.clients.media.same import assert_same
@@ -94,9 +94,11 @@ async def test_text_subtitles_and_words_beside(descriptor: Descriptor, media: Pa
 
     async def read(data: bytes, **request: object) -> list[SegmentInput]:
         asked = ReadRequest(media_id="film", **request)  # type: ignore[arg-type]
-        return await read_all(
-            asked, data, descriptor, ReadLimits(), tmp_path, SpoolBudget(1 << 28), on_violation="kill"
+        process = MediaProcess(
+            asked, descriptor, ReadLimits(), tmp_path, SpoolBudget(1 << 28), on_violation="kill"
         )
+        async with sending(process, data):
+            return await read_to_end(process)
 
     with open_media(text, descriptor, form="text") as reader:
         assert_same(await read(text, mode="text"), list(reader.segments()))

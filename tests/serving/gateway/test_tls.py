@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -92,10 +93,20 @@ def test_wrong_files_are_named_with_what_to_do(
     assert ServerTls(mutual_files).mutual
 
 
-def test_a_key_that_others_may_read_is_warned_of(files: TlsFiles, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_that_others_may_read_is_warned_of(
+    files: TlsFiles, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ServerTls(files)
     assert not caplog.records
     files.key.chmod(0o640)
+    ServerTls(files)
+    assert not caplog.records  # of this process's own group, as Kubernetes gives it
+    monkeypatch.setattr(os, "getegid", lambda: 1)
+    monkeypatch.setattr(os, "getgroups", lambda: [])
+    ServerTls(files)
+    assert "chmod 600" in caplog.text
+    caplog.clear()
+    files.key.chmod(0o604)
     ServerTls(files)
     assert "chmod 600" in caplog.text
 
