@@ -269,6 +269,8 @@ def _caf(data: bytes | bytearray) -> Iterator[Element]:
 
 
 def _id3(data: bytes | bytearray) -> Iterator[Element]:
+    if len(data) < 10:
+        return
     size = sum((data[6 + i] & 0x7F) << (21 - 7 * i) for i in range(4))
     yield Element(0, min(10 + size, len(data)), Field(6, 4))
     at = 10

@@ -111,6 +111,16 @@ def test_lengths_are_found_where_formats_write_them(made: list[Sample]) -> None:
     assert elements(b"") == []
 
 
+def test_a_walk_takes_files_that_break_off_anywhere(made: list[Sample]) -> None:
+    magics = [sample.data[:400] for sample in made] + [b"ID3\x04\x00\x00", b"RIFF", b"FORM", b"caff", b"OggS"]
+    for data in magics:
+        for length in (*range(48), 100, 200, 400):
+            short = bytearray(data[:length])
+            assert all(0 <= e.start <= e.end <= len(short) for e in elements(short))
+            repair(short)
+            assert len(short) == min(length, len(data))
+
+
 def test_a_field_is_written_as_it_is_read() -> None:
     for size_bytes in (1, 2, 3, 4, 8):
         for big in (True, False):
@@ -232,7 +242,7 @@ def test_calls_go_to_every_method_and_end_in_every_way(scripts, material: Materi
     assert sum(size > MOST_BYTES for size in sizes) == sum("too large" in call.changes for call in calls)
     assert max(sizes) < TOO_LARGE_BYTES + MOST_BYTES
     good = {tuple(m.SerializeToString() for m in script.messages) for script in scripts}
-    assert sum(call.messages in good for call in calls) < 150
+    assert sum(call.messages in good for call in calls) < 225
 
 
 # What is watched
@@ -395,23 +405,23 @@ async def test_calls_of_all_methods_mutated(
             rpc_media(made),
             dictionary(canary.path, canary.address),
             seed=SEED,
-            numbers=range(600),
+            numbers=range(400),
             at_once=8,
             tick=always,
         )
         assert canary.touches() == []
         log = (stack.spool / "gateway.log").read_text(encoding="utf-8")
     assert tally.findings == [], log[-3000:]
-    assert tally.inputs == 600
+    assert tally.inputs == 400
     assert tally.figures["good_calls"] >= 3
-    assert tally.outcomes["EmbedMedia OK"] > 30
-    assert tally.outcomes["EmbedMedia INVALID_ARGUMENT"] > 100
+    assert tally.outcomes["EmbedMedia OK"] > 15
+    assert tally.outcomes["EmbedMedia INVALID_ARGUMENT"] > 60
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace on this machine")
 def test_a_reader_asks_for_nothing_outside_seen_by_strace(media: Path, model_repository: Path) -> None:
-    seen = trace_demux(inputs=20, seed=SEED, media=media, repository=model_repository)
+    seen = trace_demux(inputs=8, seed=SEED, media=media, repository=model_repository)
     if seen is None:
         pytest.skip("strace may not trace on this machine")
-    assert seen.sealed >= 20
+    assert seen.sealed >= 8
     assert seen.attempts == Counter()
