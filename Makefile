@@ -16,7 +16,7 @@ PARTS ?=
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench gpu-bench lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench gpu-bench chaos fuzz gateway-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,15 @@ bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 m
 
 gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", QUICK=1 on a CPU)
 	PYTHONPATH=src $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
+
+chaos: $(SPACE) ## Kill stubs, Triton, the gateway and clients in the middle of titles, 50 times each (ROUNDS=50)
+	$(BIN)/python -m resonance.loadtest.chaos $(if $(ROUNDS),--rounds $(ROUNDS))
+
+fuzz: $(SPACE) ## Mutated media and calls against the gateway, 100,000 of each kind (INPUTS=100000)
+	$(BIN)/python -m resonance.loadtest.fuzz $(if $(INPUTS),--inputs $(INPUTS))
+
+gateway-load: $(SPACE) ## Overload, a hundred streams, latency, a three-hour feed and flow control (PARTS="overload ...")
+	$(BIN)/python -m resonance.loadtest.gateway $(PARTS)
 
 lint: $(STAMP) proto-check ## Formatting, lint and types, protobuf files too
 	$(BIN)/ruff format --check .

@@ -80,6 +80,13 @@ def serve(
             "loaded anew.",
         ),
     ] = 10.0,
+    triton_otlp_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where Triton sends its part of the callers' traces, over OTLP/HTTP, such as "
+            "http://collector:4318/v1/traces. The gateway has --otlp-endpoint. [default: nowhere]"
+        ),
+    ] = None,
     gateway: Annotated[
         bool,
         typer.Option("--gateway", help="Serve the typed API; Triton then listens on loopback, gRPC alone."),
@@ -100,6 +107,7 @@ def serve(
     import logging
 
     from resonance.serving.errors import ServingError, StartError
+    from resonance.serving.gateway.tracing import triton_trace_flags
     from resonance.serving.ports import choose_ports
     from resonance.serving.server import ServerSettings, TritonServer
     from resonance.serving.supervisor import Supervisor, SupervisorSettings
@@ -121,6 +129,7 @@ def serve(
             metrics_port=metrics_port,
             drain_s=drain_seconds,
             log_file=log_file,
+            extra=triton_trace_flags(triton_otlp_url) if triton_otlp_url else (),
         )
     )
 
