@@ -17,7 +17,7 @@ from resonance.loadtest.chaos import report
 from resonance.loadtest.chaos.house import HouseError
 from resonance.loadtest.chaos.rounds import Kind, Round
 from resonance.loadtest.chaos.run import Outcome, run
-from resonance.loadtest.chaos.titles import Title, make_titles
+from resonance.loadtest.chaos.titles import FILM, Title, make_titles
 
 FOLDER = Path("build/chaos")
 MEDIA = Path(os.environ.get("RESONANCE_MEDIA", "../shared/media"))
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _played(folder: Path, titles: Sequence[Title], kinds: Sequence[Kind], rounds: int, seed: int) -> Outcome:
     """The run, its progress on the terminal."""
+    film = titles[0].path.with_name(FILM)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=rounds * len(kinds))
@@ -76,7 +77,7 @@ def _played(folder: Path, titles: Sequence[Title], kinds: Sequence[Kind], rounds
                     console.print(f"{played.kind} {played.number}: {violation}", style="red", markup=False)
 
         return asyncio.run(
-            run(REPOSITORY, folder, titles, titles[0].path, kinds, rounds=rounds, seed=seed, on_step=step)
+            run(REPOSITORY, folder, titles, film, kinds, rounds=rounds, seed=seed, on_step=step)
         )
 
 

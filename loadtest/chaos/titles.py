@@ -55,6 +55,8 @@ REAL = (
     _Real("sound", "audio/mixed_farm_animal_sounds.mp3", "mp3", 40, _SOUND),
 )  # fmt: skip
 SAMPLE_TIMES = 12
+#: The rendered film as it is, short: for callers beside those whose titles are watched.
+FILM = "sample.mp4"
 
 
 def make_titles(folder: Path, media: Path | None, *, sample_times: int = SAMPLE_TIMES) -> list[Title]:
@@ -70,7 +72,7 @@ def make_titles(folder: Path, media: Path | None, *, sample_times: int = SAMPLE_
 
 
 def _sample(folder: Path, times: int) -> Title:
-    once = folder / "sample.mp4"
+    once = folder / FILM
     captions = once.with_suffix(".srt")
     if not captions.exists():  # it is written last
         render_sample(once, SAMPLE_S)

@@ -11,7 +11,7 @@ from resonance.loadtest.chaos import report
 from resonance.loadtest.chaos.journal import SEGMENT, Kept, read_journal
 from resonance.loadtest.chaos.rounds import Kind
 from resonance.loadtest.chaos.run import run
-from resonance.loadtest.chaos.titles import make_titles
+from resonance.loadtest.chaos.titles import FILM, make_titles
 from resonance.loadtest.chaos.verdict import judge
 from resonance.loadtest.chaos.witness import Seen
 from resonance.v1 import embedding_pb2 as pb
@@ -24,7 +24,7 @@ async def test_three_kills_of_each_kind_lose_and_double_nothing(
     model_repository: Path, tmp_path: Path
 ) -> None:
     titles = make_titles(tmp_path / "titles", None, sample_times=8)
-    film = titles[0].path
+    film = tmp_path / "titles" / FILM
     outcome = await run(model_repository, tmp_path / "run", titles, film, list(Kind), rounds=ROUNDS, seed=596)
     assert outcome.violations == ()
     assert [r.kind for r in outcome.rounds] == list(Kind) * ROUNDS
