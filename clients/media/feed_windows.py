@@ -12,8 +12,9 @@ from resonance.clients.media.feed_clocks import FeedClocks
 from resonance.clients.media.feed_pictures import FeedPictures
 from resonance.clients.media.feed_sound import FeedSound
 from resonance.clients.media.feed_values import SAME_TIME_S
+from resonance.clients.media.joined import join_window
 from resonance.clients.media.sound import SoundWindow
-from resonance.clients.media.types import ByteArray, FloatArray, ReadTimes, SampledBy, SegmentInput
+from resonance.clients.media.types import ByteArray, FloatArray, ReadTimes, SegmentInput
 from resonance.clients.media.video import VideoWindow
 from resonance.clients.media.windows import Windows
 from resonance.clients.media.words import Cue, WordsWindow, words_by_window
@@ -187,24 +188,7 @@ class FeedWindows:
             self._last_shown = max(self._last_shown, self._windows.index(time_s - SAME_TIME_S))
 
     def _joined(self, index: int, window: _Window) -> SegmentInput | None:
-        seen, heard, said = window.seen, window.heard, self._said(index, window.cues)
-        pcm = heard.pcm if heard else None
-        if not (seen or pcm is not None or said):
-            return None
-        start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
-        # words may be shown past the end of what they belong to
-        covered = [w.end_s for w in (seen, heard) if w is not None] or [said.end_s if said else end_s]
-        return SegmentInput(
-            index=index,
-            start_s=start_s,
-            end_s=min(max(covered), end_s),
-            video=seen.video if seen else None,
-            sampled_by=seen.sampled_by if seen else SampledBy.NONE,
-            frame_times_s=seen.frame_times_s if seen else (),
-            pcm=pcm,
-            text=said.text if said else None,
-            words_per_second=said.words_per_second if said else None,
-        )
+        return join_window(self._windows, index, window.seen, window.heard, self._said(index, window.cues))
 
     def _said(self, index: int, cues: list[Cue]) -> WordsWindow | None:
         return next((w for i, w in words_by_window(cues, self._windows.length_s) if i == index), None)

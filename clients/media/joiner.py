@@ -11,9 +11,10 @@ from typing import Generic, TypeVar
 
 from resonance.clients.errors import CorruptMediaError, MediaStalledError, NoModalityError
 from resonance.clients.media.container import typed_errors
+from resonance.clients.media.joined import join_window
 from resonance.clients.media.packets import Title
 from resonance.clients.media.sound import SoundWindow
-from resonance.clients.media.types import SampledBy, SegmentInput
+from resonance.clients.media.types import SegmentInput
 from resonance.clients.media.video import VideoWindow
 from resonance.clients.media.windows import Windows
 from resonance.clients.media.words import WordsWindow
@@ -153,7 +154,7 @@ class Joiner:
             said_here = spoken.take(index) if spoken else None
             if index < self._first_index:
                 continue
-            segment = self._join(index, seen, sounds, said_here)
+            segment = join_window(self._windows, index, seen, sounds, said_here)
             if segment is None or self._is_short_tail(segment, emitted):
                 continue
             emitted += 1
@@ -170,29 +171,6 @@ class Joiner:
             self._title.name,
             f"no picture, no sound above {self._title.descriptor.sound.silence_dbfs:g} dBFS and no words",
             "at least one of them",
-        )
-
-    def _join(
-        self, index: int, seen: VideoWindow | None, heard: SoundWindow | None, said: WordsWindow | None
-    ) -> SegmentInput | None:
-        pcm = heard.pcm if heard else None
-        if not ((seen and seen.video is not None) or pcm is not None or said):
-            return None
-        start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
-        # words may be shown past the end of what they belong to
-        covered = [w.end_s for w in (seen, heard) if w is not None] or [said.end_s if said else end_s]
-        return SegmentInput(
-            index=index,
-            start_s=start_s,
-            end_s=min(max(covered), end_s),
-            video=seen.video if seen else None,
-            sampled_by=seen.sampled_by if seen else SampledBy.NONE,
-            frame_times_s=seen.frame_times_s if seen else (),
-            pcm=pcm,
-            text=said.text if said else None,
-            cut_rate_per_min=seen.cut_rate_per_min if seen else None,
-            motion=seen.motion if seen else None,
-            words_per_second=said.words_per_second if said else None,
         )
 
     def _is_short_tail(self, segment: SegmentInput, emitted: int) -> bool:
