@@ -124,7 +124,7 @@ async def measure_deaf(
         readers_mib=end.readers.private / MIB,
         late_growth_mib=(_reading_bytes(end) - _reading_bytes(held_at[0])) / MIB,
         segments_afterwards=tags[wire.SEGMENT],
-        title_afterwards=tags[wire.TITLE] == 1,
+        title_afterwards=tags[wire.TITLE] > 0,
     )
 
 
@@ -171,6 +171,8 @@ async def measure_slow(
             beside = [await upload(n) for n in range(uploads)]
             for call in calls:
                 call.cancel()
+            # counted before anything else is
+            await until(lambda: stack.gateway_metrics()["resonance_gateway_uploads"] == 0, time.monotonic())
     return SlowFigures(
         pausing=pausing,
         uploads_known=status.uploads,
@@ -212,7 +214,7 @@ async def measure_cancel(
             stream.cancel()
             sending.cancel()
             *looked, last_s = await asyncio.gather(
-                *(_until(look, cancelled) for look in looks), _last_inference(stack, cancelled)
+                *(until(look, cancelled) for look in looks), _last_inference(stack, cancelled)
             )
             for found, value in zip((counted, gone, free, idle), (*looked, last_s), strict=True):
                 found.append(value)
@@ -246,7 +248,7 @@ def _nothing_in_flight(stack: Stack) -> bool:
     return stack.gateway_metrics()["resonance_gateway_segments_in_flight"] == 0
 
 
-async def _until(there: Callable[[], bool], since: float, timeout_s: float = 20.0) -> float:
+async def until(there: Callable[[], bool], since: float, timeout_s: float = 20.0) -> float:
     """Seconds after `since` until `there`."""
     while not await asyncio.to_thread(there):
         if time.monotonic() - since > timeout_s:

@@ -14,6 +14,8 @@ from resonance.v1 import embedding_pb2 as pb
 
 #: A segment that did not come within this after a message needs a later one, too.
 SETTLE_S = 0.7
+#: By how much the media that windows need after their end may differ from one to the next.
+SPREAD_S = 0.55
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,17 @@ class Script:
             learnt: of the first two rounds; every later one is as the second.
         """
         found = list(learnt)
-        while found[-LOOP_WINDOWS] + self.a_round < len(self.messages):
+        while len(found) >= LOOP_WINDOWS and found[-LOOP_WINDOWS] + self.a_round < len(self.messages):
             found.append(found[-LOOP_WINDOWS] + self.a_round)
         return found
 
-    def look_ahead_s(self, learnt: Sequence[int]) -> float:
-        """Media after a window's end, up to the end of the message that completes it; the most of all."""
-        return max(self.messages[index][0] - WINDOW_S * (w + 1) for w, index in enumerate(learnt))
+    def look_ahead_s(self, learnt: Sequence[int], first: int = 0) -> float:
+        """Media after a window's end, up to the end of the message that completes it; the most of all.
+
+        Args:
+            first: number of the window that `learnt` begins with.
+        """
+        return max(self.messages[index][0] - WINDOW_S * (w + 1) for w, index in enumerate(learnt, first))
 
 
 def frames_script(feed: RawFeed, seconds: float) -> Script:
@@ -141,17 +147,28 @@ class Stream:
 async def learn(calls: Wire, script: Script) -> list[int]:
     """Index of the message that completes each window of two rounds: the one after which its segment comes.
 
-    One call alone, which waits after every message that may be it.
+    One call alone, which waits after every message that may be it: for the first window all after its end,
+    for the others those about as far from theirs.
+
+    Raises:
+        RuntimeError: a window was complete before any such message.
     """
     stream = Stream(calls, script.first("learn"))
     await stream.begin()
     found: list[int] = []
+    ahead_s = 0.0
     for index, (at_s, _) in enumerate(script.messages):
         await stream.send_of(script, index)
-        due = WINDOW_S * (len(found) + 1)
-        if at_s >= due - 1e-6 and await stream.wait_segments(len(found) + 1, SETTLE_S):
+        window = len(found)
+        if at_s < WINDOW_S * (window + 1) + ahead_s - 1e-6:
+            continue
+        begins_now = script.messages[index - 1][0] < WINDOW_S * (window + 1) + ahead_s - 1e-6
+        if await stream.wait_segments(window + 1, SETTLE_S):
+            if begins_now and ahead_s > 0:
+                raise RuntimeError(f"window {window} of {found} needs far less than the one before it")
             found.append(index)
-            if len(found) == 2 * LOOP_WINDOWS:
+            if window + 1 == 2 * LOOP_WINDOWS:
                 break
+            ahead_s = max(script.look_ahead_s(found[-1:], first=window) - SPREAD_S, 0.0)
     await stream.end()
     return found

@@ -101,13 +101,20 @@ async def measure_streams(
     seconds: float,
     streams: int = 100,
     spread_s: float = WINDOW_S,
+    learnt: Sequence[int] | None = None,
 ) -> StreamsRun:
-    """`streams` calls that begin within `spread_s` and send the first `seconds` of `script`, at its pace."""
+    """`streams` calls that begin within `spread_s` and send the first `seconds` of `script`, at its pace.
+
+    Args:
+        learnt: which messages complete windows; None finds it out first.
+    """
     log = _Log()
     unique, readers = 0.0, 0
     async with Wire(stack.address, CONNECTIONS) as wire:
-        async with screen.timed(f"{kind}: what a window needs", 40):
-            completing = script.completing(await learn(wire, script))
+        if learnt is None:
+            async with screen.timed(f"{kind}: what a window needs", 40):
+                learnt = await learn(wire, script)
+        completing = script.completing(learnt)
         with stack.watch(1.0) as watch:
             before = watch.samples[0]
             started = time.monotonic()

@@ -1,0 +1,180 @@
+"""Short forms of docs/gateway-load.md against a real gateway: what holds under load, whatever the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from resonance.loadtest.gateway import flow, long_feed
+from resonance.loadtest.gateway.driving import Screen, closed_loop, open_loop
+from resonance.loadtest.gateway.figures import Spread
+from resonance.loadtest.gateway.long_feed import Heard, drift_of
+from resonance.loadtest.gateway.material import Broadcast, RawFeed, short_titles
+from resonance.loadtest.gateway.overload import query_messages, sender
+from resonance.loadtest.gateway.plots import plot_memory
+from resonance.loadtest.gateway.script import frames_script
+from resonance.loadtest.gateway.stack import Stack
+from resonance.loadtest.gateway.streams import measure_streams
+from resonance.loadtest.gateway.usage import CORES, MIB
+from resonance.loadtest.gateway.wire import Outcome, Wire
+from resonance.serving.server import TritonServer
+
+#: The bar is 1 s where nothing else runs; tests run beside others.
+CANCEL_BOUND_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def stack(server: TritonServer, model_repository: Path) -> Iterator[Stack]:
+    with Stack(model_repository, triton=server) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("titles")
+
+
+@pytest.fixture(scope="module")
+def titles(folder: Path) -> list[list[bytes]]:
+    return short_titles(folder)
+
+
+@pytest.fixture
+async def screen() -> AsyncIterator[Screen]:
+    with Screen(Console(quiet=True)).shown() as shown:
+        yield shown
+
+
+@pytest.mark.parametrize("kind", ["uploads", "queries"])
+async def test_overload_is_refused_at_once_and_the_others_are_answered(
+    stack: Stack, titles: list[list[bytes]], folder: Path, kind: str
+) -> None:
+    outcomes: list[Outcome] = []
+    async with Wire(stack.address, 4) as wire:
+        send = sender(wire, kind, folder)
+        alone = await closed_loop(send, 1, 1.5)
+        assert all(o.ok for o in alone), alone
+        rate_per_s = 20 * len(alone) / 1.5
+        with stack.watch(0.2) as watch:
+            await open_loop(send, min(rate_per_s, 400), 2.0, outcomes)
+        after = await closed_loop(send, 1, 1.0)
+    answered, refused = [o for o in outcomes if o.ok], [o for o in outcomes if not o.ok]
+    assert len(answered) >= 2
+    assert len(refused) > len(answered)
+    assert {o.code for o in refused} == {"RESOURCE_EXHAUSTED"}
+    assert all(o.retry_s is not None and 0 < o.retry_s < 60 for o in refused)
+    assert Spread.of([o.took_s for o in refused]).p50_ms < Spread.of([o.took_s for o in answered]).p50_ms / 2
+    # never more at a time than places, besides the process that the others come from
+    assert max(s.reader_count for s in watch.samples) <= 2 * CORES + 2 * CORES + 1
+    assert all(o.ok for o in after)
+
+
+async def test_streams_beside_each_other_are_all_answered(
+    stack: Stack, screen: Screen, tmp_path: Path
+) -> None:
+    script = frames_script(RawFeed(), 8)
+    last = len(script.messages) - 1
+    run = await measure_streams(
+        stack, "frames", script, screen, seconds=8, streams=20, spread_s=0.5, learnt=[last]
+    )
+    assert run.figures.codes == {"OK": 20}
+    assert run.figures.missing == 0
+    assert run.figures.segments == run.figures.titles == 20
+    assert run.figures.latency.count == 20
+    assert 0 < run.figures.latency.p50_ms < 3000
+    plot_memory(run.samples, run.started_s, tmp_path / "memory.png", "20 streams")
+    assert (tmp_path / "memory.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("kind", ["frames", "encoded"])
+async def test_a_long_feed_keeps_time_and_memory(stack: Stack, screen: Screen, kind: str) -> None:
+    if kind == "frames":
+        raw = RawFeed(fps=10, width=96, height=54, rate_hz=44_100)
+        run = await long_feed.measure_frames_feed(stack, raw, screen, feed_s=240)
+    else:
+        run = await long_feed.measure_broadcast_feed(stack, Broadcast(320, 180), screen, feed_s=240)
+    figures = run.figures
+    assert figures.segments == figures.expected_segments == 30
+    assert figures.in_order
+    assert figures.rolling_titles == 3
+    assert figures.last_title
+    assert max(figures.drift.starts_ms, figures.drift.frames_ms) < 1
+    assert max(figures.drift.pictures_ms, figures.drift.sound_ms) < figures.frame_ms / 2
+    assert figures.gateway_last_mib - figures.gateway_first_mib < 60
+    assert figures.spooled_peak_mib < 64
+
+
+def test_drift_of_one_frame_is_seen() -> None:
+    def heard(index: int, late_s: float) -> Heard:
+        times = tuple(8 * index + t + late_s for t in (0.0, 2.0, 4.0, 6.0))
+        brightness = (index % 5) / 10 + late_s * 96 / 255 / 8
+        return Heard(index, 8.0 * index, 8.0 * index + 8, brightness, -40.0, times)
+
+    true = [heard(i, 0.0) for i in range(40)]
+    assert drift_of(true).frames_ms < 1e-3
+    moved = drift_of([*true[:20], *(heard(i, 0.04) for i in range(20, 40))])
+    assert moved.frames_ms == pytest.approx(40)
+    assert moved.pictures_ms == pytest.approx(40, rel=1e-3)
+    late = drift_of([*true[:39], replace(true[39], start_s=true[39].start_s + 0.04)])
+    assert late.starts_ms == pytest.approx(40)
+    silent = drift_of([*true[:39], replace(true[39], loudness_dbfs=-80.0)])
+    assert silent.sound_ms == pytest.approx(40, rel=1e-3)
+
+
+async def test_who_does_not_read_is_not_read_from(stack: Stack, screen: Screen) -> None:
+    messages = flow.deaf_frames(RawFeed(), 3600)
+    found = await flow.measure_deaf(stack, "frames", messages, 1, screen, seconds=6)
+    assert found.held_back
+    assert found.gateway_growth_mib < 100
+    assert found.late_growth_mib < 20
+    assert found.segments_afterwards > 0
+    assert found.title_afterwards
+
+
+async def test_who_pauses_holds_no_place(stack: Stack, screen: Screen, titles: list[list[bytes]]) -> None:
+    found = await flow.measure_slow(stack, titles, screen, pausing=2 * CORES + 3, uploads=3)
+    assert found.uploads_known == found.pausing
+    assert found.refused == 0
+    assert found.beside_them.count == 3
+
+
+@pytest.mark.parametrize("kind", ["frames", "upload"])
+async def test_a_cancelled_call_leaves_nothing_at_work(stack: Stack, screen: Screen, kind: str) -> None:
+    broadcast = Broadcast(320, 180)
+    found = await flow.measure_cancel(
+        stack,
+        kind,
+        lambda: (
+            flow.deaf_frames(RawFeed(), 3600)
+            if kind == "frames"
+            else flow.deaf_upload(broadcast, 20, live=False)
+        ),
+        screen,
+        rounds=1,
+    )
+    assert found.abandoned == 1
+    slowest_s = max(found.gateway_free_s, found.triton_idle_s, found.reader_gone_s, found.counted_s)
+    assert slowest_s < CANCEL_BOUND_S
+
+
+async def test_the_generator_is_on_time(stack: Stack) -> None:
+    outcomes: list[Outcome] = []
+
+    async def nothing(number: int, due_s: float) -> Outcome:
+        return Outcome(due_s, time.monotonic() - due_s, "OK")
+
+    started = time.monotonic()
+    await open_loop(nothing, 200, 2.0, outcomes)
+    assert 300 < len(outcomes) < 500  # Poisson: 400, give or take 20
+    assert time.monotonic() - started < 4
+    assert sorted(o.due_s for o in outcomes) == [o.due_s for o in outcomes]
+    assert len(query_messages()) == len({bytes(m) for m in query_messages()})
+    await asyncio.sleep(0)
+    assert stack.gateway_metrics()["resonance_gateway_live_feeds"] == 0
+    assert stack.watch().look().gateway.resident > 20 * MIB
