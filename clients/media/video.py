@@ -165,7 +165,6 @@ class VideoReader:
         codec = stream.codec_context
         rate = float(stream.average_rate) if stream.average_rate else None
         signals = PacketSignals(codec.codec.canonical_name, rate)
-        wait_s = max(self._sampling.borrow_within_s, SIGNALS_AHEAD_S)
         pending: dict[int, _Pending] = {}
         before: _Keyframe | None = None  # the last keyframe of the windows handed out
         # decoding begins a keyframe early, for the pictures of a refresh take until the next to become whole
@@ -191,7 +190,7 @@ class VideoReader:
             # one stray timestamp far ahead must not close the windows before it: two in a row do
             reached_s, previous_s = min(time_s, previous_s), time_s
             while pending and (
-                reached_s >= self._windows.end_s(min(pending)) + wait_s or len(pending) > MOST_PENDING
+                reached_s >= self._complete_s(min(pending), pending) or len(pending) > MOST_PENDING
             ):
                 done = min(pending)
                 yield done, self._finish(done, pending, before, signals, codec)
@@ -200,6 +199,13 @@ class VideoReader:
             done = min(pending)
             yield done, self._finish(done, pending, before, signals, codec)
             before = pending.pop(done).last or before
+
+    def _complete_s(self, index: int, pending: dict[int, _Pending]) -> float:
+        """When packets have come far enough for a window. Only one without a keyframe looks for the one after
+        it; of a live feed the others need not wait so long."""
+        borrows = not self._uniform and not pending[index].nearest
+        ahead_s = max(self._sampling.borrow_within_s, SIGNALS_AHEAD_S) if borrows else SIGNALS_AHEAD_S
+        return self._windows.end_s(index) + ahead_s
 
     def _packets(
         self, container: InputContainer, stream: VideoStream
