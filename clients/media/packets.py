@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from resonance.clients.errors import CorruptMediaError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError
 from resonance.clients.media.container import (
     choose_stream,
     discard_all_but,
@@ -24,6 +24,9 @@ from resonance.clients.media.container import (
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, ReadTimes
 from resonance.space.descriptor import Descriptor
+
+#: Packets that may lie beyond the longest time: timestamps are broken now and then.
+STRAY_PACKETS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,11 @@ def read_packets(
 
     Raises:
         MediaError: not one packet can be read, or the source itself fails.
+        MediaLimitError: more than a few packets lie beyond `Limits.max_media_s`.
     """
     packets = container.demux(stream)
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
+    beyond = 0
     while not title.stopping.is_set():
         started, waited_s = time.monotonic(), waits.seconds(thread)
         try:
@@ -87,7 +92,18 @@ def read_packets(
         if packet is None:
             return
         first = False
+        beyond += _is_beyond(packet, title)
+        if beyond > STRAY_PACKETS:
+            most_s = title.limits.max_media_s
+            raise MediaLimitError(title.name, f"sound or pictures after {most_s:,.0f} s", "a shorter title")
         yield packet
+
+
+def _is_beyond(packet: Packet[Stream], title: Title) -> bool:
+    most_s = title.limits.max_media_s
+    if most_s is None or packet.pts is None or packet.time_base is None:
+        return False
+    return float(packet.pts * packet.time_base) - title.origin_s > most_s
 
 
 def _next(packets: Iterator[Packet[Stream]], title: Title, first: bool) -> Packet[Stream] | None:

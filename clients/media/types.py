@@ -105,13 +105,15 @@ class Limits:
 
     max_picture_pixels: largest still picture decoded; max_video_pixels: largest coded video picture;
     stall_timeout_s: longest time without a packet, frame or sample; max_spool_bytes: largest input that
-    is not seekable and must be copied to a temporary file first.
+    is not seekable and must be copied to a temporary file first; max_media_s: time of the last packets, so
+    that a small file cannot claim years that have to be walked through; None: any.
     """
 
     max_picture_pixels: int = 128 * 1024 * 1024
     max_video_pixels: int = 64 * 1024 * 1024
     stall_timeout_s: float = 8.0
     max_spool_bytes: int = 8 * 1024**3
+    max_media_s: float | None = None
 
 
 @dataclass(slots=True)

@@ -112,6 +112,7 @@ def _read(upload: Upload, descriptor: Descriptor, shared: mmap.mmap) -> int:
         max_picture_pixels=LIMITS.max_picture_pixels,
         max_video_pixels=LIMITS.max_video_pixels,
         stall_timeout_s=LIMITS.stall_timeout_s,
+        max_media_s=LIMITS.max_media_s,
     )
     count = 0
     with open_media(

@@ -101,6 +101,7 @@ class Child:
                 max_picture_pixels=limits.max_picture_pixels,
                 max_video_pixels=limits.max_video_pixels,
                 stall_timeout_s=limits.stall_timeout_s,
+                max_media_s=limits.max_media_s,
             ),
             first_index=request.first_index,
             modalities=request.modalities,

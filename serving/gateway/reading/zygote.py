@@ -17,6 +17,7 @@ import ctypes
 import gc
 import importlib
 import json
+import linecache
 import os
 import pickle
 import pkgutil
@@ -50,8 +51,7 @@ LATE = (
 
 
 def import_late() -> None:
-    """Everything that reading may import on its way, and nothing that reading looks up in files."""
-    warnings.simplefilter("ignore")  # a warning shows its line of source: Pillow warns of broken metadata
+    """Everything that reading may import on its way."""
     for package in (pysubs2.formats.__package__ or "pysubs2", "resonance.clients.media"):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
             if not module.name.endswith("__main__"):
@@ -64,9 +64,19 @@ def import_late() -> None:
     Image.init()
     for name in features.get_supported_modules():
         features.check(name)
+    show_no_source()
     open_converters()
     give_memory_back()
     rehearse()
+
+
+def show_no_source() -> None:
+    """Warnings and tracebacks show lines of source, and read files for it: Pillow warns of broken metadata,
+    PyAV prints what it drops."""
+    warnings.simplefilter("ignore")
+    linecache.updatecache = lambda *given: []
+    linecache.checkcache = lambda *given: None
+    sys.unraisablehook = lambda failed: None
 
 
 def open_converters() -> None:

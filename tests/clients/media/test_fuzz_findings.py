@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 import wave
 from dataclasses import replace
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from resonance.clients.errors import CorruptMediaError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError
 from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes
 from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.reader import open_media
@@ -79,6 +81,36 @@ def test_sound_beyond_all_bounds_reaches_the_models_bounded(descriptor: Descript
     assert np.isfinite(segment.pcm.samples).all()
     assert np.abs(segment.pcm.samples).max() <= LOUDEST
     assert np.abs(segment.pcm.samples[: rate_hz // 2]).max() == pytest.approx(1.0, abs=0.01)
+
+
+def _sparse_sound(count: int, apart: int) -> bytes:
+    """Matroska with packets of a tenth of a second, `apart` seconds apart."""
+    made = io.BytesIO()
+    with av.open(made, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8_000)
+        stream.layout = "mono"
+        for number in range(count):
+            packet = av.Packet(b"\x00\x10" * 800)
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = number * apart * 1000
+            container.mux(packet)
+    return made.getvalue()
+
+
+def test_a_small_file_cannot_claim_years_that_have_to_be_walked_through(descriptor: Descriptor) -> None:
+    """32 KB of sound whose packets lay hours apart kept a reader busy for half a minute."""
+    data = _sparse_sound(3000, apart=3600)
+    started = time.monotonic()
+    limits = Limits(max_media_s=24 * 3600.0)
+    with (
+        open_media(data, descriptor, name="sparse", limits=limits) as reader,
+        pytest.raises(MediaLimitError, match="sound or pictures after 86,400 s"),
+    ):
+        list(reader.segments())
+    assert time.monotonic() - started < 2
+    few = _sparse_sound(30, apart=3600)  # what is broken now and then is not the end
+    with open_media(few, descriptor, name="few", limits=limits) as reader:
+        assert len(list(reader.segments())) > 20
 
 
 class _Rewritten(MediaSource):

@@ -37,9 +37,16 @@ try:
 except OSError:
     pass
 """
+#: What PyAV does with an exception that it drops.
+PRINT = """
+try:
+    json.loads("{")
+except ValueError:
+    traceback.print_exc()
+"""
 #: A sealed process that has prepared itself as readers do, or has not.
 PROGRAM = """
-import ctypes, io, os, threading
+import ctypes, io, json, os, threading, traceback
 from PIL import Image
 from resonance.serving.gateway.reading import confine, zygote
 Image.init()
@@ -61,7 +68,7 @@ async def test_a_picture_that_its_reader_warns_of(model_repository: Path, tmp_pa
             await read_to_end(process)
 
 
-@pytest.mark.parametrize("work", [GIVE_BACK, WARN], ids=["memory", "warning"])
+@pytest.mark.parametrize("work", [GIVE_BACK, WARN, PRINT], ids=["memory", "warning", "traceback"])
 @pytest.mark.parametrize(
     ("prepare", "ends"), [("zygote.import_late()", 40), ("", -signal.SIGSYS)], ids=["prepared", "not"]
 )
