@@ -39,10 +39,10 @@ class GatewayLimits:
     max_streams_per_caller: int = _limit(256, "Uploads and live feeds of one caller at a time.")
     max_live_feeds: int = _limit(512, "Live feeds at a time.")
     max_uploads: int = _limit(
-        0, "Uploads that keep the gateway busy at a time; one that waits for its caller does not. [2 a core]"
+        0, "Uploads that keep the gateway busy at a time; one that waits for its caller does not. [1 a core]"
     )
-    max_queries: int = _limit(0, "Queries and fusions at a time. [2 a core]")
-    max_queued: int = _limit(2, "Uploads, and queries, that wait for a place.")
+    max_queries: int = _limit(0, "Queries and fusions at a time. [1 a core]")
+    max_queued: int = _limit(1, "Uploads, and queries, that wait for a place.")
     queue_timeout_s: float = _limit(2.0, "How long one waits for a place.")
     max_segments_in_flight: int = _limit(0, "Segments at the models, of all calls together. [8 a core]")
     max_segments_per_stream: int = _limit(
@@ -54,8 +54,10 @@ class GatewayLimits:
     def __post_init__(self) -> None:
         cores = len(os.sched_getaffinity(0))
         by_cores = {
-            "max_uploads": 2 * cores,
-            "max_queries": 2 * cores,
+            # those let in and those who wait share the machine: with more of them all are answered later, and
+            # no more are answered (docs/gateway-load.md)
+            "max_uploads": cores,
+            "max_queries": cores,
             "max_segments_in_flight": 8 * cores,
         }
         for name, value in by_cores.items():
