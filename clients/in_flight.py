@@ -22,6 +22,7 @@ class InFlight:
 
     def __init__(self, most_left: int = MOST_LEFT) -> None:
         self._most_left = most_left
+        self._all: set[asyncio.Task[Any]] = set()  # a loop alone does not keep tasks from being collected
         self._left: set[asyncio.Task[Any]] = set()
 
     async def result_of(self, request: Callable[[], Coroutine[Any, Any, T]], *, timeout_s: float) -> T:
@@ -34,18 +35,20 @@ class InFlight:
             while len(self._left) >= self._most_left:
                 await asyncio.wait(self._left, return_when=asyncio.FIRST_COMPLETED)
             task = asyncio.create_task(request())
+            self._all.add(task)
+            task.add_done_callback(self._forget)
             try:
                 return await asyncio.shield(task)
-            except asyncio.CancelledError:
+            finally:
                 if not task.done():
                     self._left.add(task)
-                    task.add_done_callback(self._forget)
-                raise
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._left.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody else asks for it
+        self._all.discard(task)
+        if task in self._left:
+            self._left.discard(task)
+            if not task.cancelled():
+                task.exception()  # nobody else asks for it
 
     async def settle(self, timeout_s: float) -> None:
         """Wait so long for what was left; a connection that closes cancels the rest."""

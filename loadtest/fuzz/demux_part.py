@@ -106,15 +106,19 @@ async def fuzz_demux(
         tick: called after each input; False ends the run.
     """
     left: Iterator[int] = iter(numbers)
+    slow: list[Upload] = []
     before = await _settled()
 
     async def work() -> None:
         for number in left:
-            await _one(tally, reader, canary, make_upload(files, words, seed=seed, number=number))
+            await _one(tally, reader, canary, make_upload(files, words, seed=seed, number=number), slow)
             if not tick():
                 return
 
     await asyncio.gather(*(work() for _ in range(at_once)))
+    for upload in slow:
+        await _one(tally, reader, canary, upload)
+    tally.figures["slow_beside_others"] = len(slow)
     after = await _settled(before)
     last = numbers[-1] if numbers else 0
     for name, now in after.items():
@@ -129,13 +133,19 @@ async def fuzz_demux(
     tally.figures |= {"children_before": before["children"], "children_end": after["children"]}
 
 
-async def _one(tally: Tally, reader: Reader, canary: Canary, upload: Upload) -> None:
+async def _one(
+    tally: Tally, reader: Reader, canary: Canary, upload: Upload, slow: list[Upload] | None = None
+) -> None:
+    """Read it; what takes too long beside others is put on `slow`, to be read alone."""
     number, data = upload.mutant.number, upload.mutant.data
     started = time.monotonic()
     try:
         count = await asyncio.wait_for(reader.read(upload), HANG_S)
         outcome = "read" if count else "nothing in the windows wanted"
     except TimeoutError:
+        if slow is not None:
+            slow.append(upload)
+            return
         outcome = "hang"
         tally.find(number, "hang", f"over {HANG_S:g} s: {upload.about}", data)
     except (MediaError, UsageError) as error:

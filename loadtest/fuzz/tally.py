@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: An answer that takes longer is a finding.
+#: An answer that takes longer is a finding; what was slow beside others is made again alone first.
 HANG_S = 10.0
 #: Inputs of one and the same finding that are kept; the others are counted.
 KEPT_INPUTS = 20
@@ -61,9 +62,12 @@ class Tally:
 
     def find(self, number: int, kind: str, about: str, data: bytes | None = None) -> None:
         """Keep a finding, and the input that led to it."""
-        self.findings.append(Finding(self.part, number, kind, about))
+        finding = Finding(self.part, number, kind, about)
+        self.findings.append(finding)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{self.part}-findings.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(finding), ensure_ascii=False) + "\n")
         if data is not None and sum(f.kind == kind for f in self.findings) <= KEPT_INPUTS:
-            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"{self.part}-{number}.bin").write_bytes(data)
 
     def contain(self, number: int, told: str, data: bytes) -> None:
