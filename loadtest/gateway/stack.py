@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from resonance.loadtest.gateway.usage import Watch
+from resonance.serving import process
 from resonance.serving.server import ServerSettings, TritonServer
 
 START_TIMEOUT_S = 60.0
@@ -87,7 +89,7 @@ class Stack:
         """Bytes of uploads on disk, as the gateway tells."""
         return int(_sum_of(self.gateway_metrics(), "resonance_gateway_spooled_bytes"))
 
-    def _start_gateway(self, triton_address: str, log: Path) -> subprocess.Popen[str]:
+    def _start_gateway(self, triton_address: str, log: Path) -> subprocess.Popen[bytes]:
         flags = [f"--{name}={value:g}" for name, value in self._limits.items()]
         command = [
             *(sys.executable, "-m", "resonance.serving.gateway"),
@@ -95,24 +97,22 @@ class Stack:
             f"--spool-folder={self.spool}",
             *flags,
         ]
-        with log.open("ab") as out:
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True)
+        return process.start_process(command, os.environ, log)
 
 
-def _ready(gateway: subprocess.Popen[str], log: Path) -> tuple[str, str]:
+def _ready(gateway: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
     """Addresses of calls and of metrics, from the line that says it is ready."""
-    assert gateway.stdout is not None
-    timer = threading.Timer(START_TIMEOUT_S, gateway.kill)
-    timer.start()
-    line = gateway.stdout.readline()
-    timer.cancel()
-    words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-    if "gateway" not in words:
-        raise RuntimeError(f"the gateway did not start: {line.strip()} {log.read_text()[-2000:]}")
-    return words["gateway"], words["metrics"]
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while gateway.poll() is None and time.monotonic() < deadline:
+        for line in log.read_text().splitlines():
+            if line.startswith("ready "):
+                words = dict(word.split("=", 1) for word in line.split()[1:])
+                return words["gateway"], words["metrics"]
+        time.sleep(0.05)
+    raise RuntimeError(f"the gateway did not start: {log.read_text()[-2000:]}")
 
 
-def _stop(gateway: subprocess.Popen[str]) -> None:
+def _stop(gateway: subprocess.Popen[bytes]) -> None:
     gateway.terminate()
     try:
         gateway.wait(30)

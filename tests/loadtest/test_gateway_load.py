@@ -70,8 +70,8 @@ async def test_overload_is_refused_at_once_and_the_others_are_answered(
     assert {o.code for o in refused} == {"RESOURCE_EXHAUSTED"}
     assert all(o.retry_s is not None and 0 < o.retry_s < 60 for o in refused)
     assert Spread.of([o.took_s for o in refused]).p50_ms < Spread.of([o.took_s for o in answered]).p50_ms / 2
-    # never more at a time than places, besides the process that the others come from
-    assert max(s.reader_count for s in watch.samples) <= 2 * CORES + 2 * CORES + 1
+    # uploads and queries have a place a core each; others may be ending, and one is what they come from
+    assert max(s.reader_count for s in watch.samples) <= CORES + CORES + 3
     assert all(o.ok for o in after)
 
 
