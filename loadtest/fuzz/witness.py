@@ -109,10 +109,10 @@ def differences(before: Holdings, after: Holdings) -> list[str]:
 
 
 class LogFaults:
-    """Lines of the gateway's log that tell of a fault of its own."""
+    """Lines of the gateway's log that tell of a fault of its own, from now on."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._at = path, 0
+        self._path, self._at = path, path.stat().st_size
 
     def news(self) -> list[str]:
         """Those since the last call."""
