@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -15,8 +16,11 @@ from typing import IO
 
 import psutil
 
+from resonance.serving import shm
 from resonance.serving.launch import SECRET_VARIABLE
 
+STUB = "triton_python_backend_stub"
+_log = logging.getLogger(__name__)
 _LAUNCH = Path(__file__).with_name("launch.py")
 
 # The kernel counts the death of the *thread* that started a process as its parent's death, so servers
@@ -67,9 +71,27 @@ def stubs(pid: int) -> dict[int, str]:
             arguments = child.cmdline()
             if child.status() == psutil.STATUS_ZOMBIE or len(arguments) < 2:
                 continue
-            if os.path.basename(arguments[0]) == "triton_python_backend_stub":
+            if os.path.basename(arguments[0]) == STUB:
                 found[child.pid] = _model_of(arguments)
     return found
+
+
+def end_stale_stubs() -> list[int]:
+    """Kill stubs of servers whose supervisor is gone; their process ids.
+
+    A stub notices the end of its server only between requests and while it holds no lock: one that was in the
+    middle of something stays, and keeps its memory.
+    """
+    ended = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            arguments = process.cmdline()
+            if len(arguments) > 2 and os.path.basename(arguments[0]) == STUB and shm.is_stale(arguments[2]):
+                process.kill()
+                ended.append(process.pid)
+    if ended:
+        _log.info("ended %d model process(es) of servers that are gone", len(ended))
+    return ended
 
 
 def stub_regions(pid: int) -> set[str]:

@@ -165,6 +165,7 @@ class TritonServer:
         triton = binary.find_triton()
         binary.check_numpy()
         environment = binary.server_environment(triton) | {DECODER_VARIABLE: decoder}
+        process.end_stale_stubs()
         for place in (shm.SHM, Path(tempfile.gettempdir())):
             shm.remove_stale_regions(place)
         self._prefix = shm.own_prefix()

@@ -52,6 +52,14 @@ def remove_regions(prefix: str, folder: Path = SHM, *, keep: Collection[str] = (
     return removed
 
 
+def is_stale(name: str) -> bool:
+    """Whether `name` has the prefix of a server, of this process-id namespace, whose supervisor is gone."""
+    match = _NAME.match(name)
+    if match is None or int(match["namespace"]) != _namespace():
+        return False
+    return _start_ticks(int(match["pid"])) != int(match["start"])
+
+
 def remove_stale_regions(folder: Path = SHM) -> list[str]:
     """Remove the regions (or, from another `folder`, the run folders) of dead resonance servers; their names.
 
@@ -60,11 +68,8 @@ def remove_stale_regions(folder: Path = SHM) -> list[str]:
     """
     removed = []
     for path in folder.glob("resonance-*"):
-        match = _NAME.match(path.name)
-        if match is None or int(match["namespace"]) != _namespace():
+        if not is_stale(path.name):
             continue
-        if _start_ticks(int(match["pid"])) == int(match["start"]):
-            continue  # the supervising process lives
         try:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         except OSError:  # another user's, theirs to clean; or another start was faster

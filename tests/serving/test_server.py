@@ -134,6 +134,27 @@ def test_a_killed_command_takes_its_server_along_and_the_next_start_cleans_up(re
         assert [p.name for p in place.glob("resonance-*") if p.name.split("-")[2] == str(command.pid)] == []
 
 
+def test_stubs_of_dead_servers_are_ended_and_others_are_kept(small_server):
+    namespace, pid, start = shm.own_prefix().split("-")[1:4]
+    kept = process.stubs(small_server.pid).keys()
+
+    def stands_in(region: str) -> subprocess.Popen[bytes]:
+        words = [f"/somewhere/{process.STUB}", "-c", f"{region} 2>&-; sleep 60"]
+        return subprocess.Popen(words, executable="/bin/sh", stderr=subprocess.DEVNULL, process_group=0)
+
+    dead = stands_in(f"resonance-{namespace}-{pid}-{int(start) + 1}-1-region")
+    living = stands_in(f"resonance-{namespace}-{pid}-{start}-1-region")
+    try:
+        assert dead.pid in process.end_stale_stubs()
+        assert dead.wait(timeout=5) == -signal.SIGKILL
+        assert living.poll() is None
+        assert process.stubs(small_server.pid).keys() == kept
+    finally:
+        for one in (dead, living):
+            os.killpg(one.pid, signal.SIGKILL)
+            one.wait()
+
+
 def test_a_dead_stub_is_noticed_and_its_model_answers_again(repository):
     with TritonServer(ServerSettings(model_repository=repository)) as server:
         for model in ("slow", "encoder", "slow"):  # both backends; one again
