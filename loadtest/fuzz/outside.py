@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,15 @@ CALLS = (
     "clone,clone3"
 )
 _LINE = re.compile(r"^(?P<pid>\d+)\s+(?P<call>\w+\(.*|<\.\.\. \w+ resumed>.*)$")
-_SEALED = re.compile(r"^(seccomp\(SECCOMP_SET_MODE_FILTER|prctl\(PR_SET_SECCOMP, SECCOMP_MODE_FILTER)")
+#: With rules; libseccomp also asks without, to see what the kernel can do, and is refused.
+_SEALED = re.compile(
+    r"^(seccomp\(SECCOMP_SET_MODE_FILTER|prctl\(PR_SET_SECCOMP, SECCOMP_MODE_FILTER), .*\{(?!.*= -1)"
+)
 _CHILD = re.compile(r"= (\d+)$")
 #: What is asked for inside and reaches nothing: threads and their names.
-_HARMLESS = ("prctl(PR_SET_NAME", "clone(", "clone3(", "seccomp(", "<... ")
+_HARMLESS = ("prctl(PR_SET_NAME", "clone(", "clone3(", "seccomp(", "<... ", "cloned ")
+_CLONED = "cloned "
+_ENDED = re.compile(r"^(\d+)\s+\+\+\+ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Seen:
 
 def attempts_after_sealing(lines: Sequence[str]) -> Seen:
     """Read a log of ``strace -f`` of `CALLS`."""
-    calls = [(m["pid"], m["call"]) for m in map(_LINE.match, lines) if m is not None]
+    calls = list(_calls(lines))
     process_of = _processes(calls)
     sealed: set[str] = set()
     attempts: Counter[str] = Counter()
@@ -48,6 +53,23 @@ def attempts_after_sealing(lines: Sequence[str]) -> Seen:
     return Seen(len(sealed), attempts)
 
 
+def _calls(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(thread, call). A number that is given out again after its thread ended counts as another thread."""
+    ended: Counter[str] = Counter()
+    for line in lines:
+        if (gone := _ENDED.match(line)) is not None:
+            ended[gone[1]] += 1
+        elif (made := _LINE.match(line)) is not None:
+            yield _thread(made["pid"], ended), made["call"]
+            child = _CHILD.search(line)
+            if child is not None and "clone" in made["call"]:
+                yield _thread(made["pid"], ended), f"{_CLONED}{_thread(child[1], ended)}"
+
+
+def _thread(number: str, ended: Counter[str]) -> str:
+    return f"{number}.{ended[number]}"
+
+
 def _processes(calls: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The process of each thread that is not its first one."""
     process_of: dict[str, str] = {}
@@ -55,11 +77,8 @@ def _processes(calls: Sequence[tuple[str, str]]) -> dict[str, str]:
     for pid, call in calls:
         if call.startswith(("clone(", "clone3(")):
             begun[pid] = "CLONE_THREAD" in call
-        elif not call.startswith(("<... clone resumed>", "<... clone3 resumed>")):
-            continue
-        child = _CHILD.search(call)
-        if child is not None and begun.get(pid):
-            process_of[child[1]] = process_of.get(pid, pid)
+        elif call.startswith(_CLONED) and begun.get(pid):
+            process_of[call.removeprefix(_CLONED)] = process_of.get(pid, pid)
     return process_of
 
 
@@ -79,7 +98,7 @@ def trace_demux(*, inputs: int, seed: int, media: Path, repository: Path) -> See
             f"--seed={seed}",
         ]
         run += [f"--media={media}", f"--repository={repository}", f"--out={folder}"]
-        command = [strace, "-f", "-qq", "-s", "200", "-o", str(log), "-e", f"trace={CALLS}", *run]
+        command = [strace, "-f", "-q", "-s", "200", "-o", str(log), "-e", f"trace={CALLS}", *run]
         ended = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if ended.returncode not in (0, 1) or not log.exists():
             return None
