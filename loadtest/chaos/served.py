@@ -22,6 +22,8 @@ from resonance.serving.supervisor_gateway import GatewayProcess
 
 #: Deaths further apart than this are not counted together.
 WINDOW_S = 1.0
+#: What dies is looked at here; being turned away by a busy server is another matter (docs/gateway.md).
+ROOM = ("--max-uploads", "8", "--max-queries", "8")
 
 
 def serve(repository: Path, spool: Path, log_file: Path, ready_file: Path) -> None:
@@ -34,7 +36,7 @@ def serve(repository: Path, spool: Path, log_file: Path, ready_file: Path) -> No
     port = choose_ports(LOOPBACK, {"gateway": 0})["gateway"]
 
     def command() -> list[str]:
-        options = ["--spool-folder", str(spool), "--metrics-port", "0", "--log-format", "text"]
+        options = ["--spool-folder", str(spool), "--metrics-port", "0", "--log-format", "text", *ROOM]
         return gateway_command(server, LOOPBACK, port, options)
 
     supervisor = Supervisor(
