@@ -83,7 +83,11 @@ def _processes(calls: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def trace_demux(*, inputs: int, seed: int, media: Path, repository: Path) -> Seen | None:
-    """Run `demux` under strace; None where there is no strace or it may not trace here."""
+    """Run `demux` under strace; None where there is no strace or it may not trace here.
+
+    Raises:
+        RuntimeError: the run did not come to its end, so that what was seen says nothing.
+    """
     strace = shutil.which("strace")
     if strace is None:
         return None
@@ -100,6 +104,9 @@ def trace_demux(*, inputs: int, seed: int, media: Path, repository: Path) -> See
         run += [f"--media={media}", f"--repository={repository}", f"--out={folder}"]
         command = [strace, "-f", "-q", "-s", "200", "-o", str(log), "-e", f"trace={CALLS}", *run]
         ended = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if ended.returncode not in (0, 1) or not log.exists():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        if ended.returncode not in (0, 1):
+            if lines:
+                raise RuntimeError(f"demux under strace ended with {ended.returncode}; expected 0 or 1")
             return None
-        return attempts_after_sealing(log.read_text(encoding="utf-8", errors="replace").splitlines())
+        return attempts_after_sealing(lines)
