@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from resonance.clients.arcs import make_arcs
 from resonance.clients.axes import axis_arcs, segment_axes, title_axes
 from resonance.clients.errors import NoModalityError, UsageError
+from resonance.clients.finishing import to_the_end
 from resonance.clients.media.types import MediaInfo, SegmentInput
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef, Timing
 from resonance.clients.segment import SegmentEncoder
@@ -120,12 +122,14 @@ class TitlePipeline:
                         reading = asyncio.create_task(self._read())
             title = await self._title(info)
         finally:
-            tasks = [*under_way, *([reading] if reading is not None else [])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._source.close()
+            await to_the_end(self._leave([*under_way, *([reading] if reading is not None else [])]))
         yield title
+
+    async def _leave(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._source.close()
 
     async def _read(self) -> tuple[SegmentInput | None, float]:
         """The next segment and when it was read."""

@@ -15,6 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from resonance.clients.errors import DeadlineExceededError, InvalidFieldError
+from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.enums import sampling_to_message
 from resonance.clients.gateway.messages import (
     FieldNames,
@@ -156,11 +157,7 @@ class MediaCall:
                 yield self._answer(part)
                 coming = asyncio.create_task(_next(parts))
         finally:
-            receiving.cancel()
-            coming.cancel()
-            await asyncio.gather(receiving, coming, return_exceptions=True)
-            await parts.aclose()
-            await intake.source.close()  # where the pipeline never began
+            await to_the_end(_leave(receiving, coming, parts, intake))
 
     @staticmethod
     async def _first_of(
@@ -264,6 +261,19 @@ class MediaCall:
             self._shared.metrics.observe(Stage.DEMUX, part.timing.demux_ms / 1e3)
             self._shared.metrics.observe(Stage.DECODE, part.timing.decode_ms / 1e3)
         return pb.EmbedMediaResponse(title=title_to_message(part))
+
+
+async def _leave(
+    receiving: asyncio.Task[None],
+    coming: asyncio.Task[Part | None],
+    parts: AsyncGenerator[Part, None],
+    intake: Intake,
+) -> None:
+    receiving.cancel()
+    coming.cancel()
+    await asyncio.gather(receiving, coming, return_exceptions=True)
+    await parts.aclose()
+    await intake.source.close()  # where the pipeline never began
 
 
 async def _next(parts: AsyncGenerator[Part, None]) -> Part | None:

@@ -6,6 +6,7 @@ import asyncio
 
 from resonance.clients.errors import InvalidFieldError
 from resonance.clients.face import title_of
+from resonance.clients.finishing import to_the_end
 from resonance.clients.pipeline import TitleOptions, TitlePipeline
 from resonance.clients.query import MODALITIES_OF_KIND, Example, query_of
 from resonance.clients.results import MediaEmbedding, QueryEmbedding
@@ -89,8 +90,13 @@ async def _title(
         pipeline = TitlePipeline(transport, shared.served, descriptor, source, options)
         return await title_of(pipeline.parts())
     finally:
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
+        await to_the_end(_leave(feeding, source))
+
+
+async def _leave(feeding: asyncio.Task[None], source: MediaProcess) -> None:
+    feeding.cancel()
+    await asyncio.gather(feeding, return_exceptions=True)
+    await source.close()  # where the pipeline never began
 
 
 async def _feed(source: MediaProcess, data: bytes) -> None:
