@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from resonance.loadtest.gateway.overload import OverloadRun
 from resonance.loadtest.gateway.usage import MIB, Sample
@@ -41,6 +41,8 @@ def plot_overload(run: OverloadRun, path: Path) -> None:
     offered, capacity = figures.offered_per_s, figures.capacity_per_s
     times.set_title(f"{figures.kind}: {offered:.0f} a second where {capacity:.3g} can be answered")
     rates.set_yscale("log")
+    rates.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    rates.yaxis.set_minor_formatter(NullFormatter())
     rates.set_ylabel("a second")
     _memory(memory, run.samples, run.started_s)
     memory.set_xlabel("seconds")
@@ -63,7 +65,11 @@ def _memory(axis: Axes, samples: Sequence[Sample], started_s: float) -> None:
     lines = (
         ("Triton", TRITON_COLOUR, [s.triton.private / MIB for s in samples]),
         ("gateway", GATEWAY_COLOUR, [s.gateway.resident / MIB for s in samples]),
-        ("readers", READERS_COLOUR, [s.readers.private / MIB for s in samples]),
+        (
+            "readers, what they share counted for each",
+            READERS_COLOUR,
+            [s.readers.private / MIB for s in samples],
+        ),
     )
     for label, colour, values in lines:
         axis.plot(at, values, color=colour, lw=1.2, label=label)

@@ -131,7 +131,7 @@ async def test_who_does_not_read_is_not_read_from(stack: Stack, screen: Screen) 
     messages = flow.deaf_frames(RawFeed(), 3600)
     found = await flow.measure_deaf(stack, "frames", messages, 1, screen, seconds=6)
     assert found.held_back
-    assert found.gateway_growth_mib < 100
+    assert found.gateway_growth_mib < 200  # an hour of windows would be 1,300
     assert found.late_growth_mib < 20
     assert found.segments_afterwards > 0
     assert found.title_afterwards
