@@ -8,7 +8,8 @@ from typing import Any
 
 from resonance.serving.errors import GatewayConfigError
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
@@ -31,6 +32,9 @@ class GatewayLimits:
     max_video_pixels: int = _limit(64 * MIB, "Pixels of a video's frame.")
     max_subtitle_bytes: int = _limit(8 * MIB, "Subtitles sent along with a media.")
     max_query_bytes: int = _limit(12 * MIB, "All examples of a query together.")
+    max_query_text_bytes: int = _limit(
+        64 * KIB, "One text of a query; a long one is split and costs seconds."
+    )
     max_message_bytes: int = _limit(16 * MIB, "One message; gRPC refuses a larger one.")
     stall_timeout_s: float = _limit(8.0, "Longest time without progress in a media whose bytes are there.")
     idle_timeout_s: float = _limit(120.0, "Longest time without a message of a caller who goes on sending.")

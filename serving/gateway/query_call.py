@@ -61,6 +61,9 @@ async def _example(
         raise InvalidFieldError(f"parts[{at}].example", "nothing", "image, sound, text or video")
     given = getattr(part, kind)
     data = given.encode() if isinstance(given, str) else given
+    most = shared.limits.max_query_text_bytes
+    if kind == "text" and len(data) > most:
+        raise InvalidFieldError(f"parts[{at}].text", f"{len(data):,} bytes", f"at most {most:,}")
     weight = part.weight if part.HasField("weight") else 1.0
     title = await _title(kind, data, f"parts[{at}] ({kind})", descriptor, shared, transport)
     return Example(kind, title, weight)

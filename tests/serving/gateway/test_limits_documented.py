@@ -10,7 +10,7 @@ from typer import Typer
 from typer.main import get_command
 
 from resonance.serving.gateway.cli import gateway
-from resonance.serving.gateway.limits import GIB, MIB, GatewayLimits
+from resonance.serving.gateway.limits import GIB, KIB, MIB, GatewayLimits
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "gateway.md"
 
@@ -19,7 +19,7 @@ def shown(value: float, name: str) -> str:
     if value == 0:
         return "by cores"
     if name.endswith(("_bytes", "_pixels")):
-        unit, size = ("Gi", GIB) if value % GIB == 0 else ("Mi", MIB)
+        unit, size = next((u, s) for u, s in (("Gi", GIB), ("Mi", MIB), ("Ki", KIB)) if value % s == 0)
         return f"{value / size:g} {unit}{'B' if name.endswith('_bytes') else ''}"
     return f"{value:g}{' s' if name.endswith('_s') else ''}"
 

@@ -487,11 +487,16 @@ async def test_limit_of_silence(make_gateway: MakeGateway) -> None:
 
 
 async def test_limits_of_messages_queries_and_subtitles(make_gateway: MakeGateway) -> None:
-    limits = GatewayLimits(max_query_bytes=1000, max_subtitle_bytes=10, max_message_bytes=100_000)
+    limits = GatewayLimits(
+        max_query_bytes=1000, max_query_text_bytes=500, max_subtitle_bytes=10, max_message_bytes=100_000
+    )
     async with make_gateway(limits) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
         stub = EmbeddingServiceStub(channel)
         refused = await refusal(stub.EmbedQuery(pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x" * 1001)])))
         assert refused.by_type[details.BadRequest].field_violations[0].field == "parts"
+        long = pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x"), pb.QueryPart(text="x" * 501)])
+        refused = await refusal(stub.EmbedQuery(long))
+        assert refused.by_type[details.BadRequest].field_violations[0].field == "parts[1].text"
         subtitles = pb.SubtitleFile(format="srt", data=b"1" * 11)
         refused = await refusal(answers_of(stub, [started(subtitles=subtitles)]))
         assert refused.by_type[details.BadRequest].field_violations[0].field == "start.subtitles.data"
