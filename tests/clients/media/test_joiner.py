@@ -132,7 +132,8 @@ def test_pictures_without_sound_after_the_sound_ends(read_all: ReadAll) -> None:
 
 
 def _threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("resonance-")]
+    """Of readers; those of a server or client that other tests use go on."""
+    return [t.name for t in threading.enumerate() if t.name.startswith(("resonance-read", "resonance-open"))]
 
 
 def test_closing_early_ends_the_threads(
