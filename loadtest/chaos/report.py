@@ -19,6 +19,8 @@ from resonance.loadtest.chaos.rounds import Kind, Round, Undisturbed
 from resonance.loadtest.chaos.witness import Seen
 
 COLOURS = {Kind.STUB: "#0072b2", Kind.TRITON: "#d55e00", Kind.GATEWAY: "#009e73", Kind.CLIENT: "#cc79a7"}
+#: A title whose longest pause is so many times the usual one hides how long recovery took.
+SLOW = 4.0
 LABELS = {
     Kind.STUB: "a model's process",
     Kind.TRITON: "Triton",
@@ -90,23 +92,25 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def plot(path: Path, rounds: Sequence[Round], undisturbed: Sequence[Undisturbed]) -> None:
-    """A dot a round over the moment of its kill, one panel a kind, so that both spread and cause show."""
+    """A dot a round over the moment of its kill, one panel a kind; hollow where the title itself is slow."""
     played = by_kind(rounds)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(played), sharey=True, squeeze=False)[0]
     usual_s = statistics.median(u.pause_s for u in undisturbed)
+    slow = {u.title.name for u in undisturbed if u.pause_s > SLOW * usual_s}
     for panel, (kind, of) in zip(panels, played.items(), strict=True):
         values = np.array([r.recovery_s for r in of])
         moments = [100 * r.moment for r in of]
         sound = np.array([not r.violations for r in of])
-        panel.scatter(moments, values, s=22, alpha=0.75, color=COLOURS[kind], linewidths=0)
+        fills = ["white" if r.title in slow else COLOURS[kind] for r in of]
+        panel.scatter(moments, values, s=20, alpha=0.8, facecolors=fills, edgecolors=COLOURS[kind])
         if not sound.all():
             panel.scatter(np.array(moments)[~sound], values[~sound], s=70, marker="x", color="black")
         median = float(np.median(values))
         panel.axhline(median, color=COLOURS[kind], linewidth=1.2)
         panel.axhline(usual_s, color="#888888", linewidth=0.9, linestyle=":")
-        panel.set_title(f"{LABELS[kind]}\n{len(of)} kills, median {median:.2g} s", fontsize=10)
+        panel.set_title(f"{LABELS[kind]}\n{len(of)} kills, median {median:.1f} s", fontsize=10)
         panel.set_xlim(-4, 104)
         panel.set_xticks([0, 50, 100])
         panel.set_yscale("log")
@@ -120,6 +124,8 @@ def plot(path: Path, rounds: Sequence[Round], undisturbed: Sequence[Undisturbed]
     panels[0].set_ylim(max(min(every), 0.02) / 1.5, max(every) * 1.5)
     panels[0].set_ylabel("from the kill until segments flow again, s")
     figure.supxlabel("moment of the kill, % of the time between a title's first and last segment", fontsize=9)
+    if slow:
+        figure.suptitle(f"hollow: {', '.join(sorted(slow))}, slow by itself", fontsize=8, color="#666666")
     panels[-1].annotate(
         "longest pause\nof an undisturbed title", (104, usual_s), xytext=(-2, 3), textcoords="offset points",
         fontsize=7, color="#666666", ha="right",
