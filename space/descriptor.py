@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ class Axis:
     spread: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the fingerprint is kept beside the fields once it was asked for
 class Descriptor:
     """A validated `space.json`.
 
@@ -192,7 +193,7 @@ class Descriptor:
             object.__setattr__(self, name, value)
         _check_consistency(self)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 (64 hex digits) of the canonical JSON of everything that decides a vector's numbers."""
         covered = {name: to_plain(getattr(self, name)) for name in FINGERPRINTED}

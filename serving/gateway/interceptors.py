@@ -176,8 +176,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if code is not grpc.StatusCode.OK:
             self._tracing.fail(code.name)
         self._metrics.call_ended(call.method, code.name, call.seconds)
-        # of health checks, which come every few seconds, only what went wrong is worth a line
-        quiet = call.method.startswith(OPEN_METHODS) and code is grpc.StatusCode.OK
+        # of health checks, which come every few seconds, only what went wrong is worth a line; calls refused
+        # for want of room may be hundreds a second, and the metrics count those by reason
+        healthy = call.method.startswith(OPEN_METHODS) and code is grpc.StatusCode.OK
+        quiet = healthy or code is grpc.StatusCode.RESOURCE_EXHAUSTED
         _log.log(
             logging.DEBUG if quiet else logging.INFO,
             "call ended",
