@@ -108,7 +108,7 @@ class MediaProcess:
         self._check_chunk(offset, len(data))
         await self._start()
         self._raise_fault()
-        if self._answers.over or not data:
+        if self._closed or self._answers.over or not data:
             return
         self._spool.write(offset, data)
         if self.spooled is None:
@@ -126,6 +126,8 @@ class MediaProcess:
             CorruptMediaError: some are missing. MediaError: reading has failed.
         """
         await self._start()
+        if self._closed:
+            return
         size = self._request.size_bytes if self._request.size_bytes is not None else self._spool.end_bytes
         if not self._answers.over and self.received_bytes != size:
             came = f"{self.received_bytes:,} of {size:,} bytes"

@@ -367,3 +367,19 @@ async def test_the_end_can_come_before_anything_is_read(descriptor: Descriptor, 
     with pytest.raises(MediaError):
         await read_to_end(process)
     await process.close()
+
+
+async def test_who_still_sends_to_a_closed_reader_is_told_nothing_of_the_media(
+    descriptor: Descriptor, media: Path, tmp_path: Path
+) -> None:
+    """A call that fails for the server's fault closes its reader; the media is not to blame for it."""
+    data = (media / "video" / "fixedcam_people_at_table_139s.mp4").read_bytes()
+    process = make_process(descriptor, tmp_path, limits=ReadLimits(ahead_bytes=100_000))
+    waits = asyncio.create_task(process.feed(0, data))  # further ahead than may be
+    await process.open()
+    await asyncio.sleep(0.2)
+    assert not waits.done()
+    await process.close()
+    await asyncio.wait_for(waits, 5)
+    await process.feed(len(data), b"more")
+    await process.end()
