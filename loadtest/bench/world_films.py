@@ -47,7 +47,8 @@ def measure_world_films(server: str, folder: Path, *, titles: int = TITLES) -> l
         for i, title in enumerate(track(drawn, description="writing films"))
     ]
     embedded = asyncio.run(_embed(server, paths))
-    blocks = np.stack([m.segments[i].blocks for m, i in zip(embedded, picked, strict=True)])  # (N, 3, 596)
+    vectors = np.stack([m.segments[i].vector for m, i in zip(embedded, picked, strict=True)])  # (N, 1788)
+    blocks = vectors.reshape(titles, 3, -1) * np.float32(3**0.5)  # (N, 3, 596), all present in these films
     factors = np.stack(
         [encode_factors(title.at(int(i) / (SEGMENTS - 1))) for title, i in zip(drawn, picked, strict=True)]
     )
