@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ async def _one_worker(tally: Tally, kind: Workers, numbers: range, tick: Callabl
         sys.executable, "-m", kind.module, *given, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    number, hung = numbers.start, False
+    number, hung, ended = numbers.start, False, False
     try:
         while number < numbers.stop:
             patience_s = HANG_S + (START_S if number == numbers.start else 0.0)
@@ -66,6 +67,7 @@ async def _one_worker(tally: Tally, kind: Workers, numbers: range, tick: Callabl
                 hung = True
                 break
             if not line:
+                ended = True
                 break
             if line.startswith(b"largest"):
                 largest_kib = tally.figures.get("largest_kib", 0)
@@ -79,6 +81,10 @@ async def _one_worker(tally: Tally, kind: Workers, numbers: range, tick: Callabl
         else:
             return numbers.stop
     finally:
+        if ended:  # `kill` would ask for its exit status and so take it from asyncio, which then tells 255
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HANG_S):
+                    await process.wait()
         if process.returncode is None:
             process.kill()
         await process.wait()
