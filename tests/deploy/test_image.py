@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -163,6 +164,11 @@ def test_ready_asks_the_file_the_server_and_the_space(server: TritonServer, tmp_
 
 
 def test_ready_asks_the_gateway_what_its_models_say(production, tmp_path):
+    # the gateway asks its models by itself, one after the other, once it takes calls
+    deadline = time.monotonic() + 20
+    while (first := ask_ready(production.ready_file)).returncode and time.monotonic() < deadline:
+        assert "resonance_gateway_model_serving" in first.stderr or "asked no model yet" in first.stderr
+        time.sleep(0.2)
     assert ask_ready(production.ready_file).returncode == 0, production.told
     line = production.ready_file.read_text().splitlines()[0]
     for change, reason in (
