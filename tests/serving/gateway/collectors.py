@@ -26,6 +26,7 @@ class Received:
     endpoint: str
     spans: list[Span] = field(default_factory=list)
     resources: dict[str, str] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
 
     def take(self, request: otlp.ExportTraceServiceRequest) -> None:
         for group in request.resource_spans:
@@ -80,7 +81,10 @@ def over_http() -> Iterator[Received]:
     class Collector(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.take(_from_json(body))
+            try:
+                received.take(_from_json(body))
+            except (ValueError, json_format.ParseError) as error:
+                received.unreadable.append(f"{error}: {body[:500]!r}")
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
