@@ -96,3 +96,29 @@ class ThreadedSource:
         if self._reader is not None:
             await asyncio.to_thread(self._reader.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class InlineSource:
+    """A `Reader` whose calls do not block, such as one of text, read on the event loop itself."""
+
+    def __init__(self, opener: Callable[[], Reader]) -> None:
+        self.times = ReadTimes()
+        self._opener = opener
+        self._inputs: Iterator[SegmentInput] = iter(())
+
+    async def open(self) -> MediaInfo:
+        """See `SegmentSource`."""
+        reader = self._opener()
+        self.times, self._inputs = reader.times, reader.segments()
+        return reader.info
+
+    async def next(self) -> SegmentInput | None:
+        """See `SegmentSource`."""
+        return next(self._inputs, None)
+
+    async def decode_segment(self, segment: SegmentInput) -> Frames | None:
+        """There is nothing to decode again."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing is open."""

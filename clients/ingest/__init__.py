@@ -1,0 +1,1 @@
+"""A library in, every vector stored once: catalogues, the job, its journal and the sinks."""

@@ -1,0 +1,85 @@
+"""What travels through an ingestion: an item of a catalogue in, a row of an Arrow table out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from resonance.clients.results import SpaceRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueItem:
+    """One title to embed, as its catalogue names it.
+
+    Attributes:
+        media_id: its name in journal and sinks; unique in the catalogue.
+        uri: where the media is: a path, or a URI that fsspec opens (``s3://bucket/film.mp4``).
+        transcript_uri: subtitles that belong to it; None: those beside it or inside it are found.
+        attributes: whatever else the catalogue says of it, as text.
+    """
+
+    media_id: str
+    uri: str
+    transcript_uri: str | None = None
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Where rows go. Opened for one space (`resonance.clients.ingest.stores.open_sink`); blocks.
+
+    Attributes:
+        uri: as it was given.
+    """
+
+    uri: str
+
+    def write(self, rows: pa.Table, *, batch: str, replaces: Collection[str] = ()) -> None:
+        """Store `rows` (`resonance.clients.ingest.rows.title_schema`), each title wholly or not at all.
+
+        The same batch written again, after a kill at any point of the first time, leaves each title once.
+
+        Args:
+            batch: a name that no other batch has: letters, digits, ``-``.
+            replaces: media ids among `rows` of which an earlier version may be stored.
+
+        Raises:
+            SpaceMismatchError: rows of another space. StoreError: it could not be written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free files and connections."""
+        ...
+
+
+class Store(Protocol):
+    """What a sink wrote, read back. Blocks.
+
+    Attributes:
+        uri: as it was given. space: that of every vector in it.
+    """
+
+    uri: str
+    space: SpaceRef
+
+    def count(self) -> int:
+        """Titles."""
+        ...
+
+    def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All titles, `columns` of `resonance.clients.ingest.rows.title_schema` or all of them, in batches.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free files and connections."""
+        ...
