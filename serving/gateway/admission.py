@@ -9,6 +9,7 @@ cannot come again later: they have a bound of their own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -40,7 +41,7 @@ class Places:
     queue_timeout_s: float
     busy: Callable[[], int]
     on_refused: OnRefused
-    queue: list[asyncio.Future[None]] = field(default_factory=list)
+    queue: list[asyncio.Event] = field(default_factory=list)
 
     async def enter(self) -> None:
         """Return once there is a place for the caller, who then counts as busy.
@@ -52,7 +53,7 @@ class Places:
             return
         if len(self.queue) >= self.max_queued:
             raise self._refused("full", f"{self.busy()} {self.what} under way and {len(self.queue)} waiting")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn = asyncio.Event()
         self.queue.append(turn)
         deadline = time.monotonic() + self.queue_timeout_s
         try:
@@ -62,9 +63,18 @@ class Places:
                     raise self._refused(
                         "queue_timeout", f"no place became free in {self.queue_timeout_s:g} s"
                     )
-                await asyncio.sleep(min(LOOK_S, left_s))
+                turn.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(LOOK_S, left_s)):
+                        await turn.wait()
         finally:
             self.queue.remove(turn)
+            self.left()  # the next one is the first now
+
+    def left(self) -> None:
+        """A place became free: the first of those who wait looks at once, not `LOOK_S` later."""
+        if self.queue:
+            self.queue[0].set()
 
     def _refused(self, reason: str, came: str) -> OverloadedError:
         self.on_refused(reason)
@@ -144,6 +154,7 @@ class Admission:
             yield stream
         finally:
             self._streams.discard(stream)
+            self._upload_places.left()
 
     @asynccontextmanager
     async def query(self) -> AsyncIterator[None]:
@@ -158,6 +169,7 @@ class Admission:
             yield
         finally:
             self._queries -= 1
+            self._query_places.left()
 
     @asynccontextmanager
     async def segment(self) -> AsyncIterator[None]:

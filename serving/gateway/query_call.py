@@ -1,4 +1,4 @@
-"""One call of EmbedQuery: examples read in processes of their own, embedded, and made one vector."""
+"""One call of EmbedQuery: examples read, media in processes of their own, embedded, and made one vector."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import asyncio
 from resonance.clients.errors import InvalidFieldError
 from resonance.clients.face import title_of
 from resonance.clients.finishing import to_the_end
+from resonance.clients.media.text import TextReader, decode_text
 from resonance.clients.pipeline import TitleOptions, TitlePipeline
 from resonance.clients.query import MODALITIES_OF_KIND, Example, query_of
 from resonance.clients.results import MediaEmbedding, QueryEmbedding
+from resonance.clients.sources import InlineSource, SegmentSource
 from resonance.clients.transport import Transport
 from resonance.serving.gateway.reading import MediaProcess, ReadRequest
 from resonance.serving.gateway.shared import Shared
@@ -72,11 +74,14 @@ async def _example(
 async def _title(
     kind: str, data: bytes, name: str, descriptor: Descriptor, shared: Shared, transport: Transport
 ) -> MediaEmbedding:
+    if kind == "text":  # words take no decoder, so they need no process to be confined in
+        text = InlineSource(lambda: TextReader(decode_text(data, name), descriptor, name=name))
+        return await _embedded(text, descriptor, shared, transport)
     request = ReadRequest(
         media_id=name,
-        mode="text" if kind == "text" else "encoded",
+        mode="encoded",
         sampling=None,
-        modalities=None if kind == "text" else MODALITIES_OF_KIND[kind],
+        modalities=MODALITIES_OF_KIND[kind],
         first_index=0,
         live=False,
         size_bytes=len(data),
@@ -84,16 +89,22 @@ async def _title(
     )
     source = shared.media_process(request, descriptor)
     feeding = asyncio.create_task(_feed(source, data))
+    try:
+        return await _embedded(source, descriptor, shared, transport)
+    finally:
+        await to_the_end(_leave(feeding, source))
+
+
+async def _embedded(
+    source: SegmentSource, descriptor: Descriptor, shared: Shared, transport: Transport
+) -> MediaEmbedding:
     options = TitleOptions(
         max_in_flight=shared.limits.max_segments_per_stream,
         request_timeout_s=shared.limits.request_timeout_s,
         slot=shared.segment_place,
     )
-    try:
-        pipeline = TitlePipeline(transport, shared.served, descriptor, source, options)
-        return await title_of(pipeline.parts())
-    finally:
-        await to_the_end(_leave(feeding, source))
+    pipeline = TitlePipeline(transport, shared.served, descriptor, source, options)
+    return await title_of(pipeline.parts())
 
 
 async def _leave(feeding: asyncio.Task[None], source: MediaProcess) -> None:
