@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 
-from resonance.clients.face import Source, title_of
+from resonance.clients.face import Source, Transcript, title_of
 from resonance.clients.media.reader import open_media
 from resonance.clients.media.text import TextReader
 from resonance.clients.media.types import Limits
@@ -63,7 +62,7 @@ class DirectEmbedder:
         source: Source,
         *,
         sampling: str | None,
-        transcript: str | Path | None,
+        transcript: Transcript | None,
         name: str | None,
         done: Sequence[Segment],
         modalities: frozenset[str] | None = None,

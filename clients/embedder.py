@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
-from resonance.clients.face import Backend, Source, title_of
+from resonance.clients.face import Backend, Source, Transcript, title_of
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.media.types import Limits
 from resonance.clients.pipeline import Part
@@ -103,7 +102,7 @@ class Embedder:
         source: Source,
         *,
         sampling: str | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | None = None,
         name: str | None = None,
         done: Sequence[Segment] = (),
     ) -> MediaEmbedding:
@@ -126,7 +125,7 @@ class Embedder:
         source: Source,
         *,
         sampling: str | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | None = None,
         name: str | None = None,
         done: Sequence[Segment] = (),
     ) -> AsyncGenerator[Part, None]:
@@ -135,7 +134,7 @@ class Embedder:
         Args:
             source: a path, the bytes of a file, or a binary file object.
             sampling: ``keyframes`` or ``uniform``; by default what the space says.
-            transcript: a subtitle file; by default one beside the path, else an embedded stream.
+            transcript: a subtitle file or its bytes; by default one beside the path, else a stream in it.
             name: what to call the media in results and errors.
             done: segments that an earlier run of the same media handed out, in order from the first. The
                 later ones are handed out, and a title of all.

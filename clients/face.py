@@ -7,12 +7,15 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from resonance.clients.media.words import SubtitleFile
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Weights
 
 Source = str | Path | bytes | BinaryIO
+#: A subtitle file: where it is, or its bytes.
+Transcript = str | Path | SubtitleFile
 
 
 class Backend(Protocol):
@@ -35,7 +38,7 @@ class Backend(Protocol):
         source: Source,
         *,
         sampling: str | None,
-        transcript: str | Path | None,
+        transcript: Transcript | None,
         name: str | None,
         done: Sequence[Segment],
     ) -> AsyncGenerator[Part, None]:

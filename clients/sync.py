@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import DEFAULT_SERVER, Embedder
-from resonance.clients.face import Source
+from resonance.clients.face import Source, Transcript
 from resonance.clients.media.types import Limits
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
@@ -83,7 +82,7 @@ class SyncEmbedder:
         source: Source,
         *,
         sampling: str | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | None = None,
         name: str | None = None,
         done: Sequence[Segment] = (),
     ) -> MediaEmbedding:
@@ -101,7 +100,7 @@ class SyncEmbedder:
         source: Source,
         *,
         sampling: str | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | None = None,
         name: str | None = None,
         done: Sequence[Segment] = (),
     ) -> Iterator[Part]:

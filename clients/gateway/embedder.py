@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import InvalidFieldError, ServerFaultError, SpaceChangedError
-from resonance.clients.face import Source, title_of
+from resonance.clients.face import Source, Transcript, title_of
 from resonance.clients.gateway.checks import float_vector, some_presence
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.feed import Feed
@@ -105,7 +104,7 @@ class GatewayEmbedder:
         source: Source,
         *,
         sampling: str | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | None = None,
         name: str | None = None,
         done: Sequence[Segment] = (),
     ) -> MediaEmbedding:
@@ -123,7 +122,7 @@ class GatewayEmbedder:
         source: Source,
         *,
         sampling: str | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | None = None,
         name: str | None = None,
         done: Sequence[Segment] = (),
         on_progress: Callable[[UploadProgress], None] | None = None,

@@ -17,14 +17,14 @@ from resonance.clients.errors import (
     TranscriptError,
     UsageError,
 )
-from resonance.clients.face import Source
+from resonance.clients.face import Source, Transcript
 from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
 from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.text import TEXT_SUFFIXES, read_text
 from resonance.clients.media.types import Limits
 from resonance.clients.media.waiting import within
-from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SUBTITLE_SUFFIXES, find_sidecar
+from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SUBTITLE_SUFFIXES, SubtitleFile, find_sidecar
 from resonance.v1 import embedding_pb2 as pb
 
 CHUNK_BYTES = 512 * 1024
@@ -117,7 +117,7 @@ class Upload:
         return data
 
 
-def open_upload(source: Source, *, transcript: str | Path | None, name: str | None) -> Upload:
+def open_upload(source: Source, *, transcript: Transcript | None, name: str | None) -> Upload:
     """What `resonance.clients.media.reader.open_media` would read, to be sent instead. Blocks.
 
     Raises:
@@ -180,8 +180,10 @@ def _bytes_upload(data: bytes, name: str, mode: pb.Mode, subtitles: pb.SubtitleF
     return Upload(name, mode, len(data), subtitles, MediaSource(data, name=name, limits=_LIMITS), None)
 
 
-def _side_subtitles(path: Path | None, transcript: str | Path | None) -> pb.SubtitleFile | None:
+def _side_subtitles(path: Path | None, transcript: Transcript | None) -> pb.SubtitleFile | None:
     """The subtitles named, else those beside the media."""
+    if isinstance(transcript, SubtitleFile):
+        return pb.SubtitleFile(format=transcript.format, data=_checked(transcript.data, transcript.name))
     side = Path(transcript) if transcript else find_sidecar(path) if path is not None else None
     if side is None:
         return None
@@ -200,9 +202,13 @@ def _subtitle_bytes(path: Path, most_bytes: int) -> bytes:
         raise TranscriptError(
             str(path), f"it cannot be opened ({error.strerror})", "a subtitle file that can be read"
         ) from error
+    return _checked(data, str(path), most_bytes)
+
+
+def _checked(data: bytes, name: str, most_bytes: int = MAX_SIDE_SUBTITLES_BYTES) -> bytes:
     if not 0 < len(data) <= most_bytes:
         came = f"over {most_bytes:,} bytes" if data else "no bytes at all"
-        raise TranscriptError(str(path), came, f"subtitles of at most {most_bytes:,} bytes")
+        raise TranscriptError(name, came, f"subtitles of at most {most_bytes:,} bytes")
     return data
 
 
