@@ -1,0 +1,255 @@
+"""One title of the catalogue: known, read, embedded, told to the ledger. The same for every engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from resonance.clients.embedder import Embedder
+from resonance.clients.errors import (
+    MediaError,
+    OverloadedError,
+    ServerError,
+    ServerUnavailableError,
+    SpaceChangedError,
+)
+from resonance.clients.finishing import to_the_end
+from resonance.clients.gateway.messages import FieldNames, segment_from_message, segment_to_message
+from resonance.clients.ingest.catalogue import FaultyRow
+from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
+from resonance.clients.ingest.opening import content_hash, identity, local_path, open_uri
+from resonance.clients.ingest.rows import title_row
+from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, decode_text
+from resonance.clients.results import MediaEmbedding, Segment
+from resonance.v1 import embedding_pb2 as pb
+
+_log = logging.getLogger(__name__)
+#: Segments told to the ledger at once, and the longest that one waits to be told.
+SEGMENTS_AT_ONCE, TOLD_EVERY_S = 16, 2.0
+#: Tries of a title at which the server failed in another way than being away or full.
+MAX_ATTEMPTS = 8
+_FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 15.0
+
+
+class AsyncLedger(Protocol):
+    """`Ledger` from elsewhere: another thread, or another machine."""
+
+    async def look(self, item: CatalogueItem, identity: str | None) -> Verdict:
+        """See `Ledger.look`."""
+        ...
+
+    async def begin(self, item: CatalogueItem, identity: str | None, content_hash: str) -> Begun:
+        """See `Ledger.begin`."""
+        ...
+
+    async def add_segments(
+        self, media_id: str, content_hash: str, first: int, messages: Sequence[bytes]
+    ) -> None:
+        """See `Ledger.add_segments`."""
+        ...
+
+    async def finish(self, media_id: str, content_hash: str, row: bytes) -> None:
+        """See `Ledger.finish`."""
+        ...
+
+    async def fail(
+        self,
+        item: CatalogueItem,
+        content_hash: str,
+        *,
+        identity: str | None,
+        error: Exception,
+        attempts: int,
+        own_fault: bool,
+    ) -> None:
+        """See `Ledger.fail`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """How titles are embedded.
+
+    Attributes:
+        sampling: ``keyframes``, ``uniform``, or None for what the space says.
+        patience_s: how long a server that is away or full is waited for, without a segment of any title.
+    """
+
+    sampling: str | None = None
+    patience_s: float = 600.0
+
+
+class Result(StrEnum):
+    """What became of a title."""
+
+    EMBEDDED = "embedded"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a title.
+
+    `duration_s`: of media that was embedded. `error`: what it failed with, in this job or an earlier one.
+    """
+
+    media_id: str
+    result: Result
+    duration_s: float = 0.0
+    error: str = ""
+
+
+class TitleWorker:
+    """Embeds titles, several at a time."""
+
+    def __init__(self, embedder: Embedder, ledger: AsyncLedger, options: EmbedOptions) -> None:
+        self._embedder, self._ledger, self._options = embedder, ledger, options
+        self._progress_s = time.monotonic()  # when the last segment of any title came
+
+    async def process(self, item: CatalogueItem) -> Outcome:
+        """Embed a title unless it is done; its own faults are told to the ledger, not raised.
+
+        Raises:
+            ServerUnavailableError, OverloadedError: for longer than `EmbedOptions.patience_s`.
+            RequestRejectedError, SpaceMismatchError, StoreError: nothing will be embedded any more.
+        """
+        media_id = item.media_id
+        known_by: str | None = None
+        version = ""
+        try:
+            known_by = await asyncio.to_thread(self._known_by, item)
+            verdict = await self._ledger.look(item, known_by)
+            if verdict is Verdict.TWICE:
+                twin = replace(item, media_id=f"{media_id} ({item.uri})")
+                raise CatalogueError(media_id, "another title of this name", "a name once in a catalogue")
+            begun = Begun(verdict)
+            if verdict is Verdict.EMBED:
+                version = await asyncio.to_thread(self._version, item)
+                begun = await self._ledger.begin(item, known_by, version)
+            if begun.verdict is Verdict.UNCHANGED:
+                return Outcome(media_id, Result.UNCHANGED)
+            if begun.verdict is Verdict.IN_QUARANTINE:
+                return Outcome(media_id, Result.FAILED, error="in quarantine since an earlier job")
+        except CatalogueError as error:
+            return await self._fail(twin, "", None, error, 1)
+        except MediaError as error:
+            return await self._fail(item, version, known_by, error, 1)
+        return await self._embed(item, known_by, version, begun.done)
+
+    async def refuse(self, row: FaultyRow) -> Outcome:
+        """A row of the catalogue that names no title goes to quarantine under its place."""
+        item = CatalogueItem(media_id=row.where, uri=row.where)
+        return await self._fail(item, "", None, row.error, 1)
+
+    def _known_by(self, item: CatalogueItem) -> str | None:
+        found = identity(item.uri, item.transcript_uri)
+        return f"{found.version}{self._recipe()}" if found.version is not None else None
+
+    def _version(self, item: CatalogueItem) -> str:
+        return f"{content_hash(item.uri, item.transcript_uri)}{self._recipe()}"
+
+    def _recipe(self) -> str:
+        """What else the vectors depend on, beside media and space."""
+        return f"+{self._options.sampling}" if self._options.sampling else ""
+
+    async def _embed(
+        self, item: CatalogueItem, known_by: str | None, version: str, stored: Sequence[bytes]
+    ) -> Outcome:
+        descriptor = await self._embedder.space()
+        names = FieldNames.of(descriptor)
+        done = [segment_from_message(pb.Segment.FromString(message), "segment", names) for message in stored]
+        attempts, wait_s = 0, _FIRST_WAIT_S
+        while True:
+            before = len(done)
+            try:
+                result = await self._stream(item, version, done)
+                await self._ledger.finish(item.media_id, version, row_bytes(title_row(item, version, result)))
+                return Outcome(item.media_id, Result.EMBEDDED, result.duration_s or 0.0)
+            except MediaError as error:
+                return await self._fail(item, version, known_by, error, attempts + 1)
+            except SpaceChangedError:
+                raise
+            except ServerError as error:
+                if len(done) > before:
+                    attempts, wait_s = 0, _FIRST_WAIT_S
+                if isinstance(error, ServerUnavailableError | OverloadedError):
+                    if time.monotonic() - self._progress_s > self._options.patience_s:
+                        raise
+                else:
+                    attempts += 1
+                    if attempts >= MAX_ATTEMPTS:
+                        return await self._fail(item, version, known_by, error, attempts)
+                _log.info("%s: %s; trying again in about %.1f s", item.media_id, error, wait_s)
+                await asyncio.sleep((error.retry_after_s or 0.0) + wait_s * random.random())  # noqa: S311
+                wait_s = min(2 * wait_s, _MOST_WAIT_S)
+
+    async def _stream(self, item: CatalogueItem, version: str, done: list[Segment]) -> MediaEmbedding:
+        """Embed what is missing; `done` grows, and is told to the ledger in pieces, whatever happens."""
+        told, told_s = len(done), time.monotonic()
+
+        async def tell() -> None:
+            nonlocal told, told_s
+            messages = [segment_to_message(s).SerializeToString() for s in done[told:]]
+            first, told, told_s = told, len(done), time.monotonic()
+            await self._ledger.add_segments(item.media_id, version, first, messages)
+
+        title: MediaEmbedding | None = None
+        source = await asyncio.to_thread(_open, item)
+        try:
+            if isinstance(source, str):
+                return await self._embedder.embed_text(source, name=item.uri)
+            parts = self._embedder.stream(
+                source,
+                sampling=self._options.sampling,
+                transcript=item.transcript_uri,
+                name=item.uri,
+                done=tuple(done),
+            )
+            async with aclosing(parts):
+                async for part in parts:
+                    if isinstance(part, Segment):
+                        self._progress_s = time.monotonic()
+                        done.append(part)
+                        late = self._progress_s - told_s >= TOLD_EVERY_S
+                        if len(done) - told >= SEGMENTS_AT_ONCE or late:
+                            await tell()
+                    elif isinstance(part, MediaEmbedding):
+                        title = part
+        except BaseException:
+            if len(done) > told:
+                await to_the_end(tell())
+            raise
+        finally:
+            if not isinstance(source, str | Path):
+                await asyncio.to_thread(source.close)
+        assert title is not None, "a stream ends with its title or raises"
+        return title
+
+    async def _fail(
+        self, item: CatalogueItem, version: str, known_by: str | None, error: Exception, attempts: int
+    ) -> Outcome:
+        own_fault = isinstance(error, MediaError | CatalogueError)
+        await self._ledger.fail(
+            item, version, identity=known_by, error=error, attempts=attempts, own_fault=own_fault
+        )
+        return Outcome(item.media_id, Result.FAILED, error=f"{type(error).__name__}: {error}")
+
+
+def _open(item: CatalogueItem) -> Path | str | BinaryIO:
+    """A path of this machine, the text of a text, or a seekable file of another place."""
+    path = local_path(item.uri)
+    if item.uri.lower().endswith(TEXT_SUFFIXES):
+        with path.open("rb") if path is not None else open_uri(item.uri) as file:
+            return decode_text(file.read(MAX_TEXT_BYTES + 1), item.uri)
+    return path if path is not None else open_uri(item.uri)

@@ -1,0 +1,325 @@
+"""What was done: an embedded SQLite database with one writer, from which a killed job goes on.
+
+A title in a space passes through `State`; its segments are kept from the first on, so that a job that was
+killed embeds only what is missing, and its whole row until the sink has it. Rows go to the sink in batches
+that are named here first: a batch of which it is not known whether it was written is written again under its
+name, which changes nothing where it was.
+
+Everything is committed to disk before a method returns (`synchronous=FULL`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from resonance.clients.ingest.errors import JournalError
+from resonance.clients.ingest.types import CatalogueItem
+
+VERSION = 1
+#: How long another job's end is waited for, as when it was told to stop a moment ago.
+BUSY_TIMEOUT_S = 5.0
+
+_SCHEMA = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE titles (
+    media_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    content_hash TEXT NOT NULL,  -- of the version that is worked on, or was worked on last
+    state TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    identity TEXT,               -- by which an unchanged file is known without reading it
+    run TEXT NOT NULL,           -- the run of the job that saw it last
+    sunk INTEGER NOT NULL,       -- whether the sink has, or may have, a version of it
+    batch TEXT,
+    row BLOB,                    -- from EMBEDDED until STORED
+    error_type TEXT, error TEXT, attempts INTEGER,
+    own_fault INTEGER,           -- whether the media itself is at fault, so that trying again is no use
+    changed_s REAL NOT NULL,     -- Unix time
+    PRIMARY KEY (media_id, fingerprint)
+);
+CREATE INDEX titles_by_state ON titles (fingerprint, state);
+CREATE INDEX titles_by_batch ON titles (batch) WHERE batch IS NOT NULL;
+CREATE TABLE segments (
+    media_id TEXT NOT NULL, fingerprint TEXT NOT NULL, content_hash TEXT NOT NULL, number INTEGER NOT NULL,
+    message BLOB NOT NULL,       -- a resonance.v1.Segment
+    PRIMARY KEY (media_id, fingerprint, content_hash, number)
+) WITHOUT ROWID;
+"""
+
+
+class State(StrEnum):
+    """How far a title is."""
+
+    BEGUN = "begun"
+    EMBEDDED = "embedded"
+    WRITING = "writing"
+    STORED = "stored"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the journal knows of a title in a space; see the table's columns."""
+
+    content_hash: str
+    state: State
+    uri: str
+    identity: str | None
+    run: str
+    own_fault: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A title in quarantine. `failed_s`: Unix time."""
+
+    media_id: str
+    uri: str
+    content_hash: str
+    error_type: str
+    error: str
+    attempts: int
+    failed_s: float
+
+
+class Journal:
+    """Opened by one job at a time; used from one thread at a time.
+
+    Args:
+        path: of the database; made where it is not there.
+        sink_uri: the sink that it speaks of.
+
+    Raises:
+        JournalError: another job has it, it is of another version or another sink, or it is no database.
+    """
+
+    def __init__(self, path: Path, sink_uri: str) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(str(path), str(error), "a path that can be written") from error
+        try:
+            self._open(sink_uri)
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            came = "another job is using it" if "locked" in str(error) else str(error)
+            raise JournalError(str(path), came, "one job at a time for a journal") from error
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise JournalError(str(path), str(error), "a journal that this command made") from error
+        except JournalError:
+            self._db.close()
+            raise
+
+    def _open(self, sink_uri: str) -> None:
+        # exclusive from the first access to the end of the process, however it ends
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone() is None:
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                about = {"version": str(VERSION), "sink": sink_uri}
+                self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        about = dict(self._db.execute("SELECT name, value FROM about"))
+        if about.get("version") != str(VERSION):
+            raise JournalError(str(self.path), f"version {about.get('version')}", f"version {VERSION}")
+        if about.get("sink") != sink_uri:
+            raise JournalError(
+                str(self.path), f"the journal of {about.get('sink')}", f"that of {sink_uri}; name another one"
+            )
+
+    def close(self) -> None:
+        """Let another job have it."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def known(self, media_id: str, fingerprint: str) -> Known | None:
+        """What is known of a title."""
+        found = self._db.execute(
+            "SELECT content_hash, state, uri, identity, run, own_fault FROM titles"
+            " WHERE media_id = ? AND fingerprint = ?",
+            (media_id, fingerprint),
+        ).fetchone()
+        if found is None:
+            return None
+        content_hash, state, uri, identity, run, own_fault = found
+        return Known(content_hash, State(state), uri, identity, run, bool(own_fault))
+
+    def seen(self, media_id: str, fingerprint: str, *, run: str, identity: str | None, uri: str) -> None:
+        """A title was found to be unchanged: remember by what it is known without reading it."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE titles SET run = ?, identity = ?, uri = ? WHERE media_id = ? AND fingerprint = ?",
+                (run, identity, uri, media_id, fingerprint),
+            )
+
+    def begin(
+        self, item: CatalogueItem, fingerprint: str, content_hash: str, *, run: str, identity: str | None
+    ) -> list[bytes]:
+        """Work on this version of a title begins; gives the segments of it that are there, from the first on.
+
+        Segments of other versions are forgotten.
+        """
+        key = (item.media_id, fingerprint)
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO titles (media_id, fingerprint, content_hash, state, uri, identity, run, sunk,"
+                " changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"
+                " ON CONFLICT (media_id, fingerprint) DO UPDATE SET content_hash = excluded.content_hash,"
+                " state = excluded.state, uri = excluded.uri, identity = excluded.identity,"
+                " run = excluded.run, batch = NULL, row = NULL, error_type = NULL, error = NULL,"
+                " attempts = NULL, changed_s = excluded.changed_s",
+                (*key, content_hash, State.BEGUN, item.uri, identity, run, time.time()),
+            )
+            self._db.execute(
+                "DELETE FROM segments WHERE media_id = ? AND fingerprint = ? AND content_hash != ?",
+                (*key, content_hash),
+            )
+        found = self._db.execute(
+            "SELECT number, message FROM segments WHERE media_id = ? AND fingerprint = ? AND content_hash = ?"
+            " ORDER BY number",
+            (*key, content_hash),
+        )
+        return [message for at, (number, message) in enumerate(found) if number == at]
+
+    def add_segments(
+        self, media_id: str, fingerprint: str, content_hash: str, first: int, messages: Sequence[bytes]
+    ) -> None:
+        """Keep segments `first`, `first` + 1, ... of a title that was begun."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?)",
+                (
+                    (media_id, fingerprint, content_hash, first + at, message)
+                    for at, message in enumerate(messages)
+                ),
+            )
+
+    def embedded(self, media_id: str, fingerprint: str, content_hash: str, row: bytes) -> bool:
+        """Keep a finished title's row; False where this version is not the one that is worked on."""
+        with self._transaction():
+            changed = self._db.execute(
+                "UPDATE titles SET state = ?, row = ?, changed_s = ?"
+                " WHERE media_id = ? AND fingerprint = ? AND content_hash = ? AND state = ?",
+                (State.EMBEDDED, row, time.time(), media_id, fingerprint, content_hash, State.BEGUN),
+            ).rowcount
+            if changed:
+                self._db.execute(
+                    "DELETE FROM segments WHERE media_id = ? AND fingerprint = ?", (media_id, fingerprint)
+                )
+        return bool(changed)
+
+    def failed(
+        self,
+        item: CatalogueItem,
+        fingerprint: str,
+        content_hash: str,
+        *,
+        run: str,
+        identity: str | None,
+        error: Exception,
+        attempts: int,
+        own_fault: bool,
+    ) -> None:
+        """Put a title in quarantine. An earlier version of it stays in the sink."""
+        self.begin(item, fingerprint, content_hash, run=run, identity=identity)
+        with self._transaction():
+            self._db.execute(
+                "UPDATE titles SET state = ?, error_type = ?, error = ?, attempts = ?, own_fault = ?"
+                " WHERE media_id = ? AND fingerprint = ?",
+                (
+                    State.FAILED,
+                    type(error).__name__,
+                    str(error),
+                    attempts,
+                    own_fault,
+                    item.media_id,
+                    fingerprint,
+                ),
+            )
+            self._db.execute(
+                "DELETE FROM segments WHERE media_id = ? AND fingerprint = ?", (item.media_id, fingerprint)
+            )
+
+    def open_batch(self, batch: str, fingerprint: str, media_ids: Iterable[str]) -> set[str]:
+        """Name the batch that embedded titles are about to be written in; gives those that replace one."""
+        ids = [(media_id, fingerprint) for media_id in media_ids]
+        replaces: set[str] = set()
+        with self._transaction():
+            for key in ids:
+                (sunk,) = self._db.execute(
+                    "SELECT sunk FROM titles WHERE media_id = ? AND fingerprint = ?", key
+                ).fetchone()
+                if sunk:
+                    replaces.add(key[0])
+            self._db.executemany(
+                "UPDATE titles SET state = ?, batch = ?, sunk = 1 WHERE media_id = ? AND fingerprint = ?",
+                ((State.WRITING, batch, *key) for key in ids),
+            )
+        return replaces
+
+    def close_batch(self, batch: str) -> None:
+        """The sink has the batch."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE titles SET state = ?, batch = NULL, row = NULL, changed_s = ? WHERE batch = ?",
+                (State.STORED, time.time(), batch),
+            )
+
+    def open_batches(self, fingerprint: str) -> list[str]:
+        """Batches that were named and of which it is not known whether they were written."""
+        found = self._db.execute(
+            "SELECT DISTINCT batch FROM titles WHERE fingerprint = ? AND batch IS NOT NULL ORDER BY batch",
+            (fingerprint,),
+        )
+        return [batch for (batch,) in found]
+
+    def rows(self, batch: str) -> dict[str, bytes]:
+        """The row of each title of a batch, by media id."""
+        return dict(self._db.execute("SELECT media_id, row FROM titles WHERE batch = ?", (batch,)))
+
+    def waiting(self, fingerprint: str) -> Iterator[tuple[str, bytes]]:
+        """Media id and row of each title that is embedded and in no batch; write none while this is read."""
+        return iter(
+            self._db.execute(
+                "SELECT media_id, row FROM titles WHERE fingerprint = ? AND state = ? ORDER BY media_id",
+                (fingerprint, State.EMBEDDED),
+            )
+        )
+
+    def counts(self, fingerprint: str) -> dict[State, int]:
+        """Titles by state."""
+        found = self._db.execute(
+            "SELECT state, COUNT(*) FROM titles WHERE fingerprint = ? GROUP BY state", (fingerprint,)
+        )
+        return {State(state): count for state, count in found}
+
+    def failures(self, fingerprint: str) -> Iterator[Failure]:
+        """Titles in quarantine, by media id."""
+        found = self._db.execute(
+            "SELECT media_id, uri, content_hash, error_type, error, attempts, changed_s FROM titles"
+            " WHERE fingerprint = ? AND state = ? ORDER BY media_id",
+            (fingerprint, State.FAILED),
+        )
+        return (Failure(*row) for row in found)

@@ -1,0 +1,273 @@
+"""The one writer: what was done so far, and rows on their way to the sink.
+
+Used from one thread, or as one actor of a cluster; everybody who embeds asks it and tells it. A title is in
+the journal before it is in a batch, and a batch before it is in the sink, so a kill at any point loses at
+most the requests that were under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.journal import Journal, Known, State
+from resonance.clients.ingest.quarantine import write_failures
+from resonance.clients.ingest.types import CatalogueItem, Sink
+from resonance.clients.results import SpaceRef
+
+_log = logging.getLogger(__name__)
+#: How long a sink that cannot be written to is tried before the job gives up; nothing is lost then.
+SINK_PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSize:
+    """When embedded titles are written to the sink: as soon as one of the bounds is reached."""
+
+    titles: int = 64
+    size_bytes: int = 64 << 20
+    age_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("titles", "size_bytes", "age_s"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"batch {name} is {getattr(self, name)}; expected more than 0")
+
+
+class Verdict(StrEnum):
+    """What to do with a title of the catalogue."""
+
+    EMBED = "embed"
+    UNCHANGED = "unchanged"
+    IN_QUARANTINE = "in quarantine"
+    TWICE = "twice in the catalogue"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The answer to `Ledger.begin`. `done`: segments that are there, as messages, from the first on."""
+
+    verdict: Verdict
+    done: Sequence[bytes] = ()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Embedded titles that are in no batch yet, by media id."""
+
+    rows: dict[str, bytes] = field(default_factory=dict)
+    size_bytes: int = 0
+    since_s: float = 0.0
+
+    def add(self, media_id: str, row: bytes) -> None:
+        self.drop(media_id)
+        if not self.rows:
+            self.since_s = time.monotonic()
+        self.rows[media_id] = row
+        self.size_bytes += len(row)
+
+    def drop(self, media_id: str) -> None:
+        self.size_bytes -= len(self.rows.pop(media_id, b""))
+
+
+class Ledger:
+    """See the module.
+
+    Args:
+        space: that of all vectors. retry_failed: try what is in quarantine again, though it has not changed.
+        open_sink: called once, with the space.
+
+    Raises:
+        JournalError, StoreError, SpaceMismatchError: journal or sink cannot be used.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        sink_uri: str,
+        space: SpaceRef,
+        open_sink: Callable[[str, SpaceRef], Sink],
+        *,
+        batch: BatchSize | None = None,
+        retry_failed: bool = False,
+    ) -> None:
+        self._space, self._fingerprint = space, space.fingerprint
+        self._batch = batch or BatchSize()
+        self._retry_failed = retry_failed
+        self._run = uuid.uuid4().hex
+        self._pending = _Pending()
+        self._sink = open_sink(sink_uri, space)
+        try:
+            self._journal = Journal(journal, sink_uri)
+        except BaseException:
+            self._sink.close()
+            raise
+        try:
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
+
+    def _recover(self) -> None:
+        """Write what an earlier job had embedded and had not written, or not known to be written."""
+        self._write_open_batches()
+        while True:
+            for media_id, row in self._journal.waiting(self._fingerprint):
+                self._pending.add(media_id, row)
+                if self._is_full():
+                    break
+            if not self._pending.rows:
+                return
+            self.flush()
+
+    def _write_open_batches(self) -> None:
+        for name in self._journal.open_batches(self._fingerprint):
+            rows = self._journal.rows(name)
+            _log.info("batch %s was begun before: writing its %d titles again", name, len(rows))
+            self._write(name, rows, replaces=set(rows))
+
+    def look(self, item: CatalogueItem, identity: str | None) -> Verdict:
+        """What can be said without reading the media; EMBED where it has to be read, then see `begin`.
+
+        Args:
+            identity: by which an unchanged file is known without reading it; None: it has none.
+        """
+        known = self._journal.known(item.media_id, self._fingerprint)
+        if known is None:
+            return Verdict.EMBED
+        if known.run == self._run and known.uri != item.uri:
+            return Verdict.TWICE
+        if identity is None or known.identity != identity or known.state is State.BEGUN:
+            return Verdict.EMBED
+        verdict = self._verdict(known)
+        if verdict is not Verdict.EMBED:
+            self._journal.seen(
+                item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri
+            )
+        return verdict
+
+    def begin(self, item: CatalogueItem, identity: str | None, content_hash: str) -> Begun:
+        """Work on a title begins, unless this version of it is done."""
+        known = self._journal.known(item.media_id, self._fingerprint)
+        if known is not None and known.content_hash == content_hash and known.state is not State.BEGUN:
+            verdict = self._verdict(known)
+            if verdict is not Verdict.EMBED:
+                self._journal.seen(
+                    item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri
+                )
+                return Begun(verdict)
+        self._pending.drop(item.media_id)
+        done = self._journal.begin(item, self._fingerprint, content_hash, run=self._run, identity=identity)
+        return Begun(Verdict.EMBED, done)
+
+    def _verdict(self, known: Known) -> Verdict:
+        if known.state is State.FAILED:
+            again = self._retry_failed or not known.own_fault
+            return Verdict.EMBED if again else Verdict.IN_QUARANTINE
+        return Verdict.UNCHANGED
+
+    def add_segments(self, media_id: str, content_hash: str, first: int, messages: Sequence[bytes]) -> None:
+        """Keep segments of a title that was begun."""
+        self._journal.add_segments(media_id, self._fingerprint, content_hash, first, messages)
+
+    def finish(self, media_id: str, content_hash: str, row: bytes) -> None:
+        """Keep a finished title, and write a batch where it is time to.
+
+        Raises:
+            StoreError: the sink cannot be written to; the title is safe in the journal.
+        """
+        if self._journal.embedded(media_id, self._fingerprint, content_hash, row):
+            self._pending.add(media_id, row)
+        self.flush_due()
+
+    def fail(
+        self,
+        item: CatalogueItem,
+        content_hash: str,
+        *,
+        identity: str | None,
+        error: Exception,
+        attempts: int,
+        own_fault: bool,
+    ) -> None:
+        """Put a title in quarantine; one that is not at fault itself is tried again by the next job."""
+        self._pending.drop(item.media_id)
+        self._journal.failed(
+            item,
+            self._fingerprint,
+            content_hash,
+            run=self._run,
+            identity=identity,
+            error=error,
+            attempts=attempts,
+            own_fault=own_fault,
+        )
+
+    def flush_due(self) -> None:
+        """Write a batch if it is time to. Errors: see `finish`."""
+        pending = self._pending
+        if self._is_full() or (pending.rows and time.monotonic() - pending.since_s >= self._batch.age_s):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that is embedded. Errors: see `finish`."""
+        self._write_open_batches()  # that the sink would not take a moment ago
+        if not self._pending.rows:
+            return
+        name, rows = uuid.uuid4().hex, self._pending.rows
+        self._pending = _Pending()
+        replaces = self._journal.open_batch(name, self._fingerprint, rows)
+        self._write(name, rows, replaces)
+
+    def _is_full(self) -> bool:
+        pending = self._pending
+        return len(pending.rows) >= self._batch.titles or pending.size_bytes >= self._batch.size_bytes
+
+    def _write(self, name: str, rows: dict[str, bytes], replaces: set[str]) -> None:
+        table = pa.concat_tables([read_row(row) for row in rows.values()])
+        for attempt in Retrying(
+            retry=retry_if_exception_type(StoreError),
+            stop=stop_after_delay(SINK_PATIENCE_S),
+            wait=wait_exponential_jitter(initial=0.5, max=15),
+            reraise=True,
+        ):
+            with attempt:  # nobody is answered meanwhile, so a sink that is away holds the embedding back
+                self._sink.write(table, batch=name, replaces=replaces)
+        self._journal.close_batch(name)
+
+    def counts(self) -> dict[State, int]:
+        """Titles of the journal by state."""
+        return self._journal.counts(self._fingerprint)
+
+    def write_failures(self, path: Path) -> int:
+        """Write what is in quarantine to a Parquet file; gives how many there are."""
+        return write_failures(self._journal.failures(self._fingerprint), path)
+
+    def close(self) -> None:
+        """Free sink and journal; what is not flushed stays in the journal for the next job."""
+        self._sink.close()
+        self._journal.close()
+
+
+def row_bytes(row: pa.Table) -> bytes:
+    """A table as Arrow's IPC stream."""
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, row.schema) as writer:
+        writer.write_table(row)
+    return bytes(out.getvalue())
+
+
+def read_row(data: bytes) -> pa.Table:
+    """The table of `row_bytes`."""
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

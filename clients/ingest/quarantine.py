@@ -1,0 +1,54 @@
+"""Titles that failed for their own fault, as a Parquet file for people to look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from resonance.clients.ingest.journal import Failure
+
+#: Rows held in memory while the file is written.
+_CHUNK_ROWS = 10_000
+_SCHEMA = pa.schema(
+    [
+        ("media_id", pa.string()),
+        ("uri", pa.string()),
+        ("content_hash", pa.string()),
+        ("error_type", pa.string()),
+        ("error", pa.string()),
+        ("attempts", pa.int32()),
+        ("failed_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def write_failures(failures: Iterable[Failure], path: Path) -> int:
+    """Write `path` anew, whole or not at all; gives the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.tmp")
+    count = 0
+    with pq.ParquetWriter(half, _SCHEMA, compression="zstd") as writer:
+        chunk: list[dict[str, object]] = []
+        for failure in failures:
+            chunk.append(
+                {
+                    "media_id": failure.media_id,
+                    "uri": failure.uri,
+                    "content_hash": failure.content_hash,
+                    "error_type": failure.error_type,
+                    "error": failure.error,
+                    "attempts": failure.attempts,
+                    "failed_at": int(failure.failed_s * 1e6),
+                }
+            )
+            count += 1
+            if len(chunk) == _CHUNK_ROWS:
+                writer.write_table(pa.Table.from_pylist(chunk, _SCHEMA))
+                chunk = []
+        writer.write_table(pa.Table.from_pylist(chunk, _SCHEMA))
+    os.replace(half, path)
+    return count
