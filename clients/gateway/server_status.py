@@ -36,6 +36,7 @@ class ServerStatus:
     refused: Mapping[str, int]
     abandoned: int
     uptime_s: float
+    max_uploads: int
 
 
 _SERVING = {pb.MODEL_STATE_SERVING: True, pb.MODEL_STATE_NOT_SERVING: False}
@@ -59,4 +60,5 @@ def status_from_message(message: pb.GetStatusResponse) -> ServerStatus:
         refused=dict(sorted(message.refused.items())),
         abandoned=message.abandoned,
         uptime_s=message.uptime_s,
+        max_uploads=message.max_uploads,
     )

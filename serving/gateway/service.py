@@ -133,6 +133,7 @@ class EmbeddingService(EmbeddingServiceServicer):
             refused=metrics.refused_by_reason(),
             abandoned=metrics.abandoned(),
             uptime_s=metrics.uptime_s(),
+            max_uploads=shared.limits.max_uploads,
         )
 
     async def _space(self) -> pb.GetSpaceResponse:

@@ -471,7 +471,7 @@ class ModelStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., reason: _Optional[str] = ..., checked_s_ago: _Optional[float] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("fingerprint", "space_name", "models", "uploads", "live_feeds", "queries", "queued", "segments_in_flight", "spooled_bytes", "segments_per_s", "media_s_per_s", "refused", "abandoned", "uptime_s")
+    __slots__ = ("fingerprint", "space_name", "models", "uploads", "live_feeds", "queries", "queued", "segments_in_flight", "spooled_bytes", "segments_per_s", "media_s_per_s", "refused", "abandoned", "uptime_s", "max_uploads")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -493,6 +493,7 @@ class GetStatusResponse(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     ABANDONED_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_UPLOADS_FIELD_NUMBER: _ClassVar[int]
     fingerprint: str
     space_name: str
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
@@ -507,4 +508,5 @@ class GetStatusResponse(_message.Message):
     refused: _containers.ScalarMap[str, int]
     abandoned: int
     uptime_s: float
-    def __init__(self, fingerprint: _Optional[str] = ..., space_name: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., uploads: _Optional[int] = ..., live_feeds: _Optional[int] = ..., queries: _Optional[int] = ..., queued: _Optional[int] = ..., segments_in_flight: _Optional[int] = ..., spooled_bytes: _Optional[int] = ..., segments_per_s: _Optional[float] = ..., media_s_per_s: _Optional[float] = ..., refused: _Optional[_Mapping[str, int]] = ..., abandoned: _Optional[int] = ..., uptime_s: _Optional[float] = ...) -> None: ...
+    max_uploads: int
+    def __init__(self, fingerprint: _Optional[str] = ..., space_name: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., uploads: _Optional[int] = ..., live_feeds: _Optional[int] = ..., queries: _Optional[int] = ..., queued: _Optional[int] = ..., segments_in_flight: _Optional[int] = ..., spooled_bytes: _Optional[int] = ..., segments_per_s: _Optional[float] = ..., media_s_per_s: _Optional[float] = ..., refused: _Optional[_Mapping[str, int]] = ..., abandoned: _Optional[int] = ..., uptime_s: _Optional[float] = ..., max_uploads: _Optional[int] = ...) -> None: ...
