@@ -1,0 +1,44 @@
+"""How many titles to embed side by side: as many as the server is made for, by its own word."""
+
+from __future__ import annotations
+
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
+from resonance.clients.credentials import Credentials
+from resonance.clients.embedder import GATEWAY, TRITON
+from resonance.clients.errors import ServerUnavailableError
+from resonance.clients.gateway.embedder import GatewayEmbedder
+
+#: Beside those that keep the server busy: a title that is being opened, finished or hashed keeps nothing busy.
+SPARE = 1
+#: What a title asks first and most of; its instances are how many segments the server computes at a time.
+MODEL = "visual_encoder"
+_TIMEOUT_S = 30.0
+
+
+async def titles_side_by_side(server: str, credentials: Credentials | None, *, replicas: int) -> int:
+    """Titles at a time that keep `replicas` servers like this one busy, and no more.
+
+    Raises:
+        ServerUnavailableError: no server answers. ServerError: it does not say.
+    """
+    if server.startswith(GATEWAY):
+        async with GatewayEmbedder(server.removeprefix(GATEWAY), credentials=credentials) as gateway:
+            each = (await gateway.status()).max_uploads
+    else:
+        each = await _instances(server.removeprefix(TRITON).split(",")[0], credentials or Credentials())
+    return max(each, 1) * replicas + SPARE
+
+
+async def _instances(address: str, credentials: Credentials) -> int:
+    client = triton.InferenceServerClient(address, creds=credentials.channel())
+    try:
+        answer = await client.get_model_config(
+            MODEL, headers=dict(credentials.metadata()), client_timeout=_TIMEOUT_S
+        )
+    except InferenceServerException as error:
+        raise ServerUnavailableError(f"{address}: {error.message()}") from error
+    finally:
+        await client.close()
+    return sum(group.count for group in answer.config.instance_group)

@@ -1,0 +1,138 @@
+"""The journal: one writer, nothing forgotten, nothing of another version mixed in."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resonance.clients.errors import CorruptMediaError
+from resonance.clients.ingest.errors import JournalError
+from resonance.clients.ingest.journal import Journal, State
+from resonance.clients.ingest.types import CatalogueItem
+
+SPACE, OTHER_SPACE = "a" * 64, "b" * 64
+FILM = CatalogueItem(media_id="film", uri="/library/film.mp4")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "state" / "journal.sqlite", "sink")
+    yield opened
+    opened.close()
+
+
+def begin(journal: Journal, content_hash: str = "v1", item: CatalogueItem = FILM) -> list[bytes]:
+    return journal.begin(item, SPACE, content_hash, run="run", identity="size 1")
+
+
+def embed(journal: Journal, media_id: str, content_hash: str = "v1") -> None:
+    begin(journal, content_hash, CatalogueItem(media_id=media_id, uri=media_id))
+    assert journal.embedded(media_id, SPACE, content_hash, f"row of {media_id}".encode())
+
+
+def test_segments_are_given_back_in_order_to_the_same_version_alone(journal: Journal) -> None:
+    assert begin(journal) == []
+    journal.add_segments("film", SPACE, "v1", 0, [b"0", b"1"])
+    journal.add_segments("film", SPACE, "v1", 2, [b"2"])
+    assert begin(journal) == [b"0", b"1", b"2"]
+    assert begin(journal, "v2") == []
+    assert begin(journal, "v1") == []  # those of v1 were forgotten with v2
+
+
+def test_segments_after_a_gap_are_left_out(journal: Journal) -> None:
+    begin(journal)
+    journal.add_segments("film", SPACE, "v1", 0, [b"0"])
+    journal.add_segments("film", SPACE, "v1", 2, [b"2"])
+    assert begin(journal) == [b"0"]
+
+
+def test_a_row_of_a_version_that_was_overtaken_is_not_taken(journal: Journal) -> None:
+    begin(journal, "v1")
+    begin(journal, "v2")
+    assert not journal.embedded("film", SPACE, "v1", b"old")
+    assert list(journal.waiting(SPACE)) == []
+    assert journal.embedded("film", SPACE, "v2", b"new")
+    assert list(journal.waiting(SPACE)) == [("film", b"new")]
+
+
+def test_a_title_goes_through_its_states(journal: Journal) -> None:
+    embed(journal, "film")
+    known = journal.known("film", SPACE)
+    assert known is not None
+    assert (known.state, known.content_hash) == (State.EMBEDDED, "v1")
+    assert journal.open_batch("batch", SPACE, ["film"]) == set()
+    assert journal.open_batches(SPACE) == ["batch"]
+    assert journal.rows("batch") == {"film": b"row of film"}
+    journal.close_batch("batch")
+    assert journal.open_batches(SPACE) == []
+    assert journal.counts(SPACE) == {State.STORED: 1}
+
+
+def test_a_batch_says_which_titles_may_be_in_the_sink_already(journal: Journal) -> None:
+    embed(journal, "film")
+    embed(journal, "other")
+    journal.open_batch("first", SPACE, ["film"])
+    journal.close_batch("first")
+    embed(journal, "film", "v2")
+    assert journal.open_batch("second", SPACE, ["film", "other"]) == {"film"}
+
+
+def test_a_title_that_failed_keeps_what_the_sink_has(journal: Journal) -> None:
+    embed(journal, "film")
+    journal.open_batch("first", SPACE, ["film"])
+    journal.close_batch("first")
+    error = CorruptMediaError("film.mp4", "nothing", "something")
+    journal.failed(FILM, SPACE, "v2", run="run", identity=None, error=error, attempts=1, own_fault=True)
+    (failure,) = journal.failures(SPACE)
+    assert (failure.error_type, failure.attempts) == ("CorruptMediaError", 1)
+    assert "nothing" in failure.error
+    embed(journal, "film", "v3")
+    assert journal.open_batch("third", SPACE, ["film"]) == {"film"}  # v1 is still there
+
+
+def test_spaces_do_not_know_of_each_other(journal: Journal) -> None:
+    embed(journal, "film")
+    assert journal.known("film", OTHER_SPACE) is None
+    assert journal.counts(OTHER_SPACE) == {}
+
+
+def test_one_job_at_a_time(journal: Journal, tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from resonance.clients.ingest import journal\n"
+        "journal.BUSY_TIMEOUT_S = 0.1\n"
+        f"journal.Journal(Path({str(journal.path)!r}), 'sink')"
+    )
+    begin(journal)
+    second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert second.returncode != 0
+    assert "JournalError" in second.stderr
+    assert "another job" in second.stderr
+
+
+def test_a_journal_of_another_sink_is_refused(journal: Journal) -> None:
+    journal.close()
+    with pytest.raises(JournalError, match="the journal of sink; expected that of elsewhere"):
+        Journal(journal.path, "elsewhere")
+    Journal(journal.path, "sink").close()
+
+
+def test_a_journal_of_another_version_is_refused(journal: Journal) -> None:
+    journal.close()
+    with sqlite3.connect(journal.path) as db:
+        db.execute("UPDATE about SET value = '99' WHERE name = 'version'")
+    db.close()
+    with pytest.raises(JournalError, match="version 99; expected version 1"):
+        Journal(journal.path, "sink")
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_text("not a database, but long enough to be looked at as one " * 40)
+    with pytest.raises(JournalError, match=r"journal\.sqlite"):
+        Journal(path, "sink")
+    assert path.read_text().startswith("not a database")
