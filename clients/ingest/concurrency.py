@@ -10,7 +10,7 @@ from resonance.clients.embedder import GATEWAY, TRITON
 from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.gateway.embedder import GatewayEmbedder
 
-#: Beside those that keep the server busy: a title that is being opened, finished or hashed keeps nothing busy.
+#: Beside those that keep the server busy: a title that is being opened or hashed keeps nothing busy.
 SPARE = 1
 #: What a title asks first and most of; its instances are how many segments the server computes at a time.
 MODEL = "visual_encoder"

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -26,10 +26,12 @@ from resonance.clients.gateway.messages import FieldNames, segment_from_message,
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
-from resonance.clients.ingest.opening import content_hash, identity, local_path, open_uri
+from resonance.clients.ingest.opening import content_hash, identity, open_uri, read_subtitles
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.ingest.uris import local_path, suffix
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, decode_text
+from resonance.clients.media.words import SubtitleFile
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.v1 import embedding_pb2 as pb
 
@@ -110,6 +112,17 @@ class Outcome:
     error: str = ""
 
 
+@dataclass(slots=True)
+class _Title:
+    """A title under way. `known_by`, `version`: see `Ledger`; `done`: segments so far."""
+
+    item: CatalogueItem
+    known_by: str | None = None
+    version: str = ""
+    begun: bool = False
+    done: list[Segment] = field(default_factory=list)
+
+
 class TitleWorker:
     """Embeds titles, several at a time."""
 
@@ -124,33 +137,58 @@ class TitleWorker:
             ServerUnavailableError, OverloadedError: for longer than `EmbedOptions.patience_s`.
             RequestRejectedError, SpaceMismatchError, StoreError: nothing will be embedded any more.
         """
-        media_id = item.media_id
-        known_by: str | None = None
-        version = ""
-        try:
-            known_by = await asyncio.to_thread(self._known_by, item)
-            verdict = await self._ledger.look(item, known_by)
-            if verdict is Verdict.TWICE:
-                twin = replace(item, media_id=f"{media_id} ({item.uri})")
-                raise CatalogueError(media_id, "another title of this name", "a name once in a catalogue")
-            begun = Begun(verdict)
-            if verdict is Verdict.EMBED:
-                version = await asyncio.to_thread(self._version, item)
-                begun = await self._ledger.begin(item, known_by, version)
-            if begun.verdict is Verdict.UNCHANGED:
-                return Outcome(media_id, Result.UNCHANGED)
-            if begun.verdict is Verdict.IN_QUARANTINE:
-                return Outcome(media_id, Result.FAILED, error="in quarantine since an earlier job")
-        except CatalogueError as error:
-            return await self._fail(twin, "", None, error, 1)
-        except MediaError as error:
-            return await self._fail(item, version, known_by, error, 1)
-        return await self._embed(item, known_by, version, begun.done)
+        title = _Title(item)
+        attempts, wait_s = 0, _FIRST_WAIT_S
+        while True:
+            before = len(title.done)
+            try:
+                return await self._attempt(title)
+            except (MediaError, CatalogueError) as error:
+                return await self._fail(title, error, attempts + 1)
+            except SpaceChangedError:
+                raise
+            except ServerError as error:
+                if len(title.done) > before:
+                    attempts, wait_s = 0, _FIRST_WAIT_S
+                if isinstance(error, ServerUnavailableError | OverloadedError):
+                    if time.monotonic() - self._progress_s > self._options.patience_s:
+                        raise
+                else:
+                    attempts += 1
+                    if attempts >= MAX_ATTEMPTS:
+                        return await self._fail(title, error, attempts)
+                _log.info("%s: %s; trying again in about %.1f s", item.media_id, error, wait_s)
+                await asyncio.sleep((error.retry_after_s or 0.0) + wait_s * random.random())
+                wait_s = min(2 * wait_s, _MOST_WAIT_S)
 
     async def refuse(self, row: FaultyRow) -> Outcome:
         """A row of the catalogue that names no title goes to quarantine under its place."""
-        item = CatalogueItem(media_id=row.where, uri=row.where)
-        return await self._fail(item, "", None, row.error, 1)
+        return await self._fail(_Title(CatalogueItem(media_id=row.where, uri=row.where)), row.error, 1)
+
+    async def _attempt(self, title: _Title) -> Outcome:
+        item = title.item
+        if not title.begun:
+            title.known_by = await asyncio.to_thread(self._known_by, item)
+            verdict = await self._ledger.look(item, title.known_by)
+            if verdict is Verdict.TWICE:
+                title.item = replace(item, media_id=f"{item.media_id} ({item.uri})")
+                title.known_by = None
+                raise CatalogueError(item.media_id, "another title of this name", "a name once")
+            begun = Begun(verdict)
+            if verdict is Verdict.EMBED:
+                title.version = await asyncio.to_thread(self._version, item)
+                begun = await self._ledger.begin(item, title.known_by, title.version)
+            if begun.verdict is Verdict.UNCHANGED:
+                return Outcome(item.media_id, Result.UNCHANGED)
+            if begun.verdict is Verdict.IN_QUARANTINE:
+                return Outcome(item.media_id, Result.FAILED, error="in quarantine since an earlier job")
+            names = FieldNames.of(await self._embedder.space())
+            title.done = [segment_from_message(pb.Segment.FromString(m), names) for m in begun.done]
+            title.begun = True
+        result = await self._stream(item, title.version, title.done)
+        row = await asyncio.to_thread(lambda: row_bytes(title_row(item, title.version, result)))
+        await self._ledger.finish(item.media_id, title.version, row)
+        return Outcome(item.media_id, Result.EMBEDDED, result.duration_s or 0.0)
 
     def _known_by(self, item: CatalogueItem) -> str | None:
         found = identity(item.uri, item.transcript_uri)
@@ -162,37 +200,6 @@ class TitleWorker:
     def _recipe(self) -> str:
         """What else the vectors depend on, beside media and space."""
         return f"+{self._options.sampling}" if self._options.sampling else ""
-
-    async def _embed(
-        self, item: CatalogueItem, known_by: str | None, version: str, stored: Sequence[bytes]
-    ) -> Outcome:
-        descriptor = await self._embedder.space()
-        names = FieldNames.of(descriptor)
-        done = [segment_from_message(pb.Segment.FromString(message), "segment", names) for message in stored]
-        attempts, wait_s = 0, _FIRST_WAIT_S
-        while True:
-            before = len(done)
-            try:
-                result = await self._stream(item, version, done)
-                await self._ledger.finish(item.media_id, version, row_bytes(title_row(item, version, result)))
-                return Outcome(item.media_id, Result.EMBEDDED, result.duration_s or 0.0)
-            except MediaError as error:
-                return await self._fail(item, version, known_by, error, attempts + 1)
-            except SpaceChangedError:
-                raise
-            except ServerError as error:
-                if len(done) > before:
-                    attempts, wait_s = 0, _FIRST_WAIT_S
-                if isinstance(error, ServerUnavailableError | OverloadedError):
-                    if time.monotonic() - self._progress_s > self._options.patience_s:
-                        raise
-                else:
-                    attempts += 1
-                    if attempts >= MAX_ATTEMPTS:
-                        return await self._fail(item, version, known_by, error, attempts)
-                _log.info("%s: %s; trying again in about %.1f s", item.media_id, error, wait_s)
-                await asyncio.sleep((error.retry_after_s or 0.0) + wait_s * random.random())  # noqa: S311
-                wait_s = min(2 * wait_s, _MOST_WAIT_S)
 
     async def _stream(self, item: CatalogueItem, version: str, done: list[Segment]) -> MediaEmbedding:
         """Embed what is missing; `done` grows, and is told to the ledger in pieces, whatever happens."""
@@ -209,10 +216,11 @@ class TitleWorker:
         try:
             if isinstance(source, str):
                 return await self._embedder.embed_text(source, name=item.uri)
+            words = await asyncio.to_thread(_transcript, item)
             parts = self._embedder.stream(
                 source,
                 sampling=self._options.sampling,
-                transcript=item.transcript_uri,
+                transcript=words,
                 name=item.uri,
                 done=tuple(done),
             )
@@ -236,20 +244,27 @@ class TitleWorker:
         assert title is not None, "a stream ends with its title or raises"
         return title
 
-    async def _fail(
-        self, item: CatalogueItem, version: str, known_by: str | None, error: Exception, attempts: int
-    ) -> Outcome:
-        own_fault = isinstance(error, MediaError | CatalogueError)
+    async def _fail(self, title: _Title, error: Exception, attempts: int) -> Outcome:
         await self._ledger.fail(
-            item, version, identity=known_by, error=error, attempts=attempts, own_fault=own_fault
+            title.item,
+            title.version,
+            identity=title.known_by,
+            error=error,
+            attempts=attempts,
+            own_fault=isinstance(error, MediaError | CatalogueError),
         )
-        return Outcome(item.media_id, Result.FAILED, error=f"{type(error).__name__}: {error}")
+        return Outcome(title.item.media_id, Result.FAILED, error=f"{type(error).__name__}: {error}")
 
 
 def _open(item: CatalogueItem) -> Path | str | BinaryIO:
     """A path of this machine, the text of a text, or a seekable file of another place."""
     path = local_path(item.uri)
-    if item.uri.lower().endswith(TEXT_SUFFIXES):
+    if suffix(item.uri) in TEXT_SUFFIXES:
         with path.open("rb") if path is not None else open_uri(item.uri) as file:
             return decode_text(file.read(MAX_TEXT_BYTES + 1), item.uri)
     return path if path is not None else open_uri(item.uri)
+
+
+def _transcript(item: CatalogueItem) -> SubtitleFile | None:
+    """The subtitles that the catalogue names; None where it leaves finding them to the reader."""
+    return read_subtitles(item.transcript_uri) if item.transcript_uri is not None else None

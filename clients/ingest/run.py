@@ -1,0 +1,192 @@
+"""One call of `resonance ingest`: its parts put together, and what it says at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from resonance.clients.credentials import Credentials
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.uris import local_path
+
+_log = logging.getLogger(__name__)
+#: Where journal and quarantine stand in a sink's folder; readers of Parquet leave such names out.
+STATE_FOLDER = "_resonance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """The options of the command; see its help."""
+
+    sources: tuple[str, ...]
+    sink: str
+    server: str
+    credentials: Credentials
+    journal: Path | None = None
+    failed: Path | None = None
+    retry_failed: bool = False
+    concurrency: int | None = None
+    sampling: str | None = None
+    watch: bool = False
+    asr: str | None = None
+    asr_cache: Path | None = None
+    ray: bool = False
+    ray_address: str | None = None
+    workers: int | None = None
+    batch_titles: int = 64
+    patience_s: float = 600.0
+    metrics_port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.watch and (len(self.sources) != 1 or local_path(self.sources[0]) is None or self.ray):
+            raise UsageError("--watch looks at one folder of this machine, without Ray")
+
+    @property
+    def journal_path(self) -> Path:
+        """Where the journal is."""
+        if self.journal is not None:
+            return self.journal
+        folder = local_path(self.sink)
+        if folder is not None:
+            return folder / STATE_FOLDER / "journal.sqlite"
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        name = hashlib.blake2b(self.sink.encode(), digest_size=8).hexdigest()
+        return state / "resonance" / f"ingest-{name}" / "journal.sqlite"
+
+    @property
+    def failed_path(self) -> Path:
+        """Where the titles in quarantine are written."""
+        return self.failed or self.journal_path.with_name("failed.parquet")
+
+    def open_ledger(self, space: SpaceRef) -> Ledger:
+        """Journal and sink, for vectors of `space`. Blocks. Errors: see `Ledger`."""
+        return Ledger(
+            self.journal_path,
+            self.sink,
+            space,
+            open_sink,
+            batch=BatchSize(titles=self.batch_titles),
+            retry_failed=self.retry_failed,
+        )
+
+
+class IngestRun:
+    """Put together, run, and told of at the end; see `resonance.clients.ingest.cli.ingest`."""
+
+    def __init__(self, settings: IngestSettings, *, json_out: bool) -> None:
+        self._settings, self._json_out = settings, json_out
+        self._console = Console(stderr=True)
+        self._display = JobDisplay(self._console)
+        self._stopped_by: signal.Signals | None = None
+
+    async def run(self) -> int:
+        """The exit code."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop(by: signal.Signals) -> None:
+            if self._stopped_by is None:  # once; the end is already being made
+                self._stopped_by = by
+                task.cancel()
+
+        for by in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(by, stop, by)
+        try:
+            return await self._run()
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError) as error:
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+            return 3
+        except asyncio.CancelledError:
+            if self._stopped_by is None:
+                raise
+            self._console.print("stopped; the same command goes on from here", highlight=False)
+            return 128 + self._stopped_by
+
+    async def _run(self) -> int:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            embedder = await stack.enter_async_context(
+                Embedder(settings.server, credentials=settings.credentials)
+            )
+            descriptor = await embedder.space()
+            space = SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)
+            ledger = LedgerThread(lambda: settings.open_ledger(space))
+            stack.push_async_callback(ledger.close)
+            await ledger.open()
+            metrics = stack.enter_context(IngestMetrics(settings.metrics_port))
+            if metrics.port is not None:
+                self._console.print(f"metrics at http://127.0.0.1:{metrics.port}/metrics", highlight=False)
+            concurrency = settings.concurrency or await titles_side_by_side(
+                settings.server, settings.credentials, replicas=1
+            )
+            worker = TitleWorker(
+                embedder, ledger, EmbedOptions(sampling=settings.sampling, patience_s=settings.patience_s)
+            )
+            if not settings.watch:
+                counting = asyncio.create_task(self._count())
+                stack.callback(counting.cancel)
+
+            def ended(outcome: Outcome) -> None:
+                metrics.done(outcome)
+                self._display.show(outcome)
+
+            stack.push_async_callback(self._end, ledger)
+            stack.enter_context(self._display)
+            items = await stack.enter_async_context(aclosing(self._items(metrics)))
+            await run_job(
+                items,
+                worker,
+                ledger,
+                concurrency=concurrency,
+                on_begun=lambda item: metrics.seen(item.media_id, time.time()),
+                on_outcome=ended,
+            )
+        return 1 if self._display.tally.failed else 0
+
+    def _items(self, metrics: IngestMetrics) -> AsyncGenerator[Given, None]:
+        settings = self._settings
+        if settings.watch:
+            folder = local_path(settings.sources[0])
+            assert folder is not None  # IngestSettings has looked
+            return watch(folder, on_seen=lambda item, seen_at_s: metrics.seen(item.media_id, seen_at_s))
+        return in_thread(read_catalogue(settings.sources))
+
+    async def _count(self) -> None:
+        """The catalogue a second time, for its length alone, while the first titles are embedded."""
+        try:
+            self._display.expect(
+                await asyncio.to_thread(lambda: sum(1 for _ in read_catalogue(self._settings.sources)))
+            )
+        except ResonanceError as error:
+            _log.debug("the catalogue cannot be counted: %s", error)  # reading it tells everybody
+
+    async def _end(self, ledger: LedgerThread) -> None:
+        """What people look at afterwards, however the job ended."""
+        path = self._settings.failed_path
+        in_quarantine = await ledger.call(lambda opened: opened.write_failures(path))
+        states = await ledger.call(lambda opened: opened.counts())
+        tally = self._display.tally
+        summary = {
+            "embedded": tally.embedded,
+            "unchanged": tally.unchanged,
+            "failed": tally.failed,
+            "media_s": round(tally.media_s, 3),
+            "stored": states.get(State.STORED, 0),
+            "in_quarantine": in_quarantine,
+            "quarantine": str(path),
+        }
+        if self._json_out:
+            print(json.dumps(summary))
+            return
+        self._console.print(
+            f"{tally.embedded:,} embedded, {self._display.figures()}; {summary['stored']:,} titles stored in all"
+            + (f", {in_quarantine:,} in quarantine: {path}" if in_quarantine else ""),
+            highlight=False,
+            soft_wrap=True,
+        )
