@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import logging
 import os
+import signal
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from resonance.clients.credentials import Credentials
-from resonance.clients.errors import UsageError
+from resonance.clients.embedder import Embedder
+from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.ingest.catalogue import read_catalogue
+from resonance.clients.ingest.concurrency import titles_side_by_side
+from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
+from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
+from resonance.clients.ingest.journal import State
+from resonance.clients.ingest.ledger import BatchSize, Ledger
+from resonance.clients.ingest.metrics import IngestMetrics
+from resonance.clients.ingest.progress import JobDisplay
+from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.uris import local_path
+from resonance.clients.ingest.watch import watch
+from resonance.clients.results import SpaceRef
+from resonance.space.errors import SpaceError
 
 _log = logging.getLogger(__name__)
 #: Where journal and quarantine stand in a sink's folder; readers of Parquet leave such names out.
@@ -185,7 +206,7 @@ class IngestRun:
             print(json.dumps(summary))
             return
         self._console.print(
-            f"{tally.embedded:,} embedded, {self._display.figures()}; {summary['stored']:,} titles stored in all"
+            f"{tally.embedded:,} embedded, {self._display.figures()}; {summary['stored']:,} stored in all"
             + (f", {in_quarantine:,} in quarantine: {path}" if in_quarantine else ""),
             highlight=False,
             soft_wrap=True,
