@@ -111,6 +111,10 @@ class ParquetStore:
             for part in self._parts:
                 yield from self._folder.batches(part, list(columns) if columns is not None else None)
 
+    def stray_segments(self) -> int:
+        """None: they stand in their title's row."""
+        return 0
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -80,6 +80,10 @@ class Store(Protocol):
         """
         ...
 
+    def stray_segments(self) -> int:
+        """Segments that a broken-off write left; readers do not see them."""
+        ...
+
     def close(self) -> None:
         """Free files and connections."""
         ...

@@ -1,0 +1,102 @@
+"""`resonance validate`: whether a store is what it should be."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from resonance.clients.cli.server_options import wrong_use
+
+
+def validate(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="As --sink of `resonance ingest`.")],
+    reference: Annotated[
+        str | None, typer.Option(metavar="STORE", help="Say how far STORE has drifted from this one.")
+    ] = None,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Exit with 1 where an axis moved much (PSI over 0.25).")
+    ] = False,
+    json_out: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
+) -> None:
+    """Look at every vector of a store: counts, what is stored twice, norms, absent modalities, spaces, drift.
+
+    Exit code 0: nothing is wrong; 1: faults were found, or the store cannot be read; 2: wrong use.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from resonance.clients.errors import ResonanceError, UsageError
+    from resonance.clients.ingest.stores import open_store
+    from resonance.clients.ingest.validate import Faults, Profile, drift, examine
+    from resonance.space.descriptor import MODALITIES
+    from resonance.space.errors import SpaceError, SpaceMismatchError
+
+    def examined(uri: str) -> tuple[str, Profile, Faults]:
+        opened = open_store(uri)
+        try:
+            return opened.space.fingerprint, *examine(opened)
+        finally:
+            opened.close()
+
+    with wrong_use():
+        try:
+            fingerprint, profile, faults = examined(store)
+            moved = None
+            if reference is not None:
+                other, known, _ = examined(reference)
+                if other != fingerprint:
+                    raise SpaceMismatchError(fingerprint, other, reference)
+                moved = drift(profile, known)
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError) as error:
+            typer.echo(" ".join(f"{type(error).__name__}: {error}".split()), err=True)
+            raise typer.Exit(1) from error
+    report: dict[str, Any] = {
+        "store": store,
+        "fingerprint": fingerprint,
+        "titles": profile.titles,
+        "segments": profile.segments,
+        "hours": round(profile.media_s / 3600, 3),
+        "absent": {
+            name: round(1 - count / profile.titles, 4) if profile.titles else None
+            for name, count in zip(MODALITIES, profile.present.tolist(), strict=True)
+        },
+        "faults": {
+            kind: {"count": count, "for_example": faults.examples[kind]}
+            for kind, count in faults.counts.most_common()
+        },
+    }
+    if moved is not None:
+        report["drift"] = {"cosine_of_means": moved.cosine, "psi": moved.psi, "large": moved.large}
+    if json_out:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        _show(report, Console(), escape)
+    failed = bool(faults.counts) or (fail_on_drift and moved is not None and bool(moved.large))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _show(report: dict[str, Any], console: Any, escape: Any) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    table.add_row("titles", f"{report['titles']:,}")
+    table.add_row("segments", f"{report['segments']:,}")
+    table.add_row("hours", f"{report['hours']:,.2f}")
+    table.add_row("space", report["fingerprint"][:12])
+    for name, share in report["absent"].items():
+        table.add_row(f"without {name}", "–" if share is None else f"{share:.1%}")
+    for name, value in report.get("drift", {}).get("cosine_of_means", {}).items():
+        table.add_row(f"mean {name} against the reference", f"cosine {value:.4f}")
+    for name, value in report.get("drift", {}).get("psi", {}).items():
+        mark = "  [red]large[/red]" if name in report["drift"]["large"] else ""
+        table.add_row(f"axis {escape(name)} against the reference", f"PSI {value:.3f}{mark}")
+    console.print(table)
+    for kind, fault in report["faults"].items():
+        examples = ", ".join(map(str, fault["for_example"]))
+        console.print(f"[red]{fault['count']:,} x {kind}[/red]: {escape(examples)}", soft_wrap=True)
+    if not report["faults"]:
+        console.print("no faults")

@@ -1,0 +1,182 @@
+"""Whether a store is what it should be: each title once and whole, unit vectors, one space; how it drifts.
+
+Read as a stream: of each title a 16-byte digest of its name is kept, of its vectors only sums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.types import Store
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH
+
+#: A vector of float32 is of unit norm to about 1e-7; more than this is another thing.
+NORM_TOLERANCE = 1e-3
+#: Saliences of a title sum to 1.
+SALIENCE_TOLERANCE = 1e-3
+_EXAMPLES = 5
+#: Equal bins of an axis' 0..1 for the population stability index.
+_BINS = 10
+#: The usual reading of the index in credit scoring (Siddiqi, Credit Risk Scorecards, 2006): below 0.1 no
+#: change, above 0.25 a large one.
+LARGE_PSI = 0.25
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong: how often, and of which titles for example."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, media_id: str, times: int = 1) -> None:
+        """Count `times` more."""
+        if times:
+            self.counts[kind] += times
+            known = self.examples.setdefault(kind, [])
+            if len(known) < _EXAMPLES:
+                known.append(media_id)
+
+
+@dataclass(slots=True)
+class Profile:
+    """How the titles of a store lie in the space.
+
+    Attributes:
+        sums: float64 [3, 596], of the blocks of all titles. present: titles that have each modality.
+        axes: titles by bin of each axis, int [10].
+    """
+
+    titles: int = 0
+    segments: int = 0
+    media_s: float = 0.0
+    sums: Doubles = field(default_factory=lambda: np.zeros((len(MODALITIES), BLOCK_WIDTH)))
+    present: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(MODALITIES), np.int64))
+    axes: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far a store lies from a reference.
+
+    Attributes:
+        cosine: of the mean blocks, by modality. psi: population stability index by axis.
+    """
+
+    cosine: dict[str, float]
+    psi: dict[str, float]
+
+    @property
+    def large(self) -> list[str]:
+        """Axes that moved much."""
+        return [name for name, value in self.psi.items() if value > LARGE_PSI]
+
+
+def examine(store: Store) -> tuple[Profile, Faults]:
+    """Look at every title. Blocks.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    profile, faults = Profile(), Faults()
+    seen: set[bytes] = set()
+    for batch in store.titles():
+        _vectors(batch, profile, faults)
+        for row, segments in zip(
+            batch.select(["media_id", "duration_s", "present", "axes"]).to_pylist(),
+            batch["segments"],
+            strict=True,
+        ):
+            media_id = row["media_id"]
+            digest = hashlib.blake2b(media_id.encode(), digest_size=16).digest()
+            faults.add("title stored twice", media_id, digest in seen)
+            seen.add(digest)
+            profile.titles += 1
+            profile.media_s += row["duration_s"] or 0.0
+            profile.present += [row["present"][m] for m in MODALITIES]
+            faults.add("title without any modality", media_id, not any(row["present"].values()))
+            for name, value in row["axes"]:
+                bins = profile.axes.setdefault(name, np.zeros(_BINS, np.int64))
+                bins[min(int(value["value"] * _BINS), _BINS - 1)] += 1
+            _segments(media_id, segments.values, profile, faults)
+    faults.add("segment without its title", store.uri, store.stray_segments())
+    return profile, faults
+
+
+def _vectors(batch: pa.RecordBatch, profile: Profile, faults: Faults) -> None:
+    vectors = _matrix(batch["vector"])  # (N, 1788)
+    for media_id, fault in zip(batch["media_id"].to_pylist(), _wrong(vectors), strict=True):
+        if fault:
+            faults.add(f"title vector {fault}", media_id)
+    finite = np.where(np.isfinite(vectors), vectors, 0.0)
+    profile.sums += finite.sum(axis=0).reshape(len(MODALITIES), BLOCK_WIDTH)  # (3, 596)
+
+
+def _segments(media_id: str, segments: pa.StructArray | None, profile: Profile, faults: Faults) -> None:
+    if segments is None or not len(segments):
+        faults.add("title without segments", media_id)
+        return
+    profile.segments += len(segments)
+    for fault in _wrong(_matrix(segments.field("vector"))):
+        if fault:
+            faults.add(f"segment vector {fault}", media_id)
+    index = segments.field("index").to_numpy(zero_copy_only=False)
+    faults.add("segments out of order or twice", media_id, bool((np.diff(index) <= 0).any()))
+    salience = segments.field("salience").to_numpy(zero_copy_only=False)
+    faults.add("saliences that do not sum to 1", media_id, abs(salience.sum() - 1) > SALIENCE_TOLERANCE)
+
+
+def _matrix(column: pa.Array) -> Doubles:
+    """Float64 [N, 1788]; a row that is null is not a number."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if column.null_count:
+        column = column.fill_null([float("nan")] * TITLE_WIDTH)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    vectors: Doubles = flat.astype(np.float64).reshape(len(column), TITLE_WIDTH)  # (N, 1788)
+    return vectors
+
+
+def _wrong(vectors: Doubles) -> list[str]:
+    """What is wrong with each vector; empty where nothing is."""
+    norms = np.linalg.norm(vectors, axis=1)  # (N,)
+    return [
+        "not finite"
+        if not np.isfinite(norm)
+        else "all zero"
+        if norm == 0
+        else "not of unit norm"
+        if abs(norm - 1) > NORM_TOLERANCE
+        else ""
+        for norm in norms
+    ]
+
+
+def drift(profile: Profile, reference: Profile) -> Drift:
+    """How far the titles of `profile` lie from those of `reference`, a profile of the same space.
+
+    The population stability index of an axis is sum((p - q) ln(p / q)) over its bins, each count one larger
+    so that an empty bin is no infinity.
+
+    Raises:
+        UsageError: one of them has no title.
+    """
+    if not profile.titles or not reference.titles:
+        raise UsageError("a store without titles cannot be compared; expected at least one in each")
+    cosine = {
+        name: float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+        for name, a, b in zip(MODALITIES, profile.sums, reference.sums, strict=True)
+    }
+    psi = {}
+    for name in sorted(profile.axes.keys() & reference.axes.keys()):
+        p, q = ((bins + 1) / (bins.sum() + _BINS) for bins in (profile.axes[name], reference.axes[name]))
+        psi[name] = float(((p - q) * np.log(p / q)).sum())
+    return Drift(cosine, psi)
