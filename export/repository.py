@@ -96,6 +96,8 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
         config.backend, config.default_model_filename = "onnxruntime", "model.onnx"
         # More threads an instance spin against each other; instances and batches share the cores better.
         config.parameters["intra_op_thread_count"].string_value = "1"
+        # a vector is then a function of its input alone, bit for bit: kernels sum in another order in a batch
+        config.parameters["max_requests_per_run"].string_value = "1"
     if group.kind == pb.ModelInstanceGroup.KIND_GPU and model.gpu_profiles > 1:
         # Triton takes the nearest of the profiles that are named here; unnamed ones are never used.
         group.profile.extend(str(i) for i in range(model.gpu_profiles))
