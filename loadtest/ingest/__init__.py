@@ -1,0 +1,1 @@
+"""Ingestion held to its promises: nothing lost, nothing twice, at what cost."""
