@@ -17,8 +17,8 @@ MODEL = "visual_encoder"
 _TIMEOUT_S = 30.0
 
 
-async def titles_side_by_side(server: str, credentials: Credentials | None, *, replicas: int) -> int:
-    """Titles at a time that keep `replicas` servers like this one busy, and no more.
+async def titles_side_by_side(server: str, credentials: Credentials | None) -> int:
+    """Titles at a time that keep the servers busy, and no more; several are taken to be alike.
 
     Raises:
         ServerUnavailableError: no server answers. ServerError: it does not say.
@@ -28,7 +28,7 @@ async def titles_side_by_side(server: str, credentials: Credentials | None, *, r
             each = (await gateway.status()).max_uploads
     else:
         each = await _instances(server.removeprefix(TRITON).split(",")[0], credentials or Credentials())
-    return max(each, 1) * replicas + SPARE
+    return max(each, 1) * (server.count(",") + 1) + SPARE
 
 
 async def _instances(address: str, credentials: Credentials) -> int:

@@ -70,7 +70,8 @@ class AsyncLedger(Protocol):
         content_hash: str,
         *,
         identity: str | None,
-        error: Exception,
+        error_type: str,
+        error: str,
         attempts: int,
         own_fault: bool,
     ) -> None:
@@ -249,7 +250,8 @@ class TitleWorker:
             title.item,
             title.version,
             identity=title.known_by,
-            error=error,
+            error_type=type(error).__name__,
+            error=str(error),
             attempts=attempts,
             own_fault=isinstance(error, MediaError | CatalogueError),
         )

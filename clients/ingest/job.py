@@ -79,7 +79,8 @@ class LedgerThread:
         content_hash: str,
         *,
         identity: str | None,
-        error: Exception,
+        error_type: str,
+        error: str,
         attempts: int,
         own_fault: bool,
     ) -> None:
@@ -89,6 +90,7 @@ class LedgerThread:
                 item,
                 content_hash,
                 identity=identity,
+                error_type=error_type,
                 error=error,
                 attempts=attempts,
                 own_fault=own_fault,

@@ -238,7 +238,8 @@ class Journal:
         *,
         run: str,
         identity: str | None,
-        error: Exception,
+        error_type: str,
+        error: str,
         attempts: int,
         own_fault: bool,
     ) -> None:
@@ -250,8 +251,8 @@ class Journal:
                 " WHERE media_id = ? AND fingerprint = ?",
                 (
                     State.FAILED,
-                    type(error).__name__,
-                    str(error),
+                    error_type,
+                    error,
                     attempts,
                     own_fault,
                     item.media_id,

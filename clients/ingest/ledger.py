@@ -196,7 +196,8 @@ class Ledger:
         content_hash: str,
         *,
         identity: str | None,
-        error: Exception,
+        error_type: str,
+        error: str,
         attempts: int,
         own_fault: bool,
     ) -> None:
@@ -208,6 +209,7 @@ class Ledger:
             content_hash,
             run=self._run,
             identity=identity,
+            error_type=error_type,
             error=error,
             attempts=attempts,
             own_fault=own_fault,

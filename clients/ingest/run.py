@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -82,6 +83,11 @@ class IngestSettings:
         """Where the titles in quarantine are written."""
         return self.failed or self.journal_path.with_name("failed.parquet")
 
+    @property
+    def embed_options(self) -> EmbedOptions:
+        """How titles are embedded."""
+        return EmbedOptions(sampling=self.sampling, patience_s=self.patience_s)
+
     def open_ledger(self, space: SpaceRef) -> Ledger:
         """Journal and sink, for vectors of `space`. Blocks. Errors: see `Ledger`."""
         return Ledger(
@@ -137,18 +143,12 @@ class IngestRun:
             )
             descriptor = await embedder.space()
             space = SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)
-            ledger = LedgerThread(lambda: settings.open_ledger(space))
-            stack.push_async_callback(ledger.close)
-            await ledger.open()
+            concurrency = settings.concurrency or await titles_side_by_side(
+                settings.server, settings.credentials
+            )
             metrics = stack.enter_context(IngestMetrics(settings.metrics_port))
             if metrics.port is not None:
                 self._console.print(f"metrics at http://127.0.0.1:{metrics.port}/metrics", highlight=False)
-            concurrency = settings.concurrency or await titles_side_by_side(
-                settings.server, settings.credentials, replicas=1
-            )
-            worker = TitleWorker(
-                embedder, ledger, EmbedOptions(sampling=settings.sampling, patience_s=settings.patience_s)
-            )
             if not settings.watch:
                 counting = asyncio.create_task(self._count())
                 stack.callback(counting.cancel)
@@ -157,18 +157,67 @@ class IngestRun:
                 metrics.done(outcome)
                 self._display.show(outcome)
 
-            stack.push_async_callback(self._end, ledger)
+            if settings.ray:
+                await self._on_ray(space, concurrency, ended)
+            else:
+                await self._here(embedder, space, concurrency, metrics, ended)
+        return 1 if self._display.tally.failed else 0
+
+    async def _here(
+        self,
+        embedder: Embedder,
+        space: SpaceRef,
+        concurrency: int,
+        metrics: IngestMetrics,
+        ended: Callable[[Outcome], None],
+    ) -> None:
+        settings = self._settings
+        ledger = LedgerThread(lambda: settings.open_ledger(space))
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(ledger.close)
+            await ledger.open()
+            stack.push_async_callback(self._end_here, ledger)
             stack.enter_context(self._display)
             items = await stack.enter_async_context(aclosing(self._items(metrics)))
             await run_job(
                 items,
-                worker,
+                TitleWorker(embedder, ledger, settings.embed_options),
                 ledger,
                 concurrency=concurrency,
                 on_begun=lambda item: metrics.seen(item.media_id, time.time()),
                 on_outcome=ended,
             )
-        return 1 if self._display.tally.failed else 0
+
+    async def _end_here(self, ledger: LedgerThread) -> None:
+        path = self._settings.failed_path
+        in_quarantine = await ledger.call(lambda opened: opened.write_failures(path))
+        self._tell_end(in_quarantine, await ledger.call(lambda opened: opened.counts()))
+
+    async def _on_ray(self, space: SpaceRef, side_by_side: int, ended: Callable[[Outcome], None]) -> None:
+        from resonance.clients.ingest.ray_engine import Cluster, RayJob  # only who asks for it has Ray
+
+        settings, loop = self._settings, asyncio.get_running_loop()
+        cluster = Cluster(address=settings.ray_address, workers=settings.workers, side_by_side=side_by_side)
+
+        def work() -> None:
+            job = RayJob(cluster, partial(settings.open_ledger, space))
+            try:
+                outcomes = job.run(
+                    read_catalogue(settings.sources),
+                    settings.server,
+                    settings.credentials,
+                    settings.embed_options,
+                )
+                for outcome in outcomes:
+                    loop.call_soon_threadsafe(ended, outcome)
+            finally:
+                in_quarantine = job.call("write_failures", settings.failed_path)
+                states = job.call("counts")
+                job.close()
+                loop.call_soon_threadsafe(self._tell_end, in_quarantine, states)
+
+        with self._display:
+            await asyncio.to_thread(work)
 
     def _items(self, metrics: IngestMetrics) -> AsyncGenerator[Given, None]:
         settings = self._settings
@@ -187,26 +236,24 @@ class IngestRun:
         except ResonanceError as error:
             _log.debug("the catalogue cannot be counted: %s", error)  # reading it tells everybody
 
-    async def _end(self, ledger: LedgerThread) -> None:
+    def _tell_end(self, in_quarantine: int, states: Mapping[State, int]) -> None:
         """What people look at afterwards, however the job ended."""
-        path = self._settings.failed_path
-        in_quarantine = await ledger.call(lambda opened: opened.write_failures(path))
-        states = await ledger.call(lambda opened: opened.counts())
-        tally = self._display.tally
-        summary = {
-            "embedded": tally.embedded,
-            "unchanged": tally.unchanged,
-            "failed": tally.failed,
-            "media_s": round(tally.media_s, 3),
-            "stored": states.get(State.STORED, 0),
-            "in_quarantine": in_quarantine,
-            "quarantine": str(path),
-        }
+        path, tally = self._settings.failed_path, self._display.tally
+        stored = states.get(State.STORED, 0)
         if self._json_out:
-            print(json.dumps(summary))
+            summary = {
+                "embedded": tally.embedded,
+                "unchanged": tally.unchanged,
+                "failed": tally.failed,
+                "media_s": round(tally.media_s, 3),
+                "stored": stored,
+                "in_quarantine": in_quarantine,
+                "quarantine": str(path),
+            }
+            print(json.dumps(summary), flush=True)
             return
         self._console.print(
-            f"{tally.embedded:,} embedded, {self._display.figures()}; {summary['stored']:,} stored in all"
+            f"{tally.embedded:,} embedded, {self._display.figures()}; {stored:,} stored in all"
             + (f", {in_quarantine:,} in quarantine: {path}" if in_quarantine else ""),
             highlight=False,
             soft_wrap=True,

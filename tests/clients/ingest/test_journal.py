@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from resonance.clients.errors import CorruptMediaError
 from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.journal import Journal, State
 from resonance.clients.ingest.types import CatalogueItem
@@ -86,8 +85,17 @@ def test_a_title_that_failed_keeps_what_the_sink_has(journal: Journal) -> None:
     embed(journal, "film")
     journal.open_batch("first", SPACE, ["film"])
     journal.close_batch("first")
-    error = CorruptMediaError("film.mp4", "nothing", "something")
-    journal.failed(FILM, SPACE, "v2", run="run", identity=None, error=error, attempts=1, own_fault=True)
+    journal.failed(
+        FILM,
+        SPACE,
+        "v2",
+        run="run",
+        identity=None,
+        error_type="CorruptMediaError",
+        error="film.mp4: nothing",
+        attempts=1,
+        own_fault=True,
+    )
     (failure,) = journal.failures(SPACE)
     assert (failure.error_type, failure.attempts) == ("CorruptMediaError", 1)
     assert "nothing" in failure.error
