@@ -1,0 +1,194 @@
+"""`resonance ingest` against a real Triton: everything stored once, the bad in quarantine, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from resonance.clients.embedder import Embedder
+from resonance.serving.server import TritonServer
+from tests.clients.ingest.conftest import BAD, GOOD
+from tests.clients.ingest.running import COMMAND, ingest, stored
+
+
+@pytest.fixture(scope="module")
+def done(library: Path, server: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, ingested."""
+    sink = tmp_path_factory.mktemp("sink")
+    code, summary, said = ingest(library, sink, server.grpc_address)
+    assert code == 1, said  # some are in quarantine
+    assert (summary["embedded"], summary["failed"], summary["stored"]) == (GOOD, len(BAD), GOOD)
+    assert summary["media_s"] > 60
+    return sink
+
+
+async def test_rows_are_what_embedding_gives(done: Path, library: Path, embedder: Embedder) -> None:
+    rows = stored(done)
+    assert len(rows) == GOOD
+    for media_id in ("000000.mp4", "000007.wav", "000008.png"):
+        title = await embedder.embed(library / media_id)
+        row = rows[media_id]
+        assert row["vector"] == title.title.tolist()
+        assert [s["vector"] for s in row["segments"]] == [s.vector.tolist() for s in title.segments]
+        assert [s["start_s"] for s in row["segments"]] == [s.start_s for s in title.segments]
+        assert dict(row["arcs"]).keys() == title.arcs.keys()
+
+
+def test_the_bad_are_in_quarantine_with_the_reason(done: Path) -> None:
+    rows = pq.read_table(done / "_resonance" / "failed.parquet").to_pylist()
+    assert {row["media_id"]: row["error_type"] for row in rows} == dict.fromkeys(BAD, "NotMediaError")
+    assert all(row["attempts"] == 1 for row in rows)
+    assert "no bytes at all" in next(row["error"] for row in rows if row["media_id"] == "empty.mp4")
+
+
+def test_unchanged_titles_are_skipped_and_changed_ones_replaced(
+    done: Path, library: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    copy, sink = tmp_path / "library", tmp_path / "sink"
+    shutil.copytree(library, copy)
+    shutil.copytree(done, sink)
+    (sink / "_resonance" / "journal.sqlite").unlink()
+    code, summary, _ = ingest(copy, tmp_path / "new", server.grpc_address)
+    assert summary["embedded"] == GOOD
+    before = stored(tmp_path / "new")
+    shutil.copy(copy / "000002.mp4", copy / "000000.mp4")  # changed
+    (copy / "000007.wav").touch()  # looked at, and the same
+    (copy / "000009.txt").write_text("quite another text")
+    code, summary, _ = ingest(copy, tmp_path / "new", server.grpc_address)
+    assert (code, summary["embedded"], summary["unchanged"], summary["failed"]) == (1, 2, GOOD - 2, len(BAD))
+    after = stored(tmp_path / "new")
+    assert after.keys() == before.keys()
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"000000.mp4", "000009.txt"}
+    assert after["000000.mp4"]["vector"] == after["000002.mp4"]["vector"]
+
+
+def test_quarantine_is_tried_again_when_asked_or_changed(
+    library: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    copy, sink = tmp_path / "library", tmp_path / "sink"
+    copy.mkdir()
+    (copy / "a.png").write_bytes(b"not a picture")
+    (copy / "b.png").write_bytes(b"not a picture either")
+    ingest(copy, sink, server.grpc_address)
+    shutil.copy(library / "000008.png", copy / "a.png")
+    code, summary, said = ingest(copy, sink, server.grpc_address)
+    assert (code, summary["embedded"], summary["failed"], summary["in_quarantine"]) == (1, 1, 1, 1)
+    assert "in quarantine since an earlier job" in said
+    code, _, said = ingest(copy, sink, server.grpc_address, "--retry-failed")
+    assert code == 1
+    assert "b.png: NotMediaError" in said
+
+
+def test_a_killed_job_goes_on_and_ends_the_same(
+    done: Path, library: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    sink = tmp_path / "sink"
+    command = [*COMMAND, "ingest", str(library), "--sink", str(sink), "--server", server.grpc_address]
+    for lives_s in (1.3, 1.6, 1.9):
+        job = subprocess.Popen([*command, "--batch-titles", "2"], stderr=subprocess.DEVNULL)
+        time.sleep(lives_s)
+        job.kill()
+        job.wait()
+    code, summary, said = ingest(library, sink, server.grpc_address)
+    assert code == 1, said
+    assert summary["in_quarantine"] == len(BAD)
+    assert stored(sink) == stored(done)
+
+
+def test_manifest_names_tags_and_transcripts(library: Path, server: TritonServer, tmp_path: Path) -> None:
+    (tmp_path / "words.srt").write_text("1\n00:00:00,000 --> 00:00:04,000\nboats in the harbour\n")
+    rows = [
+        {"id": "one", "uri": str(library / "000000.mp4"), "transcript_uri": "words.srt", "language": "en"},
+        {"id": "two", "uri": str(library / "000001.mkv"), "tags": ["news", "short"], "year": 1999},
+        {"id": "two", "uri": str(library / "000002.mp4")},
+        {"id": "gone", "uri": "nowhere.mp4"},
+        {"id": "no uri"},
+    ]
+    manifest = tmp_path / "titles.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no json\n")
+    code, summary, said = ingest(manifest, tmp_path / "sink", server.grpc_address, "--concurrency", "1")
+    assert (code, summary["embedded"], summary["failed"]) == (1, 2, 4), said
+    found = stored(tmp_path / "sink")
+    assert found["one"]["language"] == "en"
+    assert found["one"]["present"]["transcript"]
+    assert found["two"]["tags"] == ["news", "short"]
+    assert dict(found["two"]["attributes"]) == {"year": "1999"}
+    failed = pq.read_table(tmp_path / "sink" / "_resonance" / "failed.parquet").to_pylist()
+    reasons = {row["media_id"].rpartition("/")[2]: row["error_type"] for row in failed}
+    assert reasons == {
+        "000002.mp4)": "CatalogueError",
+        "gone": "NotMediaError",
+        "titles.jsonl row 5": "CatalogueError",
+        "titles.jsonl row 6": "CatalogueError",
+    }
+
+
+def test_wrong_use_and_servers_that_are_not_there(
+    library: Path, tmp_path: Path, server: TritonServer
+) -> None:
+    assert ingest(library, "qdrant://", server.grpc_address)[0] == 2
+    assert ingest(library, tmp_path, "ftp://somewhere")[0] == 2
+    code, _, said = ingest(library, tmp_path, "127.0.0.1:9")
+    assert code == 3
+    assert "ServerUnavailableError" in said
+    code, _, said = ingest(tmp_path / "nowhere", tmp_path / "sink", server.grpc_address)
+    assert code == 3
+    assert "it is not there" in said
+
+
+async def test_watching_embeds_uploads_and_shows_the_age_of_the_oldest(
+    library: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    uploads, sink = tmp_path / "uploads", tmp_path / "sink"
+    uploads.mkdir()
+    shutil.copy(library / "000000.mp4", uploads)
+    job = await asyncio.create_subprocess_exec(
+        *COMMAND, "ingest", str(uploads), "--sink", str(sink), "--server", server.grpc_address, "--watch",
+        "--metrics-port", "0", "--json", "--batch-titles", "1",
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert job.stderr is not None
+    line = (await asyncio.wait_for(job.stderr.readline(), 20)).decode()
+    url = line.split()[-1]
+
+    def metric(name: str) -> float:
+        text = urllib.request.urlopen(url, timeout=5).read().decode()
+        return sum(
+            float(x.split()[-1]) for x in text.splitlines() if x.startswith(name) and "created" not in x
+        )
+
+    async def until(name: str, value: float) -> None:
+        async with asyncio.timeout(30):
+            while await asyncio.to_thread(metric, name) != value:  # noqa: ASYNC110  it is another process
+                await asyncio.sleep(0.05)
+
+    try:
+        await until("resonance_ingest_titles_total", 1)
+        half = (library / "000001.mkv").read_bytes()
+        with (uploads / "slow.mkv").open("wb") as upload:  # grows for longer than a whole file stands still
+            for at in range(0, len(half), len(half) // 7):
+                upload.write(half[at : at + len(half) // 7])
+                upload.flush()
+                await asyncio.sleep(0.5)
+            assert await asyncio.to_thread(metric, "resonance_ingest_oldest_unembedded_age_seconds") > 2
+            assert await asyncio.to_thread(metric, "resonance_ingest_titles_total") == 1
+        (uploads / "moved.part").write_bytes((library / "000008.png").read_bytes())
+        (uploads / "moved.part").rename(uploads / "moved.png")
+        await until("resonance_ingest_titles_total", 3)
+        assert await asyncio.to_thread(metric, "resonance_ingest_oldest_unembedded_age_seconds") == 0
+    finally:
+        job.send_signal(signal.SIGTERM)
+        _, said = await job.communicate()
+    assert b"goes on from here" in said
+    assert job.returncode == 128 + signal.SIGTERM
+    assert stored(sink).keys() == {"000000.mp4", "slow.mkv", "moved.png"}

@@ -1,0 +1,80 @@
+"""The same job on a cluster of two nodes, of which one is killed: everything is stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster as RayCluster
+
+from resonance.clients.credentials import Credentials
+from resonance.clients.ingest.catalogue import read_catalogue
+from resonance.clients.ingest.embedding import EmbedOptions, Result
+from resonance.clients.ingest.ray_engine import Cluster, RayJob
+from resonance.clients.ingest.run import IngestSettings
+from resonance.clients.results import SpaceRef
+from resonance.loadtest.ingest.library import make_title
+from resonance.serving.server import TritonServer
+from resonance.space.descriptor import Descriptor
+from tests.clients.ingest.conftest import BAD
+from tests.clients.ingest.running import ingest, stored
+
+TITLES = 40
+
+
+@pytest.fixture
+def cluster() -> Iterator[RayCluster]:
+    made = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.mark.timeout(240)
+def test_a_node_that_is_killed_loses_nothing(
+    cluster: RayCluster, server: TritonServer, model_repository: Path, library: Path, tmp_path: Path
+) -> None:
+    other = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    titles = tmp_path / "titles"
+    titles.mkdir()
+    for number in range(TITLES):
+        make_title(titles, number)
+    settings = IngestSettings(
+        sources=(str(titles), str(library)),
+        sink=str(tmp_path / "sink"),
+        server=server.grpc_address,
+        credentials=Credentials(),
+        batch_titles=8,
+    )
+    found = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+    space = SpaceRef(found.name, found.fingerprint, found.trained)
+    job = RayJob(
+        Cluster(address=cluster.address, workers=2, side_by_side=2), partial(settings.open_ledger, space)
+    )
+    outcomes = []
+    for outcome in job.run(
+        read_catalogue([str(titles)]), settings.server, settings.credentials, EmbedOptions()
+    ):
+        outcomes.append(outcome)
+        if len(outcomes) == 4:
+            cluster.remove_node(other, allow_graceful=False)
+    assert len(outcomes) == TITLES
+    assert {outcome.result for outcome in outcomes} <= {Result.EMBEDDED, Result.UNCHANGED}
+    # the same ledger goes on with the good and bad titles of another folder, on the node that is left
+    outcomes = list(
+        job.run(read_catalogue([str(library)]), settings.server, settings.credentials, EmbedOptions())
+    )
+    assert sum(outcome.result is Result.FAILED for outcome in outcomes) == len(BAD)
+    job.close()
+    code, _, _ = ingest(titles, tmp_path / "undisturbed", server.grpc_address)
+    assert code == 0
+    rows = stored(tmp_path / "sink")
+    assert {name: row for name, row in rows.items() if row["uri"].startswith(str(titles))} == stored(
+        tmp_path / "undisturbed"
+    )
