@@ -7,6 +7,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
+from resonance.clients.balancing import is_name_of_several
 from resonance.clients.credentials import Credentials
 from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
@@ -16,6 +17,7 @@ from resonance.clients.media.types import Limits
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.clients.transport import Transport, TritonTransport
+from resonance.clients.triton_replicas import TritonReplicas
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Weights
 
@@ -33,7 +35,9 @@ class Embedder:
                 ...  # MediaInfo, Segment, Segment, ..., MediaEmbedding
 
     Args:
-        server: ``grpc://host:port`` of a gateway, ``triton://host:port`` (or just ``host:port``) of Triton.
+        server: ``grpc://host:port`` of a gateway, ``triton://host:port`` (or just ``host:port``) of Triton;
+            of several with one space ``grpc://a:8080,b:8080``, ``grpc://dns:///name:8080`` (each address of
+            the name) or ``triton://a:8001,b:8001``, see `resonance.clients.balancing`.
         expected_fingerprint: refuse a server that embeds into another space.
         max_in_flight: segments read and not yet answered; a gateway has its own bound.
         request_timeout_s: deadline of each request to a model, and of a gateway's single answers.
@@ -65,11 +69,8 @@ class Embedder:
                 credentials=credentials,
             )
             return
-        address = server.removeprefix(TRITON)
-        if "://" in address:
-            raise UsageError(f"server '{server}'; expected {GATEWAY}HOST:PORT or {TRITON}HOST:PORT")
         self._backend = DirectEmbedder(
-            transport or TritonTransport(address, credentials=credentials),
+            transport or _triton(server, credentials),
             expected_fingerprint=expected_fingerprint,
             max_in_flight=max_in_flight,
             request_timeout_s=request_timeout_s,
@@ -175,3 +176,12 @@ class Embedder:
             ServerError, RequestRejectedError, SpaceMismatchError: the server's.
         """
         return await self._backend.fuse(segments, name=name)
+
+
+def _triton(server: str, credentials: Credentials | None) -> Transport:
+    address = server.removeprefix(TRITON)
+    if "," in address or is_name_of_several(address):
+        return TritonReplicas(address, credentials=credentials)
+    if "://" in address:
+        raise UsageError(f"server '{server}'; expected {GATEWAY}HOST:PORT or {TRITON}HOST:PORT")
+    return TritonTransport(address, credentials=credentials)

@@ -66,7 +66,7 @@ ERRORS_BY_STATUS: Mapping[grpc.StatusCode, type[ResonanceError]] = {
 
 #: Inference has no side effects, so these are safe to try again.
 RETRIED = (ServerUnavailableError, OverloadedError, ServerFaultError)
-
+ATTEMPTS, WAIT = 4, wait_random_exponential(multiplier=0.1, max=2.0)
 
 #: A server that was started again is found at once; gRPC's own pauses grow to two minutes.
 CHANNEL_OPTIONS = [
@@ -92,6 +92,7 @@ class TritonTransport:
         attempts: tries in all for a request that failed for the server's or the network's fault.
         credentials: certificates, and a token for what stands before Triton, which checks none itself.
         headers: further ones, asked for at each request, such as those of its trace.
+        options: of the gRPC channel, beside `CHANNEL_OPTIONS`.
 
     Raises:
         CredentialsError: a file cannot be read, or a token would travel in the open.
@@ -101,17 +102,20 @@ class TritonTransport:
         self,
         server: str,
         *,
-        attempts: int = 4,
+        attempts: int = ATTEMPTS,
         credentials: Credentials | None = None,
         headers: Callable[[], Mapping[str, str]] = dict,
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.server = server
         self._headers = headers
         self._credentials = credentials or Credentials()
         self._credentials.check_for(server)
         self._client = triton.InferenceServerClient(
-            server, creds=self._credentials.channel(), channel_args=CHANNEL_OPTIONS
+            server, creds=self._credentials.channel(), channel_args=[*CHANNEL_OPTIONS, *options]
         )
+        #: Its state says whether the server can be reached; the library keeps it to itself.
+        self.channel: grpc.aio.Channel = self._client._channel
         self._attempts = attempts
         self._in_flight = InFlight()
 
@@ -121,7 +125,7 @@ class TritonTransport:
         """See `Transport`."""
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
-            wait=wait_random_exponential(multiplier=0.1, max=2.0),
+            wait=WAIT,
             retry=retry_if_exception_type(RETRIED),
             reraise=True,
         ):

@@ -44,6 +44,8 @@ async def show_status(server: str, credentials: Credentials, *, json_out: bool) 
 
 
 async def _ask(server: str, credentials: Credentials) -> ServerStatus | TritonStatus:
+    if "," in server:
+        raise UsageError(f"server '{server}' names several; expected one, whose status is asked")
     if server.startswith(GATEWAY):
         address = server.removeprefix(GATEWAY)
         async with GatewayEmbedder(address, credentials=credentials, request_timeout_s=TIMEOUT_S) as embedder:

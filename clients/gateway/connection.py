@@ -1,21 +1,24 @@
-"""The connection to a gateway: its options, and single calls with a deadline and another try."""
+"""The connection to one gateway or several: options, and single calls with a deadline and another try."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
+from resonance.clients.balancing import Replica, Replicas, Turn, hosts_of, is_name_of_several, round_robin
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import InvalidFieldError, ServerFaultError
 from resonance.clients.gateway.faults import from_rpc_error
 from resonance.clients.gateway.retrying import Retrying, RetryPolicy, may_retry
+from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc
 
-T = TypeVar("T")
+#: What a gateway's health is asked by: it serves while all its models do.
+HEALTH_SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 
 #: A title of a film of three hours with eight arcs is about 0.4 MB; one of 100,000 segments still fits.
 MAX_ANSWER_BYTES = 64 << 20
@@ -39,13 +42,15 @@ OPTIONS = (
 
 
 class GatewayConnection:
-    """A channel to the gateway at `address`, host:port.
+    """The gateway at `address`, or the gateways: see `resonance.clients.balancing`.
 
     Args:
+        address: host:port; several with commas between; or ``dns:///host:port``: one an address of the name.
         timeout_s: deadline of a single call.
-        retries: how often a single call is tried.
+        retries: how often a single call is tried, with a pause between; all that serve are one try.
 
     Raises:
+        UsageError: an empty or a repeated host.
         CredentialsError: a file cannot be read, or a token would travel in the open.
     """
 
@@ -56,18 +61,32 @@ class GatewayConnection:
         self.timeout_s = timeout_s
         self._retries = retries
         self._credentials = credentials or Credentials()
-        self._credentials.check_for(address)
+        hosts = hosts_of(address)
+        for host in hosts:
+            self._credentials.check_for(host)
+        several = len(hosts) > 1
+        self._replicas = Replicas([self._replica(host, several=several) for host in hosts])
+
+    def _replica(self, host: str, *, several: bool) -> Replica[Any]:
+        # One gateway alone is asked whatever its health: it says itself what does not serve.
+        balanced = several or is_name_of_several(host)
+        options = (*OPTIONS, *round_robin(HEALTH_SERVICE)) if balanced else OPTIONS
         encryption = self._credentials.channel()
-        self._channel = (
-            grpc.aio.secure_channel(address, encryption, options=OPTIONS)
+        channel = (
+            grpc.aio.secure_channel(host, encryption, options=options)
             if encryption is not None
-            else grpc.aio.insecure_channel(address, options=OPTIONS)
+            else grpc.aio.insecure_channel(host, options=options)
         )
-        self.stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
+        stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        return Replica(host, stub, channel, tries=2 if is_name_of_several(host) else 1)
+
+    def turn(self) -> Turn[Any]:
+        """The tries of one call; a replica's `client` is its stub."""
+        return self._replicas.turn()
 
     async def close(self) -> None:
-        """End what is under way and free the connection."""
-        await self._channel.close(None)
+        """End what is under way and free the connections."""
+        await asyncio.gather(*(replica.channel.close(None) for replica in self._replicas.all))
 
     @contextmanager
     def reading_answer(self) -> Iterator[None]:
@@ -85,18 +104,20 @@ class GatewayConnection:
         """
         return await asyncio.to_thread(self._credentials.metadata)
 
-    async def ask(self, method: Callable[..., Awaitable[T]], request: object) -> T:
-        """One answer to one request, tried again where that may help.
+    async def ask(self, method: str, request: object) -> Any:
+        """One answer to one request to `method`, tried again, and elsewhere, where that may help.
 
         Raises:
             ResonanceError, SpaceError: as the gateway raised it; DeadlineExceededError after `timeout_s`.
         """
-        retrying = Retrying(self._retries)
+        turn, retrying = self.turn(), Retrying(self._retries)
         while True:
+            replica = await turn.pick()
+            call = getattr(replica.client, method)
             try:
-                return await method(request, timeout=self.timeout_s, metadata=await self.metadata())
+                return await call(request, timeout=self.timeout_s, metadata=await self.metadata())
             except grpc.aio.AioRpcError as fault:
-                error = from_rpc_error(fault, self.address)
+                error = from_rpc_error(fault, replica.address)
                 if not may_retry(error):
                     raise error from fault
-            await retrying.wait_after(error)
+            await turn.failed(error, retrying.wait_after)

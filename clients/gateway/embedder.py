@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import InvalidFieldError, ServerFaultError, SpaceChangedError
@@ -27,8 +27,6 @@ from resonance.space.errors import DescriptorError, SpaceMismatchError
 from resonance.space.scores import Weights
 from resonance.v1 import embedding_pb2 as pb
 
-T = TypeVar("T")
-
 #: Single calls give up sooner than titles: nothing was done yet that would be lost.
 SINGLE_CALL_RETRIES = RetryPolicy(attempts=4, retry_for_s=30.0, first_wait_s=0.1, most_wait_s=2.0)
 #: Longest picture, sound or clip of a query that is read into memory; the gateway has its own, lower bound.
@@ -42,7 +40,7 @@ class GatewayEmbedder:
     segment once, in order, and the title.
 
     Args:
-        address: host:port.
+        address: host:port, or several: see `GatewayConnection`.
         expected_fingerprint: refuse a server that embeds into another space.
         request_timeout_s: deadline of everything but titles and feeds.
         credentials: token and certificates.
@@ -50,6 +48,7 @@ class GatewayEmbedder:
         silence_s: a title or feed of which for so long nothing was taken and nothing answered is given up.
 
     Raises:
+        UsageError: an empty or a repeated host.
         CredentialsError: a file cannot be read, or a token would travel in the open.
     """
 
@@ -86,9 +85,7 @@ class GatewayEmbedder:
     async def space(self) -> Descriptor:
         """See `Embedder.space`."""
         if self._space is None:
-            answer: pb.GetSpaceResponse = await self._connection.ask(
-                self._connection.stub.GetSpace, pb.GetSpaceRequest()
-            )
+            answer: pb.GetSpaceResponse = await self._connection.ask("GetSpace", pb.GetSpaceRequest())
             where = f"the space of {self._connection.address}"
             try:
                 descriptor = Descriptor.from_json(answer.descriptor_json, where=where)
@@ -192,7 +189,7 @@ class GatewayEmbedder:
             weights=pb.Weights(**{m: getattr(weights, m) for m in MODALITIES}),
             expected_fingerprint=descriptor.fingerprint,
         )
-        answer: pb.EmbedQueryResponse = await self._ask(self._connection.stub.EmbedQuery, request)
+        answer: pb.EmbedQueryResponse = await self._ask("EmbedQuery", request)
         with self._connection.reading_answer():
             return QueryEmbedding(
                 vector=float_vector(answer.vector, "vector"),
@@ -209,20 +206,19 @@ class GatewayEmbedder:
             segments=[segment_to_message(segment) for segment in segments],
             fingerprint=descriptor.fingerprint,
         )
-        answer: pb.FuseTitleResponse = await self._ask(self._connection.stub.FuseTitle, request)
+        answer: pb.FuseTitleResponse = await self._ask("FuseTitle", request)
         with self._connection.reading_answer():
             names = FieldNames.of(descriptor)
             title = title_from_message(answer.title, segments, _reference(descriptor), names)
         return replace(title, media=name)
 
     async def status(self) -> ServerStatus:
-        """What the server does now.
+        """What the server does now; of several, one of them.
 
         Raises:
             ServerError: no answer.
         """
-        stub = self._connection.stub
-        return status_from_message(await self._connection.ask(stub.GetStatus, pb.GetStatusRequest()))
+        return status_from_message(await self._connection.ask("GetStatus", pb.GetStatusRequest()))
 
     @asynccontextmanager
     async def feed(
@@ -260,7 +256,7 @@ class GatewayEmbedder:
         except (SpaceChangedError, SpaceMismatchError) as other:
             raise self._forget_space(other) from other
 
-    async def _ask(self, method: Callable[..., Awaitable[T]], request: object) -> T:
+    async def _ask(self, method: str, request: object) -> Any:
         try:
             return await self._connection.ask(method, request)
         except SpaceMismatchError as other:

@@ -75,7 +75,9 @@ class Feed:
             live=live,
             rolling_title_segments=rolling_every,
         )
-        self._answers = embed_media(connection, self._requests(start, tuple(done)), silence_s=silence_s)
+        self._answers = embed_media(
+            connection, connection.turn(), self._requests(start, tuple(done)), silence_s=silence_s
+        )
         self._connection = connection
         self._ended = False
         self._over = asyncio.Event()

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from resonance.clients.balancing import Turn
 from resonance.clients.errors import DeadlineExceededError, ResonanceError, UsageError
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.faults import from_rpc_error
@@ -24,7 +25,11 @@ _WRITE_FAILED = "Internal error from Core"
 
 
 async def embed_media(
-    connection: GatewayConnection, requests: AsyncGenerator[pb.EmbedMediaRequest, None], *, silence_s: float
+    connection: GatewayConnection,
+    turn: Turn[Any],
+    requests: AsyncGenerator[pb.EmbedMediaRequest, None],
+    *,
+    silence_s: float,
 ) -> AsyncGenerator[pb.EmbedMediaResponse, None]:
     """The answers to `requests`. Leaving this generator cancels the call.
 
@@ -32,13 +37,16 @@ async def embed_media(
     takes no answer none is read, which in the end stops the server.
 
     Args:
+        turn: whose next gateway is called.
         silence_s: give up when for so long no request went out and no answer came.
 
     Raises:
         ResonanceError, SpaceError: as the gateway raised it. What `requests` raises.
         DeadlineExceededError: after `silence_s`. UsageError: the connection was closed here meanwhile.
     """
-    call = connection.stub.EmbedMedia(metadata=await connection.metadata())
+    metadata = await connection.metadata()
+    gateway = await turn.pick()
+    call = gateway.client.EmbedMedia(metadata=metadata)
     end = _End(call)
     # not call.read(), which forgets answers that arrived when the call's end did
     arriving = aiter(call)
@@ -57,7 +65,7 @@ async def embed_media(
                 silent_s = time.monotonic() - max(asked, sender.sent_at)
                 if not reading.done() and silent_s > silence_s:
                     raise DeadlineExceededError(
-                        f"{connection.address}: nothing was taken and nothing answered for {silent_s:.0f} s"
+                        f"{gateway.address}: nothing was taken and nothing answered for {silent_s:.0f} s"
                     )
             answer, reading = reading.result(), None
             if answer is None:
@@ -66,12 +74,12 @@ async def embed_media(
     except grpc.aio.AioRpcError as fault:
         error = await end.instead_of(fault)
         if error is not None:
-            raise from_rpc_error(error, connection.address) from fault
+            raise from_rpc_error(error, gateway.address) from fault
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise UsageError(f"{connection.address}: closed here while a title was under way") from cancelled
+        raise UsageError(f"{gateway.address}: closed here while a title was under way") from cancelled
     finally:
         call.cancel()
         tasks = [sending, *([reading] if reading is not None else [])]

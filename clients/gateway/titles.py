@@ -61,7 +61,7 @@ class TitleUpload:
         self._space = SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)
         self._names = FieldNames.of(descriptor)
         self._segments = list(done)
-        self._retrying = Retrying(retries)
+        self._turn, self._retrying = connection.turn(), Retrying(retries)
         self._on_progress = on_progress
         self._info_given = False
         self._start = pb.EmbedMediaStart(
@@ -75,7 +75,8 @@ class TitleUpload:
         )
 
     async def parts(self) -> AsyncGenerator[Part, None]:
-        """What is known of the media, its segments, its title; the call is made again where it breaks.
+        """What is known of the media, its segments, its title; the call is made again where it breaks,
+        at once at another gateway where one serves.
 
         Raises:
             NotResumableError: it broke, and the source cannot be read again.
@@ -97,11 +98,11 @@ class TitleUpload:
                     f"({broken}), and a source that cannot seek gives nothing twice; give a file, or go on "
                     "with `done` and the same media from its start"
                 ) from broken
-            await self._retrying.wait_after(broken)
+            await self._turn.failed(broken, self._retrying.wait_after)
 
     async def _one_call(self) -> AsyncGenerator[Part, None]:
         async with aclosing(
-            embed_media(self._connection, self._requests(), silence_s=self._silence_s)
+            embed_media(self._connection, self._turn, self._requests(), silence_s=self._silence_s)
         ) as answers:
             async for answer in answers:
                 if isinstance(part := self._part(answer), MediaEmbedding):
@@ -124,6 +125,7 @@ class TitleUpload:
                     segment = segment_from_message(answer.segment, self._names, after=after)
                     self._segments.append(segment)
                     self._retrying.progressed()
+                    self._turn.progressed()
                     return segment
                 case "title":
                     title = title_from_message(answer.title, self._segments, self._space, self._names)
