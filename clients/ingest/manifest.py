@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -34,10 +34,21 @@ _MAX_LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FaultyRow:
-    """A row that names no title. `where`: manifest and row."""
+    """A row, file or folder that gives no title. `where`: which one, in characters that can be stored."""
 
     where: str
     error: CatalogueError
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A row that cannot be read. came, expected: see `CatalogueError`."""
+
+    came: str
+    expected: str
+
+
+_Row = Mapping[str, Any] | _Broken
 
 
 def read_manifest(uri: str) -> Iterator[CatalogueItem | FaultyRow]:
@@ -45,82 +56,142 @@ def read_manifest(uri: str) -> Iterator[CatalogueItem | FaultyRow]:
 
     Raises:
         CatalogueError: it cannot be opened or read, or has no column ``uri``.
+        ServerError, UsageError: see `resonance.clients.ingest.opening.open_uri`.
     """
     try:
         with open_uri(uri) as file:
             for number, row in enumerate(_rows(uri, file), start=1):
                 where = f"{uri} row {number}"
-                try:
+                if isinstance(row, _Broken):
+                    yield FaultyRow(where, CatalogueError(where, row.came, row.expected))
+                else:
                     yield _item(row, uri, where)
-                except CatalogueError as error:
-                    yield FaultyRow(where, error)
     except MediaError as error:
         raise CatalogueError(uri, error.came, EXPECTED_MANIFEST) from error
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except (OSError, csv.Error, pa.ArrowException) as error:
         raise CatalogueError(uri, f"{type(error).__name__}: {error}", EXPECTED_MANIFEST) from error
 
 
-def _rows(uri: str, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def checked(where: str, item: CatalogueItem) -> CatalogueItem | FaultyRow:
+    """The title, or a faulty row where its text cannot be stored: names of files need not be UTF-8."""
+    for text in (item.media_id, item.uri, item.transcript_uri, item.language, *item.tags):
+        if text is not None and not _can_be_stored(text):
+            return _not_utf8(where)
+    for name, value in item.attributes.items():
+        if not (_can_be_stored(name) and _can_be_stored(value)):
+            return _not_utf8(where)
+    return item
+
+
+def _can_be_stored(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_utf8(where: str) -> FaultyRow:
+    shown = where.encode("utf-8", "backslashreplace").decode()
+    return FaultyRow(shown, CatalogueError(shown, "text that is not UTF-8", "names and values in UTF-8"))
+
+
+def _rows(uri: str, file: BinaryIO) -> Iterator[_Row]:
     kind = suffix(uri)
     if kind == ".parquet":
-        yield from _parquet_rows(uri, file)
-    elif kind == ".csv":
-        yield from _csv_rows(uri, file)
-    else:
-        yield from _json_rows(file)
+        return _parquet_rows(uri, file)
+    return _csv_rows(uri, file) if kind == ".csv" else _json_rows(file)
 
 
-def _csv_rows(uri: str, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def _csv_rows(uri: str, file: BinaryIO) -> Iterator[_Row]:
     csv.field_size_limit(_MAX_LINE_BYTES)
-    text = io.TextIOWrapper(cast(Any, file), encoding="utf-8-sig", newline="")
-    rows = csv.DictReader(text, restkey="")
-    _check_columns(uri, rows.fieldnames or [])
-    for row in rows:
-        yield {name: value for name, value in row.items() if name}
+    # what is not UTF-8 comes through as surrogates, and `checked` tells of the one row
+    text = io.TextIOWrapper(cast(Any, file), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    rows = csv.reader(text)
+    names = [name.strip() for name in next(rows, [])]
+    _check_columns(uri, names)
+    while True:
+        try:
+            fields = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:  # the reader begins anew at the next line
+            yield _Broken(f"a line that is no CSV ({error})", "fields of a readable length, in text")
+            continue
+        if len(fields) > len(names):
+            yield _Broken(
+                f"{len(fields)} fields under {len(names)} columns", "fields that hold a comma in quotes"
+            )
+        elif fields:  # an empty line is no row
+            yield dict(zip(names, fields, strict=False))
 
 
-def _json_rows(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def _json_rows(file: BinaryIO) -> Iterator[_Row]:
+    expected = "one JSON object a line, with a field uri"
+    first = True
     while line := file.readline(_MAX_LINE_BYTES):
+        if len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
+            while (rest := file.readline(_MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            yield _Broken(f"a line of over {_MAX_LINE_BYTES:,} bytes", expected)
+            continue
+        if first:
+            line, first = line.removeprefix(b"\xef\xbb\xbf"), False
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            row = {"": f"no JSON ({error})"}
-        yield row if isinstance(row, dict) else {"": f"a JSON {type(row).__name__}"}
+        except (ValueError, RecursionError) as error:
+            yield _Broken(f"a line that is no JSON ({error})", expected)
+        else:
+            yield row if isinstance(row, dict) else _Broken(f"a JSON {type(row).__name__}", expected)
 
 
-def _parquet_rows(uri: str, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def _parquet_rows(uri: str, file: BinaryIO) -> Iterator[_Row]:
     opened = pq.ParquetFile(file)
     _check_columns(uri, opened.schema_arrow.names)
     for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE):
-        yield from batch.to_pylist()
+        try:
+            rows: list[_Row] = batch.to_pylist()
+        except (ValueError, OverflowError, pa.ArrowException):
+            rows = [_parquet_row(batch.slice(at, 1)) for at in range(len(batch))]
+        yield from rows
 
 
-def _check_columns(uri: str, names: Any) -> None:
+def _parquet_row(row: pa.RecordBatch) -> _Row:
+    try:
+        return cast(Mapping[str, Any], row.to_pylist()[0])
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # text that is none, times out of range
+        return _Broken(f"values that cannot be read ({error})", "text in UTF-8, times that Python has")
+
+
+def _check_columns(uri: str, names: Collection[str]) -> None:
     if "uri" not in names:
-        raise CatalogueError(uri, f"columns {', '.join(map(str, names)) or '(none)'}", "a column uri")
+        raise CatalogueError(uri, f"columns {', '.join(names) or '(none)'}", "a column uri")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise CatalogueError(uri, f"column {twice[0]} more than once", "names of columns that differ")
 
 
-def _item(row: Mapping[str, Any], manifest: str, where: str) -> CatalogueItem:
-    if "" in row:
-        raise CatalogueError(where, str(row[""]), "an object with a field uri")
+def _item(row: Mapping[str, Any], manifest: str, where: str) -> CatalogueItem | FaultyRow:
     given = _text(row.get("uri"))
     if given is None:
-        raise CatalogueError(where, "no uri", "where the media is")
-    uri = beside(manifest, given)
+        return FaultyRow(where, CatalogueError(where, "no uri", "where the media is"))
     transcript = _text(row.get("transcript_uri"))
-    return CatalogueItem(
-        media_id=_text(row.get("id")) or given,
-        uri=uri,
-        transcript_uri=beside(manifest, transcript) if transcript is not None else None,
-        language=_text(row.get("language")),
-        tags=_tags(row.get("tags")),
-        attributes={
-            str(name): text
-            for name, value in row.items()
-            if name not in _KNOWN and (text := _text(value)) is not None
-        },
+    return checked(
+        where,
+        CatalogueItem(
+            media_id=_text(row.get("id")) or given,
+            uri=beside(manifest, given),
+            transcript_uri=beside(manifest, transcript) if transcript is not None else None,
+            language=_text(row.get("language")),
+            tags=_tags(row.get("tags")),
+            attributes={
+                name: text
+                for name, value in row.items()
+                if name and name not in _KNOWN and (text := _text(value)) is not None
+            },
+        ),
     )
 
 
@@ -128,6 +199,8 @@ def _text(value: Any) -> str | None:
     """Of any value; None of what is not there."""
     if value is None or (isinstance(value, float) and value != value):  # NaN: pandas' missing text
         return None
+    if isinstance(value, bytes):  # older writers of Parquet do not say that it is text
+        return value.decode("utf-8", "surrogateescape").strip() or None
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value).strip() or None

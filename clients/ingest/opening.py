@@ -1,32 +1,98 @@
 """Opening media wherever it is: this machine's files by path, others through fsspec, in ranges.
 
-Nothing is copied whole: of a file elsewhere at most `READ_AHEAD_BYTES` and `CACHED_BLOCKS` blocks are held.
+Nothing is copied whole: of a file elsewhere `CACHED_BLOCKS` blocks are held, and one that is read ahead.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
+import os
+import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 
-from resonance.clients.errors import NotMediaError, ResonanceError, ServerUnavailableError
-from resonance.clients.ingest.uris import local_path
-from resonance.clients.media.words import SUBTITLE_SUFFIXES, SubtitleFile, find_sidecar
+from resonance.clients.errors import (
+    CredentialsError,
+    DeadlineExceededError,
+    NotMediaError,
+    ResonanceError,
+    ServerFaultError,
+    ServerUnavailableError,
+    TranscriptError,
+    UsageError,
+)
+from resonance.clients.ingest.uris import local_path, suffix
+from resonance.clients.media.words import (
+    EXPECTED_SUBTITLES,
+    MAX_SUBTITLE_BYTES,
+    SUBTITLE_SUFFIXES,
+    SubtitleFile,
+    find_sidecar,
+)
 
 T = TypeVar("T")
 
-#: A block of a file elsewhere. Demuxers read forward, and once at the end for an index there.
+#: A block of a file elsewhere. Demuxers read forward, each stream a little behind or before the others, and
+#: once at the end for an index there: docs/ingest-sources.md has what that transfers.
 BLOCK_BYTES = 4 << 20
 CACHED_BLOCKS = 4
+#: What is handed out at once of a block; lines of a manifest and small elements of a container are many.
+_BUFFER_BYTES = 256 << 10
 #: Read at once for a hash.
 _HASH_CHUNK_BYTES = 1 << 20
-#: What file systems say of what they did not hash, in the order in which it is believed.
-_VERSIONS = ("ETag", "etag", "md5Hash", "md5", "checksum", "generation", "VersionId")
-#: Subtitles that go with a film are small.
-_MAX_SUBTITLE_BYTES = 8 << 20
+#: What file systems say of contents that they did not read, in the order in which it is believed: hashes of
+#: the bytes first, for Google's etag also changes with the metadata.
+_VERSIONS = ("md5Hash", "ETag", "etag", "generation")
+#: Stores of which the libraries would wait for ever, or for minutes, by default. A try takes these seconds
+#: at most; s3fs makes five.
+_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 5.0, 15.0
+_S3_OPTIONS = {
+    "config_kwargs": {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "read_timeout": _READ_TIMEOUT_S,
+        "retries": {"total_max_attempts": 2, "mode": "standard"},
+    }
+}
+_GS_OPTIONS = {"requests_timeout": _READ_TIMEOUT_S}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": _S3_OPTIONS,
+    "s3a": _S3_OPTIONS,
+    "gs": _GS_OPTIONS,
+    "gcs": _GS_OPTIONS,
+}
+#: The file's own fault, whatever file system says it. Anything else may be better at the next try.
+_OWN_ERRNOS = frozenset(
+    (
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO),  # the last: of a socket
+    )
+)
+#: The same as answers over HTTP: unauthorised, forbidden, not there.
+_OWN_STATUSES = frozenset((401, 403, 404, 410))
+#: What the libraries of stores raise beside the errors of Python, by name: none of them need be installed.
+_AWAY = frozenset(("ClientConnectionError", "HTTPClientError", "ConnectionError", "EndpointConnectionError"))
+_NO_CREDENTIALS = frozenset(
+    (
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
+        *("TokenRetrievalError", "DefaultCredentialsError", "RefreshError"),
+    )
+)
+#: S3's codes for credentials that no object would be handed out to.
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_BAD_CREDENTIALS = frozenset(
+    (
+        *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed"),
+        *("SignatureDoesNotMatch", "TokenRefreshRequired"),
+    )
+)
+EXPECTED_FILE = "a file that can be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +103,70 @@ class Identity:
     version: str | None
 
 
-def open_uri(uri: str) -> BinaryIO:
-    """A seekable file, read in ranges. Blocks.
+def file_system(uri: str) -> tuple[Any, str]:
+    """fsspec's file system of a URI, and the name of the file in it.
+
+    Listings are not kept: an object that was listed an hour ago may be another one now.
 
     Raises:
-        NotMediaError: it is not there, or may not be read. ServerUnavailableError: the store does not answer.
+        NotMediaError: no file system has such a scheme. UsageError: its package is not installed.
     """
+    scheme, _, _ = uri.partition("://")
+    options = {} if "::" in uri else {"use_listings_cache": False, **_OPTIONS.get(scheme, {})}
+    try:
+        system, name = fsspec.core.url_to_fs(uri, **options)
+    except ImportError as error:
+        raise UsageError(f"{uri}: {error}") from error
+    except ValueError as error:
+        raise NotMediaError(uri, str(error), "a path or a URI that fsspec opens") from error
+    return system, name
 
-    def opened() -> BinaryIO:
-        path = local_path(uri)
-        if path is not None:
-            return path.open("rb")
-        system, name = fsspec.core.url_to_fs(uri)
-        options: dict[str, Any] = {"cache_options": {"maxblocks": CACHED_BLOCKS}}
-        return cast(
-            BinaryIO,
-            system.open(name, "rb", block_size=BLOCK_BYTES, cache_type="background", **options),
+
+def open_uri(uri: str) -> BinaryIO:
+    """A seekable file, read in ranges. Blocks; so do its reads, which raise the same errors.
+
+    Raises:
+        NotMediaError: it is not there, may not be read, or the store does not hand out ranges.
+        ServerUnavailableError, DeadlineExceededError: the store does not answer.
+        ServerFaultError: it answers with an error that may pass.
+        CredentialsError: the store takes none of the credentials there are.
+    """
+    path = local_path(uri)
+    if path is not None:
+        return asked(uri, lambda: _open_local(uri, path))
+
+    def opened() -> Any:
+        system, name = file_system(uri)
+        return system.open(
+            name,
+            "rb",
+            block_size=BLOCK_BYTES,
+            cache_type="background",
+            cache_options={"maxblocks": CACHED_BLOCKS},
         )
 
-    return _asked(uri, opened)
+    file = asked(uri, opened)
+    if not file.seekable():
+        file.close()
+        raise NotMediaError(uri, "a server that sends files whole only", "one that answers ranges")
+    return cast(BinaryIO, io.BufferedReader(_StoreFile(uri, file), _BUFFER_BYTES))
 
 
 def identity(uri: str, transcript_uri: str | None = None) -> Identity:
     """What can be told of media and transcript without reading them. Blocks. Errors: see `open_uri`."""
-    size_bytes, version = _asked(uri, lambda: _stat(uri))
+    size_bytes, version = asked(uri, lambda: _stat(uri))
     parts = [version]
     words = _transcript(uri, transcript_uri)
     if words is not None:
-        parts.append(_asked(words, lambda: _stat(words))[1])
+        parts.append(asked(words, lambda: _stat(words))[1])
     return Identity(size_bytes, None if None in parts else " ".join(cast(list[str], parts)))
 
 
 def content_hash(uri: str, transcript_uri: str | None = None) -> str:
     """Of the bytes of media and transcript; of a store's object, what the store says of them. Blocks.
 
-    ``blake2b:...``, or ``etag:...`` and the like, which is not told apart from a change of the bytes only
-    where the store changes it without one. Errors: see `open_uri`.
+    ``blake2b:...``, or ``etag:...`` and the like where the store has one, so that nothing need be read. The
+    same bytes may have another ``etag:`` after they were stored again. Errors: see `open_uri`.
     """
     parts = [_hash(uri)]
     words = _transcript(uri, transcript_uri)
@@ -82,16 +176,104 @@ def content_hash(uri: str, transcript_uri: str | None = None) -> str:
 
 
 def read_subtitles(uri: str) -> SubtitleFile:
-    """A subtitle file from anywhere. Blocks. Errors: see `open_uri`."""
+    """A subtitle file from anywhere. Blocks.
 
-    def read() -> bytes:
-        with open_uri(uri) as file:
-            return file.read(_MAX_SUBTITLE_BYTES + 1)
+    Raises:
+        TranscriptError: its name does not end as one's. Others: see `open_uri`.
+    """
+    ending = suffix(uri)
+    if ending not in SUBTITLE_SUFFIXES:
+        raise TranscriptError(uri, "a transcript of another kind", EXPECTED_SUBTITLES)
+    with open_uri(uri) as file:
+        data = asked(uri, lambda: file.read(MAX_SUBTITLE_BYTES + 1))
+    return SubtitleFile(ending.lstrip("."), data, uri)
 
-    suffix = next((s for s in SUBTITLE_SUFFIXES if uri.lower().endswith(s)), None)
-    if suffix is None:
-        raise NotMediaError(uri, "a transcript of another kind", " or ".join(SUBTITLE_SUFFIXES))
-    return SubtitleFile(suffix.lstrip("."), _asked(uri, read), uri)
+
+def asked(uri: str, ask: Callable[[], T]) -> T:
+    """`ask`, with the errors of all file systems made those of `open_uri`."""
+    try:
+        return ask()
+    except ResonanceError:
+        raise
+    except Exception as error:  # every store's library has errors of its own
+        raise _meaning(uri, error) from error
+
+
+def _meaning(uri: str, error: Exception) -> ResonanceError:
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    names = {kind.__name__ for kind in type(error).__mro__}
+    response = getattr(error.__cause__ or error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    if names & _NO_CREDENTIALS or code in _BAD_CREDENTIALS:
+        return CredentialsError(f"{uri}: {said}; expected credentials that the store takes")
+    if isinstance(error, OSError) and (
+        error.errno in _OWN_ERRNOS
+        or isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
+        or str(error).startswith("Forbidden: ")  # gcsfs says it with a plain OSError
+    ):
+        came = f"it cannot be opened ({error.strerror or said})"
+        return NotMediaError(uri, came, EXPECTED_FILE)
+    if getattr(error, "status", None) in _OWN_STATUSES:  # aiohttp's
+        return NotMediaError(uri, f"it cannot be opened ({said})", EXPECTED_FILE)
+    if local_path(uri) is not None:
+        if isinstance(error, ValueError):  # a name with a zero byte
+            return NotMediaError(uri, said, EXPECTED_FILE)
+        return ServerFaultError(f"{uri}: it cannot be read ({said})")
+    if isinstance(error, ConnectionError) or names & _AWAY:
+        return ServerUnavailableError(f"{uri}: {said}")
+    if isinstance(error, TimeoutError):
+        return DeadlineExceededError(f"{uri}: {said}")
+    return ServerFaultError(f"{uri}: {said}")
+
+
+class _StoreFile(io.RawIOBase):
+    """A file of a store whose errors are ours, so that a broken connection is not taken for broken media."""
+
+    def __init__(self, uri: str, file: Any) -> None:
+        self.name, self._file = uri, file
+        self._lock = threading.Lock()  # a reader that was given up may still be inside
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer)
+        with self._lock:
+            data = asked(self.name, lambda: self._file.read(len(view)))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            with self._lock:
+                cache = getattr(self._file, "cache", None)
+                self._file.close()
+                if cache is not None and hasattr(cache, "close"):
+                    cache.close()  # fsspec leaves it to the garbage collector, with its thread and blocks
+        super().close()
+
+
+def _open_local(uri: str, path: Path) -> BinaryIO:
+    # without waiting: opening a pipe that nobody writes to would never end
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            came = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+            raise NotMediaError(uri, came, EXPECTED_FILE)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _transcript(uri: str, given: str | None) -> str | None:
@@ -107,8 +289,10 @@ def _stat(uri: str) -> tuple[int, str | None]:
     if path is not None:
         found = path.stat()
         return found.st_size, f"stat:{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
-    system, name = fsspec.core.url_to_fs(uri)
+    system, name = file_system(uri)
     info = system.info(name)
+    if info.get("type") == "directory":
+        raise NotMediaError(uri, "a folder", EXPECTED_FILE)
     size_bytes = int(info.get("size") or 0)
     for key in _VERSIONS:
         if info.get(key):
@@ -119,7 +303,7 @@ def _stat(uri: str) -> tuple[int, str | None]:
 
 def _hash(uri: str) -> str:
     if local_path(uri) is None:
-        _, version = _asked(uri, lambda: _stat(uri))
+        _, version = asked(uri, lambda: _stat(uri))
         if version is not None:
             return version
 
@@ -130,24 +314,4 @@ def _hash(uri: str) -> str:
                 digest.update(chunk)
         return f"blake2b:{digest.hexdigest()}"
 
-    return _asked(uri, hashed)
-
-
-def _asked(uri: str, ask: Callable[[], T]) -> T:
-    """`ask`, with the errors of all file systems made two kinds: the file's own, and the store's."""
-    try:
-        return ask()
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        came = f"it cannot be opened ({error.strerror or type(error).__name__})"
-        raise NotMediaError(uri, came, "a file that can be read") from error
-    except (ImportError, ValueError) as error:  # no such scheme, or its package is not installed
-        raise NotMediaError(uri, str(error), "a path or a URI that fsspec opens") from error
-    except ResonanceError:
-        raise
-    except Exception as error:  # every store's library has errors of its own
-        if local_path(uri) is None:
-            raise ServerUnavailableError(f"{uri}: {type(error).__name__}: {error}") from error
-        if not isinstance(error, OSError):
-            raise
-        came = f"it cannot be read ({error.strerror or error})"
-        raise NotMediaError(uri, came, "a file that can be read") from error
+    return asked(uri, hashed)

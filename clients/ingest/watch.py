@@ -3,116 +3,203 @@
 from __future__ import annotations
 
 import asyncio
-import glob
+import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 from watchfiles import Change, awatch
 
-from resonance.clients.ingest.catalogue import folder_item
 from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.folders import Given, folder_item, local_folder
+from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.ingest.uris import local_path
 from resonance.clients.media.words import SUBTITLE_SUFFIXES
 
 #: A file that did not grow or change for so long is whole; copying tools write without such a pause.
 SETTLE_S = 2.0
 _LOOK_EVERY_S = 0.25
+#: Files that were there before, looked at before it is looked whether an upload is whole.
+_FILES_AT_ONCE = 64
+#: Names under which browsers and copying tools keep a file that is not whole, besides hidden ones.
+TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart")
+
+Seen = Callable[[CatalogueItem, float], None]
 
 
 async def watch(
     folder: Path,
     *,
     settle_s: float = SETTLE_S,
-    on_seen: Callable[[CatalogueItem, float], None] = lambda item, seen_at_s: None,
+    on_seen: Seen = lambda item, seen_at_s: None,
+    on_gone: Callable[[CatalogueItem], None] = lambda item: None,
     poll: bool | None = None,
-) -> AsyncGenerator[CatalogueItem, None]:
+) -> AsyncGenerator[CatalogueItem | FaultyRow, None]:
     """What is in `folder` and below, then every upload, without an end; one that changed comes again.
 
-    Names with a leading dot, and endings that no media has (``.part``, ``.tmp``), are left alone until they
-    are renamed.
+    An upload that is whole goes before what was there already. Hidden names, and endings that no media has
+    (``.part``, ``.tmp``), are left alone until they are renamed; what was renamed from such a name is whole.
+    Subtitles that come or change make the media beside them come again.
 
     Args:
         settle_s: size and time of change stand still for so long before a file counts as whole.
         on_seen: told of each title when it is first seen, with the Unix time.
-        poll: look again and again instead of waiting to be told, as network file systems need; None: decide.
+        on_gone: told of one that was seen and will not come: it was taken away again, or is no title now.
+        poll: look again and again instead of being told by the kernel, which knows of no changes that
+            another machine makes on a network file system; ages of files are not believed then, for clocks
+            differ. None: as the environment variable ``WATCHFILES_FORCE_POLLING`` says.
 
     Raises:
-        CatalogueError: `folder` is no folder.
+        CatalogueError: `folder` is no folder, or cannot be watched any more.
     """
-    uploads = _Uploads(folder, settle_s, on_seen)
-    changes = awatch(folder, force_polling=poll, step=50, debounce=200)
-    listening = asyncio.ensure_future(_listen(changes, uploads))
+    if not await asyncio.to_thread(folder.is_dir):
+        raise CatalogueError(str(folder), "no folder", "a folder to watch")
+    folder = Path(await asyncio.to_thread(os.path.abspath, folder))  # as changes are told
+    polls = "WATCHFILES_FORCE_POLLING" in os.environ if poll is None else poll
+    uploads = _Uploads(folder, settle_s, on_seen, on_gone, trust_age=not polls)
+    listens = asyncio.Event()
+    listening = asyncio.create_task(_listen(folder, uploads, listens, polls))
+    ready = asyncio.create_task(listens.wait())
     try:
-        await asyncio.to_thread(uploads.look_at_all)
+        await asyncio.wait((listening, ready), return_when=asyncio.FIRST_COMPLETED)
+        before = uploads.there_before()
         while not listening.done():
             for item in await asyncio.to_thread(uploads.take_whole):
                 yield item
-            await asyncio.sleep(min(_LOOK_EVERY_S, settle_s))
-        listening.result()
+            some = await asyncio.to_thread(lambda: list(islice(before, _FILES_AT_ONCE)))
+            for given in some:
+                yield given
+            if not some:
+                await asyncio.wait((listening,), timeout=_LOOK_EVERY_S)
+        try:
+            listening.result()
+        except OSError as error:
+            raise CatalogueError(
+                str(folder), f"it cannot be watched ({error})", "a folder to watch"
+            ) from error
+        raise CatalogueError(str(folder), "it cannot be watched any more", "a folder that stays")
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for task in (listening, ready):
+            task.cancel()
+        await asyncio.gather(listening, ready, return_exceptions=True)
 
 
-async def _listen(changes: AsyncGenerator[set[tuple[Change, str]], None], uploads: _Uploads) -> None:
+async def _listen(folder: Path, uploads: _Uploads, listens: asyncio.Event, polls: bool) -> None:
+    """Tell `uploads` of changes; `listens` is set when none will be missed any more."""
+    changes = awatch(
+        folder,
+        watch_filter=None,  # the usual one leaves out folders that programmers have, such as node_modules
+        debounce=200,
+        rust_timeout=int(_LOOK_EVERY_S * 1000),
+        yield_on_timeout=True,
+        force_polling=polls,
+        ignore_permission_denied=True,
+    )
     async for changed in changes:
-        await asyncio.to_thread(uploads.look_at, sorted(Path(name) for _, name in changed))
+        listens.set()
+        if changed:
+            await asyncio.to_thread(uploads.changed, changed)
+        if not await asyncio.to_thread(folder.is_dir):
+            return
 
 
 class _Uploads:
-    """Files that are still coming."""
+    """Files that are still coming. Its methods are called by several threads."""
 
     def __init__(
-        self, folder: Path, settle_s: float, on_seen: Callable[[CatalogueItem, float], None]
+        self,
+        folder: Path,
+        settle_s: float,
+        on_seen: Seen,
+        on_gone: Callable[[CatalogueItem], None],
+        *,
+        trust_age: bool,
     ) -> None:
-        if not folder.is_dir():
-            raise CatalogueError(str(folder), "no folder", "a folder to watch")
-        self._folder, self._settle_s, self._on_seen = folder, settle_s, on_seen
+        self._folder, self._settle_s, self._trust_age = folder, settle_s, trust_age
+        self._on_seen, self._on_gone = on_seen, on_gone
         self._lock = threading.Lock()
         self._coming: dict[Path, _Still] = {}
+        self._temporary: dict[Path, int] = {}  # inodes of files under names that say they are not whole
 
-    def look_at_all(self) -> None:
-        """All files that are there."""
-        self.look_at(sorted(self._folder.rglob("*")))
+    def there_before(self) -> Iterator[Given]:
+        """Titles that need not be waited for, of those there; the others are looked at as uploads."""
+        for given in local_folder(self._folder):
+            path = local_path(given.uri) if isinstance(given, CatalogueItem) else None
+            if path is None or not isinstance(given, CatalogueItem):
+                yield given
+            elif self._for_s(path) >= self._settle_s:
+                self._on_seen(given, time.time())
+                yield given
+            else:
+                self._saw(path)
 
-    def look_at(self, paths: Sequence[Path]) -> None:
-        """Files that are new or changed; a folder that was moved in as a whole stands for all in it."""
-        for path in paths:
-            if path.is_dir():
-                self.look_at([p for p in sorted(path.rglob("*")) if not p.is_dir()])
-                continue
-            self._saw(path)
-            if path.suffix.lower() in SUBTITLE_SUFFIXES:  # a transcript changes the film beside it
-                for other in sorted(path.parent.glob(f"{glob.escape(path.name.split('.')[0])}.*")):
+    def changed(self, changes: Collection[tuple[Change, str]]) -> None:
+        """Files that are new, changed or gone; a folder that was moved in stands for all that is in it."""
+        gone = [Path(name) for change, name in changes if change is Change.deleted]
+        whole = {inode for path in gone if (inode := self._temporary.pop(path, None)) is not None}
+        for change, path in sorted((change, Path(name)) for change, name in changes):
+            if not path.is_dir():
+                self._look_at(path, whole)
+            elif change is Change.added:
+                for given in local_folder(path):
+                    if isinstance(given, CatalogueItem):
+                        self._saw(Path(given.uri))
+
+    def _look_at(self, path: Path, whole: Collection[int]) -> None:
+        if _is_temporary(path.name):
+            inode = _inode(path)
+            if inode is not None:
+                self._temporary[path] = inode
+            return
+        self._saw(path, whole)
+        if path.suffix.lower() in SUBTITLE_SUFFIXES:
+            stem = path.name.split(".")[0]
+            for other in sorted(path.parent.glob("*")):
+                if other != path and other.name.split(".")[0] == stem:
                     self._saw(other)
 
-    def _saw(self, path: Path) -> None:
+    def _saw(self, path: Path, whole: Collection[int] = ()) -> None:
         item = folder_item(path, self._folder)
-        if item is None or not path.is_file():
+        if not isinstance(item, CatalogueItem):
             return
         with self._lock:
             if path in self._coming:
                 return  # its size and time are being looked at anyway
-            self._coming[path] = _Still(item, path)
+            waited_s = self._settle_s if _inode(path) in whole else self._for_s(path)
+            self._coming[path] = _Still(item, path, waited_s)
         self._on_seen(item, time.time())
+
+    def _for_s(self, path: Path) -> float:
+        """How long a file has not changed, by its own time; a file that was moved keeps that."""
+        try:
+            return max(time.time() - path.stat().st_mtime, 0.0) if self._trust_age else 0.0
+        except OSError:
+            return 0.0
 
     def take_whole(self) -> list[CatalogueItem]:
         """Those that came to their end."""
         with self._lock:
-            whole = [path for path, still in self._coming.items() if still.for_s() >= self._settle_s]
-            taken = [(path, self._coming.pop(path)) for path in whole]
-        return [still.item for path, still in taken if path.is_file()]
+            settled = [path for path, still in self._coming.items() if still.for_s() >= self._settle_s]
+            taken = [(path, self._coming.pop(path)) for path in settled]
+        whole = []
+        for path, still in taken:
+            if folder_item(path, self._folder) is None:  # gone, or subtitles whose film has come
+                self._on_gone(still.item)
+            else:
+                whole.append(still.item)
+        return whole
 
 
 class _Still:
-    """How long a file has not changed."""
+    """How long a file has not changed. `waited_s`: before it was looked at."""
 
-    def __init__(self, item: CatalogueItem, path: Path) -> None:
+    def __init__(self, item: CatalogueItem, path: Path, waited_s: float) -> None:
         self.item, self._path = item, path
         self._found = self._stat()
-        self._since_s = time.monotonic()
+        self._since_s = time.monotonic() - waited_s
 
     def _stat(self) -> tuple[int, int] | None:
         try:
@@ -127,3 +214,14 @@ class _Still:
         if found != self._found:
             self._found, self._since_s = found, time.monotonic()
         return time.monotonic() - self._since_s
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") or name.lower().endswith(TEMPORARY_SUFFIXES)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

@@ -1,0 +1,229 @@
+"""Titles of folders and globs, here or in a store: which files are titles, and which belong to one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fsspec.utils import glob_translate
+
+from resonance.clients.errors import ResonanceError
+from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.manifest import FaultyRow, checked
+from resonance.clients.ingest.opening import asked, file_system
+from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.media.text import TEXT_SUFFIXES
+from resonance.clients.media.words import SUBTITLE_SUFFIXES
+
+#: Endings of video and sound, beside which subtitles belong to it.
+_TIMED_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".vob"),
+        *(".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".f4v", ".divx", ".rm", ".rmvb", ".ivf"),
+        *(".mp3", ".m4a", ".aac", ".wav", ".flac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".ac3"),
+        *(".eac3", ".dts", ".amr", ".mka", ".caf", ".au", ".wv", ".tta", ".ape", ".w64"),
+    )
+)
+_PICTURE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".ico")
+)
+#: Files of a folder that are taken for titles. A file that is named is taken whatever its ending.
+MEDIA_SUFFIXES = _TIMED_SUFFIXES | _PICTURE_SUFFIXES | {*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES}
+#: Folders that are never looked into: hidden ones, and what a job keeps beside its rows.
+_LEFT_OUT = (".", "_resonance")
+#: film.en.srt, film.pt-BR.vtt: `resonance.clients.media.words.find_sidecar` finds the same.
+_LANGUAGE = re.compile(r"\.[A-Za-z]{2,3}(-[A-Za-z0-9]+)*")
+EXPECTED_SOURCE = "a file, a folder, a glob or a manifest"
+
+Given = CatalogueItem | FaultyRow
+
+
+def folder_item(path: Path, folder: Path) -> Given | None:
+    """A file of a folder, or of one below it, as a title; None where it is none."""
+    inside = path.relative_to(folder)
+    if any(part.startswith(_LEFT_OUT) for part in inside.parts) or not _may_be_title(path.name):
+        return None
+    if path.suffix.lower() in SUBTITLE_SUFFIXES and _owner(path.name, _names_of(path.parent)) is not None:
+        return None
+    if not _is_there_or_broken(path):
+        return None
+    return checked(str(path), CatalogueItem(media_id=inside.as_posix(), uri=os.path.join(folder, inside)))
+
+
+def local_folder(folder: Path) -> Iterator[Given]:
+    """The titles in a folder of this machine and below it, each folder's in order of their names.
+
+    Links to folders are not followed. A folder that cannot be read is handed out as a faulty row.
+    """
+    unread: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=unread.append):
+        folders[:] = sorted(name for name in folders if not name.startswith(_LEFT_OUT))
+        for name in _titles(names):
+            path = Path(parent, name)
+            if _is_there_or_broken(path):
+                inside = path.relative_to(folder).as_posix()
+                yield checked(str(path), CatalogueItem(media_id=inside, uri=os.path.join(parent, name)))
+        yield from _faulty(unread)
+    yield from _faulty(unread)
+
+
+def remote_folder(uri: str) -> Iterator[Given]:
+    """The titles below a prefix of a store. Subtitles that are found beside a title are named with it.
+
+    Raises:
+        CatalogueError: the store cannot be listed.
+    """
+    system, root = asked(uri, lambda: file_system(uri))
+    start = root.rstrip("/") + "/"
+    yield from _listed(uri, system, root, lambda path: True, lambda path, uri: path.removeprefix(start))
+
+
+def local_glob(pattern: Path) -> Iterator[Given]:
+    """The titles that a pattern fits, as a shell reads it, and ``**`` as any folders."""
+    for name in glob.iglob(str(pattern), recursive=True):
+        path = Path(name)
+        if not _may_be_title(path.name) or not _is_there_or_broken(path):
+            continue
+        if path.suffix.lower() in SUBTITLE_SUFFIXES and _owner(path.name, _names_of(path.parent)) is not None:
+            continue
+        yield checked(name, CatalogueItem(media_id=name, uri=name))
+
+
+def remote_glob(pattern: str) -> Iterator[Given]:
+    """The titles of a store that a pattern fits. See `remote_folder`."""
+    system, name = asked(pattern, lambda: file_system(pattern))
+    parts = name.split("/")
+    fixed = next(at for at, part in enumerate(parts) if is_pattern(part))
+    fits = re.compile(glob_translate(name))
+    yield from _listed(
+        pattern,
+        system,
+        "/".join(parts[:fixed]),
+        lambda path: fits.match(path) is not None,
+        lambda path, uri: uri,
+        depth=None if "**" in parts else len(parts) - fixed,
+    )
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it has a character that patterns are made with."""
+    return not set("*?[").isdisjoint(text)
+
+
+def _listed(
+    source: str,
+    system: Any,
+    root: str,
+    wanted: Callable[[str], bool],
+    media_id: Callable[[str, str], str],
+    *,
+    depth: int | None = None,
+) -> Iterator[Given]:
+    unread: list[OSError] = []
+
+    def failed(error: OSError) -> None:
+        # without this a folder that was not answered for would be left out, and its titles with it
+        if not isinstance(error, PermissionError):
+            raise error
+        unread.append(error)
+
+    try:
+        for folder, folders, names in system.walk(root, maxdepth=depth, on_error=failed):
+            folders[:] = [name for name in folders if not name.startswith(_LEFT_OUT)]
+            beside = _subtitles(names)
+            for name in _titles(names):
+                path = f"{folder.rstrip('/')}/{name}"
+                if wanted(path):
+                    uri = str(system.unstrip_protocol(path))
+                    words = beside.get(_stem(name)) if _suffix(name) in _TIMED_SUFFIXES else None
+                    yield checked(
+                        uri,
+                        CatalogueItem(
+                            media_id=media_id(path, uri),
+                            uri=uri,
+                            transcript_uri=f"{uri[: -len(name)]}{words}" if words is not None else None,
+                        ),
+                    )
+            yield from _faulty(unread, source)
+        yield from _faulty(unread, source)
+    except ResonanceError:
+        raise
+    except Exception as error:  # every store's library has errors of its own
+        raise CatalogueError(source, f"{type(error).__name__}: {error}", EXPECTED_SOURCE) from error
+
+
+def _faulty(unread: list[OSError], source: str | None = None) -> Iterator[FaultyRow]:
+    while unread:
+        error = unread.pop(0)
+        where = os.fsencode(source or error.filename).decode("utf-8", "backslashreplace")
+        came = f"a folder that cannot be read ({error.strerror or error})"
+        yield FaultyRow(where, CatalogueError(where, came, "leave to list it"))
+
+
+def _may_be_title(name: str) -> bool:
+    return not name.startswith(".") and _suffix(name) in MEDIA_SUFFIXES
+
+
+def _is_there_or_broken(path: Path) -> bool:
+    """A regular file, or one that cannot even be looked at, which whoever opens it will tell."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return path.is_symlink()
+
+
+def _titles(names: Collection[str]) -> Iterator[str]:
+    """Those of a folder's files that are titles, in order."""
+    timed = _timed_stems(names)
+    for name in sorted(names):
+        if _may_be_title(name) and (_suffix(name) not in SUBTITLE_SUFFIXES or _owned_by(name, timed) is None):
+            yield name
+
+
+def _subtitles(names: Collection[str]) -> dict[str, str]:
+    """The subtitle file of each stem that has one: film.srt before film.vtt before film.en.srt."""
+    timed = _timed_stems(names)
+    found: dict[str, tuple[bool, int, str]] = {}
+    for name in names:
+        if _suffix(name) in SUBTITLE_SUFFIXES and (stem := _owned_by(name, timed)) is not None:
+            exact = _stem(name) == stem
+            rank = (not exact, SUBTITLE_SUFFIXES.index(_suffix(name)) if exact else 0, name)
+            found[stem] = min(found.get(stem, rank), rank)
+    return {stem: name for stem, (_, _, name) in found.items()}
+
+
+def _timed_stems(names: Collection[str]) -> set[str]:
+    return {_stem(name) for name in names if _suffix(name) in _TIMED_SUFFIXES}
+
+
+def _owner(subtitles: str, names: Collection[str]) -> str | None:
+    return _owned_by(subtitles, _timed_stems(names))
+
+
+def _owned_by(subtitles: str, timed: Collection[str]) -> str | None:
+    """The stem of the media that a subtitle file belongs to: film.srt and film.en.srt to film.mp4."""
+    stem = _stem(subtitles)
+    if stem in timed:
+        return stem
+    shorter, dot, language = stem.rpartition(".")
+    return shorter if shorter in timed and _LANGUAGE.fullmatch(dot + language) else None
+
+
+def _names_of(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
