@@ -31,7 +31,7 @@ REST_S = 1.0
 #: How long a first connection is waited for before a call is made that then says what is wrong.
 CONNECT_S = 5.0
 #: gRPC asks for the addresses of a name again at most so often; its own bound is half a minute.
-RESOLVE_EVERY_MS = 5_000
+RESOLVE_EVERY_MS = 2_000
 _DNS = "dns:"
 
 _READY, _AWAY = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
