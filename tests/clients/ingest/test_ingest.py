@@ -136,7 +136,7 @@ def test_manifest_names_tags_and_transcripts(library: Path, server: TritonServer
 def test_wrong_use_and_servers_that_are_not_there(
     library: Path, tmp_path: Path, server: TritonServer
 ) -> None:
-    assert ingest(library, "qdrant://", server.grpc_address)[0] == 2
+    assert ingest(library, "qdrant://host", server.grpc_address)[0] == 2
     assert ingest(library, tmp_path, "ftp://somewhere")[0] == 2
     code, _, said = ingest(library, tmp_path, "127.0.0.1:9")
     assert code == 3

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cluster_utils import Cluster as RayCluster
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.catalogue import read_catalogue
-from resonance.clients.ingest.embedding import EmbedOptions, Result
+from resonance.clients.ingest.embedding import EmbedOptions
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
 from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.results import SpaceRef
@@ -37,7 +38,7 @@ def cluster() -> Iterator[RayCluster]:
 
 @pytest.mark.timeout(240)
 def test_a_node_that_is_killed_loses_nothing(
-    cluster: RayCluster, server: TritonServer, model_repository: Path, library: Path, tmp_path: Path
+    cluster: RayCluster, server: TritonServer, model_repository: Path, tmp_path: Path
 ) -> None:
     other = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
@@ -45,8 +46,10 @@ def test_a_node_that_is_killed_loses_nothing(
     titles.mkdir()
     for number in range(TITLES):
         make_title(titles, number)
+    for name, data in BAD.items():
+        (titles / name).write_bytes(data)
     settings = IngestSettings(
-        sources=(str(titles), str(library)),
+        sources=(str(titles),),
         sink=str(tmp_path / "sink"),
         server=server.grpc_address,
         credentials=Credentials(),
@@ -59,22 +62,21 @@ def test_a_node_that_is_killed_loses_nothing(
     )
     outcomes = []
     for outcome in job.run(
-        read_catalogue([str(titles)]), settings.server, settings.credentials, EmbedOptions()
+        read_catalogue(settings.sources), settings.server, settings.credentials, EmbedOptions()
     ):
         outcomes.append(outcome)
         if len(outcomes) == 4:
             cluster.remove_node(other, allow_graceful=False)
-    assert len(outcomes) == TITLES
-    assert {outcome.result for outcome in outcomes} <= {Result.EMBEDDED, Result.UNCHANGED}
-    # the same ledger goes on with the good and bad titles of another folder, on the node that is left
-    outcomes = list(
-        job.run(read_catalogue([str(library)]), settings.server, settings.credentials, EmbedOptions())
-    )
-    assert sum(outcome.result is Result.FAILED for outcome in outcomes) == len(BAD)
+    assert len(outcomes) == TITLES + len(BAD)
+    job.call("write_failures", settings.failed_path)
     job.close()
     code, _, _ = ingest(titles, tmp_path / "undisturbed", server.grpc_address)
-    assert code == 0
-    rows = stored(tmp_path / "sink")
-    assert {name: row for name, row in rows.items() if row["uri"].startswith(str(titles))} == stored(
-        tmp_path / "undisturbed"
-    )
+    assert code == 1
+    assert stored(tmp_path / "sink") == stored(tmp_path / "undisturbed")
+    assert len(stored(tmp_path / "sink")) == TITLES
+    reasons = [
+        {row["media_id"]: row["error"] for row in pq.read_table(path).to_pylist()}
+        for path in (settings.failed_path, tmp_path / "undisturbed" / "_resonance" / "failed.parquet")
+    ]
+    assert reasons[0] == reasons[1]
+    assert reasons[0].keys() == BAD.keys()
