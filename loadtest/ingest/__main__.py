@@ -1,8 +1,9 @@
-"""`python -m resonance.loadtest.ingest kills|memory|rates`: see docs/ingest.md."""
+"""`python -m resonance.loadtest.ingest kills|memory|cost`: see docs/ingest.md."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from resonance.loadtest.ingest.kills import run_with_kills
+from resonance.loadtest.bench.films import Film, film
+from resonance.loadtest.ingest.costs import job_cpu_s, start_cpu_s, watched_job
+from resonance.loadtest.ingest.kills import Server, run_with_kills
 from resonance.loadtest.ingest.library import make_title
+from resonance.loadtest.ingest.plots import plot_memory
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(stderr=True)
@@ -64,6 +68,69 @@ def kills(
     (out / "kills.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     console.print_json(data=asdict(report))
     raise typer.Exit(1 if report.faults else 0)
+
+
+@app.command()
+def memory(
+    titles: Annotated[int, typer.Option(help="Titles made.")] = 2000,
+    first: Annotated[int, typer.Option(help="Compare with the memory after so many.")] = 100,
+    out: Path = OUT,
+) -> None:
+    """Memory of the job's process as the catalogue grows."""
+    library = make_library(out / f"library-{titles}", titles)
+    with tempfile.TemporaryDirectory(prefix="resonance-memory-") as folder:
+        server = Server(Path(folder) / "server.log")
+        server.start()
+        try:
+            looks = watched_job(
+                [str(library)], f"{folder}/sink", server.address, Path(folder) / "journal.sqlite"
+            )
+        finally:
+            server.stop()
+    after = [look for look in looks if look.titles >= first]
+    report = {
+        "titles": looks[-1].titles,
+        f"rss_mib_at_{first}": round(after[0].rss_mib, 1),
+        "rss_mib_at_end": round(looks[-1].rss_mib, 1),
+        "rss_mib_most": round(max(look.rss_mib for look in looks), 1),
+        "titles_per_s": round(looks[-1].titles / looks[-1].at_s, 1),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "memory.json").write_text(json.dumps([asdict(look) for look in looks]) + "\n")
+    plot_memory(looks, first, out / "memory.png")
+    console.print_json(data=report)
+
+
+@app.command()
+def cost(minutes: int = 20, rounds: int = 3, out: Path = OUT) -> None:
+    """CPU of the client for a 1080p film with `keyframes`, before Triton and before a gateway."""
+    film_1080p = Film(
+        "1080p", "libx264", "mp4", minutes, 2, (("preset", "veryfast"), ("crf", "23")), 1920, 1080, loop_s=20
+    )
+    path = film(film_1080p, out)
+    with tempfile.TemporaryDirectory(prefix="resonance-cost-") as folder:
+        report = {
+            "media_s": film_1080p.duration_s,
+            "mbit_per_s": round(path.stat().st_size * 8e-6 / film_1080p.duration_s, 2),
+        }
+        for gateway in (False, True):
+            server = Server(Path(folder) / "server.log", gateway=gateway)
+            server.start()
+            try:
+                spent_s = []
+                for at in range(rounds):
+                    where = f"{folder}/{gateway}-{at}"
+                    job_s = job_cpu_s([str(path)], where, server.address, Path(where + ".sqlite"))
+                    spent_s.append(job_s - start_cpu_s())
+            finally:
+                server.stop()
+            name = "gateway" if gateway else "triton"
+            report[f"{name}_cpu_s"] = round(statistics.median(spent_s), 3)
+            # one core, while media pass at ten times real time
+            share = statistics.median(spent_s) / film_1080p.duration_s * 10
+            report[f"{name}_core_share_at_10x"] = round(share, 4)
+    (out / "cost.json").write_text(json.dumps(report, indent=1) + "\n")
+    console.print_json(data=report)
 
 
 if __name__ == "__main__":

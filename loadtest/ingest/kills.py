@@ -45,9 +45,14 @@ class Killed:
 
 
 class Server:
-    """`resonance serve` on a port that stays the same, for a job to find it again after a kill."""
+    """`resonance serve` on a port that stays the same, for a job to find it again after a kill.
 
-    def __init__(self, log: Path) -> None:
+    Args:
+        gateway: put one before it; the address is the gateway's then.
+    """
+
+    def __init__(self, log: Path, *, gateway: bool = False) -> None:
+        self._gateway = gateway
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -56,15 +61,18 @@ class Server:
 
     @property
     def address(self) -> str:
-        """host:port."""
-        return f"127.0.0.1:{self.port}"
+        """As --server of a job."""
+        return f"{'grpc' if self._gateway else 'triton'}://127.0.0.1:{self.port}"
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait for its line unless a job is to find it coming up."""
         log = self._log.open("ab")
         begins = log.tell()
-        ports = ["--grpc-port", str(self.port), "--http-port", "0", "--metrics-port", "0"]
-        self._process = subprocess.Popen([*RESONANCE, "serve", *ports], stdout=log, stderr=log)
+        triton_port = 0 if self._gateway else self.port
+        words = ["--grpc-port", str(triton_port), "--http-port", "0", "--metrics-port", "0"]
+        if self._gateway:
+            words += ["--gateway", "--", "--port", str(self.port), "--metrics-port", "0"]
+        self._process = subprocess.Popen([*RESONANCE, "serve", *words], stdout=log, stderr=log)
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while wait and b"ready " not in self._log.read_bytes()[begins:]:
             if self._process.poll() is not None or time.monotonic() > deadline_s:
