@@ -189,6 +189,8 @@ class RayJob:
                 )
             except ConnectionError as error:
                 raise ServerError(f"Ray at {cluster.address}: {error}") from error
+        ray.data.DataContext.get_current().enable_progress_bars = False  # the job shows its own
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._ledger = ray.remote(num_cpus=0, scheduling_strategy=here)(LedgerActor).remote(make_ledger)
 

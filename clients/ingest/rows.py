@@ -40,6 +40,7 @@ SEGMENT = pa.struct(
 _FIELDS = [
     ("media_id", pa.string()),
     ("uri", pa.string()),
+    ("transcript_uri", pa.string()),
     ("content_hash", pa.string()),
     ("language", pa.string()),
     ("tags", pa.list_(pa.string())),
@@ -88,6 +89,7 @@ def title_row(item: CatalogueItem, content_hash: str, result: MediaEmbedding) ->
     values: dict[str, Any] = {
         "media_id": item.media_id,
         "uri": item.uri,
+        "transcript_uri": item.transcript_uri,
         "content_hash": content_hash,
         "language": item.language,
         "tags": list(item.tags),

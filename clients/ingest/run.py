@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
 from resonance.clients.ingest.journal import State
 from resonance.clients.ingest.ledger import BatchSize, Ledger
 from resonance.clients.ingest.metrics import IngestMetrics
+from resonance.clients.ingest.migration import titles_of
 from resonance.clients.ingest.progress import JobDisplay
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.uris import local_path
@@ -41,7 +42,10 @@ STATE_FOLDER = "_resonance"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
-    """The options of the command; see its help."""
+    """The options of the command; see its help.
+
+    `from_store`: the one source is a store, whose titles are embedded again (`resonance migrate`).
+    """
 
     sources: tuple[str, ...]
     sink: str
@@ -53,6 +57,7 @@ class IngestSettings:
     concurrency: int | None = None
     sampling: str | None = None
     watch: bool = False
+    from_store: bool = False
     asr: str | None = None
     asr_cache: Path | None = None
     ray: bool = False
@@ -82,6 +87,10 @@ class IngestSettings:
     def failed_path(self) -> Path:
         """Where the titles in quarantine are written."""
         return self.failed or self.journal_path.with_name("failed.parquet")
+
+    def catalogue(self) -> Iterator[Given]:
+        """What is to be embedded, from its beginning. Blocks. Errors: see `read_catalogue`, `open_store`."""
+        return titles_of(self.sources[0]) if self.from_store else read_catalogue(self.sources)
 
     @property
     def embed_options(self) -> EmbedOptions:
@@ -203,7 +212,7 @@ class IngestRun:
             job = RayJob(cluster, partial(settings.open_ledger, space))
             try:
                 outcomes = job.run(
-                    read_catalogue(settings.sources),
+                    settings.catalogue(),
                     settings.server,
                     settings.credentials,
                     settings.embed_options,
@@ -225,14 +234,12 @@ class IngestRun:
             folder = local_path(settings.sources[0])
             assert folder is not None  # IngestSettings has looked
             return watch(folder, on_seen=lambda item, seen_at_s: metrics.seen(item.media_id, seen_at_s))
-        return in_thread(read_catalogue(settings.sources))
+        return in_thread(settings.catalogue())
 
     async def _count(self) -> None:
         """The catalogue a second time, for its length alone, while the first titles are embedded."""
         try:
-            self._display.expect(
-                await asyncio.to_thread(lambda: sum(1 for _ in read_catalogue(self._settings.sources)))
-            )
+            self._display.expect(await asyncio.to_thread(lambda: sum(1 for _ in self._settings.catalogue())))
         except ResonanceError as error:
             _log.debug("the catalogue cannot be counted: %s", error)  # reading it tells everybody
 

@@ -1,0 +1,94 @@
+"""`resonance migrate`: a store embedded again, into a store of another space beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resonance.clients.cli.embed import SamplingChoice
+from resonance.clients.cli.server_options import (
+    DEFAULT_SERVER,
+    ServerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    make_credentials,
+    wrong_use,
+)
+
+
+def migrate(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="What is there, of the old space.")],
+    sink: Annotated[str, typer.Option(metavar="URI", help="Where the new one grows.")],
+    server: ServerOption = DEFAULT_SERVER,
+    journal: Annotated[Path | None, typer.Option(help="As of `resonance ingest`.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Titles side by side.")] = None,
+    sampling: Annotated[SamplingChoice | None, typer.Option(help="As of `resonance ingest`.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="As of `resonance ingest`.")] = False,
+    follow_s: Annotated[
+        float | None,
+        typer.Option(min=1, help="Look again every so many seconds for what was stored in STORE meanwhile."),
+    ] = None,
+    json_out: Annotated[bool, typer.Option("--json", help="How far it is as one JSON object.")] = False,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+) -> None:
+    """Embed the titles of a store again, with a server of another space, into another sink.
+
+    The old store is only read, so it serves until the new one is complete; with --follow-s what nightly jobs
+    write to it meanwhile is written to the new one, too, until you stop this.
+
+    Exit code 0: complete; 1: some titles are missing, such as those in quarantine; others as of ingest.
+    """
+    from rich.console import Console
+
+    from resonance.clients.errors import ResonanceError
+    from resonance.clients.ingest.migration import arrival
+    from resonance.clients.ingest.run import IngestRun, IngestSettings
+    from resonance.space.errors import SpaceError
+
+    settings = IngestSettings(
+        sources=(store,),
+        sink=sink,
+        server=server,
+        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        journal=journal,
+        concurrency=concurrency,
+        sampling=str(sampling) if sampling else None,
+        retry_failed=retry_failed,
+        from_store=True,
+    )
+    console = Console(stderr=True)
+
+    async def run() -> int:
+        while True:
+            code = await IngestRun(settings, json_out=False).run()
+            if code > 1:
+                return code
+            found = await asyncio.to_thread(arrival, store, sink)
+            if json_out:
+                report = {"wanted": found.wanted, "there": found.there, "missing": found.missing}
+                typer.echo(json.dumps({**report, "complete": found.complete}))
+            else:
+                state = "complete" if found.complete else f"missing, such as {', '.join(found.missing)}"
+                console.print(f"{found.there:,} of {found.wanted:,} titles: {state}", soft_wrap=True)
+            if follow_s is None:
+                return 0 if found.complete else 1
+            await asyncio.sleep(follow_s)
+
+    with wrong_use():
+        try:
+            code = asyncio.run(run())
+        except (ResonanceError, SpaceError) as error:
+            console.print(" ".join(f"{type(error).__name__}: {error}".split()), style="red", markup=False)
+            code = 3
+    raise typer.Exit(code)
