@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resonance.clients.errors import NotMediaError
 from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.folders import (
     EXPECTED_SOURCE,
     Given,
@@ -21,7 +22,6 @@ from resonance.clients.ingest.folders import (
     remote_glob,
 )
 from resonance.clients.ingest.manifest import MANIFEST_SUFFIXES, FaultyRow, checked, read_manifest
-from resonance.clients.ingest.opening import asked, file_system
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
 

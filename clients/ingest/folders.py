@@ -14,8 +14,8 @@ from fsspec.utils import glob_translate
 
 from resonance.clients.errors import ResonanceError
 from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.manifest import FaultyRow, checked
-from resonance.clients.ingest.opening import asked, file_system
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.media.text import TEXT_SUFFIXES
 from resonance.clients.media.words import SUBTITLE_SUFFIXES

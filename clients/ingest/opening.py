@@ -5,29 +5,17 @@ Nothing is copied whole: of a file elsewhere `CACHED_BLOCKS` blocks are held, an
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
 import stat
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
-import fsspec
-
-from resonance.clients.errors import (
-    CredentialsError,
-    DeadlineExceededError,
-    NotMediaError,
-    ResonanceError,
-    ServerFaultError,
-    ServerUnavailableError,
-    TranscriptError,
-    UsageError,
-)
+from resonance.clients.errors import NotMediaError, TranscriptError
+from resonance.clients.ingest.file_systems import EXPECTED_FILE, asked, file_system
 from resonance.clients.ingest.uris import local_path, suffix
 from resonance.clients.media.words import (
     EXPECTED_SUBTITLES,
@@ -37,12 +25,10 @@ from resonance.clients.media.words import (
     find_sidecar,
 )
 
-T = TypeVar("T")
-
 #: A block of a file elsewhere. Demuxers read forward, each stream a little behind or before the others, and
 #: once at the end for an index there: docs/ingest-sources.md has what that transfers.
-BLOCK_BYTES = 4 << 20
-CACHED_BLOCKS = 4
+BLOCK_BYTES = 2 << 20
+CACHED_BLOCKS = 12
 #: What is handed out at once of a block; lines of a manifest and small elements of a container are many.
 _BUFFER_BYTES = 256 << 10
 #: Read at once for a hash.
@@ -50,49 +36,6 @@ _HASH_CHUNK_BYTES = 1 << 20
 #: What file systems say of contents that they did not read, in the order in which it is believed: hashes of
 #: the bytes first, for Google's etag also changes with the metadata.
 _VERSIONS = ("md5Hash", "ETag", "etag", "generation")
-#: Stores of which the libraries would wait for ever, or for minutes, by default. A try takes these seconds
-#: at most; s3fs makes five.
-_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 5.0, 15.0
-_S3_OPTIONS = {
-    "config_kwargs": {
-        "connect_timeout": _CONNECT_TIMEOUT_S,
-        "read_timeout": _READ_TIMEOUT_S,
-        "retries": {"total_max_attempts": 2, "mode": "standard"},
-    }
-}
-_GS_OPTIONS = {"requests_timeout": _READ_TIMEOUT_S}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": _S3_OPTIONS,
-    "s3a": _S3_OPTIONS,
-    "gs": _GS_OPTIONS,
-    "gcs": _GS_OPTIONS,
-}
-#: The file's own fault, whatever file system says it. Anything else may be better at the next try.
-_OWN_ERRNOS = frozenset(
-    (
-        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
-        *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO),  # the last: of a socket
-    )
-)
-#: The same as answers over HTTP: unauthorised, forbidden, not there.
-_OWN_STATUSES = frozenset((401, 403, 404, 410))
-#: What the libraries of stores raise beside the errors of Python, by name: none of them need be installed.
-_AWAY = frozenset(("ClientConnectionError", "HTTPClientError", "ConnectionError", "EndpointConnectionError"))
-_NO_CREDENTIALS = frozenset(
-    (
-        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
-        *("TokenRetrievalError", "DefaultCredentialsError", "RefreshError"),
-    )
-)
-#: S3's codes for credentials that no object would be handed out to.
-#: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_BAD_CREDENTIALS = frozenset(
-    (
-        *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed"),
-        *("SignatureDoesNotMatch", "TokenRefreshRequired"),
-    )
-)
-EXPECTED_FILE = "a file that can be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +44,6 @@ class Identity:
 
     size_bytes: int
     version: str | None
-
-
-def file_system(uri: str) -> tuple[Any, str]:
-    """fsspec's file system of a URI, and the name of the file in it.
-
-    Listings are not kept: an object that was listed an hour ago may be another one now.
-
-    Raises:
-        NotMediaError: no file system has such a scheme. UsageError: its package is not installed.
-    """
-    scheme, _, _ = uri.partition("://")
-    options = {} if "::" in uri else {"use_listings_cache": False, **_OPTIONS.get(scheme, {})}
-    try:
-        system, name = fsspec.core.url_to_fs(uri, **options)
-    except ImportError as error:
-        raise UsageError(f"{uri}: {error}") from error
-    except ValueError as error:
-        raise NotMediaError(uri, str(error), "a path or a URI that fsspec opens") from error
-    return system, name
 
 
 def open_uri(uri: str) -> BinaryIO:
@@ -187,43 +111,6 @@ def read_subtitles(uri: str) -> SubtitleFile:
     with open_uri(uri) as file:
         data = asked(uri, lambda: file.read(MAX_SUBTITLE_BYTES + 1))
     return SubtitleFile(ending.lstrip("."), data, uri)
-
-
-def asked(uri: str, ask: Callable[[], T]) -> T:
-    """`ask`, with the errors of all file systems made those of `open_uri`."""
-    try:
-        return ask()
-    except ResonanceError:
-        raise
-    except Exception as error:  # every store's library has errors of its own
-        raise _meaning(uri, error) from error
-
-
-def _meaning(uri: str, error: Exception) -> ResonanceError:
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    names = {kind.__name__ for kind in type(error).__mro__}
-    response = getattr(error.__cause__ or error, "response", None)
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    if names & _NO_CREDENTIALS or code in _BAD_CREDENTIALS:
-        return CredentialsError(f"{uri}: {said}; expected credentials that the store takes")
-    if isinstance(error, OSError) and (
-        error.errno in _OWN_ERRNOS
-        or isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
-        or str(error).startswith("Forbidden: ")  # gcsfs says it with a plain OSError
-    ):
-        came = f"it cannot be opened ({error.strerror or said})"
-        return NotMediaError(uri, came, EXPECTED_FILE)
-    if getattr(error, "status", None) in _OWN_STATUSES:  # aiohttp's
-        return NotMediaError(uri, f"it cannot be opened ({said})", EXPECTED_FILE)
-    if local_path(uri) is not None:
-        if isinstance(error, ValueError):  # a name with a zero byte
-            return NotMediaError(uri, said, EXPECTED_FILE)
-        return ServerFaultError(f"{uri}: it cannot be read ({said})")
-    if isinstance(error, ConnectionError) or names & _AWAY:
-        return ServerUnavailableError(f"{uri}: {said}")
-    if isinstance(error, TimeoutError):
-        return DeadlineExceededError(f"{uri}: {said}")
-    return ServerFaultError(f"{uri}: {said}")
 
 
 class _StoreFile(io.RawIOBase):
