@@ -105,7 +105,7 @@ def memory(
 def cost(minutes: int = 20, rounds: int = 3, out: Path = OUT) -> None:
     """CPU of the client for a 1080p film with `keyframes`, before Triton and before a gateway."""
     film_1080p = Film(
-        "1080p", "libx264", "mp4", minutes, 2, (("preset", "veryfast"), ("crf", "23")), 1920, 1080, loop_s=20
+        "1080p-crf8", "libx264", "mp4", minutes, 2, (("preset", "veryfast"), ("crf", "8")), 1920, 1080, loop_s=20
     )
     path = film(film_1080p, out)
     with tempfile.TemporaryDirectory(prefix="resonance-cost-") as folder:
