@@ -32,6 +32,14 @@ REST_S = 1.0
 CONNECT_S = 5.0
 #: gRPC asks for the addresses of a name again at most so often; its own bound is half a minute.
 RESOLVE_EVERY_MS = 2_000
+#: One of several that hangs or is cut off is noticed within 15 s, before a request's deadline (30 s) makes an
+#: error of what another could answer. Gateway and Triton allow pings this often.
+#: gRPC 1.85 goes by the ping's timeout (a minute), whatever keepalive's own says.
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+)
 _DNS = "dns:"
 
 _READY, _AWAY = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -69,6 +77,7 @@ def round_robin(health_service: str) -> tuple[tuple[str, Any], ...]:
     return (
         ("grpc.service_config", json.dumps(config)),
         ("grpc.dns_min_time_between_resolutions_ms", RESOLVE_EVERY_MS),
+        *KEEPALIVE,
     )
 
 

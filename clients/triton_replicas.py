@@ -15,7 +15,7 @@ import grpc
 from numpy.typing import NDArray
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
-from resonance.clients.balancing import Replica, Replicas, Turn, hosts_of, is_name_of_several
+from resonance.clients.balancing import KEEPALIVE, Replica, Replicas, Turn, hosts_of, is_name_of_several
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import ServerFaultError, UsageError
 from resonance.clients.transport import ATTEMPTS, RETRIED, WAIT, Tensors, TritonTransport
@@ -23,8 +23,6 @@ from resonance.space.descriptor import Descriptor
 from resonance.space.errors import DescriptorError, SpaceMismatchError
 
 SPACE_MODEL, SPACE = "space_descriptor", "SPACE"
-#: A server that hangs or is cut off is noticed within 40 s, long after the longest answer.
-KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
 #: Descriptors whose fingerprints are remembered: those of a few servers, before and after a change.
 _REMEMBERED = 8
 

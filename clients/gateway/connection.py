@@ -33,6 +33,7 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),  # what is too large is the server's to say
     ("grpc.keepalive_time_ms", KEEPALIVE_EVERY_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),  # a minute else, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
     ("grpc.min_reconnect_backoff_ms", RECONNECT_FIRST_MS),
@@ -70,7 +71,8 @@ class GatewayConnection:
     def _replica(self, host: str, *, several: bool) -> Replica[Any]:
         # One gateway alone is asked whatever its health: it says itself what does not serve.
         balanced = several or is_name_of_several(host)
-        options = (*OPTIONS, *round_robin(HEALTH_SERVICE)) if balanced else OPTIONS
+        more = dict(round_robin(HEALTH_SERVICE)) if balanced else {}
+        options = tuple((dict(OPTIONS) | more).items())
         encryption = self._credentials.channel()
         channel = (
             grpc.aio.secure_channel(host, encryption, options=options)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from resonance.clients import triton_replicas
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ServerUnavailableError, SpaceChangedError
 from resonance.clients.pipeline import Part
@@ -133,6 +134,23 @@ async def test_a_triton_that_is_killed_is_missed_by_nobody_and_used_again(
         while inferences(second) == before:
             assert time.monotonic() - began < 5.0
             assert_same(await embedder.embed(film), wanted)
+
+
+async def test_a_triton_that_hangs_is_given_up_and_its_requests_go_on_elsewhere(
+    server: TritonServer, second: TritonServer, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a tenth of the time that it takes otherwise."""
+    quick = tuple((name, value // 10) for name, value in triton_replicas.KEEPALIVE)
+    monkeypatch.setattr(triton_replicas, "KEEPALIVE", quick)
+    async with Embedder(both(server, second)) as embedder:
+        wanted = await embedder.embed(film)
+        os.killpg(second.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            assert_same(await embedder.embed(film), wanted)
+            assert time.monotonic() - began < 5.0
+        finally:
+            os.killpg(second.pid, signal.SIGCONT)
 
 
 async def test_no_triton_is_one_clear_error() -> None:

@@ -9,7 +9,8 @@ Model parameters read (the C++ backend's names): `intra_op_thread_count` (here 1
 `inter_op_thread_count`, `enable_mem_arena`, `enable_mem_pattern`. And one of its own, which the C++
 backend ignores: `max_requests_per_run`, a bound on the requests that share a run. On a CPU a graph with
 large activations runs slower in a batch (they outgrow the cache): 1 made an image encoder 5% and an
-audio encoder 7% cheaper a request, and a small text encoder 4% dearer.
+audio encoder 7% cheaper a request, and a small text encoder 4% dearer. With 1 an answer is also a function of
+its own request, bit for bit: kernels sum in another order for another number of rows.
 """
 
 from __future__ import annotations
