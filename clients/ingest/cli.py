@@ -79,6 +79,9 @@ def ingest(
     asr_cache: Annotated[
         Path | None, typer.Option(help="Transcripts made so far. [default: beside the journal]")
     ] = None,
+    asr_language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Of all speech, such as en. [default: heard]")
+    ] = None,
     engine: Annotated[Engine, typer.Option(help="This machine alone, or a Ray cluster.")] = Engine.LOCAL,
     ray_address: Annotated[
         str | None,
@@ -124,6 +127,7 @@ def ingest(
         watch=watch,
         asr=asr,
         asr_cache=asr_cache,
+        asr_language=asr_language,
         ray=engine is Engine.RAY,
         ray_address=ray_address,
         workers=workers,

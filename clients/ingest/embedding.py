@@ -23,6 +23,7 @@ from resonance.clients.errors import (
 )
 from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.messages import FieldNames, segment_from_message, segment_to_message
+from resonance.clients.ingest.asr import AsrOptions, Transcriber
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
@@ -86,10 +87,12 @@ class EmbedOptions:
     Attributes:
         sampling: ``keyframes``, ``uniform``, or None for what the space says.
         patience_s: how long a server that is away or full is waited for, without a segment of any title.
+        asr: recognise speech where there is no transcript.
     """
 
     sampling: str | None = None
     patience_s: float = 600.0
+    asr: AsrOptions | None = None
 
 
 class Result(StrEnum):
@@ -129,6 +132,7 @@ class TitleWorker:
 
     def __init__(self, embedder: Embedder, ledger: AsyncLedger, options: EmbedOptions) -> None:
         self._embedder, self._ledger, self._options = embedder, ledger, options
+        self._transcriber = Transcriber(options.asr) if options.asr is not None else None
         self._progress_s = time.monotonic()  # when the last segment of any title came
 
     async def process(self, item: CatalogueItem) -> Outcome:
@@ -186,7 +190,9 @@ class TitleWorker:
             names = FieldNames.of(await self._embedder.space())
             title.done = [segment_from_message(pb.Segment.FromString(m), names) for m in begun.done]
             title.begun = True
-        result = await self._stream(item, title.version, title.done)
+        words, language = await self._words(item, title.version)
+        item = replace(item, language=item.language or language)
+        result = await self._stream(item, title.version, title.done, words)
         row = await asyncio.to_thread(lambda: row_bytes(title_row(item, title.version, result)))
         await self._ledger.finish(item.media_id, title.version, row)
         return Outcome(item.media_id, Result.EMBEDDED, result.duration_s or 0.0)
@@ -200,9 +206,28 @@ class TitleWorker:
 
     def _recipe(self) -> str:
         """What else the vectors depend on, beside media and space."""
-        return f"+{self._options.sampling}" if self._options.sampling else ""
+        options = self._options
+        heard = (options.asr.model, options.asr.language) if options.asr else ()
+        return "".join(f"+{part}" for part in (options.sampling, *heard) if part)
 
-    async def _stream(self, item: CatalogueItem, version: str, done: list[Segment]) -> MediaEmbedding:
+    async def _words(self, item: CatalogueItem, version: str) -> tuple[SubtitleFile | None, str | None]:
+        """Subtitles that the catalogue names, or recognised ones, and their language where it was heard."""
+        if item.transcript_uri is not None:
+            return await asyncio.to_thread(read_subtitles, item.transcript_uri), None
+        if self._transcriber is None or suffix(item.uri) in TEXT_SUFFIXES:
+            return None, None
+        path = local_path(item.uri)
+        found = await self._transcriber.transcript(
+            lambda: path if path is not None else open_uri(item.uri),
+            item.uri,
+            version,
+            await self._embedder.space(),
+        )
+        return (found.subtitles(item.uri), found.language) if found is not None else (None, None)
+
+    async def _stream(
+        self, item: CatalogueItem, version: str, done: list[Segment], words: SubtitleFile | None
+    ) -> MediaEmbedding:
         """Embed what is missing; `done` grows, and is told to the ledger in pieces, whatever happens."""
         told, told_s = len(done), time.monotonic()
 
@@ -217,7 +242,6 @@ class TitleWorker:
         try:
             if isinstance(source, str):
                 return await self._embedder.embed_text(source, name=item.uri)
-            words = await asyncio.to_thread(_transcript, item)
             parts = self._embedder.stream(
                 source,
                 sampling=self._options.sampling,
@@ -265,8 +289,3 @@ def _open(item: CatalogueItem) -> Path | str | BinaryIO:
         with path.open("rb") if path is not None else open_uri(item.uri) as file:
             return decode_text(file.read(MAX_TEXT_BYTES + 1), item.uri)
     return path if path is not None else open_uri(item.uri)
-
-
-def _transcript(item: CatalogueItem) -> SubtitleFile | None:
-    """The subtitles that the catalogue names; None where it leaves finding them to the reader."""
-    return read_subtitles(item.transcript_uri) if item.transcript_uri is not None else None

@@ -20,6 +20,7 @@ from rich.console import Console
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.ingest.asr import AsrOptions
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.concurrency import titles_side_by_side
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
@@ -60,6 +61,7 @@ class IngestSettings:
     from_store: bool = False
     asr: str | None = None
     asr_cache: Path | None = None
+    asr_language: str | None = None
     ray: bool = False
     ray_address: str | None = None
     workers: int | None = None
@@ -95,7 +97,11 @@ class IngestSettings:
     @property
     def embed_options(self) -> EmbedOptions:
         """How titles are embedded."""
-        return EmbedOptions(sampling=self.sampling, patience_s=self.patience_s)
+        asr = None
+        if self.asr is not None:
+            cache = self.asr_cache or self.journal_path.with_name("transcripts")
+            asr = AsrOptions(model=self.asr, cache=cache, language=self.asr_language)
+        return EmbedOptions(sampling=self.sampling, patience_s=self.patience_s, asr=asr)
 
     def open_ledger(self, space: SpaceRef) -> Ledger:
         """Journal and sink, for vectors of `space`. Blocks. Errors: see `Ledger`."""
