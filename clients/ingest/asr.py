@@ -125,7 +125,13 @@ class Transcriber:
         source = opened()
         try:
             for start_s, sound in _pieces(source, name, descriptor):
-                heard, info = model.transcribe(sound, language=language, vad_filter=True)
+                heard, info = model.transcribe(
+                    sound,
+                    language=language,
+                    vad_filter=True,
+                    temperature=0.0,  # its usual second tries draw at random: the same sound, other words
+                    condition_on_previous_text=False,  # else it repeats itself without those tries
+                )
                 lines = [(start_s + s.start, start_s + s.end, s.text.strip()) for s in heard]
                 if lines and language is None:  # the rest of a title is in the same one
                     language, probability = info.language, float(info.language_probability)
