@@ -34,7 +34,7 @@ def validate(
     from resonance.space.errors import SpaceError, SpaceMismatchError
 
     def examined(uri: str) -> tuple[str, Profile, Faults]:
-        opened = open_store(uri)
+        opened = open_store(uri, lenient=True)
         try:
             return opened.space.fingerprint, *examine(opened)
         finally:

@@ -58,6 +58,14 @@ class Sink(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StorageFault:
+    """Something wrong with a store: what kind, and which file or title."""
+
+    kind: str
+    where: str
+
+
 class Store(Protocol):
     """What a sink wrote, read back. Blocks.
 
@@ -80,8 +88,12 @@ class Store(Protocol):
         """
         ...
 
-    def stray_segments(self) -> int:
-        """Segments that a broken-off write left; readers do not see them."""
+    def faults(self) -> Iterator[StorageFault]:
+        """What is wrong that the titles themselves do not show; of one that is opened leniently.
+
+        Readers see none of it: files that cannot be read, vectors of another space, segments that a
+        broken-off write left.
+        """
         ...
 
     def close(self) -> None:

@@ -1,12 +1,15 @@
 """Whether a store is what it should be: each title once and whole, unit vectors, one space; how it drifts.
 
-Read as a stream: of each title a 16-byte digest of its name is kept, of its vectors only sums.
+Read as a stream, so memory does not grow with the store: names seen are kept in a temporary database on
+disk, and of vectors only sums.
 """
 
 from __future__ import annotations
 
-import hashlib
+import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,13 +41,13 @@ class Faults:
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, kind: str, media_id: str, times: int = 1) -> None:
+    def add(self, kind: str, where: str, times: int = 1) -> None:
         """Count `times` more."""
         if times:
             self.counts[kind] += times
             known = self.examples.setdefault(kind, [])
             if len(known) < _EXAMPLES:
-                known.append(media_id)
+                known.append(where)
 
 
 @dataclass(slots=True)
@@ -81,35 +84,59 @@ class Drift:
         return [name for name, value in self.psi.items() if value > LARGE_PSI]
 
 
+class _Names:
+    """Names on disk; SQLite spills what its cache of 2 MB does not hold."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        database.execute("CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, name: str) -> bool:
+        """Whether it is new."""
+        return self._database.execute("INSERT OR IGNORE INTO names VALUES (?)", (name,)).rowcount == 1
+
+
+@contextmanager
+def _no_names() -> Iterator[_Names]:
+    with closing(sqlite3.connect("")) as database:  # a file of its own that is gone with the connection
+        yield _Names(database)
+
+
 def examine(store: Store) -> tuple[Profile, Faults]:
-    """Look at every title. Blocks.
+    """Look at every title of a store that was opened leniently. Blocks.
 
     Raises:
         StoreError: it cannot be read.
     """
     profile, faults = Profile(), Faults()
-    seen: set[bytes] = set()
-    for batch in store.titles():
-        _vectors(batch, profile, faults)
-        for row, segments in zip(
-            batch.select(["media_id", "duration_s", "present", "axes"]).to_pylist(),
-            batch["segments"],
-            strict=True,
-        ):
-            media_id = row["media_id"]
-            digest = hashlib.blake2b(media_id.encode(), digest_size=16).digest()
-            faults.add("title stored twice", media_id, digest in seen)
-            seen.add(digest)
-            profile.titles += 1
-            profile.media_s += row["duration_s"] or 0.0
-            profile.present += [row["present"][m] for m in MODALITIES]
-            faults.add("title without any modality", media_id, not any(row["present"].values()))
-            for name, value in row["axes"]:
-                bins = profile.axes.setdefault(name, np.zeros(_BINS, np.int64))
-                bins[min(int(value["value"] * _BINS), _BINS - 1)] += 1
-            _segments(media_id, segments.values, profile, faults)
-    faults.add("segment without its title", store.uri, store.stray_segments())
+    with _no_names() as seen:
+        for batch in store.titles():
+            _vectors(batch, profile, faults)
+            for row, segments in zip(
+                batch.select(["media_id", "duration_s", "present", "axes"]).to_pylist(),
+                batch["segments"],
+                strict=True,
+            ):
+                media_id = row["media_id"]
+                faults.add("title stored twice", media_id, not seen.add(media_id))
+                profile.titles += 1
+                profile.media_s += row["duration_s"] or 0.0
+                profile.present += [row["present"][m] for m in MODALITIES]
+                faults.add("title without any modality", media_id, not any(row["present"].values()))
+                for name, value in row["axes"] or ():
+                    _axis(name, value["value"], media_id, profile, faults)
+                _segments(media_id, segments.values, profile, faults)
+    for found in store.faults():
+        faults.add(found.kind, found.where)
     return profile, faults
+
+
+def _axis(name: str, value: float | None, media_id: str, profile: Profile, faults: Faults) -> None:
+    if value is None or not 0 <= value <= 1:  # not a number is neither
+        faults.add(f"axis {name} outside 0 to 1", media_id)
+        return
+    bins = profile.axes.setdefault(name, np.zeros(_BINS, np.int64))
+    bins[min(int(value * _BINS), _BINS - 1)] += 1
 
 
 def _vectors(batch: pa.RecordBatch, profile: Profile, faults: Faults) -> None:
@@ -129,10 +156,14 @@ def _segments(media_id: str, segments: pa.StructArray | None, profile: Profile, 
     for fault in _wrong(_matrix(segments.field("vector"))):
         if fault:
             faults.add(f"segment vector {fault}", media_id)
-    index = segments.field("index").to_numpy(zero_copy_only=False)
-    faults.add("segments out of order or twice", media_id, bool((np.diff(index) <= 0).any()))
-    salience = segments.field("salience").to_numpy(zero_copy_only=False)
-    faults.add("saliences that do not sum to 1", media_id, abs(salience.sum() - 1) > SALIENCE_TOLERANCE)
+    index, start_s, end_s, salience = (
+        segments.field(name).to_numpy(zero_copy_only=False).astype(np.float64)  # NaN where there is none
+        for name in ("index", "start_s", "end_s", "salience")
+    )
+    disordered = bool((np.diff(index) <= 0).any() or (np.diff(start_s) < 0).any() or (end_s < start_s).any())
+    faults.add("segments out of order or twice", media_id, disordered)
+    whole = bool(abs(salience.sum() - 1) <= SALIENCE_TOLERANCE)
+    faults.add("saliences that do not sum to 1: segments missing", media_id, not whole)
 
 
 def _matrix(column: pa.Array) -> Doubles:
@@ -163,8 +194,11 @@ def _wrong(vectors: Doubles) -> list[str]:
 def drift(profile: Profile, reference: Profile) -> Drift:
     """How far the titles of `profile` lie from those of `reference`, a profile of the same space.
 
-    The population stability index of an axis is sum((p - q) ln(p / q)) over its bins, each count one larger
-    so that an empty bin is no infinity.
+    The cosine of the mean blocks shows that the catalogue as a whole, or what an encoder makes of it, has
+    moved; a share of titles that went from one end of an axis to the other may leave the mean where it is.
+    So axes are compared as distributions, by the population stability index: sum((p - q) ln(p / q)) over the
+    bins of an axis, each count one larger so that an empty bin is no infinity. (Fréchet's distance would want
+    covariances of 596 x 596 from more titles than a night's catalogue has.)
 
     Raises:
         UsageError: one of them has no title.

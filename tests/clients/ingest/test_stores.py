@@ -16,7 +16,8 @@ import pytest
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.stores import open_sink, open_store, qdrant_place
+from resonance.clients.ingest.qdrant_place import qdrant_place
+from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 
