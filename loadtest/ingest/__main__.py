@@ -1,4 +1,4 @@
-"""`python -m resonance.loadtest.ingest kills|memory|cost`: see docs/ingest.md."""
+"""`python -m resonance.loadtest.ingest kills|memory|cost|capacity`: see docs/ingest.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from resonance.loadtest.bench.films import Film, film
+from resonance.loadtest.ingest.capacity import measure
 from resonance.loadtest.ingest.costs import job_cpu_s, start_cpu_s, watched_job
 from resonance.loadtest.ingest.kills import Server, run_with_kills
 from resonance.loadtest.ingest.library import make_title
@@ -105,7 +106,15 @@ def memory(
 def cost(minutes: int = 20, rounds: int = 3, out: Path = OUT) -> None:
     """CPU of the client for a 1080p film with `keyframes`, before Triton and before a gateway."""
     film_1080p = Film(
-        "1080p-crf8", "libx264", "mp4", minutes, 2, (("preset", "veryfast"), ("crf", "8")), 1920, 1080, loop_s=20
+        "1080p-crf8",
+        "libx264",
+        "mp4",
+        minutes,
+        2,
+        (("preset", "veryfast"), ("crf", "8")),
+        1920,
+        1080,
+        loop_s=20,
     )
     path = film(film_1080p, out)
     with tempfile.TemporaryDirectory(prefix="resonance-cost-") as folder:
@@ -130,6 +139,26 @@ def cost(minutes: int = 20, rounds: int = 3, out: Path = OUT) -> None:
             share = statistics.median(spent_s) / film_1080p.duration_s * 10
             report[f"{name}_core_share_at_10x"] = round(share, 4)
     (out / "cost.json").write_text(json.dumps(report, indent=1) + "\n")
+    console.print_json(data=report)
+
+
+@app.command()
+def capacity(titles: int = 300, out: Path = OUT) -> None:
+    """Costs of a title, what they predict for 4 and 16 side by side, and what came; one server and two."""
+    library = make_library(out / f"library-{titles}", titles)
+    report: dict[str, object] = {}
+    for count in (1, 2):
+        with tempfile.TemporaryDirectory(prefix="resonance-capacity-") as folder:
+            servers = [Server(Path(folder) / f"server-{at}.log") for at in range(count)]
+            try:
+                for server in servers:
+                    server.start()
+                costs, runs = measure(library, Path(folder), servers, [4, 16])
+            finally:
+                for server in servers:
+                    server.stop()
+        report[f"{count} server"] = {"costs": asdict(costs), "runs": [asdict(run) for run in runs]}
+    (out / "capacity.json").write_text(json.dumps(report, indent=1) + "\n")
     console.print_json(data=report)
 
 

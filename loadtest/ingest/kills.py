@@ -64,6 +64,12 @@ class Server:
         """As --server of a job."""
         return f"{'grpc' if self._gateway else 'triton'}://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the command, whose children are Triton and the models' processes."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait for its line unless a job is to find it coming up."""
         log = self._log.open("ab")
