@@ -70,9 +70,12 @@ def open_uri(uri: str) -> BinaryIO:
         )
 
     file = asked(uri, opened)
-    if not file.seekable():
+    try:
+        file.seek(0, io.SEEK_END)
+        file.seek(0)
+    except (OSError, ValueError) as error:  # fsspec calls streams seekable, too
         file.close()
-        raise NotMediaError(uri, "a server that sends files whole only", "one that answers ranges")
+        raise NotMediaError(uri, "a server that sends files whole", "one that answers ranges") from error
     return cast(BinaryIO, io.BufferedReader(_StoreFile(uri, file), _BUFFER_BYTES))
 
 
