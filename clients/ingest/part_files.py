@@ -59,10 +59,14 @@ class PartFolder:
     def names(self) -> list[str]:
         """The parts that are there; none where there is no folder."""
         with _named(self.uri, EXPECTED_FOLDER):
-            return self._names(_PART) if self._files.exists(self._root) else []
+            return self._names(_PART)
 
     def _names(self, beginning: str) -> list[str]:
-        names = (path.rstrip("/").rpartition("/")[2] for path in self._files.ls(self._root, detail=False))
+        try:
+            paths = self._files.ls(self._root, detail=False)
+        except FileNotFoundError:  # an object store has no folder before there is something in it
+            return []
+        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
         return sorted(name for name in names if name.startswith(beginning) and name.endswith(_ENDING))
 
     def has(self, name: str) -> bool:

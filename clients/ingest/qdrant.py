@@ -14,11 +14,13 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from qdrant_client import QdrantClient, models
 
-from resonance.clients.errors import UsageError
+from resonance.clients.credentials import is_loopback
+from resonance.clients.errors import CredentialsError, UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import (
@@ -58,16 +60,24 @@ EXPECTED_WHOLE = "all of them; run the job that wrote it again, or `resonance va
 
 
 class _Collections:
-    """The two collections of a place."""
+    """The two collections of a place.
+
+    Raises:
+        CredentialsError: the key would travel in the open. StoreError: Qdrant failed.
+    """
 
     def __init__(self, uri: str, place: QdrantPlace) -> None:
         self.uri, self.place = uri, place
         self.titles, self.segments = f"{place.name}-titles", f"{place.name}-segments"
+        key = os.environ.get(API_KEY_VARIABLE)
         with self.named():
             if place.url is None:
                 self.client = QdrantClient(path=str(place.folder))
             else:
-                key = os.environ.get(API_KEY_VARIABLE)
+                if key and place.url.startswith("http:") and not is_loopback(urlsplit(place.url).netloc):
+                    raise CredentialsError(
+                        f"{uri}: {API_KEY_VARIABLE} would travel in the open; expected qdrants://"
+                    )
                 self.client = QdrantClient(
                     url=place.url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False
                 )

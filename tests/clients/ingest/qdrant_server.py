@@ -1,0 +1,166 @@
+"""Qdrant's REST API over Qdrant's own storage engine, as far as a sink and a store use it.
+
+The server's binary is in no package registry, but its engine is (qdrant-edge). So what the client sends over
+HTTP meets the real storage, filters and payload indexes; only routes, and JSON of requests, are read here.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import qdrant_edge as edge
+from qdrant_client import QdrantClient, models
+
+API_KEY = "made-up"
+
+
+class _Collections:
+    """Shards by name; what is said of a collection is what the embedded client says of one like it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._described = QdrantClient(":memory:")
+        self._shards: dict[str, edge.EdgeShard] = {}
+        self.lock = threading.Lock()
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        _, name, *rest = path.strip("/").split("/")
+        if name not in self._shards and (method, rest) not in (("PUT", []), ("GET", ["exists"])):
+            raise LookupError(f"no collection {name}")
+        return self._routes[method, "/".join(rest)](self, name, body)
+
+    def _create(self, name: str, body: dict[str, Any]) -> bool:
+        vectors = models.VectorParams(**body["vectors"])
+        self._described.create_collection(name, vectors_config=vectors, metadata=body["metadata"])
+        params = edge.EdgeVectorParams(
+            vectors.size, getattr(edge.Distance, vectors.distance.value), on_disk=vectors.on_disk
+        )
+        folder = self._folder / name
+        folder.mkdir(parents=True)
+        self._shards[name] = edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params))
+        return True
+
+    def _describe(self, name: str, body: dict[str, Any]) -> Any:
+        return json.loads(self._described.get_collection(name).model_dump_json())
+
+    def _index(self, name: str, body: dict[str, Any]) -> Any:
+        kind = getattr(edge.PayloadSchemaType, body["field_schema"].capitalize())
+        return self._update(name, edge.UpdateOperation.create_field_index(body["field_name"], kind))
+
+    def _upsert(self, name: str, body: dict[str, Any]) -> Any:
+        points = [edge.Point(p["id"], p["vector"], p["payload"]) for p in body["points"]]
+        return self._update(name, edge.UpdateOperation.upsert_points(points))
+
+    def _delete(self, name: str, body: dict[str, Any]) -> Any:
+        return self._update(name, edge.UpdateOperation.delete_points_by_filter(_filter(body["filter"])))
+
+    def _update(self, name: str, operation: edge.UpdateOperation) -> Any:
+        self._shards[name].update(operation)
+        return {"operation_id": 0, "status": "completed"}
+
+    def _retrieve(self, name: str, body: dict[str, Any]) -> Any:
+        found = self._shards[name].retrieve(body["ids"], body["with_payload"], body["with_vector"])
+        return [_record(record) for record in found]
+
+    def _scroll(self, name: str, body: dict[str, Any]) -> Any:
+        request = edge.ScrollRequest(
+            offset=body.get("offset"),
+            limit=body["limit"],
+            filter=_filter(body["filter"]) if body.get("filter") else None,
+            with_payload=body["with_payload"],
+            with_vector=body["with_vector"],
+        )
+        found, following = self._shards[name].scroll(request)
+        after = None if following is None else str(following)
+        return {"points": [_record(record) for record in found], "next_page_offset": after}
+
+    def _count(self, name: str, body: dict[str, Any]) -> Any:
+        only = _filter(body["filter"]) if body.get("filter") else None
+        return {"count": self._shards[name].count(edge.CountRequest(exact=body["exact"], filter=only))}
+
+    _routes: dict[tuple[str, str], Callable[[_Collections, str, dict[str, Any]], Any]] = {  # noqa: RUF012
+        ("PUT", ""): _create,
+        ("GET", ""): _describe,
+        ("GET", "exists"): lambda self, name, body: {"exists": name in self._shards},
+        ("PUT", "index"): _index,
+        ("PUT", "points"): _upsert,
+        ("POST", "points/delete"): _delete,
+        ("POST", "points"): _retrieve,
+        ("POST", "points/scroll"): _scroll,
+        ("POST", "points/count"): _count,
+    }
+
+    def close(self) -> None:
+        for shard in self._shards.values():
+            shard.close()
+        self._described.close()
+
+
+def _filter(given: dict[str, Any]) -> edge.Filter:
+    def conditions(name: str) -> list[edge.FieldCondition] | None:
+        found = given.get(name)
+        if found is None:
+            return None
+        return [edge.FieldCondition(c["key"], edge.MatchValue(c["match"]["value"])) for c in found]
+
+    return edge.Filter(must=conditions("must"), must_not=conditions("must_not"))
+
+
+def _record(record: edge.Record) -> dict[str, Any]:
+    return {"id": str(record.id), "payload": record.payload, "vector": record.vector}
+
+
+@contextmanager
+def qdrant_server(folder: Path) -> Iterator[str]:
+    """``HOST:PORT`` of a running one that wants `API_KEY`, with nothing in it."""
+    collections = _Collections(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("api-key") != API_KEY:
+                self._send(403, {"status": {"error": "forbidden"}})
+                return
+            try:
+                with collections.lock:
+                    result = collections.answer(
+                        self.command, urlsplit(self.path).path, json.loads(body or "{}")
+                    )
+            except LookupError as error:
+                self._send(404, {"status": {"error": str(error)}})
+                return
+            self._send(200, {"result": result, "status": "ok", "time": 0.0})
+
+        do_GET = do_PUT = do_POST = _answer  # noqa: N815
+
+        def _send(self, status: int, answer: dict[str, Any]) -> None:
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing is said."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=lambda: server.serve_forever(0.02), name="qdrant")
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        collections.close()

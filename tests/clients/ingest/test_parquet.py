@@ -1,0 +1,122 @@
+"""The Parquet data set: what other readers see of it, what is read for what, and what a broken one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, PartFolder, row_groups
+from resonance.clients.ingest.stores import open_sink, open_store
+from resonance.space.errors import SpaceMismatchError
+from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
+
+
+def test_any_reader_of_parquet_sees_each_title_once(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path), SPACE)
+    sink.write(made_rows("a", "b"), batch="1")
+    sink.write(made_rows("b", version="v2"), batch="2", replaces={"b"})
+    (tmp_path / "_resonance").mkdir()
+    (tmp_path / "_resonance" / "failed.parquet").write_bytes(b"of no concern to readers")
+    (tmp_path / ".half-of-a-killed-writer.parquet").write_bytes(b"nor this")
+    table = ds.dataset(tmp_path, format="parquet").to_table()
+    assert table.sort_by("media_id")["content_hash"].to_pylist() == ["v1", "v2"]
+    assert table.schema.field("vector").type == pa.list_(pa.float32(), 1788)
+    assert table.schema.metadata[b"resonance.fingerprint"] == SPACE.fingerprint.encode()
+    frame = pd.read_parquet(tmp_path, columns=["media_id", "vector"]).sort_values("media_id")
+    assert frame["media_id"].to_list() == ["a", "b"]
+    assert np.array_equal(frame["vector"].iloc[1], made_row("b", "v2")["vector"][0].values.to_numpy())
+
+
+def test_a_title_that_the_job_forgot_is_replaced_all_the_same(tmp_path: Path) -> None:
+    for batch in ("1", "2"):  # a job whose journal is lost names nothing that is replaced
+        open_sink(str(tmp_path), SPACE).write(made_rows("a", "b", version=f"v{batch}"), batch=batch)
+    assert [path.name for path in tmp_path.iterdir()] == ["part-1.parquet"]
+    assert pq.read_table(tmp_path / "part-1.parquet")["content_hash"].to_pylist() == ["v2", "v2"]
+
+
+def test_a_write_that_failed_is_not_taken_for_done(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path), SPACE)
+    sink.write(made_rows("a"), batch="1")
+    whole = (tmp_path / "part-1.parquet").read_bytes()
+    (tmp_path / "part-1.parquet").write_bytes(whole[:-9])
+    with pytest.raises(StoreError, match=r"part-1\.parquet: ArrowInvalid"):
+        sink.write(made_rows("a", "b", version="v2"), batch="2")
+    (tmp_path / "part-1.parquet").write_bytes(whole)
+    sink.write(made_rows("a", "b", version="v2"), batch="2")
+    assert ds.dataset(tmp_path).to_table(["content_hash"])["content_hash"].to_pylist() == ["v2", "v2"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".half-0.parquet").write_bytes(b"PAR1")
+    open_sink(str(tmp_path), SPACE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_looked_up_without_reading_vectors(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path), SPACE)
+    sink.write(pa.concat_tables([made_row(f"t{n}", segments=60) for n in range(20)]), batch="1")
+    folder = PartFolder(str(tmp_path))
+    size_bytes = (tmp_path / "part-1.parquet").stat().st_size
+
+    def read_bytes() -> int:
+        (line,) = (
+            line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("rchar:")
+        )
+        return int(line.split()[1])
+
+    before = read_bytes()
+    names = [
+        name for batch in folder.batches("part-1.parquet", ["media_id"]) for name in batch[0].to_pylist()
+    ]
+    for_names = read_bytes() - before
+    assert len(names) == 20
+    assert for_names < 0.02 * size_bytes
+    before = read_bytes()
+    assert sum(batch.num_rows for batch in folder.batches("part-1.parquet")) == 20
+    assert read_bytes() - before > 0.9 * size_bytes  # the meter measures
+
+
+def test_row_groups_hold_no_more_vectors_than_a_reader_can_hold(tmp_path: Path) -> None:
+    long = made_row("long", segments=ROW_GROUP_VECTORS + 5)
+    rows = pa.concat_tables([*(made_row(f"t{n}", segments=300) for n in range(14)), long, made_row("short")])
+    sizes = [[len(part) for part in group["segments"].to_pylist()] for group in row_groups(rows)]
+    assert sizes == [[300] * 6, [300] * 6, [300] * 2, [ROW_GROUP_VECTORS + 5], [3]]
+    open_sink(str(tmp_path), SPACE).write(rows, batch="1")
+    store = open_store(str(tmp_path))
+    assert [batch.num_rows for batch in store.titles()] == [6, 6, 2, 1, 1]
+    assert pa.Table.from_batches(list(store.titles())).equals(rows)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="file/store"):
+        open_sink(str(tmp_path / "file" / "store"), SPACE)
+
+
+def test_a_scheme_that_nobody_opens() -> None:
+    with pytest.raises((StoreError, UsageError), match="nosuch"):
+        open_sink("nosuch://bucket/store", SPACE)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path), SPACE)
+    sink.write(made_rows("a"), batch="1")
+    (tmp_path / "part-2.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(StoreError, match=r"part-2\.parquet.*remove it or bring it back"):
+        open_store(str(tmp_path))
+
+
+def test_two_spaces_in_one_folder_are_refused(tmp_path: Path) -> None:
+    open_sink(str(tmp_path / "a"), SPACE).write(made_rows("a"), batch="1")
+    open_sink(str(tmp_path / "b"), OTHER_SPACE).write(made_rows("b", space=OTHER_SPACE), batch="2")
+    (tmp_path / "b" / "part-2.parquet").rename(tmp_path / "a" / "part-2.parquet")
+    with pytest.raises(SpaceMismatchError, match=r"part-2\.parquet.*bbbbbbbbbbbb.*aaaaaaaaaaaa"):
+        open_store(str(tmp_path / "a"))
