@@ -1,0 +1,71 @@
+"""Jobs through a real gateway, and a store carried over to another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
+from resonance.clients.ingest.migration import arrival
+from resonance.loadtest.ingest.kills import Server
+from resonance.serving.server import TritonServer
+from tests.clients.ingest.conftest import BAD, GOOD
+from tests.clients.ingest.running import COMMAND, ingest, stored
+
+
+@pytest.fixture(scope="module")
+def gateway(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`resonance serve --gateway`: its address."""
+    server = Server(tmp_path_factory.mktemp("gateway") / "log", gateway=True)
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+async def test_a_server_says_how_many_titles_keep_it_busy(gateway: str, server: TritonServer) -> None:
+    assert await titles_side_by_side(gateway, None) == (os.cpu_count() or 1) + SPARE
+    assert await titles_side_by_side(server.grpc_address, None) > SPARE
+    assert await titles_side_by_side(f"{gateway},{gateway}", None) == 2 * (os.cpu_count() or 1) + SPARE
+
+
+def test_a_gateway_gives_the_rows_that_triton_gives(
+    gateway: str, server: TritonServer, library: Path, tmp_path: Path
+) -> None:
+    code, summary, said = ingest(library, tmp_path / "gateway", gateway)
+    assert (code, summary["embedded"], summary["failed"]) == (1, GOOD, len(BAD)), said
+    ingest(library, tmp_path / "triton", server.grpc_address)
+    through, direct = stored(tmp_path / "gateway"), stored(tmp_path / "triton")
+    assert through.keys() == direct.keys()
+    for media_id, row in direct.items():
+        assert through[media_id]["vector"] == pytest.approx(row["vector"], abs=1e-6)
+        assert len(through[media_id]["segments"]) == len(row["segments"])
+
+
+def test_a_store_is_carried_over_and_followed(library: Path, server: TritonServer, tmp_path: Path) -> None:
+    titles, old, new = tmp_path / "titles", tmp_path / "old", f"qdrant+local:{tmp_path}/new?name=next"
+    shutil.copytree(library, titles)
+    ingest(titles, old, server.grpc_address)
+
+    def migrate() -> tuple[int, dict]:
+        command = [*COMMAND, "migrate", str(old), "--sink", new, "--server", server.grpc_address, "--json"]
+        command += ["--journal", str(tmp_path / "new.sqlite")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+    code, report = migrate()
+    assert (code, report) == (0, {"wanted": GOOD, "there": GOOD, "missing": [], "complete": True})
+    assert stored(new) == stored(old)
+    shutil.copy(titles / "000001.mkv", titles / "later.mkv")
+    ingest(titles, old, server.grpc_address)
+    assert arrival(str(old), new).missing == ("later.mkv",)
+    (titles / "later.mkv").unlink()  # gone before it could be embedded again
+    code, report = migrate()
+    assert (code, report["there"], report["missing"], report["complete"]) == (1, GOOD, ["later.mkv"], False)
