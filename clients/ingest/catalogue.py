@@ -36,8 +36,8 @@ def read_catalogue(sources: Sequence[str]) -> Iterator[CatalogueItem | FaultyRow
     no title. What names no title is handed out as a `FaultyRow`, and the rest goes on.
 
     Raises:
-        CatalogueError: a source is not there or cannot be read. UsageError: what reads it is not installed,
-            or the store takes none of the credentials there are.
+        CatalogueError: a source is not there or cannot be read.
+        ServerError, UsageError: see `resonance.clients.ingest.file_systems`.
     """
     for source in sources:
         path = local_path(source)

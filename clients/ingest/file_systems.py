@@ -90,7 +90,14 @@ def file_system(uri: str) -> tuple[Any, str]:
 
 
 def asked(uri: str, ask: Callable[[], T]) -> T:
-    """`ask`, with the errors of all file systems made those of `open_uri`."""
+    """`ask`, with the errors of all file systems made ours.
+
+    Raises:
+        NotMediaError: the file is not there, or may not be read.
+        ServerUnavailableError, DeadlineExceededError: the store does not answer.
+        ServerFaultError: it answers with an error that may pass.
+        CredentialsError: the store takes none of the credentials there are.
+    """
     try:
         return ask()
     except ResonanceError:
@@ -136,7 +143,10 @@ def _code(uri: str, error: BaseException) -> str | None:
     if code in _SAYS_NO_MORE:
         try:
             system, name = file_system(uri)
-            system.cat_file(name, start=0, end=1)
+            if "/" in name:
+                system.cat_file(name, start=0, end=1)
+            else:
+                system.ls(name)  # of a bucket
         except Exception as other:  # every store's library has errors of its own
             code = _s3_code(other) or code
     return code

@@ -7,12 +7,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fsspec.utils import glob_translate
 
-from resonance.clients.errors import ResonanceError
+from resonance.clients.errors import NotMediaError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.manifest import FaultyRow, checked
@@ -68,15 +69,17 @@ def local_folder(folder: Path) -> Iterator[Given]:
             if _is_there_or_broken(path):
                 inside = path.relative_to(folder).as_posix()
                 yield checked(str(path), CatalogueItem(media_id=inside, uri=os.path.join(parent, name)))
-        yield from _faulty(unread)
-    yield from _faulty(unread)
+        yield from _told(unread)
+    yield from _told(unread)
 
 
 def remote_folder(uri: str) -> Iterator[Given]:
     """The titles below a prefix of a store. Subtitles that are found beside a title are named with it.
 
+    A folder that may not be listed is handed out as a faulty row.
+
     Raises:
-        CatalogueError: the store cannot be listed.
+        CatalogueError: the prefix itself may not be listed. Others: see `file_systems.asked`.
     """
     system, root = asked(uri, lambda: file_system(uri))
     start = root.rstrip("/") + "/"
@@ -85,8 +88,11 @@ def remote_folder(uri: str) -> Iterator[Given]:
 
 def local_glob(pattern: Path) -> Iterator[Given]:
     """The titles that a pattern fits, as a shell reads it, and ``**`` as any folders."""
+    fixed = next((at for at, part in enumerate(pattern.parts) if is_pattern(part)), len(pattern.parts))
     for name in glob.iglob(str(pattern), recursive=True):
         path = Path(name)
+        if any(part.startswith(_LEFT_OUT) for part in path.parts[fixed:]):
+            continue
         if not _may_be_title(path.name) or not _is_there_or_broken(path):
             continue
         if path.suffix.lower() in SUBTITLE_SUFFIXES and _owner(path.name, _names_of(path.parent)) is not None:
@@ -124,45 +130,49 @@ def _listed(
     *,
     depth: int | None = None,
 ) -> Iterator[Given]:
-    unread: list[OSError] = []
+    """fsspec's own `walk` leaves out, without a word, a folder below the first that is not answered for."""
+    waiting = [(root.rstrip("/"), 1)]
+    while waiting:
+        folder, level = waiting.pop()
+        try:
+            listing = asked(source, partial(system.ls, folder, detail=True))
+        except NotMediaError as error:  # no leave, or gone meanwhile
+            if level == 1:
+                raise CatalogueError(source, error.came, EXPECTED_SOURCE) from error
+            yield _unread(str(system.unstrip_protocol(folder)), error.came)
+            continue
+        inside = ((info["name"].rstrip("/"), info["type"]) for info in listing)
+        # an object of a folder's own name marks that it is there
+        entries = {path.rpartition("/")[2]: kind for path, kind in inside if path != folder}
+        names = [name for name, kind in entries.items() if kind != "directory"]
+        if depth is None or level < depth:
+            below = sorted(entries.keys() - set(names), reverse=True)
+            waiting += [(f"{folder}/{name}", level + 1) for name in below if not name.startswith(_LEFT_OUT)]
+        beside = _subtitles(names)
+        for name in _titles(names):
+            path = f"{folder}/{name}"
+            if wanted(path):
+                uri = str(system.unstrip_protocol(path))
+                words = beside.get(_stem(name)) if _suffix(name) in _TIMED_SUFFIXES else None
+                item = CatalogueItem(
+                    media_id=media_id(path, uri),
+                    uri=uri,
+                    transcript_uri=f"{uri[: -len(name)]}{words}" if words is not None else None,
+                )
+                yield checked(uri, item)
 
-    def failed(error: OSError) -> None:
-        # without this a folder that was not answered for would be left out, and its titles with it
-        if not isinstance(error, PermissionError):
-            raise error
-        unread.append(error)
 
-    try:
-        for folder, folders, names in system.walk(root, maxdepth=depth, on_error=failed):
-            folders[:] = [name for name in folders if not name.startswith(_LEFT_OUT)]
-            beside = _subtitles(names)
-            for name in _titles(names):
-                path = f"{folder.rstrip('/')}/{name}"
-                if wanted(path):
-                    uri = str(system.unstrip_protocol(path))
-                    words = beside.get(_stem(name)) if _suffix(name) in _TIMED_SUFFIXES else None
-                    yield checked(
-                        uri,
-                        CatalogueItem(
-                            media_id=media_id(path, uri),
-                            uri=uri,
-                            transcript_uri=f"{uri[: -len(name)]}{words}" if words is not None else None,
-                        ),
-                    )
-            yield from _faulty(unread, source)
-        yield from _faulty(unread, source)
-    except ResonanceError:
-        raise
-    except Exception as error:  # every store's library has errors of its own
-        raise CatalogueError(source, f"{type(error).__name__}: {error}", EXPECTED_SOURCE) from error
-
-
-def _faulty(unread: list[OSError], source: str | None = None) -> Iterator[FaultyRow]:
+def _told(unread: list[OSError]) -> Iterator[FaultyRow]:
     while unread:
         error = unread.pop(0)
-        where = os.fsencode(source or error.filename).decode("utf-8", "backslashreplace")
-        came = f"a folder that cannot be read ({error.strerror or error})"
-        yield FaultyRow(where, CatalogueError(where, came, "leave to list it"))
+        yield _unread(str(error.filename), error.strerror or str(error))
+
+
+def _unread(folder: str, came: str) -> FaultyRow:
+    where = folder.encode("utf-8", "backslashreplace").decode()
+    return FaultyRow(
+        where, CatalogueError(where, f"a folder that cannot be read ({came})", "leave to list it")
+    )
 
 
 def _may_be_title(name: str) -> bool:

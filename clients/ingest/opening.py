@@ -51,9 +51,7 @@ def open_uri(uri: str) -> BinaryIO:
 
     Raises:
         NotMediaError: it is not there, may not be read, or the store does not hand out ranges.
-        ServerUnavailableError, DeadlineExceededError: the store does not answer.
-        ServerFaultError: it answers with an error that may pass.
-        CredentialsError: the store takes none of the credentials there are.
+        ServerError, UsageError: see `resonance.clients.ingest.file_systems`.
     """
     path = local_path(uri)
     if path is not None:
