@@ -167,10 +167,7 @@ def _segments(media_id: str, segments: pa.StructArray | None, profile: Profile, 
 
 
 def _matrix(column: pa.Array) -> Doubles:
-    """Float64 [N, 1788]; a row that is null is not a number."""
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if column.null_count:
-        column = column.fill_null([float("nan")] * TITLE_WIDTH)
+    """Float64 [N, 1788]; none is null, for such a list of fixed size Parquet's reader refuses."""
     flat = column.flatten().to_numpy(zero_copy_only=False)
     vectors: Doubles = flat.astype(np.float64).reshape(len(column), TITLE_WIDTH)  # (N, 1788)
     return vectors
