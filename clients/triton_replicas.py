@@ -111,23 +111,30 @@ class TritonReplicas:
     async def _ask_all(
         self, first: Replica[TritonTransport], inputs: Tensors, outputs: Sequence[str], timeout_s: float
     ) -> dict[str, NDArray[Any]]:
-        """The space of `first`, which that of every other that serves has to equal."""
+        """The space of `first`, which that of every other that serves has to equal.
+
+        Raises:
+            SpaceMismatchError: of the one whose space is not that of before, where others have that.
+        """
         answer = await first.client.infer(SPACE_MODEL, inputs, outputs, timeout_s=timeout_s)
-        fingerprint = self._fingerprint_in(answer, first.address)
+        found = {first: self._fingerprint_in(answer, first.address)}
         others = [replica for replica in self._replicas.serving() if replica is not first]
         answers = await asyncio.gather(
             *(other.client.infer(SPACE_MODEL, inputs, outputs, timeout_s=timeout_s) for other in others),
             return_exceptions=True,
         )
-        known = {first}
-        for other, found in zip(others, answers, strict=True):
-            if isinstance(found, RETRIED):
+        for other, theirs in zip(others, answers, strict=True):
+            if isinstance(theirs, RETRIED):
                 continue  # it is asked again before anything is asked of it
-            if isinstance(found, BaseException):
-                raise found
-            _check(fingerprint, self._fingerprint_in(found, other.address), other.address)
-            known.add(other)
-        self._fingerprint, self._known = fingerprint, known
+            if isinstance(theirs, BaseException):
+                raise theirs
+            found[other] = self._fingerprint_in(theirs, other.address)
+        expected = found[first]
+        if self._fingerprint is not None and self._fingerprint in found.values():
+            expected = self._fingerprint
+        for replica, fingerprint in found.items():
+            _check(expected, fingerprint, replica.address)
+        self._fingerprint, self._known = expected, set(found)
         return answer
 
     async def _check_space(self, replica: Replica[TritonTransport], timeout_s: float) -> None:

@@ -12,17 +12,19 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import InferenceServerClient
 
 from resonance.clients import triton_replicas
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ServerUnavailableError, SpaceChangedError
+from resonance.clients.gateway.connection import HEALTH_SERVICE
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.clients.sample import render_sample
-from resonance.clients.triton_replicas import TritonReplicas
 from resonance.serving.gateway.server import Gateway, GatewaySettings
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.space.descriptor import Descriptor
@@ -186,10 +188,12 @@ async def test_a_triton_that_comes_back_with_another_space_answers_nothing(
             if isinstance(part, Segment):
                 break
         await asyncio.to_thread(second.stop, 0)
-        async with _forwarded(port, foreign.grpc_address):
-            with pytest.raises(SpaceMismatchError, match=str(port)):
-                await rest_and_more(embedder, parts, film)
-    await asyncio.to_thread(second.start)
+        try:
+            async with _forwarded(port, foreign.grpc_address):
+                with pytest.raises(SpaceMismatchError, match=str(port)):
+                    await rest_and_more(embedder, parts, film)
+        finally:
+            await asyncio.to_thread(second.start)
     assert inferences(foreign) == before
 
 
@@ -218,25 +222,6 @@ async def _forwarded(port: int, address: str) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def test_a_connection_that_was_lost_is_asked_for_its_space_again(
-    server: TritonServer, second: TritonServer
-) -> None:
-    transport = TritonReplicas(both(server, second).removeprefix("triton://"))
-    try:
-        for _ in range(4):
-            await transport.infer("transcript_tokenizer", _WORDS, ("IDS",), timeout_s=30)
-        assert len(transport._known) == 2
-        await asyncio.to_thread(second.stop, 0)
-        await asyncio.sleep(0.5)
-        assert len(transport._known) == 1
-    finally:
-        await transport.close()
-        await asyncio.to_thread(second.start)
-
-
-_WORDS = {"TEXT": np.array([[b"a quiet harbour"]], object)}
 
 
 @asynccontextmanager
@@ -268,6 +253,53 @@ async def test_a_title_of_a_gateway_that_ends_goes_on_at_the_other(
                 assert isinstance(title, MediaEmbedding)
                 assert_same(title, wanted)
             assert time.monotonic() - began < 10.0
+
+
+async def test_a_gateway_whose_triton_died_is_missed_by_nobody_and_left_out(
+    server: TritonServer, second: TritonServer, film: Path
+) -> None:
+    """Its own port is open, and its health says that it does not serve."""
+    async with gateway(server) as good, gateway(second) as bad:
+        async with Embedder(f"grpc://{good.address},{bad.address}") as embedder:
+            wanted = await embedder.embed(film)
+            titles = [asyncio.create_task(embedder.embed(film)) for _ in range(4)]
+            await asyncio.sleep(0.1)
+            os.killpg(second.pid, signal.SIGKILL)
+            for title in await asyncio.gather(*titles):
+                assert_same(title, wanted)
+            began = time.monotonic()
+            while await health_of(bad) == health_pb2.HealthCheckResponse.SERVING:
+                assert time.monotonic() - began < 20.0
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+            before = segments_answered(good), calls_of(bad)
+            for _ in range(4):
+                assert_same(await embedder.embed(film), wanted)
+            assert segments_answered(good) - before[0] == 4 * len(wanted.segments)
+            assert calls_of(bad) == before[1] > 0
+        await asyncio.to_thread(second.stop, 0)
+        await asyncio.to_thread(second.start)
+
+
+async def health_of(running: Gateway) -> int:
+    async with grpc.aio.insecure_channel(running.address) as channel:
+        request = health_pb2.HealthCheckRequest(service=HEALTH_SERVICE)
+        return int((await health_pb2_grpc.HealthStub(channel).Check(request)).status)
+
+
+def segments_answered(running: Gateway) -> float:
+    return running.metrics.registry.get_sample_value("resonance_gateway_segments_total") or 0.0
+
+
+def calls_of(running: Gateway) -> float:
+    """Calls of EmbedMedia that have ended."""
+    method = f"/{HEALTH_SERVICE}/EmbedMedia"
+    return sum(
+        sample.value
+        for metric in running.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "resonance_gateway_calls_total" and sample.labels["method"] == method
+    )
 
 
 async def test_gateways_of_two_spaces_are_refused(
