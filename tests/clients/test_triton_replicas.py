@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,10 +39,21 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_sample(tmp_path_factory.mktemp("sample") / "film.mp4", duration_s=48.0)[0]
 
 
+@contextmanager
+def running_triton(repository: Path) -> Iterator[TritonServer]:
+    """Killed at the end: nobody waits for an answer then."""
+    server = TritonServer(ServerSettings(model_repository=repository))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(0)
+
+
 @pytest.fixture(scope="module")
 def second(model_repository: Path) -> Iterator[TritonServer]:
     """Another of the same models, which tests may kill and start again."""
-    with TritonServer(ServerSettings(model_repository=model_repository, drain_s=1.0)) as running:
+    with running_triton(model_repository) as running:
         yield running
 
 
@@ -56,7 +67,7 @@ def foreign(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     assert other.fingerprint != space.fingerprint
     (repository / SPACE_FILE).unlink()
     (repository / SPACE_FILE).write_text(other.to_json())
-    with TritonServer(ServerSettings(model_repository=repository, drain_s=1.0)) as running:
+    with running_triton(repository) as running:
         yield running
 
 

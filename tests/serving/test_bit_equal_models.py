@@ -105,12 +105,16 @@ async def test_in_a_crowd_each_answer_is_that_of_its_request_alone(
 async def test_batches_do_differ(model_repository: Path, tmp_path: Path, wanted: dict[str, Any]) -> None:
     """So that the equality above means something; a server of its own changes nothing else."""
     repository = batching(model_repository, tmp_path / "models")
-    with TritonServer(ServerSettings(model_repository=repository, drain_s=1.0)) as running:
+    running = TritonServer(ServerSettings(model_repository=repository))
+    running.start()
+    try:
         transport = TritonTransport(running.grpc_address)
         for model in OUTPUTS:
             one = await answer(transport, model, 0)
             assert all(np.array_equal(one[name], wanted[model][0][name]) for name in OUTPUTS[model])
         found = await differing(transport, wanted)
         await transport.close()
+    finally:
+        running.stop(0)
     assert found["audio_encoder"] > 0
     assert found["transcript_encoder"] > 0
