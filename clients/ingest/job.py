@@ -15,6 +15,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.finishing import to_the_end
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.embedding import Outcome, TitleWorker
+from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.types import CatalogueItem
 
@@ -139,6 +140,7 @@ async def run_job(
     if concurrency < 1:
         raise UsageError(f"concurrency is {concurrency}; expected at least 1")
     waiting: asyncio.Queue[Given | None] = asyncio.Queue(maxsize=concurrency)
+    sink_is_away = False
 
     async def read() -> None:
         async for item in items:
@@ -169,9 +171,12 @@ async def run_job(
                     titles.create_task(work())
             writing.cancel()
     except BaseExceptionGroup as failed:
-        raise _first(failed) from None
+        first = _first(failed)
+        sink_is_away = isinstance(first, StoreError)
+        raise first from None
     finally:
-        await to_the_end(ledger.call(lambda opened: opened.flush()))
+        if not sink_is_away:  # it has been waited for; what is embedded stays in the journal
+            await to_the_end(ledger.call(lambda opened: opened.flush()))
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

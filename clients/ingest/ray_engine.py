@@ -182,6 +182,7 @@ class RayJob:
 
     def __init__(self, cluster: Cluster, make_ledger: Callable[[], Ledger]) -> None:
         self._cluster = cluster
+        self._stopping = threading.Event()
         if not ray.is_initialized():
             try:
                 ray.init(
@@ -198,6 +199,10 @@ class RayJob:
         """A method of the ledger. Errors are its own."""
         return ray.get(self._ledger.call.remote(name, args, named))
 
+    def stop(self) -> None:
+        """Let `run` come to its end after the titles under way; from any thread."""
+        self._stopping.set()
+
     def run(
         self, items: Iterator[Given], server: str, credentials: Credentials, options: EmbedOptions
     ) -> Iterator[Outcome]:
@@ -206,7 +211,7 @@ class RayJob:
         Raises:
             ServerError: server or sink were away for too long, or are of another space; the text says which.
         """
-        while rows := list(islice(items, TITLES_AT_ONCE)):
+        while not self._stopping.is_set() and (rows := list(islice(items, TITLES_AT_ONCE))):
             for row in rows:
                 if isinstance(row, FaultyRow):
                     yield self._refuse(row)
@@ -240,6 +245,8 @@ class RayJob:
             concurrency=(1, workers) if workers > 1 else 1,
         )
         for block in outcomes.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if self._stopping.is_set():
+                return
             for row in block.to_pylist():
                 if row["error"].startswith(STOPPED):
                     raise ServerError(row["error"].removeprefix(STOPPED).strip())

@@ -123,19 +123,12 @@ class IngestRun:
         self._console = Console(stderr=True)
         self._display = JobDisplay(self._console)
         self._stopped_by: signal.Signals | None = None
+        self._task: asyncio.Task[int] | None = None
 
     async def run(self) -> int:
         """The exit code."""
-        task = asyncio.current_task()
-        assert task is not None
-
-        def stop(by: signal.Signals) -> None:
-            if self._stopped_by is None:  # once; the end is already being made
-                self._stopped_by = by
-                task.cancel()
-
-        for by in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(by, stop, by)
+        self._task = asyncio.current_task()
+        self._listen_to_signals()
         try:
             return await self._run()
         except UsageError:
@@ -149,6 +142,15 @@ class IngestRun:
                 raise
             self._console.print("stopped; the same command goes on from here", highlight=False)
             return 128 + self._stopped_by
+
+    def _listen_to_signals(self) -> None:
+        for by in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(by, self._stop, by)
+
+    def _stop(self, by: signal.Signals) -> None:
+        if self._stopped_by is None and self._task is not None:  # once; the end is already being made
+            self._stopped_by = by
+            self._task.cancel()
 
     async def _run(self) -> int:
         settings = self._settings
@@ -214,8 +216,10 @@ class IngestRun:
         settings, loop = self._settings, asyncio.get_running_loop()
         cluster = Cluster(address=settings.ray_address, workers=settings.workers, side_by_side=side_by_side)
 
+        job = await asyncio.to_thread(RayJob, cluster, partial(settings.open_ledger, space))
+        self._listen_to_signals()  # Ray has put handlers of its own in their place
+
         def work() -> None:
-            job = RayJob(cluster, partial(settings.open_ledger, space))
             try:
                 outcomes = job.run(
                     settings.catalogue(),
@@ -232,7 +236,12 @@ class IngestRun:
                 loop.call_soon_threadsafe(self._tell_end, in_quarantine, states)
 
         with self._display:
-            await asyncio.to_thread(work)
+            working = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                await asyncio.shield(working)
+            finally:
+                job.stop()
+                await asyncio.gather(working, return_exceptions=True)  # it writes what is embedded
 
     def _items(self, metrics: IngestMetrics) -> AsyncGenerator[Given, None]:
         settings = self._settings
