@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,13 +97,14 @@ class RangeServer:
 
     Attributes:
         url: without a slash at its end. sent: (offset, size in bytes) of each answer.
-        fails_after: answers before it breaks every call off, None: it does not.
+        fails_at: numbers of calls, from 0, that it breaks off.
         ranges: whether it knows of them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.sent: list[tuple[int, int]] = []
-        self.fails_after: int | None = None
+        self.calls = 0
+        self.fails_at: Container[int] = ()
         self.ranges = True
         outer = self
 
@@ -120,7 +121,8 @@ class RangeServer:
                 pass
 
             def _answer(self, *, body: bool) -> None:
-                if outer.fails_after is not None and len(outer.sent) >= outer.fails_after:
+                outer.calls += 1
+                if outer.calls - 1 in outer.fails_at:
                     self.close_connection = True
                     return
                 path = folder / self.path.lstrip("/")

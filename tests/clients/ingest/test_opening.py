@@ -109,12 +109,47 @@ def test_of_a_film_that_is_only_looked_into_little_is_transferred(films: Path, s
     assert server.sent_bytes <= 4 * BLOCK_BYTES < size_bytes / 4
 
 
-@pytest.mark.parametrize("after", [1, 4, 12])
-def test_a_store_that_breaks_off_is_not_taken_for_a_film_that_ends(after: int, server: RangeServer) -> None:
+@pytest.mark.parametrize("first", [1, 4, 12])
+def test_a_store_that_breaks_off_is_not_taken_for_a_film_that_ends(first: int, server: RangeServer) -> None:
     with open_uri(f"{server.url}/end.mp4") as file:
-        server.fails_after = after
+        server.fails_at = range(server.calls + first, 1000)
         with pytest.raises((ServerUnavailableError, ServerFaultError), match=r"end\.mp4"):
             _segments(file)
+
+
+@pytest.mark.parametrize("first", [1, 4, 12])
+def test_a_call_that_broke_off_once_is_made_again(first: int, films: Path, server: RangeServer) -> None:
+    with open_uri(f"{server.url}/end.mp4") as file:
+        server.fails_at = [server.calls + first]
+        assert_same(_segments(file), _segments(films / "end.mp4"))
+    assert server.calls > first
+
+
+@pytest.mark.parametrize("name", ["end.mp4", "start.mp4", "film.mkv"])
+@pytest.mark.parametrize("at", [2, 9, 21, 40])
+def test_one_read_that_failed_is_not_left_out(name: str, at: int, films: Path) -> None:
+    """Though the next ones succeed: demuxers would go on behind the gap."""
+    inner = (films / name).open("rb")
+    reads = 0
+
+    class Failing(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal reads
+            reads += 1
+            if reads - 1 == at:
+                raise OSError("reset once")
+            return super().read(size)
+
+    class Store(fsspec.AbstractFileSystem):  # type: ignore[misc]
+        protocol = "failing"
+
+        def open(self, path: str, *args: object, **options: object) -> Failing:
+            return Failing(inner.raw)  # type: ignore[attr-defined]
+
+    fsspec.register_implementation("failing", Store, clobber=True)
+    with open_uri(f"failing://{name}") as file, pytest.raises(ServerFaultError, match="reset once"):
+        _segments(file)
+    assert reads > at
 
 
 def test_a_server_without_ranges_is_refused(server: RangeServer) -> None:
