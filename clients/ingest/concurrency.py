@@ -5,6 +5,7 @@ from __future__ import annotations
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+from resonance.clients.balancing import hosts_of
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import GATEWAY, TRITON
 from resonance.clients.errors import ServerUnavailableError
@@ -27,8 +28,8 @@ async def titles_side_by_side(server: str, credentials: Credentials | None) -> i
         async with GatewayEmbedder(server.removeprefix(GATEWAY), credentials=credentials) as gateway:
             each = (await gateway.status()).max_uploads
     else:
-        each = await _instances(server.removeprefix(TRITON).split(",")[0], credentials or Credentials())
-    return max(each, 1) * (server.count(",") + 1) + SPARE
+        each = await _instances(hosts_of(server.removeprefix(TRITON))[0], credentials or Credentials())
+    return max(each, 1) * (len(hosts_of(server.removeprefix(GATEWAY).removeprefix(TRITON)))) + SPARE
 
 
 async def _instances(address: str, credentials: Credentials) -> int:
