@@ -16,7 +16,7 @@ PARTS ?=
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench gpu-bench chaos fuzz gateway-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench gpu-bench chaos fuzz gateway-load ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ fuzz: $(SPACE) ## Mutated media and calls against the gateway, 100,000 of each k
 
 gateway-load: $(SPACE) ## Overload, a hundred streams, latency, a three-hour feed and flow control (PARTS="overload ...")
 	$(BIN)/python -m resonance.loadtest.gateway $(PARTS)
+
+ingest-load: $(SPACE) ## Ingestion held to its promises: kills, memory, cost, capacity (PARTS="kills memory", about 15 minutes)
+	@for part in $(or $(PARTS),kills memory cost capacity); do $(BIN)/python -m resonance.loadtest.ingest $$part || exit; done
 
 lint: $(STAMP) proto-check ## Formatting, lint and types, protobuf files too
 	$(BIN)/ruff format --check .
