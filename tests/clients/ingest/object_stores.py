@@ -26,7 +26,6 @@ class S3:
     """A server of S3 with a bucket ``library``."""
 
     def __init__(self, server: ThreadedMotoServer) -> None:
-        self._server = server
         host, port = server.get_host_and_port()
         self.url = f"http://{host}:{port}"
 
@@ -40,15 +39,19 @@ class S3:
     def take_strangers(self) -> None:
         self._auth(b"inf")
 
+    def forget(self) -> None:
+        """What servers before it were given: all of a process share it."""
+        self._post("reset", b"")
+
     def _auth(self, count: bytes) -> None:
+        self._post("reset-auth", count)
+
+    def _post(self, what: str, data: bytes) -> None:
         request = urllib.request.Request(
-            f"{self.url}/moto-api/reset-auth", data=count, headers={"Content-Type": "text/plain"}
+            f"{self.url}/moto-api/{what}", data=data, headers={"Content-Type": "text/plain"}
         )
         with urllib.request.urlopen(request) as answer:
             answer.read()
-
-    def stop(self) -> None:
-        self._server.stop()
 
 
 @contextmanager
@@ -57,6 +60,7 @@ def s3_server() -> Iterator[S3]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     store = S3(server)
+    store.forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", store.url)
         patch.setenv("AWS_ACCESS_KEY_ID", "made-up")

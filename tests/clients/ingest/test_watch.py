@@ -18,7 +18,7 @@ from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.watch import watch
 
-SETTLE_S = 0.4
+SETTLE_S = 0.3
 #: Of the events and of the looks in between, on a busy machine.
 LATE_S = 5.0
 
