@@ -39,6 +39,7 @@ class ParquetSink:
 
     def __init__(self, uri: str, space: SpaceRef) -> None:
         self.uri, self._space = uri, space
+        self._schema = title_schema(space)
         self._folder = PartFolder(uri)
         self._folder.prepare()
         for part in self._folder.names()[:1]:
@@ -53,11 +54,14 @@ class ParquetSink:
         part = part_name(batch)
         if self._folder.has(part):
             return  # it is written last: all else was done before
-        rows = rows.cast(title_schema(self._space))
+        if not rows.schema.equals(self._schema, check_metadata=True):
+            rows = rows.cast(self._schema)
         index = self._index or _Index(self._folder)
         self._index = None  # unknown, should it break off
         old = self._replace(rows, index)
-        new = rows.filter(pc.invert(pc.is_in(rows["media_id"], _strings(old))))
+        new = rows  # filtering copies every vector
+        if old:
+            new = rows.filter(pc.invert(pc.is_in(rows["media_id"], _strings(old))))
         if new.num_rows:
             self._folder.write(part, [new])
             index.add(part, new["media_id"].to_pylist())
@@ -140,32 +144,41 @@ class ParquetStore:
 
 
 class _Index:
-    """In which part a title may be: 8 bytes a title, so that no part is read for one that it has not.
+    """In which part a title may be: 12 bytes a title, so that no part is read for one that it has not.
 
     Made from the column of names alone.
     """
 
     def __init__(self, folder: PartFolder) -> None:
-        self._hashes: dict[str, NDArray[np.uint64]] = {}
+        self._parts: list[str] = []
+        self._hashes = _hashes([])
+        self._part_of = np.empty(0, np.int32)  # of each hash, in `_parts`
 
-        def names_of(part: str) -> list[str]:
-            return [name for batch in folder.batches(part, ["media_id"]) for name in batch[0].to_pylist()]
+        def hashes_of(part: str) -> NDArray[np.uint64]:
+            batches = folder.batches(part, ["media_id"])
+            return _hashes([name for batch in batches for name in batch[0].to_pylist()])
 
         parts = folder.names()
+        found: list[NDArray[np.uint64]] = []
         with ThreadPoolExecutor(_PARTS_AT_ONCE) as threads:
             for at in range(0, len(parts), _PARTS_AT_ONCE):
-                some = parts[at : at + _PARTS_AT_ONCE]
-                for part, names in zip(some, threads.map(names_of, some), strict=True):
-                    self.add(part, names)
+                found += threads.map(hashes_of, parts[at : at + _PARTS_AT_ONCE])
+        self._extend(parts, found)
 
     def add(self, part: str, media_ids: Sequence[str]) -> None:
         """A part was written."""
-        self._hashes[part] = _hashes(media_ids)
+        self._extend([part], [_hashes(media_ids)])
+
+    def _extend(self, parts: Sequence[str], hashes: Sequence[NDArray[np.uint64]]) -> None:
+        numbers = np.arange(len(self._parts), len(self._parts) + len(parts), dtype=np.int32)
+        self._parts += parts
+        self._hashes = np.concatenate([self._hashes, *hashes])
+        self._part_of = np.concatenate([self._part_of, np.repeat(numbers, [len(h) for h in hashes])])
 
     def parts_with(self, media_ids: Sequence[str]) -> list[str]:
         """Parts that may have one of them; no other has."""
-        wanted = _hashes(media_ids)
-        return [part for part, hashes in self._hashes.items() if np.isin(hashes, wanted).any()]
+        found = self._part_of[np.isin(self._hashes, _hashes(media_ids))]
+        return [self._parts[number] for number in np.unique(found)]
 
 
 def _hashes(media_ids: Sequence[str]) -> NDArray[np.uint64]:
