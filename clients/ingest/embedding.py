@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import (
     MediaError,
+    MediaStalledError,
     OverloadedError,
     ServerError,
     ServerUnavailableError,
@@ -116,6 +117,10 @@ class Outcome:
     error: str = ""
 
 
+class _ChangedMeanwhileError(Exception):
+    """What was embedded is neither the old file nor the new one."""
+
+
 @dataclass(slots=True)
 class _Title:
     """A title under way. `known_by`, `version`: see `Ledger`; `done`: segments so far."""
@@ -148,11 +153,11 @@ class TitleWorker:
             before = len(title.done)
             try:
                 return await self._attempt(title)
-            except (MediaError, CatalogueError) as error:
-                return await self._fail(title, error, attempts + 1)
             except SpaceChangedError:
                 raise
-            except ServerError as error:
+            except (MediaError, CatalogueError, ServerError, _ChangedMeanwhileError) as error:
+                if _is_own_fault(error, item):
+                    return await self._fail(title, error, attempts + 1)
                 if len(title.done) > before:
                     attempts, wait_s = 0, _FIRST_WAIT_S
                 if isinstance(error, ServerUnavailableError | OverloadedError):
@@ -163,7 +168,8 @@ class TitleWorker:
                     if attempts >= MAX_ATTEMPTS:
                         return await self._fail(title, error, attempts)
                 _log.info("%s: %s; trying again in about %.1f s", item.media_id, error, wait_s)
-                await asyncio.sleep((error.retry_after_s or 0.0) + wait_s * random.random())
+                asked_s = (error.retry_after_s or 0.0) if isinstance(error, ServerError) else 0.0
+                await asyncio.sleep(asked_s + wait_s * random.random())
                 wait_s = min(2 * wait_s, _MOST_WAIT_S)
 
     async def refuse(self, row: FaultyRow) -> Outcome:
@@ -193,6 +199,9 @@ class TitleWorker:
         words, language = await self._words(item, title.version)
         item = replace(item, language=item.language or language)
         result = await self._stream(item, title.version, title.done, words)
+        if await asyncio.to_thread(self._known_by, item) != title.known_by:
+            title.begun, title.done = False, []
+            raise _ChangedMeanwhileError(f"{item.uri}: it changed while it was embedded")
         row = await asyncio.to_thread(lambda: row_bytes(title_row(item, title.version, result)))
         await self._ledger.finish(item.media_id, title.version, row)
         return Outcome(item.media_id, Result.EMBEDDED, result.duration_s or 0.0)
@@ -277,9 +286,16 @@ class TitleWorker:
             error_type=type(error).__name__,
             error=str(error),
             attempts=attempts,
-            own_fault=isinstance(error, MediaError | CatalogueError),
+            own_fault=_is_own_fault(error, title.item),
         )
         return Outcome(title.item.media_id, Result.FAILED, error=f"{type(error).__name__}: {error}")
+
+
+def _is_own_fault(error: Exception, item: CatalogueItem) -> bool:
+    """Whether the same media will fail the same way again."""
+    if isinstance(error, MediaStalledError) and local_path(item.uri) is None:
+        return False  # it may be the store that is slow
+    return isinstance(error, MediaError | CatalogueError)
 
 
 def _open(item: CatalogueItem) -> Path | str | BinaryIO:

@@ -58,6 +58,10 @@ class IngestMetrics:
         """A title waits to be embedded since `seen_at_s`, Unix time; of several times the first counts."""
         self._seen_s.setdefault(media_id, seen_at_s)
 
+    def gone(self, media_id: str) -> None:
+        """A title waits no more, for it was taken away."""
+        self._seen_s.pop(media_id, None)
+
     def done(self, outcome: Outcome) -> None:
         """A title waits no more."""
         self._titles.labels(result=str(outcome.result)).inc()

@@ -248,7 +248,11 @@ class IngestRun:
         if settings.watch:
             folder = local_path(settings.sources[0])
             assert folder is not None  # IngestSettings has looked
-            return watch(folder, on_seen=lambda item, seen_at_s: metrics.seen(item.media_id, seen_at_s))
+            return watch(
+                folder,
+                on_seen=lambda item, seen_at_s: metrics.seen(item.media_id, seen_at_s),
+                on_gone=lambda item: metrics.gone(item.media_id),
+            )
         return in_thread(settings.catalogue())
 
     async def _count(self) -> None:

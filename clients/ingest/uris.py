@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-#: A scheme has two letters at least, so that C:\\ is none.
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
+#: Only what is followed by a slash is one, so that ``Alien: Covenant.mp4`` and ``C:\\films`` are none.
+_SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]+:(?:/|:)|file:|qdrant\+local:)")
 
 
 def local_path(uri: str) -> Path | None:
@@ -16,7 +16,7 @@ def local_path(uri: str) -> Path | None:
     if not _SCHEME.match(uri):
         return Path(uri)
     if uri.startswith("file:"):
-        return Path(unquote(urlsplit(uri).path))
+        return Path(unquote(re.sub(r"^file:(?://[^/]*)?", "", uri)))
     return None
 
 
@@ -33,5 +33,6 @@ def beside(uri: str, other: str) -> str:
 
 def suffix(uri: str) -> str:
     """``.mp4`` of ``s3://bucket/film.MP4?version=3``; empty where there is none."""
-    path = urlsplit(uri).path if _SCHEME.match(uri) else uri
+    # only on the web is what follows a question mark no part of the name
+    path = urlsplit(uri).path if uri.startswith(("http://", "https://")) else uri
     return posixpath.splitext(path)[1].lower()

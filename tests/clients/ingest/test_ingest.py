@@ -10,11 +10,18 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from resonance.clients.embedder import Embedder
+from resonance.clients.ingest.embedding import EmbedOptions, Result, TitleWorker
+from resonance.clients.ingest.job import LedgerThread
+from resonance.clients.ingest.ledger import Ledger
+from resonance.clients.ingest.stores import open_sink
+from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.results import SpaceRef
 from resonance.serving.server import TritonServer
 from tests.clients.ingest.conftest import BAD, GOOD
 from tests.clients.ingest.running import COMMAND, ingest, stored
@@ -144,6 +151,36 @@ def test_wrong_use_and_servers_that_are_not_there(
     code, _, said = ingest(tmp_path / "nowhere", tmp_path / "sink", server.grpc_address)
     assert code == 3
     assert "it is not there" in said
+
+
+async def test_a_file_that_changes_meanwhile_is_embedded_anew(
+    library: Path, server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "film.mp4"
+    shutil.copy(library / "000000.mp4", film)
+    async with Embedder(server.grpc_address) as client:
+        found = await client.space()
+        space = SpaceRef(found.name, found.fingerprint, found.trained)
+        ledger = LedgerThread(
+            lambda: Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), space, open_sink)
+        )
+        worker = TitleWorker(client, ledger, EmbedOptions())
+        stream, runs = client.stream, []
+
+        def changing(*args: Any, **named: Any) -> Any:
+            runs.append(named["done"])
+            if len(runs) == 1:
+                shutil.copy(library / "000002.mp4", film)
+            return stream(*args, **named)
+
+        monkeypatch.setattr(client, "stream", changing)
+        outcome = await worker.process(CatalogueItem(media_id="film", uri=str(film)))
+        assert outcome.result is Result.EMBEDDED
+        assert runs == [(), ()]
+        await ledger.call(lambda opened: opened.flush())
+        await ledger.close()
+        expected = [part async for part in stream(film)][-1]
+    assert stored(tmp_path / "sink")["film"]["vector"] == expected.title.tolist()
 
 
 async def test_watching_embeds_uploads_and_shows_the_age_of_the_oldest(

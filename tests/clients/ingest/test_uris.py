@@ -1,0 +1,59 @@
+"""What is a path of this machine, what is elsewhere, and how names are put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resonance.clients.ingest.uris import beside, local_path, suffix
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("film.mp4", "film.mp4"),
+        ("/library/Alien: Covenant.mp4", "/library/Alien: Covenant.mp4"),
+        ("Alien: Covenant.mp4", "Alien: Covenant.mp4"),
+        ("file:///library/a%20film.mp4", "/library/a film.mp4"),
+        ("file:///library/what%3F.mp4", "/library/what?.mp4"),
+        ("file:///library/no#1.mp4", "/library/no#1.mp4"),
+        ("file:/library/film.mp4", "/library/film.mp4"),
+    ],
+)
+def test_paths_of_this_machine(uri: str, path: str) -> None:
+    assert local_path(uri) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/film.mp4", "memory://x", "simplecache::s3://bucket/x", "qdrant+local:folder"]
+)
+def test_what_is_elsewhere(uri: str) -> None:
+    assert local_path(uri) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "other", "together"),
+    [
+        ("/lists/films.csv", "a/b.mp4", "/lists/a/b.mp4"),
+        ("/lists/films.csv", "/library/b.mp4", "/library/b.mp4"),
+        ("/lists/films.csv", "s3://bucket/b.mp4", "s3://bucket/b.mp4"),
+        ("s3://bucket/lists/films.csv", "../media/b.mp4", "s3://bucket/media/b.mp4"),
+        ("/lists/films.csv", "Alien: Covenant.mp4", "/lists/Alien: Covenant.mp4"),
+    ],
+)
+def test_names_beside_others(uri: str, other: str, together: str) -> None:
+    assert beside(uri, other) == together
+
+
+@pytest.mark.parametrize(
+    ("uri", "ending"),
+    [
+        ("s3://bucket/No #1.MP4", ".mp4"),
+        ("s3://bucket/what?.mkv", ".mkv"),
+        ("https://host/film.mp4?token=a.b", ".mp4"),
+        ("/library/film", ""),
+    ],
+)
+def test_endings(uri: str, ending: str) -> None:
+    assert suffix(uri) == ending
