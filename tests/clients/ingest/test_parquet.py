@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,36 @@ def test_any_reader_of_parquet_sees_each_title_once(tmp_path: Path) -> None:
     frame = pd.read_parquet(tmp_path, columns=["media_id", "vector"]).sort_values("media_id")
     assert frame["media_id"].to_list() == ["a", "b"]
     assert np.array_equal(frame["vector"].iloc[1], made_row("b", "v2")["vector"][0].values.to_numpy())
+
+
+def test_a_reader_at_any_moment_sees_each_title_once_and_whole(tmp_path: Path) -> None:
+    names = [f"t{n}" for n in range(8)]
+    sink = open_sink(str(tmp_path), SPACE)
+    for name in names:
+        sink.write(made_rows(name), batch=name)
+    versions = [pa.concat_tables([made_row(n, f"v{v}", segments=v) for n in names]) for v in range(2, 12)]
+    known = {(row["media_id"], row["content_hash"]): row for t in versions for row in t.to_pylist()}
+    known |= {(row["media_id"], "v1"): row for row in made_rows(*names).to_pylist()}
+    seen = set()
+
+    def write() -> None:
+        for at, rows in enumerate(versions):
+            sink.write(rows, batch=f"again-{at}", replaces=names)
+
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(write)
+        while True:
+            over = writing.done()
+            rows = ds.dataset(tmp_path, format="parquet").to_table().to_pylist()
+            assert sorted(row["media_id"] for row in rows) == names
+            for row in rows:
+                assert row == known[row["media_id"], row["content_hash"]]
+                seen.add(row["content_hash"])
+            if over:
+                break
+        writing.result()
+    assert {row["content_hash"] for row in rows} == {"v11"}
+    assert len(seen) > 2  # it was read while it was written
 
 
 def test_a_title_that_the_job_forgot_is_replaced_all_the_same(tmp_path: Path) -> None:
