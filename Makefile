@@ -91,8 +91,8 @@ fuzz: $(SPACE) ## Mutated media and calls against the gateway, 100,000 of each k
 gateway-load: $(SPACE) ## Overload, a hundred streams, latency, a three-hour feed and flow control (PARTS="overload ...")
 	$(BIN)/python -m resonance.loadtest.gateway $(PARTS)
 
-ingest-load: $(SPACE) ## Ingestion held to its promises: kills, memory, cost, capacity (PARTS="kills memory", about 15 minutes)
-	@for part in $(or $(PARTS),kills memory cost capacity); do $(BIN)/python -m resonance.loadtest.ingest $$part || exit; done
+ingest-load: $(SPACE) ## Ingestion held to its promises: kills, nodes, memory, cost, capacity (PARTS="kills memory", about 15 minutes)
+	@for part in $(or $(PARTS),kills nodes memory cost capacity); do $(BIN)/python -m resonance.loadtest.ingest $$part || exit; done
 
 lint: $(STAMP) proto-check ## Formatting, lint and types, protobuf files too
 	$(BIN)/ruff format --check .

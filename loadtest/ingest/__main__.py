@@ -1,7 +1,8 @@
-"""`python -m resonance.loadtest.ingest kills|memory|cost|capacity`: see docs/ingest.md."""
+"""`python -m resonance.loadtest.ingest kills|nodes|memory|cost|capacity`: see docs/ingest.md."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import tempfile
@@ -18,6 +19,7 @@ from resonance.loadtest.ingest.capacity import measure
 from resonance.loadtest.ingest.costs import job_cpu_s, start_cpu_s, watched_job
 from resonance.loadtest.ingest.kills import Server, run_with_kills
 from resonance.loadtest.ingest.library import make_title
+from resonance.loadtest.ingest.nodes import run_with_a_lost_node
 from resonance.loadtest.ingest.plots import plot_memory
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -67,6 +69,22 @@ def kills(
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / "kills.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
+    console.print_json(data=asdict(report))
+    raise typer.Exit(1 if report.faults else 0)
+
+
+@app.command()
+def nodes(
+    titles: Annotated[int, typer.Option(help="Titles made.")] = 2000,
+    media: Annotated[Path | None, typer.Option(help="Real media to add, odd ones too.")] = None,
+    out: Path = OUT,
+) -> None:
+    """A Ray cluster of two nodes of which one is killed; compare with an undisturbed run, bit for bit."""
+    library = make_library(out / f"library-{titles}", titles)
+    sources = [str(library), *([str(media)] if media is not None else [])]
+    with tempfile.TemporaryDirectory(prefix="resonance-nodes-") as folder:
+        report = asyncio.run(run_with_a_lost_node(sources, Path(folder), lost_after=titles // 3))
+    (out / "nodes.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     console.print_json(data=asdict(report))
     raise typer.Exit(1 if report.faults else 0)
 

@@ -31,6 +31,7 @@ class Killed:
     quarantined: int
     jobs_killed: int = 0
     servers_killed: int = 0
+    nodes_killed: int = 0
     seconds: float = 0.0
     undisturbed_s: float = 0.0
     missing: list[str] = field(default_factory=list)
@@ -122,7 +123,7 @@ def run_with_kills(
     try:
         clean_sink, killed_sink = sink.format("undisturbed"), sink.format("killed")
         started_s = time.monotonic()
-        clean = _to_its_end(ingest_command(sources, clean_sink, server.address, folder / "clean.sqlite"))
+        clean = to_its_end(ingest_command(sources, clean_sink, server.address, folder / "clean.sqlite"))
         undisturbed_s = time.monotonic() - started_s
         report = Killed(titles=clean["stored"], quarantined=clean["in_quarantine"])
         report.undisturbed_s = undisturbed_s
@@ -132,13 +133,18 @@ def run_with_kills(
         started_s = time.monotonic()
         summary = _disturbed(command, server, report, chance, job_kills, server_kills, lives)
         report.seconds = time.monotonic() - started_s
-        _compare(clean_sink, killed_sink, Path(clean["quarantine"]), Path(summary["quarantine"]), report)
+        compare(clean_sink, killed_sink, Path(clean["quarantine"]), Path(summary["quarantine"]), report)
         return report
     finally:
         server.stop()
 
 
-def _to_its_end(command: list[str]) -> dict[str, Any]:
+def to_its_end(command: list[str]) -> dict[str, Any]:
+    """The summary of a job that nobody disturbs.
+
+    Raises:
+        RuntimeError: it ended with anything but 0 or 1.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"the job ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -189,7 +195,8 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
-def _compare(clean: str, killed: str, clean_failed: Path, killed_failed: Path, report: Killed) -> None:
+def compare(clean: str, killed: str, clean_failed: Path, killed_failed: Path, report: Killed) -> None:
+    """Put into `report` how what two runs stored and put in quarantine differs."""
     expected, found = _rows(clean), _rows(killed)
     names = Counter(media_id for media_id, _ in found)
     report.doubled = sorted(name for name, count in names.items() if count > 1)
