@@ -41,6 +41,9 @@ from resonance.v1.embedding_pb2_grpc import add_EmbeddingServiceServicer_to_serv
 SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 _log = logging.getLogger(__name__)
 #: For answers on their way out once every call was ended.
+#: Calls that may wait for the event loop: half of the live feeds that may come back at one moment after a
+#: restart. At up to 0.5 ms each they wait 0.1 s, and gRPC's default of 1,000 to 3,000 waits seconds.
+MAX_PENDING_CALLS = 256
 _FLUSH_S = 1.0
 _SPACE_RETRY_S = 0.5
 
@@ -164,6 +167,9 @@ class Gateway:
             *header_options(),
             ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
             ("grpc.max_send_message_length", -1),
+            # calls wait for a busy event loop; more than these are refused by gRPC's own threads
+            ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
             ("grpc.so_reuseport", 0),  # a second gateway on the port is an error, not half of the calls
             # clients ping to notice a dead connection; gRPC would send them away (GOAWAY) otherwise
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

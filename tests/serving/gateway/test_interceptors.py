@@ -77,7 +77,8 @@ async def test_the_code_of_an_abort_is_counted() -> None:
             "INVALID_ARGUMENT",
             "parts: none; expected at least one",
         )
-        assert door.metrics.value("calls_total", method=f"{SERVICE}/EmbedQuery", code="INVALID_ARGUMENT") == 1
+        counted = {"method": f"{SERVICE}/EmbedQuery", "code": "INVALID_ARGUMENT"}
+        await until(lambda: door.metrics.value("calls_total", **counted) == 1)  # after it was answered
 
 
 async def test_a_fault_is_found_in_the_log_by_its_number_and_quotes_nothing(
