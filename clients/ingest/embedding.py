@@ -216,7 +216,9 @@ class TitleWorker:
     def _recipe(self) -> str:
         """What else the vectors depend on, beside media and space."""
         options = self._options
-        heard = (options.asr.model, options.asr.language) if options.asr else ()
+        heard: tuple[str | None, ...] = ()
+        if options.asr is not None and self._transcriber is not None:
+            heard = (self._transcriber.identity(), options.asr.language)
         return "".join(f"+{part}" for part in (options.sampling, *heard) if part)
 
     async def _words(self, item: CatalogueItem, version: str) -> tuple[SubtitleFile | None, str | None]:
