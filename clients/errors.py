@@ -140,3 +140,8 @@ class InvalidFieldError(UsageError):
 
 class CredentialsError(UsageError):
     """A token or certificate cannot be read, or a token would travel in the open."""
+
+
+def described(error: BaseException) -> str:
+    """Kind and text of any error on one line, for people."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

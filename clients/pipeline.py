@@ -201,7 +201,7 @@ async def fuse_segments(
     )
     return MediaEmbedding(
         media=media,
-        space=SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained),
+        space=SpaceRef.of(descriptor),
         duration_s=max((s.end_s for s in segments if s.end_s is not None), default=None),
         modalities=tuple(m for m, there in zip(MODALITIES, present, strict=True) if there),
         title=fused.title,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resonance.clients.media.types import SampledBy, StreamSignal
+from resonance.space.descriptor import Descriptor
 
 Vector = NDArray[np.float32]
 SignalValue = float | StreamSignal | None
@@ -21,6 +22,11 @@ class SpaceRef:
     name: str
     fingerprint: str
     trained: bool
+
+    @classmethod
+    def of(cls, descriptor: Descriptor) -> SpaceRef:
+        """That of a descriptor."""
+        return cls(descriptor.name, descriptor.fingerprint, descriptor.trained)
 
 
 @dataclass(frozen=True, slots=True)

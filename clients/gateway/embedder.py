@@ -195,7 +195,7 @@ class GatewayEmbedder:
                 vector=float_vector(answer.vector, "vector"),
                 unweighted=float_vector(answer.unweighted, "unweighted"),
                 present=some_presence(answer.present, "present"),
-                space=_reference(descriptor),
+                space=SpaceRef.of(descriptor),
             )
 
     async def fuse(self, segments: Sequence[Segment], *, name: str = "media") -> MediaEmbedding:
@@ -209,7 +209,7 @@ class GatewayEmbedder:
         answer: pb.FuseTitleResponse = await self._ask("FuseTitle", request)
         with self._connection.reading_answer():
             names = FieldNames.of(descriptor)
-            title = title_from_message(answer.title, segments, _reference(descriptor), names)
+            title = title_from_message(answer.title, segments, SpaceRef.of(descriptor), names)
         return replace(title, media=name)
 
     async def status(self) -> ServerStatus:
@@ -271,7 +271,3 @@ async def _part(kind: str, source: Source) -> pb.QueryPart:
     part = pb.QueryPart()
     setattr(part, kind, await asyncio.to_thread(read_example, source, MAX_EXAMPLE_BYTES))
     return part
-
-
-def _reference(descriptor: Descriptor) -> SpaceRef:
-    return SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)

@@ -62,7 +62,7 @@ class Feed:
         silence_s: float,
     ) -> None:
         self._name = media_id
-        self._space = SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)
+        self._space = SpaceRef.of(descriptor)
         self._names = FieldNames.of(descriptor)
         self.segments: deque[Segment] = deque(done, maxlen=descriptor.fusion.max_segments if live else None)
         self._queue: asyncio.Queue[pb.EmbedMediaRequest | None] = asyncio.Queue(QUEUED_MESSAGES)

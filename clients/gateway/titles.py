@@ -58,7 +58,7 @@ class TitleUpload:
         on_progress: Callable[[UploadProgress], None] | None = None,
     ) -> None:
         self._connection, self._upload, self._silence_s = connection, upload, silence_s
-        self._space = SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)
+        self._space = SpaceRef.of(descriptor)
         self._names = FieldNames.of(descriptor)
         self._segments = list(done)
         self._turn, self._retrying = connection.turn(), Retrying(retries)

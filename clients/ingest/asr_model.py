@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resonance.clients.errors import UsageError
+from resonance.clients.errors import UsageError, described
 from resonance.clients.ingest.asr_sound import SAMPLE_RATE_HZ
 from resonance.clients.media.types import FloatArray
 
@@ -97,7 +97,7 @@ class SpeechModel:
             raise self._fault(error) from error
 
     def _fault(self, error: Exception) -> UsageError:
-        came = " ".join(f"{type(error).__name__}: {error}".split())
+        came = described(error)
         return UsageError(f"--asr {self._name}: {came}; expected {EXPECTED_MODEL}")
 
 

@@ -24,12 +24,14 @@ async def titles_side_by_side(server: str, credentials: Credentials | None) -> i
     Raises:
         ServerUnavailableError: no server answers. ServerError: it does not say.
     """
+    address = server.removeprefix(GATEWAY).removeprefix(TRITON)
+    hosts = hosts_of(address)
     if server.startswith(GATEWAY):
-        async with GatewayEmbedder(server.removeprefix(GATEWAY), credentials=credentials) as gateway:
+        async with GatewayEmbedder(address, credentials=credentials) as gateway:
             each = (await gateway.status()).max_uploads
     else:
-        each = await _instances(hosts_of(server.removeprefix(TRITON))[0], credentials or Credentials())
-    return max(each, 1) * (len(hosts_of(server.removeprefix(GATEWAY).removeprefix(TRITON)))) + SPARE
+        each = await _instances(hosts[0], credentials or Credentials())
+    return max(each, 1) * len(hosts) + SPARE
 
 
 async def _instances(address: str, credentials: Credentials) -> int:

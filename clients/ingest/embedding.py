@@ -27,6 +27,7 @@ from resonance.clients.gateway.messages import FieldNames, segment_from_message,
 from resonance.clients.ingest.asr import AsrOptions, Transcriber
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
 from resonance.clients.ingest.opening import content_hash, identity, open_uri, read_subtitles
 from resonance.clients.ingest.rows import title_row
@@ -72,10 +73,7 @@ class AsyncLedger(Protocol):
         content_hash: str,
         *,
         identity: str | None,
-        error_type: str,
-        error: str,
-        attempts: int,
-        own_fault: bool,
+        fault: Fault,
     ) -> None:
         """See `Ledger.fail`."""
         ...
@@ -281,15 +279,8 @@ class TitleWorker:
         return title
 
     async def _fail(self, title: _Title, error: Exception, attempts: int) -> Outcome:
-        await self._ledger.fail(
-            title.item,
-            title.version,
-            identity=title.known_by,
-            error_type=type(error).__name__,
-            error=str(error),
-            attempts=attempts,
-            own_fault=_is_own_fault(error, title.item),
-        )
+        fault = Fault(type(error).__name__, str(error), attempts, _is_own_fault(error, title.item))
+        await self._ledger.fail(title.item, title.version, identity=title.known_by, fault=fault)
         return Outcome(title.item.media_id, Result.FAILED, error=f"{type(error).__name__}: {error}")
 
 

@@ -16,6 +16,7 @@ from resonance.clients.errors import (
     ServerFaultError,
     ServerUnavailableError,
     UsageError,
+    described,
 )
 from resonance.clients.ingest.uris import local_path
 
@@ -107,7 +108,7 @@ def asked(uri: str, ask: Callable[[], T]) -> T:
 
 
 def _meaning(uri: str, error: Exception) -> ResonanceError:
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_CHARACTERS]
+    said = described(error)[:_MOST_CHARACTERS]
     cause = error.__cause__ or error
     names = {kind.__name__ for kind in (*type(error).__mro__, *type(cause).__mro__)}
     local = local_path(uri) is not None

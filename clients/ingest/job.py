@@ -16,6 +16,7 @@ from resonance.clients.finishing import to_the_end
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.embedding import Outcome, TitleWorker
 from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.types import CatalogueItem
 
@@ -80,23 +81,10 @@ class LedgerThread:
         content_hash: str,
         *,
         identity: str | None,
-        error_type: str,
-        error: str,
-        attempts: int,
-        own_fault: bool,
+        fault: Fault,
     ) -> None:
         """See `Ledger.fail`."""
-        await self._run(
-            lambda ledger: ledger.fail(
-                item,
-                content_hash,
-                identity=identity,
-                error_type=error_type,
-                error=error,
-                attempts=attempts,
-                own_fault=own_fault,
-            )
-        )
+        await self._run(lambda ledger: ledger.fail(item, content_hash, identity=identity, fault=fault))
 
     async def call(self, work: Callable[[Ledger], T]) -> T:
         """Anything else of it."""
@@ -171,7 +159,7 @@ async def run_job(
                     titles.create_task(work())
             writing.cancel()
     except BaseExceptionGroup as failed:
-        first = _first(failed)
+        first = first_error(failed)
         sink_is_away = isinstance(first, StoreError)
         raise first from None
     finally:
@@ -179,7 +167,8 @@ async def run_job(
             await to_the_end(ledger.call(lambda opened: opened.flush()))
 
 
-def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a task failed with, out of the groups that it comes in."""
     found: BaseException = failed
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]

@@ -76,6 +76,16 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a title cannot be embedded. `own_fault`: of the media itself, so that trying again is no use."""
+
+    error_type: str
+    error: str
+    attempts: int
+    own_fault: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A title in quarantine. `failed_s`: Unix time."""
 
@@ -183,15 +193,7 @@ class Journal:
         """
         key = (item.media_id, fingerprint)
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO titles (media_id, fingerprint, content_hash, state, uri, identity, run, sunk,"
-                " changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"
-                " ON CONFLICT (media_id, fingerprint) DO UPDATE SET content_hash = excluded.content_hash,"
-                " state = excluded.state, uri = excluded.uri, identity = excluded.identity,"
-                " run = excluded.run, batch = NULL, row = NULL, error_type = NULL, error = NULL,"
-                " attempts = NULL, changed_s = excluded.changed_s",
-                (*key, content_hash, State.BEGUN, item.uri, identity, run, time.time()),
-            )
+            self._set_begun(item, fingerprint, content_hash, run, identity)
             self._db.execute(
                 "DELETE FROM segments WHERE media_id = ? AND fingerprint = ? AND content_hash != ?",
                 (*key, content_hash),
@@ -202,6 +204,20 @@ class Journal:
             (*key, content_hash),
         )
         return [message for at, (number, message) in enumerate(found) if number == at]
+
+    def _set_begun(
+        self, item: CatalogueItem, fingerprint: str, content_hash: str, run: str, identity: str | None
+    ) -> None:
+        """Within a transaction; whether the sink has a version stays as it was."""
+        self._db.execute(
+            "INSERT INTO titles (media_id, fingerprint, content_hash, state, uri, identity, run, sunk,"
+            " changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"
+            " ON CONFLICT (media_id, fingerprint) DO UPDATE SET content_hash = excluded.content_hash,"
+            " state = excluded.state, uri = excluded.uri, identity = excluded.identity,"
+            " run = excluded.run, batch = NULL, row = NULL, error_type = NULL, error = NULL,"
+            " attempts = NULL, changed_s = excluded.changed_s",
+            (item.media_id, fingerprint, content_hash, State.BEGUN, item.uri, identity, run, time.time()),
+        )
 
     def add_segments(
         self, media_id: str, fingerprint: str, content_hash: str, first: int, messages: Sequence[bytes]
@@ -238,23 +254,20 @@ class Journal:
         *,
         run: str,
         identity: str | None,
-        error_type: str,
-        error: str,
-        attempts: int,
-        own_fault: bool,
+        fault: Fault,
     ) -> None:
         """Put a title in quarantine. An earlier version of it stays in the sink."""
-        self.begin(item, fingerprint, content_hash, run=run, identity=identity)
         with self._transaction():
+            self._set_begun(item, fingerprint, content_hash, run, identity)
             self._db.execute(
                 "UPDATE titles SET state = ?, error_type = ?, error = ?, attempts = ?, own_fault = ?"
                 " WHERE media_id = ? AND fingerprint = ?",
                 (
                     State.FAILED,
-                    error_type,
-                    error,
-                    attempts,
-                    own_fault,
+                    fault.error_type,
+                    fault.error,
+                    fault.attempts,
+                    fault.own_fault,
                     item.media_id,
                     fingerprint,
                 ),

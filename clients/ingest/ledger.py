@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.journal import Journal, Known, State
+from resonance.clients.ingest.journal import Fault, Journal, Known, State
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.types import CatalogueItem, Sink
 from resonance.clients.results import SpaceRef
@@ -196,10 +196,7 @@ class Ledger:
         content_hash: str,
         *,
         identity: str | None,
-        error_type: str,
-        error: str,
-        attempts: int,
-        own_fault: bool,
+        fault: Fault,
     ) -> None:
         """Put a title in quarantine; one that is not at fault itself is tried again by the next job."""
         self._pending.drop(item.media_id)
@@ -209,10 +206,7 @@ class Ledger:
             content_hash,
             run=self._run,
             identity=identity,
-            error_type=error_type,
-            error=error,
-            attempts=attempts,
-            own_fault=own_fault,
+            fault=fault,
         )
 
     def flush_due(self) -> None:

@@ -51,7 +51,7 @@ def migrate(
     """
     from rich.console import Console
 
-    from resonance.clients.errors import ResonanceError
+    from resonance.clients.errors import ResonanceError, described
     from resonance.clients.ingest.migration import arrival
     from resonance.clients.ingest.run import IngestRun, IngestSettings
     from resonance.space.errors import SpaceError
@@ -89,6 +89,6 @@ def migrate(
         try:
             code = asyncio.run(run())
         except (ResonanceError, SpaceError) as error:
-            console.print(" ".join(f"{type(error).__name__}: {error}".split()), style="red", markup=False)
+            console.print(described(error), style="red", markup=False)
             code = 3
     raise typer.Exit(code)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from resonance.clients.errors import UsageError
+from resonance.clients.errors import UsageError, described
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.file_systems import file_system
 from resonance.clients.ingest.uris import local_path
@@ -175,5 +175,5 @@ def _named(where: str, expected: str) -> Iterator[None]:
     except (StoreError, SpaceMismatchError, UsageError):
         raise
     except Exception as error:  # every file system's library has errors of its own
-        came = " ".join(f"{type(error).__name__}: {error}".split())
+        came = described(error)
         raise StoreError(where, came, expected) from error

@@ -20,7 +20,7 @@ import pyarrow as pa
 from qdrant_client import QdrantClient, models
 
 from resonance.clients.credentials import is_loopback
-from resonance.clients.errors import CredentialsError, UsageError
+from resonance.clients.errors import CredentialsError, UsageError, described
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import (
@@ -127,7 +127,7 @@ class _Collections:
         except (StoreError, SpaceMismatchError, UsageError):
             raise
         except Exception as error:  # of HTTP, of the server, of SQLite, and a folder that another one has
-            came = " ".join(f"{type(error).__name__}: {error}".split())
+            came = described(error)
             raise StoreError(self.uri, came, EXPECTED_QDRANT) from error
 
     def close(self) -> None:

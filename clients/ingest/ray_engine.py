@@ -24,7 +24,8 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, ServerError
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, Result, TitleWorker
-from resonance.clients.ingest.job import Given
+from resonance.clients.ingest.job import Given, first_error
+from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
@@ -108,22 +109,10 @@ class RemoteLedger:
         content_hash: str,
         *,
         identity: str | None,
-        error_type: str,
-        error: str,
-        attempts: int,
-        own_fault: bool,
+        fault: Fault,
     ) -> None:
         """See `Ledger.fail`."""
-        await self._call(
-            "fail",
-            item,
-            content_hash,
-            identity=identity,
-            error_type=error_type,
-            error=error,
-            attempts=attempts,
-            own_fault=own_fault,
-        )
+        await self._call("fail", item, content_hash, identity=identity, fault=fault)
 
 
 class EmbedTitles:
@@ -160,9 +149,7 @@ class EmbedTitles:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(item)) for item in items]
         except ExceptionGroup as failed:
-            first: BaseException = failed
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
+            first = first_error(failed)
             if not isinstance(first, ResonanceError | SpaceError):
                 raise first from None  # a fault of ours: Ray shows it
             # told as a row, for these errors have fields that do not travel, and Ray would try again
@@ -171,7 +158,7 @@ class EmbedTitles:
 
 
 class RayJob:
-    """Opened once a process; use as a context manager. Everything here blocks.
+    """Opened once a process, and closed. Everything here blocks.
 
     Args:
         make_ledger: opens the ledger, in its actor on this node.
@@ -222,9 +209,9 @@ class RayJob:
 
     def _refuse(self, row: FaultyRow) -> Outcome:
         item = CatalogueItem(media_id=row.where, uri=row.where)
-        kind, text = type(row.error).__name__, str(row.error)
-        self.call("fail", item, "", identity=None, error_type=kind, error=text, attempts=1, own_fault=True)
-        return Outcome(row.where, Result.FAILED, error=f"{kind}: {text}")
+        fault = Fault(type(row.error).__name__, str(row.error), attempts=1, own_fault=True)
+        self.call("fail", item, "", identity=None, fault=fault)
+        return Outcome(row.where, Result.FAILED, error=f"{fault.error_type}: {fault.error}")
 
     def _embed(
         self, titles: Sequence[CatalogueItem], server: str, credentials: Credentials, options: EmbedOptions

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
-from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.errors import ResonanceError, UsageError, described
 from resonance.clients.ingest.asr import AsrOptions
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.concurrency import titles_side_by_side
@@ -134,7 +134,7 @@ class IngestRun:
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
-            line = " ".join(f"{type(error).__name__}: {error}".split())
+            line = described(error)
             self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
             return 3
         except asyncio.CancelledError:
@@ -159,7 +159,7 @@ class IngestRun:
                 Embedder(settings.server, credentials=settings.credentials)
             )
             descriptor = await embedder.space()
-            space = SpaceRef(descriptor.name, descriptor.fingerprint, descriptor.trained)
+            space = SpaceRef.of(descriptor)
             concurrency = settings.concurrency or await titles_side_by_side(
                 settings.server, settings.credentials
             )

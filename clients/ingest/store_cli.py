@@ -27,7 +27,7 @@ def validate(
     from rich.console import Console
     from rich.markup import escape
 
-    from resonance.clients.errors import ResonanceError, UsageError
+    from resonance.clients.errors import ResonanceError, UsageError, described
     from resonance.clients.ingest.stores import open_store
     from resonance.clients.ingest.validate import Faults, Profile, drift, examine
     from resonance.space.descriptor import MODALITIES
@@ -52,7 +52,7 @@ def validate(
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
-            typer.echo(" ".join(f"{type(error).__name__}: {error}".split()), err=True)
+            typer.echo(described(error), err=True)
             raise typer.Exit(1) from error
     report: dict[str, Any] = {
         "store": store,

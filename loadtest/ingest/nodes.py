@@ -20,7 +20,7 @@ from resonance.loadtest.ingest.kills import Killed, Server, compare, ingest_comm
 async def _space(address: str) -> SpaceRef:
     async with Embedder(address) as embedder:
         found = await embedder.space()
-    return SpaceRef(found.name, found.fingerprint, found.trained)
+    return SpaceRef.of(found)
 
 
 async def run_with_a_lost_node(sources: list[str], folder: Path, *, lost_after: int) -> Killed:

@@ -160,7 +160,7 @@ async def test_a_file_that_changes_meanwhile_is_embedded_anew(
     shutil.copy(library / "000000.mp4", film)
     async with Embedder(server.grpc_address) as client:
         found = await client.space()
-        space = SpaceRef(found.name, found.fingerprint, found.trained)
+        space = SpaceRef.of(found)
         ledger = LedgerThread(
             lambda: Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), space, open_sink)
         )

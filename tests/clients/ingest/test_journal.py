@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resonance.clients.ingest.errors import JournalError
-from resonance.clients.ingest.journal import Journal, State
+from resonance.clients.ingest.journal import Fault, Journal, State
 from resonance.clients.ingest.types import CatalogueItem
 
 SPACE, OTHER_SPACE = "a" * 64, "b" * 64
@@ -91,10 +91,7 @@ def test_a_title_that_failed_keeps_what_the_sink_has(journal: Journal) -> None:
         "v2",
         run="run",
         identity=None,
-        error_type="CorruptMediaError",
-        error="film.mp4: nothing",
-        attempts=1,
-        own_fault=True,
+        fault=Fault("CorruptMediaError", "film.mp4: nothing", attempts=1, own_fault=True),
     )
     (failure,) = journal.failures(SPACE)
     assert (failure.error_type, failure.attempts) == ("CorruptMediaError", 1)

@@ -56,7 +56,7 @@ def test_a_node_that_is_killed_loses_nothing(
         batch_titles=8,
     )
     found = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
-    space = SpaceRef(found.name, found.fingerprint, found.trained)
+    space = SpaceRef.of(found)
     job = RayJob(
         Cluster(address=cluster.address, workers=2, side_by_side=2), partial(settings.open_ledger, space)
     )
