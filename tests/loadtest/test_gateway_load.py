@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from resonance.loadtest.gateway import flow, long_feed
-from resonance.loadtest.gateway.driving import Screen, closed_loop, open_loop
+from resonance.loadtest.gateway.driving import Screen, Send, closed_loop, open_loop
 from resonance.loadtest.gateway.figures import Spread
 from resonance.loadtest.gateway.long_feed import Heard, drift_of
 from resonance.loadtest.gateway.material import Broadcast, RawFeed, short_titles
@@ -24,6 +27,7 @@ from resonance.loadtest.gateway.streams import measure_streams
 from resonance.loadtest.gateway.usage import CORES, MIB
 from resonance.loadtest.gateway.wire import Outcome, Wire
 from resonance.serving.server import TritonServer
+from resonance.v1 import embedding_pb2 as pb
 
 #: The bar is 1 s where nothing else runs; tests run beside others.
 CANCEL_BOUND_S = 3.0
@@ -51,13 +55,23 @@ async def screen() -> AsyncIterator[Screen]:
         yield shown
 
 
+def picture_queries(wire: Wire) -> Send:
+    """Queries of one large picture: of single sentences the places take hundreds a second."""
+    encoded = BytesIO()
+    noise = np.random.default_rng(5).integers(0, 256, (1080, 1920, 3), np.uint8)
+    Image.fromarray(noise).save(encoded, "JPEG")
+    query = pb.EmbedQueryRequest(query_id="picture", parts=[pb.QueryPart(image=encoded.getvalue())])
+    message = query.SerializeToString()
+    return lambda number, due_s: wire.query(message, due_s=due_s)
+
+
 @pytest.mark.parametrize("kind", ["uploads", "queries"])
 async def test_overload_is_refused_at_once_and_the_others_are_answered(
     stack: Stack, titles: list[list[bytes]], folder: Path, kind: str
 ) -> None:
     outcomes: list[Outcome] = []
     async with Wire(stack.address, 4) as wire:
-        send = sender(wire, kind, folder)
+        send = sender(wire, kind, folder) if kind == "uploads" else picture_queries(wire)
         alone = await closed_loop(send, 1, 1.5)
         assert all(o.ok for o in alone), alone
         rate_per_s = 20 * len(alone) / 1.5
