@@ -25,8 +25,10 @@ from resonance.loadtest.bench.decoding import measure_decoding
 from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
+from resonance.loadtest.bench.matrix import measure_matrix
 from resonance.loadtest.bench.real_media import measure_copies, measure_sounds
 from resonance.loadtest.bench.sampling import measure_sampling
+from resonance.loadtest.bench.stages import measure_stages
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.serving.server import ServerSettings, TritonServer
 
@@ -43,6 +45,8 @@ class Part(StrEnum):
     FILMS = "films"
     LONG = "long"
     DECODE = "decode"
+    MATRIX = "matrix"
+    STAGES = "stages"
     SAMPLING = "sampling"
     AGREEMENT = "agreement"
     CUTS = "cuts"
@@ -122,6 +126,8 @@ def bench(
             ],
             Part.LONG: lambda: [measure_film(H264_2H, server, folder, sampling="keyframes", runs=1)],
             Part.DECODE: lambda: measure_decoding(folder),
+            Part.MATRIX: lambda: measure_matrix(server, folder),
+            Part.STAGES: lambda: measure_stages(server, REPOSITORY, folder),
             Part.SAMPLING: lambda: measure_sampling(server.grpc_address, media),
             Part.AGREEMENT: lambda: measure_agreement(server.grpc_address, media),
             Part.CUTS: measure_cuts,
