@@ -24,10 +24,12 @@ from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
 from resonance.loadtest.bench.decoding import measure_decoding
 from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
+from resonance.loadtest.bench.ffmpeg_decoding import measure_against_ffmpeg
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
 from resonance.loadtest.bench.matrix import measure_matrix
 from resonance.loadtest.bench.real_media import measure_copies, measure_sounds
 from resonance.loadtest.bench.sampling import measure_sampling
+from resonance.loadtest.bench.scaling import measure_concurrency, measure_lengths
 from resonance.loadtest.bench.stages import measure_stages
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.serving.server import ServerSettings, TritonServer
@@ -45,8 +47,11 @@ class Part(StrEnum):
     FILMS = "films"
     LONG = "long"
     DECODE = "decode"
+    FFMPEG = "ffmpeg"
     MATRIX = "matrix"
     STAGES = "stages"
+    LENGTHS = "lengths"
+    CONCURRENCY = "concurrency"
     SAMPLING = "sampling"
     AGREEMENT = "agreement"
     CUTS = "cuts"
@@ -126,8 +131,11 @@ def bench(
             ],
             Part.LONG: lambda: [measure_film(H264_2H, server, folder, sampling="keyframes", runs=1)],
             Part.DECODE: lambda: measure_decoding(folder),
+            Part.FFMPEG: lambda: measure_against_ffmpeg(REPOSITORY, folder),
             Part.MATRIX: lambda: measure_matrix(server, folder),
             Part.STAGES: lambda: measure_stages(server, REPOSITORY, folder),
+            Part.LENGTHS: lambda: measure_lengths(server, folder),
+            Part.CONCURRENCY: lambda: measure_concurrency(server, REPOSITORY, folder),
             Part.SAMPLING: lambda: measure_sampling(server.grpc_address, media),
             Part.AGREEMENT: lambda: measure_agreement(server.grpc_address, media),
             Part.CUTS: measure_cuts,

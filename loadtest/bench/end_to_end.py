@@ -43,7 +43,7 @@ class FilmResult:
 def measure_film(spec: Film, server: TritonServer, folder: Path, *, sampling: str, runs: int) -> FilmResult:
     """Embed `spec` `runs` times, one after the other, each in a process of its own."""
     path = film(spec, folder)
-    rows = [_run(path, server, sampling) for _ in range(runs)]
+    rows = [run_command(path, server, sampling) for _ in range(runs)]
     embedded = rows[0].result
     counts: dict[str, int] = {}
     for segment in embedded["segments"]:
@@ -65,7 +65,9 @@ def measure_film(spec: Film, server: TritonServer, folder: Path, *, sampling: st
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class CommandRun:
+    """What one run of the command said and used; the server's CPU is what it spent meanwhile."""
+
     result: dict
     wall_s: float
     client_cpu_s: float
@@ -73,7 +75,12 @@ class _Run:
     client_peak_mb: float
 
 
-def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
+def run_command(path: Path, server: TritonServer, sampling: str) -> CommandRun:
+    """`resonance embed` of one file.
+
+    Raises:
+        RuntimeError: it did not end well.
+    """
     before_s, started = cpu_seconds(server.pid), time.monotonic()
     out = path.with_suffix(".result.jsonl")
     child = subprocess.Popen(
@@ -97,7 +104,7 @@ def _run(path: Path, server: TritonServer, sampling: str) -> _Run:
     with out.open(encoding="utf-8") as lines:
         result = json.loads(next(lines))
     out.unlink()
-    return _Run(
+    return CommandRun(
         result=result,
         wall_s=wall_s,
         client_cpu_s=usage.ru_utime + usage.ru_stime,

@@ -66,7 +66,7 @@ GRAIN = 4.0
 _STREAMED = (("preset", "veryfast"), ("x264-params", "scenecut=0"))
 _HEVC = (("preset", "ultrafast"), ("x265-params", "scenecut=0:open-gop=0:log-level=error"))
 _VP9 = (("deadline", "realtime"), ("cpu-used", "8"), ("row-mt", "1"))
-_AV1 = (("preset", "12"),)
+_AV1 = (("preset", "11"),)
 
 
 def streamed(
@@ -139,6 +139,7 @@ def loop(film: Film, folder: Path) -> Path:
     if path.exists():
         return path
     unfinished = path.with_suffix(".part." + film.container)
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself; 1 leaves errors
     with av.open(str(unfinished), "w") as out:
         picture = out.add_stream(film.codec, rate=FPS, options=dict(film.options))
         assert isinstance(picture, VideoStream)
