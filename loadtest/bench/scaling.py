@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resonance.loadtest.bench.end_to_end import run_command
-from resonance.loadtest.bench.films import film, loop, streamed
+from resonance.loadtest.bench.films import HEIGHT, Film, film, loop, streamed
 from resonance.loadtest.bench.matrix import Run, run, warm_up_title
 from resonance.loadtest.bench.sdk_process import Report, SdkProcess
 from resonance.loadtest.gateway.stack import Stack
@@ -71,17 +71,23 @@ class ConcurrencyRow:
 
 
 def measure_lengths(
-    server: TritonServer, folder: Path, *, minutes: Sequence[int] = MINUTES, rounds: int = ROUNDS
+    server: TritonServer,
+    folder: Path,
+    *,
+    height: int = HEIGHT,
+    minutes: Sequence[int] = MINUTES,
+    least_minutes: int = LEAST_MINUTES,
+    rounds: int = ROUNDS,
 ) -> list[LengthRow]:
-    """All lengths in turn, `rounds` times over, each in a client process of its own that stays."""
-    paths = {one: film(streamed(minutes=one), folder) for one in minutes}
-    times = {one: max(LEAST_MINUTES // one, 1) for one in minutes}
+    """All lengths in turn, `rounds` times over, each in a client process of its own."""
+    paths = {one: film(streamed(height=height, minutes=one), folder) for one in minutes}
+    times = {one: max(least_minutes // one, 1) for one in minutes}
     first = warm_up_title(folder)
     start_ups = [run_command(first, server, "keyframes").client_cpu_s for _ in range(rounds)]
     runs: dict[int, list[Run]] = {one: [] for one in minutes}
     for _ in range(rounds):
         for one, path in paths.items():
-            # a fresh one each time, so that no title's memory is another's peak
+            # a fresh one each time: what one title left behind is no peak of another
             with SdkProcess(server.grpc_address, first) as sdk:
                 runs[one].append(run(server, sdk, [path] * times[one]))
     best = [max(runs[one][i].per_core for one in minutes) for i in range(rounds)]
@@ -113,12 +119,16 @@ def measure_concurrency(
     repository: Path,
     folder: Path,
     *,
+    spec: Film | None = None,
     levels: Sequence[int] = LEVELS,
     titles: int = TITLES,
     rounds: int = ROUNDS,
 ) -> list[ConcurrencyRow]:
-    """All numbers in turn, `rounds` times over: through the SDK against Triton, then uploads to a gateway."""
-    path, first = loop(streamed(), folder), warm_up_title(folder)
+    """All numbers in turn, `rounds` times over: through the SDK against Triton, then uploads to a gateway.
+
+    `spec`: the loop of this film is each of the `titles`.
+    """
+    path, first = loop(spec or streamed(), folder), warm_up_title(folder)
     with SdkProcess(server.grpc_address, first) as sdk:
         rows = _levels("sdk", sdk, path, levels, titles, rounds)
     with (
