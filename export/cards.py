@@ -37,6 +37,8 @@ class GraphCard:
         tolerance: of each output against torch, on the CPU.
         artifact_floor: least cosine with fp32, on reference media, of an artifact in fewer bits; below
             it the vectors are another space's.
+        trimmed_by: an input [B, L] of ones and zeros; what stands where it is zero changes no output, so
+            columns in which it is zero for every row may be left out. Written into the ONNX file.
     """
 
     model: str
@@ -47,6 +49,7 @@ class GraphCard:
     licence: str
     tolerance: Mapping[str, Tolerance]
     artifact_floor: float = 0.999
+    trimmed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class Model:
     max_batch_size: int = 64
     cpu_instances: int = 1
     dynamic_batching: bool = False
+    #: Requests that may share a run of the graph on the CPU, where that makes each cheaper. With 1 an answer
+    #: is its own request's, bit for bit; above, the graph must see to that (`graphs.pooling.projected`).
+    cpu_requests_per_run: int = 1
     #: Lengths of named axes for warm-up requests and for the shapes an export is checked at.
     example_axes: tuple[tuple[str, int], ...] = ()
     #: Optimisation profiles of its TensorRT plan. Triton's config names each, and one config serves every
@@ -119,13 +122,14 @@ MODELS = (
     Model(
         "audio_encoder", (PCM, PCM_LENGTH), (AUDIO, AUDIO_SIGNAL_VALUES), Runs.GRAPH, dynamic_batching=True
     ),
-    Model("transcript_tokenizer", (TEXT,), (IDS, MASK), Runs.PYTHON),
+    Model("transcript_tokenizer", (TEXT,), (IDS, MASK), Runs.PYTHON, dynamic_batching=True),
     Model(
         "transcript_encoder",
         (IDS, MASK),
         (TRANSCRIPT,),
         Runs.GRAPH,
         dynamic_batching=True,
+        cpu_requests_per_run=8,
         example_axes=(("tokens", 64),),
         gpu_profiles=4,  # 32, 64, 128 and 256 tokens where a family takes 256
     ),

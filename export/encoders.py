@@ -85,12 +85,14 @@ class Architecture:
         arguments: forward arguments of its graph, in the order of the model's inputs.
         prepare: reads the checkpoint's configs.
         tolerance: of the exported graph's outputs against torch.
+        trimmed_by: see GraphCard.
     """
 
     model: str
     arguments: tuple[str, ...]
     prepare: Callable[[EncoderCard, Checkpoint], Prepared]
     tolerance: Mapping[str, Tolerance]
+    trimmed_by: str | None = None
 
 
 def graph_card(card: EncoderCard, architecture: Architecture, checkpoint: Checkpoint) -> tuple[
@@ -110,5 +112,6 @@ def graph_card(card: EncoderCard, architecture: Architecture, checkpoint: Checkp
         checkpoint.source,
         card.licence,
         architecture.tolerance,
+        trimmed_by=architecture.trimmed_by,
     )
     return graph, prepared.text

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
@@ -21,6 +22,8 @@ CHECKED_BATCHES = (1, 3, 5)
 OPSET = 20
 #: An ONNX file ends at 2 GB; weights of larger graphs stand in model.onnx.data beside it.
 MOST_INLINE_BYTES = 1_900_000_000
+#: The entry in a model file's metadata with `GraphCard.trimmed_by`, for the server's backend.
+TRIMMED_BY_KEY = "resonance.trimmed_by"
 
 Arrays = dict[str, np.ndarray]
 
@@ -57,6 +60,10 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
         opset_version=OPSET,
         verbose=False,
     )
+    if card.trimmed_by is not None:
+        exported = onnx.load(path, load_external_data=False)
+        onnx.helper.set_model_props(exported, {TRIMMED_BY_KEY: card.trimmed_by})
+        onnx.save(exported, path)
     report = GraphReport(
         model=model.name,
         parameters=count_parameters(module),

@@ -20,6 +20,9 @@ from resonance.export.contract import ENSEMBLES, MODELS, Dtype, Ensemble, Model,
 #: What DALI 2.4 decodes: on the GPU by NVDEC (of what films come in), and on the CPU.
 DALI_CODECS = {False: ("h264", "hevc", "mpeg4", "vp9"), True: ("mjpeg", "vp8", "vp9")}
 
+#: Cores that the CPU configs are made for.
+CPU_CORES = 2
+
 HEADER = "# Generated from export/contract.py by `make configs`; edit that, not this.\n"
 
 _TRITON_TYPES = {
@@ -94,16 +97,20 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
         config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
     else:
         config.backend, config.default_model_filename = "onnxruntime", "model.onnx"
-        # More threads an instance spin against each other; instances and batches share the cores better.
+        # Threads inside a run wait for each other at every operator; whole runs beside each other do not.
         config.parameters["intra_op_thread_count"].string_value = "1"
-        # a vector is then a function of its input alone, bit for bit: kernels sum in another order in a batch
-        config.parameters["max_requests_per_run"].string_value = "1"
+        config.parameters["parallel_runs"].string_value = str(CPU_CORES)
+        config.parameters["max_requests_per_run"].string_value = str(model.cpu_requests_per_run)
     if group.kind == pb.ModelInstanceGroup.KIND_GPU and model.gpu_profiles > 1:
         # Triton takes the nearest of the profiles that are named here; unnamed ones are never used.
         group.profile.extend(str(i) for i in range(model.gpu_profiles))
     config.instance_group.append(group)
     if model.dynamic_batching:
         config.dynamic_batching.SetInParent()
+        if model.runs is Runs.GRAPH and target is Target.CPU:
+            # All that is answered together waits for the slowest: no more than keeps the cores busy.
+            size = CPU_CORES * max(2, model.cpu_requests_per_run)
+            config.dynamic_batching.preferred_batch_size.append(size)
     if model.runs is Runs.GRAPH:
         config.model_warmup.append(_warmup(model))
     return config

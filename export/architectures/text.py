@@ -130,5 +130,7 @@ def _described(tokenizer: Tokenizer, prefix: str) -> str:
     return f"{kind}, prefix '{prefix}'" if prefix else kind
 
 
-SENTENCES = Architecture("transcript_encoder", ("ids", "mask"), _prepare_sentences, {"TRANSCRIPT": EXACT})
+SENTENCES = Architecture(
+    "transcript_encoder", ("ids", "mask"), _prepare_sentences, {"TRANSCRIPT": EXACT}, trimmed_by="MASK"
+)
 SIGLIP_TEXT = Architecture("transcript_encoder", ("ids", "mask"), _prepare_siglip, {"TRANSCRIPT": EXACT})

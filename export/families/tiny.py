@@ -192,6 +192,7 @@ TINY = register(
                 SOURCE,
                 LICENCE,
                 {"TRANSCRIPT": _EXACT},
+                trimmed_by="MASK",
             ),
             GraphCard(
                 "title_fusion",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.layers import Block
-from resonance.export.graphs.pooling import masked_mean
+from resonance.export.graphs.pooling import masked_mean, projected
 
 
 class LocalContrast(nn.Module):
@@ -182,6 +182,8 @@ class CompactText(nn.Module):
     #: Multiplier and modulus of the rolling hash; odd and prime, small enough that int64 never overflows.
     FACTOR, STRIDE = 8191, 4
 
+    log_lengths: Tensor
+
     def __init__(
         self,
         *,
@@ -202,6 +204,9 @@ class CompactText(nn.Module):
         self.blocks = nn.ModuleList(Block(hidden, heads) for _ in range(layers))
         self.length = nn.Linear(1, hidden)
         self.norm = nn.LayerNorm(hidden)
+        # a table: the CPU's logarithm of one number differs in its last bit from that among many
+        logs = torch.log1p(torch.arange(max_tokens + 1)) / 5.0  # (max_tokens + 1,)
+        self.register_buffer("log_lengths", logs, persistent=False)
 
     def hashes(self, ids: Tensor) -> Tensor:
         """Buckets of the n-grams that end at each position, int64 [B, L, len(ngrams)]."""
@@ -227,4 +232,5 @@ class CompactText(nn.Module):
         x = x + self.position[: x.shape[1]]
         for block in self.blocks:
             x = block(x, some)
-        return self.norm(masked_mean(x, some) + self.length(torch.log1p(count) / 5.0))
+        length = projected(self.length, self.log_lengths[mask.sum(1, keepdim=True)])  # (B, hidden)
+        return self.norm(masked_mean(x, some) + length)

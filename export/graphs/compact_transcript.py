@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from resonance.export.graphs.compact import CompactText
-from resonance.export.graphs.pooling import unit
+from resonance.export.graphs.pooling import projected, unit
 
 
 class CompactTranscriptGraph(nn.Module):
@@ -18,4 +18,4 @@ class CompactTranscriptGraph(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
-        return unit(self.projection(self.encoder(ids, mask)))  # (B, 596)
+        return unit(projected(self.projection, self.encoder(ids, mask)))  # (B, 596)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.pooling import masked_mean, projected, unit
 
 
 class PooledTextGraph(nn.Module):
@@ -30,7 +30,7 @@ class PooledTextGraph(nn.Module):
         ids = torch.where(mask > 0, ids, self.pad_id)
         states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, L, hidden)
         pooled = states[:, 0] if self.first_token else masked_mean(states, mask)  # (B, hidden)
-        return unit(self.projection(pooled))  # (B, 596)
+        return unit(projected(self.projection, pooled))  # (B, 596)
 
 
 class FixedLengthTextGraph(nn.Module):
@@ -65,4 +65,4 @@ class FixedLengthTextGraph(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
-        return unit(self.projection(self.encoder(self.row(ids, mask))))  # (B, 596)
+        return unit(projected(self.projection, self.encoder(self.row(ids, mask))))  # (B, 596)

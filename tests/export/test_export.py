@@ -12,7 +12,14 @@ from torch import nn
 
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, families
-from resonance.export.onnx_export import ExportError, cpu_session, export_graph, make_inputs, validate
+from resonance.export.onnx_export import (
+    TRIMMED_BY_KEY,
+    ExportError,
+    cpu_session,
+    export_graph,
+    make_inputs,
+    validate,
+)
 from resonance.export.weights import seed_weights, weights_sha256
 from resonance.space.descriptor import Descriptor
 
@@ -50,6 +57,21 @@ def _check_rows_are_independent(model: contract.Model, path: Path) -> None:
 @pytest.mark.parametrize("family", families().values(), ids=lambda f: f.name)
 def test_family_fills_every_graph_of_the_contract(family: FamilyCard) -> None:
     assert [g.model for g in family.graphs] == [m.name for m in contract.GRAPHS]
+
+
+def test_a_text_is_itself_in_any_company(model_repository: Path) -> None:
+    """Bit for bit; and what the file says may be trimmed changes nothing but rounding."""
+    session = cpu_session(model_repository / "transcript_encoder" / "1" / "model.onnx")
+    assert session.get_modelmeta().custom_metadata_map[TRIMMED_BY_KEY] == "MASK"
+    inputs = make_inputs(contract.model("transcript_encoder"), batch=8, seed=7)
+    inputs["MASK"][:, 24:] = 0
+    together = session.run(None, inputs)[0]
+    for row in range(8):
+        alone = session.run(None, {name: array[row : row + 1] for name, array in inputs.items()})[0]
+        assert np.array_equal(alone, together[row : row + 1])
+    trimmed = session.run(None, {name: array[:, :24] for name, array in inputs.items()})[0]
+    np.testing.assert_allclose(trimmed, together, atol=1e-6)
+    assert not np.array_equal(together[0], together[1])
 
 
 def test_tiny_stays_tiny() -> None:

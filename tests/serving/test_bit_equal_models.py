@@ -45,7 +45,8 @@ def request(model: str, number: int) -> Request:
             return {"PCM": pcm, "PCM_LENGTH": np.array([[128_000]])}
         case "transcript_encoder":
             length = TOKENS[number % len(TOKENS)]
-            return {"IDS": rng.integers(1, 200, (1, length)), "MASK": np.ones((1, length), np.int64)}
+            used = np.arange(length) < rng.integers(1, length + 1)
+            return {"IDS": rng.integers(1, 200, (1, length)), "MASK": used.astype(np.int64)[None]}
         case _:
             count = ROWS[number % len(ROWS)]
             return {
@@ -117,4 +118,4 @@ async def test_batches_do_differ(model_repository: Path, tmp_path: Path, wanted:
     finally:
         running.stop(0)
     assert found["audio_encoder"] > 0
-    assert found["transcript_encoder"] > 0
+    assert found["transcript_encoder"] == 0  # its graph sees to that itself

@@ -2,15 +2,23 @@
 
 Triton picks this folder up for `backend: "onnxruntime"`. The file stands alone: the stub process
 imports it with numpy, onnxruntime and Triton's own utilities only. One instance is one process and
-holds one session. Requests whose inputs have the same shape beyond the batch axis run as ONE batch;
-when a batch fails, its requests run alone, so that only the bad one is refused.
+holds one session. Requests whose inputs have the same shape beyond the batch axis may share a run; when
+that fails, its requests run alone, so that only the bad one is refused.
 
 Model parameters read (the C++ backend's names): `intra_op_thread_count` (here 1 when absent),
-`inter_op_thread_count`, `enable_mem_arena`, `enable_mem_pattern`. And one of its own, which the C++
-backend ignores: `max_requests_per_run`, a bound on the requests that share a run. On a CPU a graph with
-large activations runs slower in a batch (they outgrow the cache): 1 made an image encoder 5% and an
-audio encoder 7% cheaper a request, and a small text encoder 4% dearer. With 1 an answer is also a function of
-its own request, bit for bit: kernels sum in another order for another number of rows.
+`inter_op_thread_count`, `enable_mem_arena`, `enable_mem_pattern`. And two of its own, which the C++
+backend ignores:
+
+- `max_requests_per_run`: a bound on the requests that share a run. On a CPU a graph with large activations
+  runs slower in a batch (they outgrow the cache), one with small ones faster. Kernels sum in another order
+  for one row than for many, so with more than 1 the graph must see to it that an answer is a function of
+  its own request.
+- `parallel_runs`: runs side by side on threads of this process, which share the session and so its weights,
+  in memory and in the caches. (Two instances hold the weights twice. Answering each request as its run
+  ends, through response senders, was faster still, but requests of a process that dies then hang.)
+
+A graph whose metadata has `resonance.trimmed_by`, the name of an input [B, L] of ones and zeros, is run
+without the columns where that is zero: lengths are rounded up to 8 and requests grouped by them.
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +53,11 @@ ONNX_TYPES = {
     "TYPE_FP64": "tensor(double)",
 }
 
+#: Rows are trimmed to a multiple of this: few lengths, so that requests find company.
+TRIM_STEP = 8
+#: See `resonance.export.onnx_export`, which this file cannot import.
+TRIMMED_BY_KEY = "resonance.trimmed_by"
+
 #: onnxruntime's exceptions that say the input is wrong; every other one is the server's.
 CALLER_FAULTS = ("InvalidArgument",)
 
@@ -64,6 +78,11 @@ class Item:
     feeds: dict[str, Array]
     wanted: Sequence[str]
     rows: int
+
+    @property
+    def size(self) -> int:
+        """Numbers that come in: about what a run costs."""
+        return sum(array.size for array in self.feeds.values())
 
 
 class TritonPythonModel:
@@ -100,6 +119,13 @@ class TritonPythonModel:
                 f"{self._name}: {path} does not fit its config: {'; '.join(complaints)}"
             )
         self._inputs = [t["name"] for t in config["input"]]
+        self._trimmed_by = self._session.get_modelmeta().custom_metadata_map.get(TRIMMED_BY_KEY)
+        self._parallel = int(parameters.get("parallel_runs", {}).get("string_value") or 1)
+        self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="run")
+
+    def finalize(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request, in order. Never raises: that would fail every request of the batch."""
@@ -118,11 +144,21 @@ class TritonPythonModel:
             # Requests of a model without a batch axis are never joined: each is its own group.
             key = tuple((a.dtype, a.shape[1:]) for a in item.feeds.values()) if self._batched else place
             groups.setdefault(key, []).append(item)
-        for group in groups.values():
-            step = self._per_run or len(group)
-            for start in range(0, len(group), step):
-                self._answer(group[start : start + step], responses)
+        runs = self._runs(list(groups.values()))
+        if len(runs) > 1 and self._parallel > 1:
+            for _ in self._pool.map(lambda run: self._answer(run, responses), runs):
+                pass
+        else:
+            for run in runs:
+                self._answer(run, responses)
         return responses
+
+    def _runs(self, groups: Sequence[list[Item]]) -> list[list[Item]]:
+        """The groups in pieces of which each thread gets as much as the others, the longest first."""
+        share = -(-sum(map(len, groups)) // self._parallel)
+        step = min(self._per_run or share, share)
+        runs = [group[at : at + step] for group in groups for at in range(0, len(group), step)]
+        return sorted(runs, key=lambda run: -sum(item.size for item in run))
 
     def _answer(self, group: list[Item], responses: list[Any]) -> None:
         """Run a group as one batch; when that fails, each request alone."""
@@ -156,6 +192,8 @@ class TritonPythonModel:
                 f"{self._name}: inputs differ in batch size, came {rows}; expected one size",
                 pb_utils.TritonError.INVALID_ARG,
             )
+        if self._trimmed_by is not None:
+            feeds = trimmed(feeds, feeds[self._trimmed_by])
         return Item(place, feeds, request.requested_output_names(), next(iter(rows.values())))
 
     def _run(self, group: list[Item]) -> list[Mapping[str, Array]]:
@@ -208,6 +246,17 @@ class TritonPythonModel:
             f"{self._name}: output {name} holds NaN or infinity for finite inputs {shapes(feeds)}",
             pb_utils.TritonError.INTERNAL,
         )
+
+
+def trimmed(feeds: Mapping[str, Array], mask: Array) -> dict[str, Array]:
+    """`feeds` [B, L] without the last columns where `mask` [B, L] is zero in every row; the length left is a
+    multiple of TRIM_STEP, or L. Inputs of other lengths than the mask's are left for the graph to refuse."""
+    if any(array.shape != mask.shape for array in feeds.values()):
+        return dict(feeds)
+    used = np.flatnonzero(mask.any(axis=0))
+    last = int(used[-1]) + 1 if used.size else 1
+    length = -(-last // TRIM_STEP) * TRIM_STEP
+    return {name: array[:, :length] for name, array in feeds.items()}
 
 
 def session_options(parameters: Mapping[str, Mapping[str, str]]) -> ort.SessionOptions:
