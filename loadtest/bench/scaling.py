@@ -20,6 +20,8 @@ LEAST_MINUTES = 10
 LEVELS = (1, 2, 4, 8, 16, 32, 64)
 TITLES = 96
 ROUNDS = 3
+#: Of a gateway whose callers are batches: they wait for their turn instead of being told to come again.
+BATCH_LIMITS = {"max-queued": 64.0, "queue-timeout-s": 600.0}
 #: Cost of an hour of video at any length over that at the cheapest length.
 COST_BAR = 1.10
 #: Throughput of the most concurrent titles over the best.
@@ -53,9 +55,10 @@ class LengthRow:
 class ConcurrencyRow:
     """Medians over the rounds of one number of titles at once.
 
-    `through`: ``sdk``, where the client reads and asks Triton, or ``gateway``, where it uploads. `of_best`:
-    seconds of media for each second, over the best of all numbers in the same round. `times_real_time`: of
-    all titles together. `met` None for numbers without a bar.
+    `through`: ``sdk``, where the client reads and asks Triton, or ``gateway``, where it uploads; with
+    ``gateway, default limits`` most of many are refused and come again. `of_best`: seconds of media for each
+    second, over the best of all numbers in the same round. `times_real_time`: of all titles together. `met`
+    None for numbers without a bar.
     """
 
     through: str
@@ -131,11 +134,13 @@ def measure_concurrency(
     path, first = loop(spec or streamed(), folder), warm_up_title(folder)
     with SdkProcess(server.grpc_address, first) as sdk:
         rows = _levels("sdk", sdk, path, levels, titles, rounds)
-    with (
-        Stack(repository, triton=server) as stack,
-        SdkProcess(f"grpc://{stack.address}", first) as sdk,
-    ):
-        return [*rows, *_levels("gateway", sdk, path, levels, titles, rounds)]
+    for through, limits in (("gateway", BATCH_LIMITS), ("gateway, default limits", {})):
+        with (
+            Stack(repository, triton=server, limits=limits) as stack,
+            SdkProcess(f"grpc://{stack.address}", first) as sdk,
+        ):
+            rows += _levels(through, sdk, path, levels, titles, rounds)
+    return rows
 
 
 def _levels(
