@@ -16,7 +16,7 @@ PARTS ?=
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench gpu-bench chaos fuzz gateway-load ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench bench-peers gpu-bench chaos fuzz gateway-load ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ test-real-size: $(STAMP) ## Export and check every pretrained architecture at it
 
 bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)
 	$(BIN)/python -m resonance.loadtest.bench
+
+bench-peers: $(STAMP) ## Other servers and libraries on the same weights, each in its own environment (about 4 GB and 10 minutes the first time; PARTS="text images")
+	$(BIN)/python -m resonance.loadtest.bench.peers $(PARTS)
 
 gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", QUICK=1 on a CPU)
 	PYTHONPATH=src $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
