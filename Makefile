@@ -16,7 +16,7 @@ PARTS ?=
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench bench-peers gpu-bench chaos fuzz gateway-load ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,8 +76,14 @@ test: $(SPACE) ## Run the tests; they start a real Triton
 test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
 	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py
 
-bench: $(SPACE) ## Measure everything that docs/benchmarks.md states (about 10 minutes)
-	$(BIN)/python -m resonance.loadtest.bench
+bench: $(SPACE) ## Measure side by side, one table at the end (PARTS="path ...", REPOSITORY=folder, KEEP=1; without PARTS hours)
+	$(BIN)/python -m resonance.loadtest.bench $(PARTS) $(if $(REPOSITORY),--family-repository $(REPOSITORY)) $(if $(KEEP),--keep)
+
+bench-check: $(SPACE) ## Fail where a ratio got over 15% worse than the committed one (ACCEPT="why" takes what is measured)
+	$(BIN)/python -m resonance.loadtest.bench.check $(if $(ACCEPT),--accept "$(ACCEPT)")
+
+performance-page: $(STAMP) ## Write docs/performance.md from the figures in docs/performance/
+	$(BIN)/python -m resonance.loadtest.bench.page
 
 bench-peers: $(STAMP) ## Other servers and libraries on the same weights, each in its own environment (about 4 GB and 10 minutes the first time; PARTS="text images")
 	$(BIN)/python -m resonance.loadtest.bench.peers $(PARTS)

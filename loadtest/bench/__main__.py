@@ -1,49 +1,46 @@
-"""`make bench`: every figure of docs/benchmarks.md, in one run or part by part."""
+"""`make bench`: every figure of docs/benchmarks.md and docs/performance.md, in one run or part by part."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from datetime import date
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from resonance.export import contract
-from resonance.export.onnx_export import make_inputs
 from resonance.loadtest.bench.agreement import measure_agreement
 from resonance.loadtest.bench.alignment import measure_align_time, measure_fairness
+from resonance.loadtest.bench.bare import BareModels
 from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
 from resonance.loadtest.bench.decoding import measure_decoding
-from resonance.loadtest.bench.encoder_cpu import measure_encoder_cpu
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.ffmpeg_decoding import measure_against_ffmpeg
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
 from resonance.loadtest.bench.matrix import measure_matrix
+from resonance.loadtest.bench.path_items import path_items
+from resonance.loadtest.bench.plots import draw
 from resonance.loadtest.bench.real_media import measure_copies, measure_sounds
+from resonance.loadtest.bench.report import ratios_table
+from resonance.loadtest.bench.results import Results, ResultsError, environment
 from resonance.loadtest.bench.sampling import measure_sampling
 from resonance.loadtest.bench.scaling import measure_concurrency, measure_lengths
+from resonance.loadtest.bench.serving_path import DisagreementError, PathRow, measure_path
 from resonance.loadtest.bench.stages import measure_stages
 from resonance.loadtest.bench.world_films import measure_world_films
+from resonance.loadtest.gateway.driving import Screen
 from resonance.serving.server import ServerSettings, TritonServer
 
 console = Console()
 REPOSITORY = Path("model_repository")
-#: Distinct inputs an encoder is measured on, so that no cache answers.
-DISTINCT_INPUTS = 16
 
 
 class Part(StrEnum):
     """What can be measured by itself."""
 
-    ENCODERS = "encoders"
+    PATH = "path"
     FILMS = "films"
     LONG = "long"
     DECODE = "decode"
@@ -66,15 +63,12 @@ class Part(StrEnum):
 NEED_MEDIA = (Part.SAMPLING, Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
 
 
-def measure_encoders(server: TritonServer) -> list[Any]:
-    """CPU an item through Triton against onnxruntime in process, for each encoder."""
-    rows = []
-    for name in contract.ENCODERS:
-        model = contract.model(name)
-        inputs = [make_inputs(model, batch=1, seed=i) for i in range(DISTINCT_INPUTS)]
-        path = REPOSITORY / name / "1" / "model.onnx"
-        rows.append(measure_encoder_cpu(server.grpc_address, server.pid, name, path, inputs))
-    return rows
+def measure_encoders(server: TritonServer, repository: Path, folder: Path) -> list[PathRow]:
+    """Every encoder and the whole ensemble along the serving path, with the time left on the screen."""
+    bare = BareModels(repository)
+    items = path_items(bare, folder)
+    with Screen(console).shown() as screen, screen.counted("path", len(items)) as done:
+        return measure_path(server, repository, items, bare=bare, done=done)
 
 
 def show(title: str, rows: Iterable[Any]) -> None:
@@ -83,17 +77,6 @@ def show(title: str, rows: Iterable[Any]) -> None:
     for row in rows:
         fields = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in asdict(row).items())
         console.print("  ".join(fields), highlight=False, markup=False)
-
-
-def environment() -> dict[str, str]:
-    """What the figures depend on."""
-    packages = ("onnxruntime", "tritonclient", "nvidia-pytriton", "av", "numpy", "grpcio")
-    return {
-        "date": date.today().isoformat(),
-        "python": platform.python_version(),
-        "cores": str(os.cpu_count()),
-        **{name: version(name) for name in packages},
-    }
 
 
 def bench(
@@ -106,20 +89,33 @@ def bench(
     ),
     out: Annotated[Path, typer.Option(help="All figures as JSON.")] = Path("build/bench.json"),
     runs: Annotated[int, typer.Option(help="Runs of each film.")] = 3,
+    repository: Annotated[
+        Path, typer.Option("--family-repository", help="The exported models, of any family.")
+    ] = REPOSITORY,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Parts measured before on this machine stay in the JSON.")
+    ] = False,
 ) -> None:
     """Measure and print; figures are ratios taken side by side, times belong to this machine."""
     chosen = parts or list(Part)
-    figures: dict[str, Any] = {"environment": environment()}
+    try:
+        results = Results(out, environment(repository), keep=keep)
+        _measure(chosen, results, repository, folder, media, runs)
+    except (ResultsError, DisagreementError) as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+    console.print(ratios_table(results.figures))
+    pictures = draw(results.figures, out.stem, out.parent)
+    console.print(f"all figures: {out}; pictures: {', '.join(map(str, pictures.values())) or 'none'}")
 
-    def record(name: str, rows: list[Any]) -> None:
-        show(name, rows)
-        figures[name] = [asdict(row) for row in rows]
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
-    with TritonServer(ServerSettings(model_repository=REPOSITORY)) as server:
+def _measure(
+    chosen: Sequence[Part], results: Results, repository: Path, folder: Path, media: Path, runs: int
+) -> None:
+    """Each part in turn, written down as soon as it is measured."""
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
         steps: dict[Part, Callable[[], list[Any]]] = {
-            Part.ENCODERS: lambda: measure_encoders(server),
+            Part.PATH: lambda: measure_encoders(server, repository, folder),
             Part.FILMS: lambda: [
                 measure_film(spec, server, folder, sampling=sampling, runs=runs)
                 for spec, sampling in (
@@ -131,11 +127,11 @@ def bench(
             ],
             Part.LONG: lambda: [measure_film(H264_2H, server, folder, sampling="keyframes", runs=1)],
             Part.DECODE: lambda: measure_decoding(folder),
-            Part.FFMPEG: lambda: measure_against_ffmpeg(REPOSITORY, folder),
+            Part.FFMPEG: lambda: measure_against_ffmpeg(repository, folder),
             Part.MATRIX: lambda: measure_matrix(server, folder),
-            Part.STAGES: lambda: measure_stages(server, REPOSITORY, folder),
+            Part.STAGES: lambda: measure_stages(server, repository, folder),
             Part.LENGTHS: lambda: measure_lengths(server, folder),
-            Part.CONCURRENCY: lambda: measure_concurrency(server, REPOSITORY, folder),
+            Part.CONCURRENCY: lambda: measure_concurrency(server, repository, folder),
             Part.SAMPLING: lambda: measure_sampling(server.grpc_address, media),
             Part.AGREEMENT: lambda: measure_agreement(server.grpc_address, media),
             Part.CUTS: measure_cuts,
@@ -150,10 +146,13 @@ def bench(
             if part in NEED_MEDIA and not media.is_dir():
                 console.print(f"{part} not measured: no real media at {media}; name a folder with --media")
                 continue
-            with console.status(f"measuring {part}"):
+            if part is Part.PATH:
                 rows = steps[part]()
-            record(part, rows)
-    console.print(f"all figures: {out}")
+            else:
+                with console.status(f"measuring {part}"):
+                    rows = steps[part]()
+            show(part, rows)
+            results.record(part, rows)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,15 @@ class Screen:
         with self._progress:
             yield self
 
+    @contextmanager
+    def counted(self, label: str, steps: int) -> Iterator[Callable[[str], None]]:
+        """A bar that fills by a step whenever what it gives is told what was done."""
+        task = self._progress.add_task(label, total=steps, note="")
+        try:
+            yield lambda note: self._progress.update(task, advance=1, note=note)
+        finally:
+            self._progress.remove_task(task)
+
     @asynccontextmanager
     async def timed(self, label: str, seconds: float, note: Callable[[], str] = str) -> AsyncIterator[None]:
         """A bar that fills in `seconds`; `note` says what there is to say, now."""

@@ -1,0 +1,212 @@
+"""`make bench-check`: ratios that hold still on a noisy machine, against the committed baseline.
+
+Each ratio is a cost, less is better: the median over pairs of rounds taken in turn. One that lost more than
+`LOSS` is measured once more, and counts with the rounds of both attempts. Absolute times are never compared.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from resonance.loadtest.bench.bare import BareModels
+from resonance.loadtest.bench.baseline import LOSS, Baseline, BaselineError, loss
+from resonance.loadtest.bench.decoding import decode_keyframes, decode_whole
+from resonance.loadtest.bench.films import H264_2S, loop
+from resonance.loadtest.bench.path_items import Item, path_items
+from resonance.loadtest.bench.results import commit, machine
+from resonance.loadtest.bench.serving_path import DisagreementError, Settings, measure_path
+from resonance.loadtest.gateway.driving import Screen
+from resonance.serving.server import ServerSettings, TritonServer
+
+console = Console()
+REPOSITORY, FOLDER = Path("model_repository"), Path("build/films")
+BASELINE = Path(__file__).resolve().with_name("baseline.json")
+SETTINGS = Settings(rounds=7, round_s=0.5)
+FILM_S = 12
+KEYFRAMES = "keyframes of 720p H.264 over the whole film: decoding CPU"
+
+
+@dataclass(slots=True)
+class Measured:
+    """Ratios of pairs of rounds by name, of all attempts; each is a cost."""
+
+    pairs: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, ratios: Collection[float]) -> None:
+        """More rounds of a ratio."""
+        self.pairs.setdefault(name, []).extend(ratios)
+
+    def medians(self) -> dict[str, float]:
+        """By ratio."""
+        return {name: statistics.median(ratios) for name, ratios in self.pairs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A ratio against the baseline; `lost` above `LOSS` fails. `before` None: nobody accepted it yet."""
+
+    name: str
+    now: float
+    before: float | None
+    lost: float
+    lowest: float
+    highest: float
+    rounds: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether it stays so."""
+        return self.before is not None and self.lost <= LOSS
+
+
+def verdicts(measured: Measured, before: Mapping[str, float]) -> list[Verdict]:
+    """Of every ratio measured.
+
+    Raises:
+        BaselineError: the baseline has one that is not measured any more: nobody would notice its loss.
+    """
+    if gone := sorted(before.keys() - measured.pairs.keys()):
+        raise BaselineError(
+            f"not measured, but in the baseline: {', '.join(gone)}; expected all: accept with a reason"
+        )
+    found = []
+    for name, now in measured.medians().items():
+        was, ratios = before.get(name), measured.pairs[name]
+        lost = 0.0 if was is None else loss(now, was)
+        found.append(Verdict(name, now, was, lost, min(ratios), max(ratios), len(ratios)))
+    return found
+
+
+def check(
+    measure: Callable[[Collection[str] | None], Measured], before: Mapping[str, float]
+) -> list[Verdict]:
+    """Verdicts after at most two attempts.
+
+    Args:
+        measure: the ratios named, None for all; it may give others beside them.
+    """
+    first = measure(None)
+    found = verdicts(first, before)
+    worse = {v.name for v in found if v.before is not None and not v.holds}
+    if worse:
+        second = measure(worse)
+        for name in worse:
+            first.add(name, second.pairs[name])
+        found = verdicts(first, before)
+    return found
+
+
+def table(found: Collection[Verdict]) -> Table:
+    """For people."""
+    shown = Table("ratio", "baseline", "now", "change for the worse", "rounds", "", title_justify="left")
+    for v in found:
+        before = "none" if v.before is None else f"{v.before:.3f}"
+        lost = "" if v.before is None else f"{v.lost:+.1%}"
+        rounds = f"{v.lowest:.3f} to {v.highest:.3f} ({v.rounds})"
+        style = "none" if v.holds else "red"
+        shown.add_row(v.name, before, f"{v.now:.3f}", lost, rounds, "✓" if v.holds else "✗", style=style)
+    return shown
+
+
+@contextmanager
+def measuring(repository: Path, folder: Path) -> Iterator[Callable[[Collection[str] | None], Measured]]:
+    """What `check` calls, with a server for as long as it may."""
+    bare = BareModels(repository)
+    items = [item for item in path_items(bare, folder) if item.calls]
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
+
+        def measure(wanted: Collection[str] | None) -> Measured:
+            chosen = [i for i in items if wanted is None or any(n in wanted for n in _names(i))]
+            measured = Measured()
+            with Screen(console).shown() as screen, screen.counted("measuring", len(chosen) + 1) as done:
+                if wanted is None or KEYFRAMES in wanted:
+                    measured.add(KEYFRAMES, keyframe_costs(folder))
+                done(KEYFRAMES)
+                rows = measure_path(server, repository, chosen, settings=SETTINGS, bare=bare, done=done)
+            for row in rows:
+                measured.add(_name(row.item, row.through), row.cpu_ratios)
+            return measured
+
+        yield measure
+
+
+def keyframe_costs(folder: Path, rounds: int = SETTINGS.rounds) -> list[float]:
+    """CPU of decoding and scaling the keyframes of a film over that of the whole film, in turn."""
+    path = loop(replace(H264_2S, loop_s=FILM_S), folder)
+    ratios = []
+    for _ in range(rounds + 1):
+        started = time.process_time()
+        decode_whole(path, scale=True)
+        between = time.process_time()
+        decode_keyframes(path, scale=True)
+        ratios.append((time.process_time() - between) / (between - started))
+    return ratios[1:]  # the first warms up
+
+
+def _names(item: Item) -> list[str]:
+    return [_name(item.name, through) for through in ("triton", "gateway")]
+
+
+def _name(item: str, through: str) -> str:
+    return f"{item}, {through}: CPU over bare"
+
+
+def bench_check(
+    accept: Annotated[str, typer.Option(help="Take what is measured as the baseline, for this reason.")] = "",
+    baseline: Annotated[Path, typer.Option(help="The committed baseline.")] = BASELINE,
+    repository: Annotated[Path, typer.Option(help="The exported models.")] = REPOSITORY,
+    folder: Annotated[Path, typer.Option(help="Where the test film is made and kept.")] = FOLDER,
+) -> None:
+    """Fail on a loss of over 15% of any ratio."""
+    started = time.monotonic()
+    here = machine()
+    try:
+        known = Baseline.load(baseline)
+        with measuring(repository, folder) as measure:
+            if accept:
+                measured = measure(None)
+                now = datetime.now(UTC).date().isoformat()
+                known.accept(here, measured.medians(), accept, now, commit())
+                known.save(baseline)
+                console.print(table(verdicts(measured, known.machines[here])))
+                console.print(f"accepted for {here}: {accept}; commit {baseline}", markup=False)
+                return
+            if not known.machines:
+                raise BaselineError('there is no baseline yet; make one: make bench-check ACCEPT="first"')
+            before, own = known.of(here)
+            found = check(measure, before)
+    except (BaselineError, DisagreementError) as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+    console.print(table(found))
+    if not own:
+        console.print(
+            f"no baseline for {here}: compared with the worst of the others; "
+            'accept one here with ACCEPT="reason"',
+            markup=False,
+        )
+    lost = [v.name for v in found if not v.holds]
+    console.print(f"{len(found)} ratios in {time.monotonic() - started:.0f} s")
+    if lost:
+        console.print(
+            f"worse by over {LOSS:.0%}, or without a baseline: {'; '.join(lost)}. If it is meant to be so: "
+            'make bench-check ACCEPT="why"',
+            style="red",
+            markup=False,
+        )
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(bench_check)
