@@ -27,7 +27,7 @@ from resonance.loadtest.bench.report import ratios_table
 from resonance.loadtest.bench.results import Results, ResultsError, environment
 from resonance.loadtest.bench.sampling import measure_sampling
 from resonance.loadtest.bench.scaling import measure_concurrency, measure_lengths
-from resonance.loadtest.bench.serving_path import DisagreementError, PathRow, measure_path
+from resonance.loadtest.bench.serving_path import ROUNDS, DisagreementError, PathRow, Settings, measure_path
 from resonance.loadtest.bench.stages import measure_stages
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.loadtest.gateway.driving import Screen
@@ -63,12 +63,12 @@ class Part(StrEnum):
 NEED_MEDIA = (Part.SAMPLING, Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
 
 
-def measure_encoders(server: TritonServer, repository: Path, folder: Path) -> list[PathRow]:
+def measure_encoders(server: TritonServer, repository: Path, folder: Path, rounds: int) -> list[PathRow]:
     """Every encoder and the whole ensemble along the serving path, with the time left on the screen."""
     bare = BareModels(repository)
     items = path_items(bare, folder)
     with Screen(console).shown() as screen, screen.counted("path", len(items)) as done:
-        return measure_path(server, repository, items, bare=bare, done=done)
+        return measure_path(server, repository, items, settings=Settings(rounds=rounds), bare=bare, done=done)
 
 
 def show(title: str, rows: Iterable[Any]) -> None:
@@ -89,6 +89,7 @@ def bench(
     ),
     out: Annotated[Path, typer.Option(help="All figures as JSON.")] = Path("build/bench.json"),
     runs: Annotated[int, typer.Option(help="Runs of each film.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds of `path`.")] = ROUNDS,
     repository: Annotated[
         Path, typer.Option("--family-repository", help="The exported models, of any family.")
     ] = REPOSITORY,
@@ -100,7 +101,7 @@ def bench(
     chosen = parts or list(Part)
     try:
         results = Results(out, environment(repository), keep=keep)
-        _measure(chosen, results, repository, folder, media, runs)
+        _measure(chosen, results, repository, folder, media, runs, rounds)
     except (ResultsError, DisagreementError) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
@@ -110,12 +111,18 @@ def bench(
 
 
 def _measure(
-    chosen: Sequence[Part], results: Results, repository: Path, folder: Path, media: Path, runs: int
+    chosen: Sequence[Part],
+    results: Results,
+    repository: Path,
+    folder: Path,
+    media: Path,
+    runs: int,
+    rounds: int,
 ) -> None:
     """Each part in turn, written down as soon as it is measured."""
     with TritonServer(ServerSettings(model_repository=repository)) as server:
         steps: dict[Part, Callable[[], list[Any]]] = {
-            Part.PATH: lambda: measure_encoders(server, repository, folder),
+            Part.PATH: lambda: measure_encoders(server, repository, folder, rounds),
             Part.FILMS: lambda: [
                 measure_film(spec, server, folder, sampling=sampling, runs=runs)
                 for spec, sampling in (

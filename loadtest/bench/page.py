@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,16 +16,37 @@ from resonance.loadtest.bench.results import ResultsError, load
 PAGE, FOLDER = Path("docs/performance.md"), Path("docs/performance")
 
 
+def machines_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Figures by machine: NAME.json of `make bench`, and what other benches wrote there, in NAME.*.json.
+
+    Raises:
+        ResultsError: there is none, or one is no file of figures.
+    """
+    paths = sorted(path for path in folder.glob("*.json") if "." not in path.stem)
+    if not paths:
+        raise ResultsError(f"{folder}: no *.json; expected at least one that `make bench` wrote")
+    machines = {path.stem: load(path) for path in paths}
+    for name, figures in machines.items():
+        for path in sorted(folder.glob(f"{name}.*.json")):
+            try:
+                beside = json.loads(path.read_text(encoding="utf-8"))
+                told = beside.pop("environment")
+                when = {"date": told["started"][:10], "commit": told.get("commit", "not told")}
+            except (ValueError, KeyError) as error:
+                said = f"{path}: {type(error).__name__}: {error}"
+                raise ResultsError(f"{said}; expected figures with environment.started") from error
+            for part, rows in beside.items():
+                figures[part], figures["measured"][part] = rows, when
+    return machines
+
+
 def page_of(folder: Path) -> str:
     """The page over all JSON files in `folder`, which lies beside it.
 
     Raises:
         ResultsError: there is none, or one is no file of figures.
     """
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise ResultsError(f"{folder}: no *.json; expected at least one that `make bench` wrote")
-    machines = {path.stem: load(path) for path in paths}
+    machines = machines_of(folder)
     pictures = {
         part: [Path(folder.name, f"{name}-{part}.svg") for name, f in machines.items() if f.get(part)]
         for part in PLOTS
@@ -42,8 +64,8 @@ def write(
     except ResultsError as error:
         Console(stderr=True).print(str(error), markup=False)
         raise typer.Exit(1) from None
-    for path in sorted(folder.glob("*.json")):
-        draw(load(path), path.stem, folder)
+    for name, figures in machines_of(folder).items():
+        draw(figures, name, folder)
 
 
 if __name__ == "__main__":

@@ -112,9 +112,10 @@ def _summary(machines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _section(section: Section, figures: Mapping[str, Any]) -> str:
     when = figures["measured"][section.part]
     where = figures["environment"]["machine"]
+    command = section.command or f"make bench PARTS={section.part}"
     headings = [*section.labels, *(ratio.heading for ratio in section.ratios), *(h for _, h in section.also)]
     told = [
-        f"{where}; `make bench PARTS={section.part}`, {when['date']}, commit {when['commit']}.\n",
+        f"{where}; `{command}`, {when['date']}, commit {when['commit']}.\n",
         f"| {' | '.join(heading.replace('_', ' ') for heading in headings)} |",
         f"|{'---|' * len(headings)}",
     ]
@@ -141,7 +142,7 @@ def _ratio_cell(ratio: Ratio, row: Row) -> str:
 def _cell(column: str, value: Any) -> str:
     if value is None:
         return ""
-    if column == "cosine":
+    if column.endswith("cosine"):
         return f"{value:.6f}"
     if column.endswith("_share"):
         return f"{value:.0%}"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from resonance.loadtest.bench.peers.bars import BARS, Bar
+
 Row = Mapping[str, Any]
 Sense = Literal["at most", "at least"]
 
@@ -18,14 +20,15 @@ class Ratio:
     """A column that holds a ratio.
 
     Attributes:
-        bar: what it is held against, or the row's column that says so (None there: nothing); None: nothing.
+        bar: what it is held against: a number, the row's column that says so, or what tells it of a row; None
+            from any of them: nothing.
         only: rows that the bar is for; the ratio is shown of all.
     """
 
     column: str
     heading: str
     sense: Sense = "at most"
-    bar: float | str | None = None
+    bar: float | str | Callable[[Row], float | None] | None = None
     only: Callable[[Row], bool] = lambda _: True
 
 
@@ -38,6 +41,7 @@ class Section:
         labels: columns that name a row.
         also: further columns and their headings.
         rows: which are shown.
+        command: measures it; empty: the bench, with the part's name.
     """
 
     part: str
@@ -47,6 +51,7 @@ class Section:
     ratios: tuple[Ratio, ...]
     also: tuple[tuple[str, str], ...] = ()
     rows: Callable[[Row], bool] = lambda _: True
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,22 @@ class Line:
 
 def _through(name: str) -> Callable[[Row], bool]:
     return lambda row: bool(row["through"] == name)
+
+
+def _peer_bar(row: Row) -> Bar | None:
+    """What the comparison with peers asks of a row."""
+    pair = (row["items"], row["ours"], row["contender"], row["concurrency"])
+    return next((b for b in BARS if pair == (b.items, b.ours, b.contender, b.concurrency)), None)
+
+
+def _peer_ratio(row: Row) -> float | None:
+    bar = _peer_bar(row)
+    return bar.ratio if bar else None
+
+
+def _peer_p99(row: Row) -> float | None:
+    bar = _peer_bar(row)
+    return bar.p99_ratio if bar else None
 
 
 SECTIONS = (
@@ -169,6 +190,23 @@ SECTIONS = (
         ratios=(Ratio("times_real_time", "× real time", "at least"),),
         also=(("with_start_up", "with the command's start"), ("client_peak_mb", "client, MB")),
     ),
+    Section(
+        part="peers",
+        title="Beside other servers and libraries",
+        about=(
+            "The same weights and inputs, each contender in an environment of its own, rounds in turn: "
+            "sentences through MiniLM, pictures through CLIP ViT-B/32. Above 1 ours does more items; "
+            "the lowest cosine is that of the vectors of both."
+        ),
+        labels=("items", "ours", "contender", "concurrency"),
+        ratios=(
+            Ratio("ratio", "items a second, ours over theirs", "at least", _peer_ratio),
+            Ratio("p99_ratio", "p99, ours over theirs", "at most", _peer_p99),
+        ),
+        also=(("worst_cosine", "lowest cosine"), ("rounds", "rounds")),
+        rows=lambda row: bool(row["contender"] != row["ours"]),
+        command="make bench-peers",
+    ),
 )
 
 
@@ -187,11 +225,16 @@ def lines_of(part: str, labels: Sequence[str], ratios: Sequence[Ratio], row: Row
         value = row[ratio.column]
         if value is None:
             continue
-        bar = row[ratio.bar] if isinstance(ratio.bar, str) else ratio.bar
-        if not ratio.only(row):
-            bar = None
+        bar = _bar(ratio, row) if ratio.only(row) else None
         met = None if bar is None else is_met(value, ratio.sense, bar)
         yield Line(part, what, ratio.heading, ratio.sense, value, bar, met)
+
+
+def _bar(ratio: Ratio, row: Row) -> float | None:
+    if callable(ratio.bar):
+        return ratio.bar(row)
+    found: float | None = row[ratio.bar] if isinstance(ratio.bar, str) else ratio.bar
+    return found
 
 
 def is_met(value: float, sense: Sense, bar: float) -> bool:

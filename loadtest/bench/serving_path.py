@@ -39,7 +39,7 @@ CONCURRENCY = 8
 ROUNDS = 5
 #: Length of a round by the wall clock: the kernel tells a process's time in steps of 10 ms.
 ROUND_S = 2.0
-WARM_UP_CALLS = 16
+WARM_UP_S = 0.3
 #: Below this a served vector is not the model's, and no figure of its speed counts.
 LEAST_COSINE = 0.999
 #: Server CPU per item over bare onnxruntime's; the gateway's way over Triton's.
@@ -206,9 +206,9 @@ async def _rounds(
     """Rounds of all arms in turn, and what Triton spent on the models in all rounds of an arm."""
     counts: dict[str, int] = {}
     for name, arm in arms.items():
-        await arm(WARM_UP_CALLS)
-        once = await arm(WARM_UP_CALLS)
-        counts[name] = max(WARM_UP_CALLS, round(settings.round_s * once.per_s))
+        first = await arm(settings.concurrency)
+        once = await arm(max(settings.concurrency, round(WARM_UP_S * first.per_s)))
+        counts[name] = max(2 * settings.concurrency, round(settings.round_s * once.per_s))
     rounds: dict[str, list[_Round]] = {name: [] for name in arms}
     spent: dict[str, dict[str, Spent]] = {name: {} for name in arms}
     for number in range(settings.rounds):
