@@ -34,10 +34,16 @@ PLAIN_AVI_CODECS = frozenset(("mpeg4", "mjpeg", "h264"))
 
 
 @contextmanager
-def opened_container(source: Source, stall_timeout_s: float) -> Iterator[InputContainer]:
+def opened_container(
+    source: Source, stall_timeout_s: float, *, only_decoder: str | None = None
+) -> Iterator[InputContainer]:
     """`source` opened for demuxing. It is never opened by path, and nothing it names is opened.
 
     Of a source that still grows the head alone is read, wherever the format can do without its end.
+
+    Args:
+        only_decoder: of a container that is known already, the one decoder that FFmpeg may try while it looks
+            at the streams. It decodes pictures otherwise, as much work as a window of keyframes.
 
     Raises:
         NotMediaError: no container that is read here. CorruptMediaError: one that is broken at its head.
@@ -47,7 +53,8 @@ def opened_container(source: Source, stall_timeout_s: float) -> Iterator[InputCo
         if isinstance(source, GrowingSource) and isinstance(file, GrowingHandle):
             container = _open_growing(source, file)
         else:
-            container = _open(file, source.name, stall_timeout_s)
+            quick = None if only_decoder is None else {"codec_whitelist": only_decoder}
+            container = _open(file, source.name, stall_timeout_s, quick)
         opened.enter_context(container)
         yield container
 

@@ -12,6 +12,7 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
 from resonance.clients.media.container import (
@@ -30,10 +31,48 @@ STRAY_PACKETS = 50
 
 
 @dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What is known of a picture stream without its packets; `rate` is None where it is not told."""
+
+    codec: str
+    extradata: bytes
+    width_px: int
+    height_px: int
+    sample_aspect: tuple[int, int]
+    pixel_format: str
+    colour_matrix: int
+    rate: float | None
+
+    @classmethod
+    def of(cls, stream: VideoStream) -> VideoFacts:
+        """Of a stream whose container was looked at in full."""
+        codec, aspect = stream.codec_context, stream.codec_context.sample_aspect_ratio
+        return cls(
+            codec=codec.codec.canonical_name,
+            extradata=codec.extradata or b"",
+            width_px=codec.width,
+            height_px=codec.height,
+            sample_aspect=(aspect.numerator, aspect.denominator) if aspect else (0, 0),
+            pixel_format=codec.pix_fmt or "",
+            colour_matrix=int(codec.colorspace),
+            rate=float(stream.average_rate) if stream.average_rate else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a first look at a container learnt, so that the next ones may be quick; see `opened_container`."""
+
+    only_decoder: str
+    video: VideoFacts | None
+
+
+@dataclass(frozen=True, slots=True)
 class Title:
     """What the readers of one title share.
 
-    origin_s: the title's start on its container's clock; stopping: set when the readers shall end.
+    origin_s: the title's start on its container's clock; stopping: set when the readers shall end;
+    known: what need not be looked at again.
     """
 
     source: Source
@@ -42,6 +81,7 @@ class Title:
     times: ReadTimes
     origin_s: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
+    known: Known | None = None
 
     @property
     def name(self) -> str:
@@ -50,13 +90,16 @@ class Title:
 
 
 @contextmanager
-def opened_stream(title: Title, kind: str) -> Iterator[tuple[InputContainer, Stream]]:
+def opened_stream(title: Title, kind: str, *, quick: bool = False) -> Iterator[tuple[InputContainer, Stream]]:
     """The title's stream of `kind` in a container of its own; the other streams are discarded.
+
+    `quick`: pictures are not decoded to learn about them, so of a picture stream the packets alone count.
 
     Raises:
         CorruptMediaError: it is not there any more. MediaError: see `opened_container`.
     """
-    with opened_container(title.source, title.limits.stall_timeout_s) as container:
+    only_decoder = title.known.only_decoder if quick and title.known else None
+    with opened_container(title.source, title.limits.stall_timeout_s, only_decoder=only_decoder) as container:
         stream = choose_stream(container, kind)
         if stream is None:  # uploads may be written over, files replaced
             raise CorruptMediaError(

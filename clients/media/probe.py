@@ -6,24 +6,37 @@ import contextlib
 from dataclasses import dataclass
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaError, MediaLimitError
 from resonance.clients.media.container import choose_stream, opened_container, start_s, typed_errors
+from resonance.clients.media.growing import GrowingSource
+from resonance.clients.media.packets import Known, VideoFacts
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, MediaInfo
+
+#: Containers that state the times of all packets by themselves: nothing need be guessed from pictures again.
+STATING = "mov,mp4,m4a,3gp,3g2,mj2"
+#: No decoder has this name.
+NO_DECODER = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """kinds: of streams that are read here; origin_s: earliest start on the container's clock."""
+    """kinds: of streams that are read here; origin_s: earliest start on the container's clock.
+
+    known: what lets the container be opened again for less; None where it has to be looked at again.
+    """
 
     info: MediaInfo
     origin_s: float
     kinds: frozenset[str]
     rotation_deg: int
+    known: Known | None = None
 
 
 def probe(source: Source, limits: Limits) -> Probed:
@@ -43,8 +56,15 @@ def probe(source: Source, limits: Limits) -> Probed:
             codecs={kind: s.codec_context.codec.canonical_name for kind, s in streams.items()},
         )
         video = streams.get("video")
+        known = None
+        if container.format.name == STATING and not isinstance(source, GrowingSource):
+            sound = streams.get("audio")
+            known = Known(
+                only_decoder=sound.codec_context.name if sound is not None else NO_DECODER,
+                video=VideoFacts.of(video) if isinstance(video, VideoStream) else None,
+            )
         rotation_deg = _rotation(container, video, source.name, limits) if video is not None else 0
-        return Probed(info, min(starts, default=0.0), frozenset(streams), rotation_deg)
+        return Probed(info, min(starts, default=0.0), frozenset(streams), rotation_deg, known)
 
 
 def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limits) -> int:
@@ -62,6 +82,9 @@ def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limi
             f"at most {limits.max_video_pixels:,} pixels a picture",
         )
     codec.thread_count = 1
+    codec.flags |= (
+        Flags.low_delay
+    )  # the first picture comes out before those that may refer to it are decoded
     with contextlib.suppress(av.error.FFmpegError, MediaError, IndexError), typed_errors(name):
         for attempt, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():

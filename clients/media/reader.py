@@ -236,7 +236,7 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
 def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     source, limits = given.source, given.limits
     probed = within(limits.stall_timeout_s, source.name, lambda: probe(source, limits), source.waits)
-    title = replace(given, origin_s=probed.origin_s)
+    title = replace(given, origin_s=probed.origin_s, known=probed.known)
     sidecar = wanted.transcript or (find_sidecar(source.path) if source.path else None)
     held = {STREAM_KINDS[kind] for kind in probed.kinds} | ({"transcript"} if sidecar is not None else set())
     wanted.check(title.name, held)

@@ -119,7 +119,7 @@ class SoundReader:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Decoded frames; broken packets are counted and skipped."""
-        with opened_stream(self._title, "audio") as (container, stream):
+        with opened_stream(self._title, "audio", quick=True) as (container, stream):
             assert isinstance(stream, AudioStream)
             stream.codec_context.thread_count = 1
             broken = 0

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from av.container import InputContainer
 from av.packet import Packet as AvPacket
 from av.stream import Stream
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from resonance.clients.media.growing import ForgottenBytesError, GrowingSource
 from resonance.clients.media.packet_signals import PacketSignals
-from resonance.clients.media.packets import Title, opened_stream, read_packets
+from resonance.clients.media.packets import Title, VideoFacts, opened_stream, read_packets
 from resonance.clients.media.stretch import StretchDecoder
 from resonance.clients.media.types import (
     Clip,
@@ -157,14 +156,14 @@ class VideoReader:
         Raises:
             MediaLimitError: pictures larger than the limit. MediaError: the container cannot be read.
         """
-        with opened_stream(self._title, "video") as (container, stream):
+        with opened_stream(self._title, "video", quick=True) as (container, stream):
             assert isinstance(stream, VideoStream)
             yield from self._read(container, stream)
 
     def _read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, VideoWindow]]:
-        codec = stream.codec_context
-        rate = float(stream.average_rate) if stream.average_rate else None
-        signals = PacketSignals(codec.codec.canonical_name, rate)
+        known = self._title.known
+        facts = known.video if known and known.video else VideoFacts.of(stream)
+        signals = PacketSignals(facts.codec, facts.rate)
         pending: dict[int, _Pending] = {}
         before: _Keyframe | None = None  # the last keyframe of the windows handed out
         # decoding begins a keyframe early, for the pictures of a refresh take until the next to become whole
@@ -193,11 +192,11 @@ class VideoReader:
                 reached_s >= self._complete_s(min(pending), pending) or len(pending) > MOST_PENDING
             ):
                 done = min(pending)
-                yield done, self._finish(done, pending, before, signals, codec)
+                yield done, self._finish(done, pending, before, signals, facts)
                 before = pending.pop(done).last or before
         while pending:
             done = min(pending)
-            yield done, self._finish(done, pending, before, signals, codec)
+            yield done, self._finish(done, pending, before, signals, facts)
             before = pending.pop(done).last or before
 
     def _complete_s(self, index: int, pending: dict[int, _Pending]) -> float:
@@ -225,7 +224,7 @@ class VideoReader:
         pending: dict[int, _Pending],
         before: _Keyframe | None,
         signals: PacketSignals,
-        codec: VideoCodecContext,
+        facts: VideoFacts,
     ) -> VideoWindow:
         state = pending[index]
         start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
@@ -240,7 +239,7 @@ class VideoReader:
             how = SampledBy.BORROWED if chosen else SampledBy.DECODED
         video: Clip | Frames | None
         if chosen:
-            video = self._clip(chosen, start_s, codec)
+            video = self._clip(chosen, start_s, facts)
             times_s = tuple(k.time_s for k in chosen)
         else:
             video = self._decode(self._stretch, index, before.time_s if before else None, state.times_s)
@@ -258,17 +257,16 @@ class VideoReader:
         near = [(d, k) for d, k in distances if d <= self._sampling.borrow_within_s]
         return [min(near, key=lambda pair: pair[0])[1]] if near else []
 
-    def _clip(self, chosen: list[_Keyframe], start_s: float, codec: VideoCodecContext) -> Clip:
-        aspect = codec.sample_aspect_ratio
+    def _clip(self, chosen: list[_Keyframe], start_s: float, facts: VideoFacts) -> Clip:
         return Clip(
-            codec=codec.codec.canonical_name,
-            extradata=codec.extradata or b"",
-            width_px=codec.width,
-            height_px=codec.height,
+            codec=facts.codec,
+            extradata=facts.extradata,
+            width_px=facts.width_px,
+            height_px=facts.height_px,
             rotation_deg=self._rotation_deg,
-            sample_aspect=(aspect.numerator, aspect.denominator) if aspect else (0, 0),
+            sample_aspect=facts.sample_aspect,
             packets=tuple(Packet(k.time_s - start_s, bytes(k.packet)) for k in chosen),
             frame_bucket=self._bucket,
-            pixel_format=codec.pix_fmt or "",
-            colour_matrix=int(codec.colorspace),
+            pixel_format=facts.pixel_format,
+            colour_matrix=facts.colour_matrix,
         )
