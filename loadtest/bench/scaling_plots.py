@@ -10,10 +10,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from resonance.loadtest.bench.scaling import COST_BAR, THROUGHPUT_BAR, ConcurrencyRow, LengthRow
+from resonance.loadtest.bench.scaling import COST_BAR, THROUGHPUT_BAR, ConcurrencyRow, LengthRow, Way
 
 COST_COLOUR, MEMORY_COLOUR, BAR_COLOUR = "#0072b2", "#e69f00", "#555555"
-THROUGH = {"sdk": ("#0072b2", "SDK against Triton"), "gateway": ("#009e73", "uploads to the gateway")}
+WAYS = {
+    Way.SDK: ("#0072b2", "SDK against Triton"),
+    Way.GATEWAY: ("#009e73", "uploads, callers wait in the gateway"),
+    Way.GATEWAY_DEFAULTS: ("#cc79a7", "uploads, default limits: callers come again"),
+}
 
 
 def plot_lengths(rows: Sequence[LengthRow], path: Path) -> None:
@@ -41,8 +45,10 @@ def plot_concurrency(rows: Sequence[ConcurrencyRow], path: Path) -> None:
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    for through, (colour, label) in THROUGH.items():
-        own = [r for r in rows if r.through == through]
+    for way, (colour, label) in WAYS.items():
+        own = [r for r in rows if r.through == way]
+        if not own:
+            continue
         levels, shares = [r.concurrent for r in own], [r.of_best for r in own]
         below = [r.of_best - r.lowest_of_best for r in own]
         axis.errorbar(

@@ -9,7 +9,7 @@ import pytest
 
 from resonance.loadtest.bench.films import film, streamed
 from resonance.loadtest.bench.matrix import BAR, Case, measure_matrix, warm_up_title
-from resonance.loadtest.bench.scaling import measure_concurrency, measure_lengths
+from resonance.loadtest.bench.scaling import Way, measure_concurrency, measure_lengths
 from resonance.loadtest.bench.scaling_plots import plot_concurrency, plot_lengths
 from resonance.loadtest.bench.sdk_process import SdkProcess
 from resonance.loadtest.bench.stages import Stages, measure_stages
@@ -53,8 +53,9 @@ def test_a_title_costs_more_than_its_stages_and_no_stage_is_left_out(
 def test_throughput_of_titles_at_once_through_both_ways(
     server: TritonServer, model_repository: Path, folder: Path
 ) -> None:
+    ways = (Way.SDK, Way.GATEWAY)
     rows = measure_concurrency(
-        server, model_repository, folder, spec=SMALL, levels=(1, 8), titles=8, rounds=1
+        server, model_repository, folder, spec=SMALL, ways=ways, levels=(1, 8), titles=8, rounds=1
     )
     assert [(row.through, row.concurrent) for row in rows] == [
         ("sdk", 1),
