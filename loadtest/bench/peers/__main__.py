@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from resonance.export.reference import Reference
-from resonance.export.report import artifact_table
-from resonance.loadtest.bench.peers import bars, contenders, workload
-from resonance.loadtest.bench.peers.environments import Environment, make_environment
-from resonance.loadtest.bench.peers.load import Contender
+from resonance.loadtest.bench.peers import bars
 from resonance.loadtest.bench.peers.rounds import PeerRow, compare, worst_cosine
-from resonance.loadtest.bench.peers.served import (
-    Checkpoints,
-    Served,
-    make_checkpoints,
-    make_int8,
-    make_served,
-)
-from resonance.loadtest.gateway.figures import environment
+from resonance.loadtest.bench.peers.sides import Prepared, image_sides, prepare, text_sides
+from resonance.loadtest.bench.results import Results, environment
 
 console = Console()
 CONCURRENCIES = (32, 8, 1)
-#: infinity's engines at the settings that were fastest here (docs/peers.md says which were tried).
-ENGINES = {
-    bars.INFINITY_TORCH: ("--engine=torch", "--dtype=float32", "--no-compile"),
-    # "auto" takes the first token's state for MiniLM with this engine; its vectors are then others.
-    bars.INFINITY_ONNX: ("--engine=optimum", "--pooling-method=mean"),
-}
+#: The part of the figures, for the page that shows them all.
+PART = "peers"
 
 
 class Part(StrEnum):
@@ -66,17 +49,21 @@ def peers(
     concurrency: Annotated[list[int] | None, typer.Option(help="Items asked for at any time.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of everybody in turn.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of a round.")] = 3.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what --out has of the other part.")] = False,
 ) -> None:
     """Measure and print; ratios are taken side by side, items a second belong to this machine."""
-    figures: dict[str, Any] = {"environment": environment()}
-    rows: list[PeerRow] = []
-    for part in parts or list(Part):
-        measured = asyncio.run(_measure(part, folder, media, concurrency or CONCURRENCIES, rounds, seconds))
+    with console.status("making environments, weights and models (minutes, the first time)"):
+        has = prepare(folder)
+    results = Results(out, environment(has.served.fp32), keep=keep)
+    chosen = parts or list(Part)
+    # Those of a part that is not measured now stay, if it was asked for.
+    rows = [PeerRow(**row) for row in results.figures.get(PART, [])]
+    rows = [row for row in rows if row.items not in {ITEMS[part] for part in chosen}]
+    for part in chosen:
+        measured = asyncio.run(_measure(part, has, media, concurrency or CONCURRENCIES, rounds, seconds))
         console.print(_table(part, measured))
         rows += measured
-        figures["peers"] = [asdict(row) for row in rows]
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        results.record(PART, rows)
     console.print(_verdicts(rows))
     console.print(f"all figures: {out}")
     for row in bars.strangers(rows):
@@ -87,66 +74,11 @@ def peers(
     raise typer.Exit(1 if bars.strangers(rows) else 0)
 
 
-Sides = tuple[Sequence[Contender], Sequence[Contender]]
-
-
-@asynccontextmanager
-async def _text(served: Served, weights: Checkpoints, folder: Path, library: Path) -> AsyncIterator[Sides]:
-    """Ours and the others; all run until the end, and none works while another is measured."""
-    with console.status("making infinity's environment (minutes, the first time) and starting everybody"):
-        infinity = make_environment(folder, Environment.INFINITY)
-        onnx = contenders.onnx_checkpoint(infinity, weights.minilm, folder / "weights" / "infinity-onnx")
-        texts = workload.sentences()
-        checkpoints = {bars.INFINITY_TORCH: weights.minilm, bars.INFINITY_ONNX: onnx}
-        async with AsyncExitStack() as stack:
-            start = stack.enter_async_context
-            ours = await start(contenders.sentences_on_triton(bars.TRITON, served.fp32, texts))
-            servers = [
-                await start(
-                    contenders.sentences_on_infinity(name, infinity, checkpoint, ENGINES[name], texts)
-                )
-                for name, checkpoint in checkpoints.items()
-            ]
-            loop = stack.enter_context(
-                contenders.in_process(bars.SENTENCE_TRANSFORMERS, library, "sentences", weights.minilm, texts)
-            )
-            started = stack.pop_all()
-    async with started:
-        yield [ours], [*servers, loop]
-
-
-@asynccontextmanager
-async def _images(served: Served, weights: Checkpoints, media: Path, library: Path) -> AsyncIterator[Sides]:
-    """As `_text`; ours in fp32 and in 8 bits."""
-    report = make_int8(served, media)
-    if report is not None:
-        console.print(artifact_table([report], Reference(str(media))))
-    pictures = workload.images()
-    async with AsyncExitStack() as stack:
-        ours = [
-            await stack.enter_async_context(contenders.images_on_triton(name, models, pictures))
-            for name, models in ((bars.TRITON, served.fp32), (bars.TRITON_INT8, served.int8))
-        ]
-        loops = [
-            stack.enter_context(contenders.in_process(name, library, kind, weights.clip, pictures))
-            for name, kind in ((bars.CLIP_LOOP, "images"), (bars.CLIP_LEAN_LOOP, "pixels"))
-        ]
-        yield ours, loops
-
-
 async def _measure(
-    part: Part, folder: Path, media: Path, concurrencies: Sequence[int], rounds: int, seconds: float
+    part: Part, has: Prepared, media: Path, concurrencies: Sequence[int], rounds: int, seconds: float
 ) -> list[PeerRow]:
-    with console.status("making environments, weights and models (minutes, the first time)"):
-        weights = make_checkpoints(folder / "weights")
-        library = make_environment(folder, Environment.TRANSFORMERS)
-        served = make_served(folder, weights)
-        projection = served.projection(ENCODERS[part])
-    sides = (
-        _text(served, weights, folder, library)
-        if part is Part.TEXT
-        else _images(served, weights, media, library)
-    )
+    projection = has.served.projection(ENCODERS[part])
+    sides = text_sides(has) if part is Part.TEXT else image_sides(has, media, console)
     async with sides as (ours, others):
         own = {one.name: await one.vectors(COMPARED[part]) for one in ours}
         theirs = {one.name: await one.vectors(COMPARED[part]) for one in others}
