@@ -16,7 +16,7 @@ PARTS ?=
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ fuzz: $(SPACE) ## Mutated media and calls against the gateway, 100,000 of each k
 
 gateway-load: $(SPACE) ## Overload, a hundred streams, latency, a three-hour feed and flow control (PARTS="overload ...")
 	$(BIN)/python -m resonance.loadtest.gateway $(PARTS)
+
+loadtest: $(SPACE) ## Load with locust, judged by loadtest/slo.toml (SHAPE=ramp|spike|soak|constant, USERS=, SECONDS=, ADDRESS=host:port of a gateway elsewhere)
+	$(BIN)/python -m resonance.loadtest.load $(or $(SHAPE),ramp) $(if $(USERS),--users $(USERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ADDRESS),--address $(ADDRESS))
 
 ingest-load: $(SPACE) ## Ingestion held to its promises: kills, nodes, memory, cost, capacity (PARTS="kills memory", about 15 minutes)
 	@for part in $(or $(PARTS),kills nodes memory cost capacity); do $(BIN)/python -m resonance.loadtest.ingest $$part || exit; done

@@ -1,0 +1,195 @@
+"""The process that sends: `python -m resonance.loadtest.load.generator PLAN`.
+
+It writes a journal, and on its stdout a line of JSON a second.
+"""
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()  # before anything else is imported: what waits then waits for gevent
+
+import json  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from contextlib import closing  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import gevent  # noqa: E402
+import grpc  # noqa: E402
+import numpy as np  # noqa: E402
+from grpc.experimental import gevent as grpc_gevent  # noqa: E402
+from locust.env import Environment  # noqa: E402
+from locust.html import get_html_report  # noqa: E402
+from locust.stats import stats_history  # noqa: E402
+
+from resonance.loadtest.load import material  # noqa: E402
+from resonance.loadtest.load.calls import Gateway  # noqa: E402
+from resonance.loadtest.load.plan import Plan  # noqa: E402
+from resonance.loadtest.load.records import Journal, Phase, Record, Result  # noqa: E402
+from resonance.loadtest.load.users import USERS, Caller, Steps  # noqa: E402
+from resonance.loadtest.load.work import BROADCAST, FRAMES, Lateness, Work  # noqa: E402
+
+READY_S = 30.0
+#: Feeds of each kind that give the unloaded latency of live segments.
+UNLOADED_FEEDS = 4
+STAGGER_S = 0.9
+RATE_CALLERS = 8
+RATE_S = 2.0
+#: What the last calls of a run have before they are cut off.
+LAST_CALLS_S = 60
+_MONITOR_S = 0.02
+
+
+def main() -> None:
+    """Measure single calls, then load as planned."""
+    grpc_gevent.init_gevent()
+    plan = Plan.of(sys.argv[1])
+    connect = _connector(plan)
+    with Path(plan.journal).open("w", encoding="utf-8") as file:
+        journal = Journal(file)
+        work = Work(material.made(Path(plan.material)), journal, plan.feed_s, connect)
+        with closing(connect(False)) as gateway:
+            gateway.wait_ready(READY_S)
+            work.prepare(gateway)
+            _measure_tool(connect, journal)
+            _measure_unloaded(gateway, connect, work, plan.unloaded_s)
+        environment = Environment(
+            user_classes=list(USERS), shape_class=Steps(plan.steps()), host=plan.address
+        )
+        environment.stop_timeout = LAST_CALLS_S
+        Caller.work = work
+        work.told = partial(_tell_locust, environment)
+        _load(environment, work, journal)
+        Path(plan.html).write_text(get_html_report(environment, show_download_link=False), encoding="utf-8")
+
+
+def _connector(plan: Plan) -> Callable[[bool], Gateway]:
+    """Makes connections as the plan says."""
+    credentials = None
+    if plan.certificate_file:
+        credentials = grpc.ssl_channel_credentials(Path(plan.certificate_file).read_bytes())
+    token = plan.token()
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    return lambda slow: Gateway(plan.address, credentials=credentials, metadata=metadata, small_window=slow)
+
+
+def _measure_tool(connect: Callable[[bool], Gateway], journal: Journal) -> None:
+    """How many of the smallest calls a second this process can make."""
+    _say("the tool's own rate")
+    calls, ends, cpu_s = 0, time.monotonic() + RATE_S, time.process_time()
+
+    def caller() -> None:
+        nonlocal calls
+        with closing(connect(False)) as gateway:
+            while time.monotonic() < ends:
+                gateway.status()
+                calls += 1
+
+    gevent.joinall([gevent.spawn(caller) for _ in range(RATE_CALLERS)], raise_error=True)
+    cpu_s = time.process_time() - cpu_s
+    journal.tool(
+        rate_per_s=calls / RATE_S, rate_cpu_share=cpu_s / RATE_S, cpu_ms_per_call=1e3 * cpu_s / max(calls, 1)
+    )
+
+
+def _measure_unloaded(
+    gateway: Gateway, connect: Callable[[bool], Gateway], work: Work, seconds: float
+) -> None:
+    """Live feeds beside nothing else, then each other call, one at a time, for `seconds`, at least twice."""
+    _say("live feeds alone")
+    work.begin(Phase.UNLOADED)
+
+    def feed(number: int) -> None:
+        time.sleep(number * STAGGER_S)  # windows of feeds that begin together end together
+        kind = (FRAMES, BROADCAST)[number % 2]
+        with closing(connect(False)) as own:
+            work.feed(own, kind)
+
+    gevent.joinall([gevent.spawn(feed, number) for number in range(2 * UNLOADED_FEEDS)])
+    _say("single calls")
+    uploads = [*work.uploads, *([work.resumed] if work.resumed else [])]
+    ends, rounds = time.monotonic() + seconds, 0
+    while rounds < 2 or time.monotonic() < ends:
+        for number, upload in enumerate(uploads):
+            work.upload(gateway, upload, time.monotonic())
+            for each in range(5):
+                work.query(gateway, number * 5 + each, time.monotonic())
+            work.fuse(gateway, time.monotonic())
+            work.ask(gateway, number, time.monotonic())
+        rounds += 1
+    work.upload(gateway, work.bad[0], time.monotonic())
+
+
+def _load(environment: Environment, work: Work, journal: Journal) -> None:
+    """Follow the shape, and write how it went for this process."""
+    runner = environment.create_local_runner()
+    gevent.spawn(stats_history, runner)
+    monitor = Lateness()
+    watching = gevent.spawn(_watch_loop, monitor)
+    work.late = Lateness()
+    work.begin(Phase.LOADED)
+    journal.tool(began_s=work.began_s)
+    ticking = gevent.spawn(_tick, environment, journal, work)
+    cpu_s = time.process_time()
+    runner.start_shape()
+    assert runner.shape_greenlet is not None
+    runner.shape_greenlet.join()
+    wall_s = time.monotonic() - work.began_s
+    gevent.killall([watching, ticking])
+    late_s = work.late.seconds or [0.0]
+    journal.tool(
+        cpu_share=(time.process_time() - cpu_s) / wall_s,
+        seconds=wall_s,
+        late_p50_ms=1e3 * float(np.percentile(late_s, 50)),
+        late_p99_ms=1e3 * float(np.percentile(late_s, 99)),
+        late_max_ms=1e3 * max(late_s),
+        late_count=len(work.late.seconds),
+        loop_late_p99_ms=1e3 * float(np.percentile(monitor.seconds or [0.0], 99)),
+        loop_late_max_ms=1e3 * max(monitor.seconds, default=0.0),
+    )
+
+
+def _watch_loop(lateness: Lateness) -> None:
+    """Note how late this process wakes up for nothing but that."""
+    while True:
+        lateness.sleep_until(time.monotonic() + _MONITOR_S)
+
+
+def _tick(environment: Environment, journal: Journal, work: Work) -> None:
+    while True:
+        gevent.sleep(1)
+        runner = environment.runner
+        _say(
+            "load",
+            at_s=round(time.monotonic() - work.began_s, 1),
+            users=runner.user_count if runner else 0,
+            media_s=round(journal.media_s),
+            **{str(name): number for name, number in journal.results.items()},
+        )
+
+
+def _tell_locust(environment: Environment, record: Record) -> None:
+    """For locust's own report: what is refused stands apart, and only what failed is a failure."""
+    refused = record.result is Result.REFUSED
+    environment.events.request.fire(
+        request_type="refused" if refused else record.group,
+        name=record.kind,
+        response_time=record.took_s * 1e3,
+        response_length=0,
+        exception=RuntimeError(f"{record.code} {record.note}") if record.result is Result.FAILED else None,
+        context={},
+    )
+
+
+def _say(what: str, **fields: float | str) -> None:
+    print(json.dumps({"now": what, **fields}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0)  # gRPC's threads under gevent may wait for each other at the interpreter's end
