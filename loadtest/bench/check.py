@@ -54,7 +54,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A ratio against the baseline; `lost` above `LOSS` fails. `before` None: nobody accepted it yet."""
+    """A ratio against the baseline; `lost` above `limit` fails. `before` None: nobody accepted it yet."""
 
     name: str
     now: float
@@ -63,14 +63,15 @@ class Verdict:
     lowest: float
     highest: float
     rounds: int
+    limit: float
 
     @property
     def holds(self) -> bool:
         """Whether it stays so."""
-        return self.before is not None and self.lost <= LOSS
+        return self.before is not None and self.lost <= self.limit
 
 
-def verdicts(measured: Measured, before: Mapping[str, float]) -> list[Verdict]:
+def verdicts(measured: Measured, before: Mapping[str, float], limit: float = LOSS) -> list[Verdict]:
     """Of every ratio measured.
 
     Raises:
@@ -84,12 +85,12 @@ def verdicts(measured: Measured, before: Mapping[str, float]) -> list[Verdict]:
     for name, now in measured.medians().items():
         was, ratios = before.get(name), measured.pairs[name]
         lost = 0.0 if was is None else loss(now, was)
-        found.append(Verdict(name, now, was, lost, min(ratios), max(ratios), len(ratios)))
+        found.append(Verdict(name, now, was, lost, min(ratios), max(ratios), len(ratios), limit))
     return found
 
 
 def check(
-    measure: Callable[[Collection[str] | None], Measured], before: Mapping[str, float]
+    measure: Callable[[Collection[str] | None], Measured], before: Mapping[str, float], limit: float = LOSS
 ) -> list[Verdict]:
     """Verdicts after at most two attempts.
 
@@ -97,13 +98,13 @@ def check(
         measure: the ratios named, None for all; it may give others beside them.
     """
     first = measure(None)
-    found = verdicts(first, before)
+    found = verdicts(first, before, limit)
     worse = {v.name for v in found if v.before is not None and not v.holds}
     if worse:
         second = measure(worse)
         for name in worse:
             first.add(name, second.pairs[name])
-        found = verdicts(first, before)
+        found = verdicts(first, before, limit)
     return found
 
 
@@ -181,26 +182,28 @@ def bench_check(
                 known.save(baseline)
                 console.print(table(verdicts(measured, known.machines[here])))
                 console.print(f"accepted for {here}: {accept}; commit {baseline}", markup=False)
+                console.print(f"{time.monotonic() - started:.0f} s")
                 return
             if not known.machines:
                 raise BaselineError('there is no baseline yet; make one: make bench-check ACCEPT="first"')
-            before, own = known.of(here)
-            found = check(measure, before)
+            before, limit = known.of(here)
+            found = check(measure, before, limit)
     except (BaselineError, DisagreementError) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
     console.print(table(found))
-    if not own:
+    if limit != LOSS:
         console.print(
-            f"no baseline for {here}: compared with the worst of the others; "
-            'accept one here with ACCEPT="reason"',
+            f"no baseline for {here}: held to the worst of the others and {limit:.0%}; "
+            'accept one here: make bench-check ACCEPT="reason"',
+            style="yellow",
             markup=False,
         )
     lost = [v.name for v in found if not v.holds]
     console.print(f"{len(found)} ratios in {time.monotonic() - started:.0f} s")
     if lost:
         console.print(
-            f"worse by over {LOSS:.0%}, or without a baseline: {'; '.join(lost)}. If it is meant to be so: "
+            f"worse by over {limit:.0%}, or without a baseline: {'; '.join(lost)}. If it is meant to be so: "
             'make bench-check ACCEPT="why"',
             style="red",
             markup=False,
