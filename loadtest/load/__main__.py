@@ -16,15 +16,15 @@ from resonance.loadtest.load.objectives import ObjectivesError, read
 from resonance.loadtest.load.plan import Plan
 from resonance.loadtest.load.report import Report
 from resonance.loadtest.load.running import GeneratorError, run
-from resonance.loadtest.load.shapes import Shape
+from resonance.loadtest.load.shapes import CREW, Shape
 
 console = Console()
 #: Users and seconds where none are given; a soak's users are about half of docs/loadtest.md's knee.
 DEFAULTS = {
-    Shape.RAMP: (64, 240.0),
-    Shape.SPIKE: (48, 180.0),
-    Shape.SOAK: (12, 1800.0),
-    Shape.CONSTANT: (12, 60.0),
+    Shape.RAMP: (8 * CREW, 240.0),
+    Shape.SPIKE: (8 * CREW, 180.0),
+    Shape.SOAK: (2 * CREW, 1800.0),
+    Shape.CONSTANT: (2 * CREW, 60.0),
 }
 
 

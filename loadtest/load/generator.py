@@ -20,7 +20,6 @@ from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 import grpc  # noqa: E402
-import numpy as np  # noqa: E402
 from grpc.experimental import gevent as grpc_gevent  # noqa: E402
 from locust.env import Environment  # noqa: E402
 from locust.html import get_html_report  # noqa: E402
@@ -31,17 +30,14 @@ from resonance.loadtest.load.calls import Gateway  # noqa: E402
 from resonance.loadtest.load.plan import Plan  # noqa: E402
 from resonance.loadtest.load.records import Journal, Phase, Record, Result  # noqa: E402
 from resonance.loadtest.load.users import USERS, Caller, Steps  # noqa: E402
-from resonance.loadtest.load.work import BROADCAST, FRAMES, Lateness, Work  # noqa: E402
+from resonance.loadtest.load.work import BROADCAST, FRAMES, Work  # noqa: E402
 
-READY_S = 30.0
-#: Feeds of each kind that give the unloaded latency of live segments.
-UNLOADED_FEEDS = 4
+#: Windows of feeds that begin together would end together.
 STAGGER_S = 0.9
 RATE_CALLERS = 8
 RATE_S = 2.0
 #: What the last calls of a run have before they are cut off.
 LAST_CALLS_S = 60
-_MONITOR_S = 0.02
 
 
 def main() -> None:
@@ -53,10 +49,10 @@ def main() -> None:
         journal = Journal(file)
         work = Work(material.made(Path(plan.material)), journal, plan.feed_s, connect)
         with closing(connect(False)) as gateway:
-            gateway.wait_ready(READY_S)
+            gateway.wait_ready(plan.ready_s)
             work.prepare(gateway)
             _measure_tool(connect, journal)
-            _measure_unloaded(gateway, connect, work, plan.unloaded_s)
+            _measure_unloaded(gateway, work, plan)
         environment = Environment(
             user_classes=list(USERS), shape_class=Steps(plan.steps()), host=plan.address
         )
@@ -96,24 +92,22 @@ def _measure_tool(connect: Callable[[bool], Gateway], journal: Journal) -> None:
     )
 
 
-def _measure_unloaded(
-    gateway: Gateway, connect: Callable[[bool], Gateway], work: Work, seconds: float
-) -> None:
-    """Live feeds beside nothing else, then each other call, one at a time, for `seconds`, at least twice."""
+def _measure_unloaded(gateway: Gateway, work: Work, plan: Plan) -> None:
+    """Live feeds beside nothing else, then each other call, one at a time."""
     _say("live feeds alone")
     work.begin(Phase.UNLOADED)
 
     def feed(number: int) -> None:
-        time.sleep(number * STAGGER_S)  # windows of feeds that begin together end together
+        time.sleep(number * STAGGER_S)
         kind = (FRAMES, BROADCAST)[number % 2]
-        with closing(connect(False)) as own:
+        with closing(work.connect(False)) as own:
             work.feed(own, kind)
 
-    gevent.joinall([gevent.spawn(feed, number) for number in range(2 * UNLOADED_FEEDS)])
+    gevent.joinall([gevent.spawn(feed, number) for number in range(plan.unloaded_feeds)])
     _say("single calls")
     uploads = [*work.uploads, *([work.resumed] if work.resumed else [])]
-    ends, rounds = time.monotonic() + seconds, 0
-    while rounds < 2 or time.monotonic() < ends:
+    ends, rounds = time.monotonic() + plan.unloaded_s, 0
+    while not rounds or time.monotonic() < ends:
         for number, upload in enumerate(uploads):
             work.upload(gateway, upload, time.monotonic())
             for each in range(5):
@@ -128,39 +122,18 @@ def _load(environment: Environment, work: Work, journal: Journal) -> None:
     """Follow the shape, and write how it went for this process."""
     runner = environment.create_local_runner()
     gevent.spawn(stats_history, runner)
-    monitor = Lateness()
-    watching = gevent.spawn(_watch_loop, monitor)
-    work.late = Lateness()
     work.begin(Phase.LOADED)
     journal.tool(began_s=work.began_s)
     ticking = gevent.spawn(_tick, environment, journal, work)
-    cpu_s = time.process_time()
     runner.start_shape()
     assert runner.shape_greenlet is not None
     runner.shape_greenlet.join()
-    wall_s = time.monotonic() - work.began_s
-    gevent.killall([watching, ticking])
-    late_s = work.late.seconds or [0.0]
-    journal.tool(
-        cpu_share=(time.process_time() - cpu_s) / wall_s,
-        seconds=wall_s,
-        late_p50_ms=1e3 * float(np.percentile(late_s, 50)),
-        late_p99_ms=1e3 * float(np.percentile(late_s, 99)),
-        late_max_ms=1e3 * max(late_s),
-        late_count=len(work.late.seconds),
-        loop_late_p99_ms=1e3 * float(np.percentile(monitor.seconds or [0.0], 99)),
-        loop_late_max_ms=1e3 * max(monitor.seconds, default=0.0),
-    )
-
-
-def _watch_loop(lateness: Lateness) -> None:
-    """Note how late this process wakes up for nothing but that."""
-    while True:
-        lateness.sleep_until(time.monotonic() + _MONITOR_S)
+    gevent.kill(ticking)
 
 
 def _tick(environment: Environment, journal: Journal, work: Work) -> None:
     while True:
+        journal.cpu(time.monotonic() - work.began_s, time.process_time())
         gevent.sleep(1)
         runner = environment.runner
         _say(

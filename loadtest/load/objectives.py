@@ -46,7 +46,7 @@ class ShapeObjectives(_Strict):
         failed_share_most: of all calls of the run. refused_share_most: of those judged.
         media_times_least: seconds of media a second over what one caller alone gets, at the best
             judged step. media_s_per_s_least: the same for a machine that is known.
-        rss_growth_most: of every server process, last stretch over first. p99_drift_most: of all calls.
+        rss_growth_most: of every server process, last stretch over first. p99_drift_most: of what embeds.
         knee: whether the ramp must reach it.
     """
 
@@ -149,7 +149,7 @@ def _verdicts(objectives: ShapeObjectives, run: Judged) -> Iterator[Verdict]:
         yield from _latencies(group, wanted, run.calls.get(group))
     if objectives.p99_drift_most is not None:
         came = None if run.drift is None else run.drift[99]
-        yield _most("p99, last stretch over first", came, objectives.p99_drift_most, ".3f")
+        yield _most("p99 of all that embeds, last stretch over first", came, objectives.p99_drift_most, ".3f")
     if objectives.rss_growth_most is not None:
         yield from _memory(objectives.rss_growth_most, run.growth)
     limits = "; ".join(run.tool.limits)

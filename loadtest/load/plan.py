@@ -16,6 +16,7 @@ class Plan:
     Attributes:
         address: host:port of the gateway. users, seconds: of the shape.
         unloaded_s: how long single calls are measured before, beside the live feeds of `feed_s` seconds.
+        unloaded_feeds: how many of them. ready_s: how long the gateway may take to answer at first.
         material: the folder of what is sent. journal, html: where its results go.
         certificate_file: PEM of who signed the gateway's certificate; empty: no TLS.
         token_file: a file with the token to send; empty: none.
@@ -32,6 +33,8 @@ class Plan:
     html: str
     certificate_file: str = ""
     token_file: str = ""
+    unloaded_feeds: int = 8
+    ready_s: float = 30.0
 
     @classmethod
     def of(cls, text: str) -> Plan:

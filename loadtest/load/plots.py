@@ -56,7 +56,6 @@ def plot_ramp(steps: Sequence[StepFigures], knee: int | None, unloaded_media_s: 
     latency.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     latency.yaxis.set_minor_formatter(NullFormatter())
     latency.set_ylabel("times without load")
-    latency.set_xscale("log", base=2)
     latency.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     latency.set_xticks(users)
     latency.set_xlabel("users")

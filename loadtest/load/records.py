@@ -58,11 +58,14 @@ class Sent:
 
     Attributes:
         records: of all calls. media: seconds of media answered, by when, from the begin of the load.
-        tool: what the sending process measured of itself.
+        late: how late the sending process began what was due, in seconds, by when. cpu: its CPU time by when.
+        tool: what else it measured of itself.
     """
 
     records: list[Record] = field(default_factory=list)
     media: list[tuple[float, float]] = field(default_factory=list)
+    late: list[tuple[float, float]] = field(default_factory=list)
+    cpu: list[tuple[float, float]] = field(default_factory=list)
     tool: dict[str, Any] = field(default_factory=dict)
 
     def of(self, phase: Phase) -> list[Record]:
@@ -92,6 +95,14 @@ class Journal:
         self.media_s += media_s
         self._line("media", (at_s, media_s))
 
+    def late(self, at_s: float, late_s: float) -> None:
+        """What was due `at_s` after the begin of the load began so much later."""
+        self._line("late", (round(at_s, 4), round(late_s, 6)))
+
+    def cpu(self, at_s: float, cpu_s: float) -> None:
+        """CPU time of this process up to `at_s` after the begin of the load."""
+        self._line("cpu", (at_s, cpu_s))
+
     def tool(self, **figures: float | str | list[float]) -> None:
         """Something of the tool itself."""
         self._line("tool", figures)
@@ -107,8 +118,8 @@ def read(lines: Iterable[str]) -> Sent:
         if kind == "call":
             phase, group, name, due_s, took_s, result, code, note = value
             sent.records.append(Record(Phase(phase), group, name, due_s, took_s, Result(result), code, note))
-        elif kind == "media":
-            sent.media.append((value[0], value[1]))
+        elif kind in ("media", "late", "cpu"):
+            getattr(sent, kind).append((value[0], value[1]))
         else:
             sent.tool.update(value)
     return sent

@@ -61,8 +61,8 @@ class Report:
             unloaded_media_s_per_s=summary.unloaded_media_s_per_s(sent, lengths_s),
             knee=knee,
             growth=_growth(run),
-            drift=summary.drift(sent, plan, baseline),
-            tool=summary.tool(sent),
+            drift=summary.drift([each for each in loaded if each.group in summary.EMBEDDING], plan, baseline),
+            tool=summary.tool(sent, judged_steps),
         )
         return cls(
             run=run,
@@ -132,6 +132,7 @@ class Report:
             "groups": {name: asdict(each) for name, each in judged.calls.items()},
             "kinds": {name: asdict(each) for name, each in self.kinds.items()},
             "drift": judged.drift,
+            "drift_by_group": self._drift_by_group(),
             "memory": [asdict(each) | {"growth": each.share} for each in judged.growth or ()],
             "tool": asdict(judged.tool) | {"measured": self.run.sent.tool},
             "failures": self.failures,
@@ -144,6 +145,14 @@ class Report:
         began_s = self.run.sent.tool["began_s"]
         shares = self.run.servers.cpu(began_s + step.step.counts_s, began_s + step.step.end_s)
         return None if shares is None else to_json(shares)
+
+    def _drift_by_group(self) -> dict[str, dict[int, float] | None]:
+        """Last stretch over first, of each group."""
+        loaded, plan = self.run.sent.of(Phase.LOADED), self.run.plan.steps()
+        return {
+            group: summary.drift([each for each in loaded if each.group == group], plan, self.baseline)
+            for group in self.judged.calls
+        }
 
     def _steps_table(self) -> Table:
         table = Table(

@@ -10,6 +10,9 @@ from enum import StrEnum
 SETTLING = 0.25
 #: But no more than this.
 MOST_SETTLING_S = 120.0
+#: Users of whom each kind is there as often as its weight says.
+CREW = 13
+MOST_STEPS = 12
 #: A spike has this many times the users of what comes before and after.
 SPIKE = 8
 
@@ -63,14 +66,13 @@ def steps(shape: Shape, users: int, seconds: float) -> list[Step]:
 
 
 def rising(most: int) -> list[int]:
-    """1, 2, 4, ... with a step between from 8 on, up to `most`."""
-    counts, count = [], 1
-    while count < most:
-        counts.append(count)
-        if count >= 8 and count * 3 // 2 < most:
-            counts.append(count * 3 // 2)
-        count *= 2
-    return [*counts, most]
+    """Users of a ramp's steps up to `most`: whole crews, as the mix is only that of the weights in these."""
+    if most <= CREW:
+        return [most]
+    whole = list(range(CREW, most + 1, CREW))
+    step = -(-len(whole) // MOST_STEPS)
+    counts = whole[step - 1 :: step]
+    return counts if counts[-1] == most else [*counts, most]
 
 
 def users_at(plan: Sequence[Step], at_s: float) -> int | None:

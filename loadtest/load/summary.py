@@ -16,6 +16,9 @@ KNEE_SHARE = 0.9
 QUANTILES = (50, 95, 99)
 #: What a soak compares: its first and last stretch of so many seconds, or a quarter of it.
 WINDOW_S = 300.0
+#: Calls that embed something: a soak's p99 is over all of them. The others take a millisecond, and what
+#: disturbs one of those for ten is a p99 of its own.
+EMBEDDING = ("upload", "query", "live", "fuse")
 #: The tool limits where it keeps one core this busy, sends at more than this share of what it could at most,
 #: or is later than this at its own schedule.
 MOST_CPU_SHARE = 0.8
@@ -176,12 +179,11 @@ def windows(plan: Sequence[Step]) -> tuple[tuple[float, float], tuple[float, flo
     return (begin_s, begin_s + length_s), (end_s - length_s, end_s)
 
 
-def drift(sent: Sent, plan: Sequence[Step], baseline: Baseline) -> dict[int, float] | None:
+def drift(records: Sequence[Record], plan: Sequence[Step], baseline: Baseline) -> dict[int, float] | None:
     """Quantiles of relative times in the last stretch over those of the first; None where one is empty."""
     (first_s, first_end_s), (last_s, last_end_s) = windows(plan)
-    loaded = sent.of(Phase.LOADED)
-    before = _quantiles(baseline.relative(r for r in loaded if first_s <= r.due_s < first_end_s))
-    after = _quantiles(baseline.relative(r for r in loaded if last_s <= r.due_s < last_end_s))
+    before = _quantiles(baseline.relative(r for r in records if first_s <= r.due_s < first_end_s))
+    after = _quantiles(baseline.relative(r for r in records if last_s <= r.due_s < last_end_s))
     return {q: after[q] / before[q] for q in QUANTILES} if before and after else None
 
 
@@ -196,31 +198,35 @@ def unloaded_media_s_per_s(sent: Sent, lengths_s: Mapping[str, float]) -> float:
     return sum(length_s for length_s, _ in taken) / took_s if took_s else 0.0
 
 
-def tool(sent: Sent) -> Tool:
-    """Whether the process that sends limited the run.
+def tool(sent: Sent, steps: Sequence[StepFigures]) -> Tool:
+    """Whether the process that sends limited the run in some steps; of its CPU and rate, those of the worst.
 
     Raises:
-        KeyError: it did not come to its end.
+        KeyError: it did not come to its load.
     """
-    told = sent.tool
-    made_per_s = len(sent.of(Phase.LOADED)) / told["seconds"]
-    rate_share = made_per_s / told["rate_per_s"]
+    spans = [(each.step.counts_s, each.step.end_s) for each in steps]
+    late_ms = [1e3 * late_s for at_s, late_s in sent.late if any(a <= at_s < b for a, b in spans)] or [0.0]
+    cpu_share = max((_cpu_share(sent.cpu, span) for span in spans), default=0.0)
+    rate_per_s = sent.tool["rate_per_s"]
+    rate_share = max((each.calls_per_s for each in steps), default=0.0) / rate_per_s
+    p50_ms, p99_ms = (float(value) for value in np.percentile(late_ms, (50, 99)))
     limits = []
-    if told["cpu_share"] > MOST_CPU_SHARE:
-        limits.append(f"it kept its core {told['cpu_share']:.0%} busy, at most {MOST_CPU_SHARE:.0%}")
+    if cpu_share > MOST_CPU_SHARE:
+        limits.append(f"it kept its core {cpu_share:.0%} busy, at most {MOST_CPU_SHARE:.0%}")
     if rate_share > MOST_RATE_SHARE:
         limits.append(f"it made {rate_share:.0%} of the calls that it can, at most {MOST_RATE_SHARE:.0%}")
-    if told["late_p99_ms"] > MOST_LATE_MS:
-        limits.append(f"it was {told['late_p99_ms']:.0f} ms late (p99), at most {MOST_LATE_MS:g} ms")
-    return Tool(
-        told["cpu_share"],
-        told["late_p50_ms"],
-        told["late_p99_ms"],
-        told["late_max_ms"],
-        told["rate_per_s"],
-        rate_share,
-        limits,
-    )
+    if p99_ms > MOST_LATE_MS:
+        limits.append(f"it was {p99_ms:.0f} ms late (p99), at most {MOST_LATE_MS:g} ms")
+    return Tool(cpu_share, p50_ms, p99_ms, max(late_ms), rate_per_s, rate_share, limits)
+
+
+def _cpu_share(cpu: Sequence[tuple[float, float]], span: tuple[float, float]) -> float:
+    """Of one core, between the first and last look within a span."""
+    seen = [each for each in cpu if span[0] <= each[0] <= span[1]]
+    if len(seen) < 2:
+        return 0.0
+    (first_s, first_cpu_s), (last_s, last_cpu_s) = seen[0], seen[-1]
+    return (last_cpu_s - first_cpu_s) / (last_s - first_s)
 
 
 def failures(sent: Sent) -> dict[str, int]:

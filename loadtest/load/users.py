@@ -46,7 +46,7 @@ class Caller(User):
     def on_start(self) -> None:
         """Begin somewhere in the pace, so that users do not call in step."""
         self._due_s = time.monotonic() + random.random() * self.pace_s
-        self.work.late.sleep_until(self._due_s)
+        self.work.sleep_until(self._due_s)
 
     def on_stop(self) -> None:
         """Close."""
@@ -61,7 +61,7 @@ class Caller(User):
     @task
     def go(self) -> None:
         """The next call, and the wait that a refusal asks for."""
-        self.work.late.begun(self._due_s)
+        self.work.begun(self._due_s)
         self.number += 1
         ended = self.call(self._due_s)
         if ended.result is not Result.ANSWERED:
@@ -76,7 +76,7 @@ class Uploader(Caller):
     """Titles of all kinds, a bad one in fifty."""
 
     weight = 4
-    pace_s = 2.0
+    pace_s = 4.0
 
     def call(self, due_s: float) -> Ended:
         """One title."""
@@ -87,7 +87,7 @@ class Searcher(Caller):
     """Queries of all kinds."""
 
     weight = 4
-    pace_s = 0.5
+    pace_s = 1.0
 
     def call(self, due_s: float) -> Ended:
         """One query."""
@@ -108,7 +108,7 @@ class Feeder(Caller):
 class SlowReader(Caller):
     """Uploads a long title and reads its answers slowly."""
 
-    pace_s = 20.0
+    pace_s = 40.0
     slow = True
 
     def call(self, due_s: float) -> Ended:
@@ -119,7 +119,7 @@ class SlowReader(Caller):
 class Watcher(Caller):
     """Status, space and health."""
 
-    pace_s = 0.5
+    pace_s = 1.0
 
     def call(self, due_s: float) -> Ended:
         """One of them."""
@@ -129,13 +129,14 @@ class Watcher(Caller):
 class Fuser(Caller):
     """Fuses titles from segments it has kept."""
 
-    pace_s = 1.0
+    pace_s = 2.0
 
     def call(self, due_s: float) -> Ended:
         """One title."""
         return self.work.fuse(self.gateway, due_s)
 
 
+#: The sum of their weights is shapes.CREW.
 USERS: tuple[type[Caller], ...] = (Uploader, Searcher, Feeder, Watcher, Fuser, SlowReader)
 
 

@@ -43,23 +43,6 @@ GROUPS = (UPLOAD, QUERY, LIVE, SLOW, FUSE, STATUS, SPACE, HEALTH, BAD)
 
 
 @dataclass(slots=True)
-class Lateness:
-    """How late the tool was behind its own schedule, in seconds, each time it had something to do."""
-
-    seconds: list[float] = field(default_factory=list)
-
-    def sleep_until(self, due_s: float) -> None:
-        """Sleep until a time of the monotonic clock, and note how much later it became."""
-        if (left_s := due_s - time.monotonic()) > 0:
-            time.sleep(left_s)
-            self.begun(due_s)
-
-    def begun(self, due_s: float) -> None:
-        """Note that what was due then begins now."""
-        self.seconds.append(time.monotonic() - due_s)
-
-
-@dataclass(slots=True)
 class Work:
     """Everything that can be sent, and where it is recorded; one for all users.
 
@@ -72,7 +55,6 @@ class Work:
     journal: Journal
     feed_s: float
     connect: Callable[[bool], Gateway]
-    late: Lateness = field(default_factory=Lateness)
     phase: Phase = Phase.UNLOADED
     began_s: float = field(default_factory=time.monotonic)
     told: Callable[[Record], None] = lambda record: None
@@ -99,6 +81,17 @@ class Work:
     def begin(self, phase: Phase) -> None:
         """What is recorded from now on belongs to `phase`."""
         self.phase, self.began_s = phase, time.monotonic()
+
+    def sleep_until(self, due_s: float) -> None:
+        """Sleep until a time of the monotonic clock, and note how late it became."""
+        if (left_s := due_s - time.monotonic()) > 0:
+            time.sleep(left_s)
+            self.begun(due_s)
+
+    def begun(self, due_s: float) -> None:
+        """Note that what was due then begins now: how late the tool is behind its own schedule."""
+        if self.phase is Phase.LOADED:
+            self.journal.late(due_s - self.began_s, time.monotonic() - due_s)
 
     def prepare(self, gateway: Gateway) -> None:
         """Embed a title whose segments are then resumed from and fused.
@@ -221,7 +214,7 @@ class Work:
         else:
             yield wire.start(kind, pb.MODE_ENCODED, live=True)
         for at_s, data in pieces:
-            self.late.sleep_until(began_s + at_s)
+            self.sleep_until(began_s + at_s)
             yield data if kind == FRAMES else wire.chunk(offset, data)
             offset += len(data)
 

@@ -1,0 +1,211 @@
+"""The load test's own arithmetic, and a short run of it against a real gateway."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from rich.console import Console
+
+from resonance.loadtest.gateway.stack import Stack
+from resonance.loadtest.load import material, objectives, summary
+from resonance.loadtest.load.objectives import Objectives, ObjectivesError
+from resonance.loadtest.load.plan import Plan
+from resonance.loadtest.load.records import Journal, Phase, Record, Result, Sent, read
+from resonance.loadtest.load.report import Report
+from resonance.loadtest.load.running import GeneratorError, run
+from resonance.loadtest.load.servers import Growth
+from resonance.loadtest.load.shapes import CREW, Shape, rising, steps, users_at
+from resonance.loadtest.load.summary import Baseline
+from resonance.serving.server import TritonServer
+
+SLO = Path(__file__).parents[2] / "loadtest" / "slo.toml"
+
+
+def record(took_s: float, *, due_s: float = 0.0, result: Result = Result.ANSWERED, kind: str = "a") -> Record:
+    return Record(Phase.LOADED, "upload", kind, due_s, took_s, result)
+
+
+@pytest.mark.parametrize("most", [1, CREW - 1, CREW, CREW + 1, 8 * CREW, 1000])
+def test_a_ramp_rises_in_whole_crews_to_what_was_asked(most: int) -> None:
+    counts = rising(most)
+    assert counts[-1] == most
+    assert counts == sorted(set(counts))
+    assert all(count % CREW == 0 for count in counts[:-1])
+
+
+def test_a_spike_comes_and_goes_and_a_run_ends() -> None:
+    plan = steps(Shape.SPIKE, 104, 90)
+    assert [users_at(plan, at_s) for at_s in (0, 29.9, 30, 59.9, 60, 89.9, 90)] == [
+        13,
+        13,
+        104,
+        104,
+        13,
+        13,
+        None,
+    ]
+
+
+def test_the_knee_is_the_fewest_users_with_nine_tenths_of_the_best() -> None:
+    assert summary.knee([1, 2, 3, 4], [10, 19, 20, 20.5]) == 2
+    assert summary.knee([1, 2, 3, 4], [10, 20, 30, 40]) is None, "it still rises"
+    assert summary.knee([1, 2, 3], [0, 0, 0]) is None
+
+
+def test_latency_is_over_that_of_the_same_kind_without_load() -> None:
+    """A mix with more of the slow kind than before is no slower; each at twice its time is."""
+    alone = Baseline([record(1.0), record(1.0), record(0.1, kind="b"), record(0.1, kind="b")])
+    same = summary.calls([record(1.0), record(1.0), record(1.0), record(0.1, kind="b")], alone)
+    assert same.latency.times[50] == pytest.approx(1.0)
+    twice = summary.calls([record(2.0), record(0.2, kind="b")], alone)
+    assert twice.latency.times == pytest.approx(dict.fromkeys((50, 95, 99), 2.0))
+    assert twice.latency.ms[50] == pytest.approx(1100.0)
+
+
+def test_refusals_and_failures_count_apart_and_not_as_latency() -> None:
+    alone = Baseline([record(1.0)])
+    calls = summary.calls(
+        [record(1.0), record(9.0, result=Result.REFUSED), record(9.0, result=Result.FAILED)], alone
+    )
+    assert (calls.answered, calls.refused, calls.failed) == (1, 1, 1)
+    assert calls.refused_share == pytest.approx(1 / 3)
+    assert calls.latency.times[99] == pytest.approx(1.0)
+
+
+def test_a_journal_is_read_as_it_was_written_but_for_a_line_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with path.open("w") as file:
+        journal = Journal(file)
+        journal.record(record(1.5, result=Result.FAILED))
+        journal.answered_media(2.0, 8.0)
+        journal.tool(rate_per_s=3.0)
+        journal.late(1.0, 0.25)
+    lines = [*path.read_text().splitlines(keepends=True), '["call", ["loa']
+    sent = read(lines)
+    assert sent.records == [record(1.5, result=Result.FAILED)]
+    assert (sent.media, sent.late, sent.tool) == ([(2.0, 8.0)], [(1.0, 0.25)], {"rate_per_s": 3.0})
+
+
+def test_a_tool_that_is_late_or_busy_says_that_it_limits() -> None:
+    (step,) = steps(Shape.CONSTANT, 1, 8.0)
+    sent = Sent(tool={"rate_per_s": 100.0}, late=[(4.0, 0.001)] * 200, cpu=[(3.0, 1.0), (7.0, 1.4)])
+    figures = summary.step_figures(sent, [step], Baseline([]))
+    calm = summary.tool(sent, figures)
+    assert calm.limits == []
+    assert (calm.cpu_share, calm.late_p99_ms) == (pytest.approx(0.1), pytest.approx(1.0))
+    sent.cpu[1] = (7.0, 4.9)
+    sent.late += [(4.0, 0.2)] * 10
+    sent.late += [(0.1, 9.0)] * 10  # before the step had settled
+    busy = summary.tool(sent, [replace(figures[0], calls_per_s=60.0)])
+    assert len(busy.limits) == 3
+    assert busy.late_max_ms == pytest.approx(200.0)
+
+
+def test_objectives_name_calls_that_are_made() -> None:
+    from resonance.loadtest.load import work
+
+    assert set(get_args(objectives.Group)) == set(work.GROUPS)
+    assert objectives.read(SLO).soak.rss_growth_most == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "names"),
+    [
+        ("[soak]\nfailed_share_most = 0.0", "[soak]\nfailed_share_most = 1.5", "soak.failed_share_most"),
+        ("[soak.calls]\nupload", "[soak.calls]\nuplaod", "soak.calls.uplaod"),
+        ("p99_drift_most = 1.2", "p99_drift = 1.2", "soak.p99_drift"),
+        ("[ramp]", "[ramp", "no TOML"),
+    ],
+)
+def test_an_objective_that_would_never_be_judged_is_refused_by_name(
+    tmp_path: Path, was: str, becomes: str, names: str
+) -> None:
+    text = SLO.read_text()
+    assert was in text
+    path = tmp_path / "slo.toml"
+    path.write_text(text.replace(was, becomes, 1))
+    with pytest.raises(ObjectivesError, match=names):
+        objectives.read(path)
+
+
+@pytest.fixture(scope="module")
+def soak(server: TritonServer, model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A few seconds of a soak."""
+    folder = tmp_path_factory.mktemp("load")
+    sent = material.make(folder / "material")
+    with Stack(model_repository, triton=server) as stack:
+        plan = Plan(
+            address=stack.address,
+            shape=Shape.SOAK,
+            users=CREW,
+            seconds=4.0,
+            unloaded_s=0.0,
+            feed_s=8.0,
+            material=str(sent.folder),
+            journal=str(folder / "soak.jsonl"),
+            html=str(folder / "soak.html"),
+            unloaded_feeds=0,
+        )
+        done = run(plan, Console(quiet=True), (stack.gateway_pid, stack.triton_pid))
+    return Report.of(done, sent, objectives.read(SLO).soak)
+
+
+def test_every_call_is_made_and_answered(soak: Report) -> None:
+    assert soak.failures == {}
+    unloaded = {each.group for each in soak.run.sent.of(Phase.UNLOADED)}
+    loaded = {each.group for each in soak.run.sent.of(Phase.LOADED)}
+    assert unloaded >= {"upload", "query", "fuse", "status", "space", "health", "bad_file"}
+    assert loaded >= {"upload", "query", "live", "slow_reader", "fuse", "status", "space", "health"}
+    kinds = {each.kind for each in soak.run.sent.of(Phase.UNLOADED)}
+    titles = material.made(Path(soak.run.plan.material)).titles
+    assert kinds >= {title.name for title in titles}
+    assert any(kind.endswith("resumed") for kind in kinds)
+
+
+def test_a_run_leaves_figures_pictures_and_locusts_report(soak: Report, tmp_path: Path) -> None:
+    soak.write(tmp_path)
+    figures = json.loads((tmp_path / "soak.json").read_text())
+    assert {each["name"] for each in figures["memory"]} >= {"gateway", "tritonserver", "visual_encoder"}
+    assert figures["steps"][0]["cpu"]["triton"] > 0
+    assert figures["steps"][0]["media_s_per_s"] > 0
+    assert (tmp_path / "soak-time.png").stat().st_size > 10_000
+    assert "upload" in Path(soak.run.plan.html).read_text()
+
+
+def test_each_objective_that_is_missed_says_so(soak: Report) -> None:
+    """The same run against bars that nothing can hold."""
+    bars = objectives.read(SLO).soak
+    verdicts = {each.objective: each for each in objectives.judge(bars, soak.judged)}
+    assert verdicts["failed, share of all calls"].held
+    judged = replace(
+        soak.judged,
+        everything=replace(soak.judged.everything, failed=1),
+        all_calls=replace(soak.judged.all_calls, refused=1000),
+        growth=[Growth("gateway", 1, 100.0, 103.0)],
+        drift={99: 1.3},
+        calls={},
+        tool=replace(soak.judged.tool, limits=["it slept"]),
+    )
+    assert [each.objective for each in objectives.judge(bars, judged) if each.held] == []
+    elsewhere = objectives.judge(bars, replace(soak.judged, growth=None))
+    assert [each.held for each in elsewhere if each.objective == "memory"] == [None]
+
+
+def test_a_gateway_that_is_not_there_is_named(soak: Report, tmp_path: Path) -> None:
+    plan = replace(
+        soak.run.plan,
+        ready_s=0.5,
+        address="127.0.0.1:9",
+        journal=str(tmp_path / "j.jsonl"),
+        html=str(tmp_path / "j.html"),
+    )
+    with pytest.raises(GeneratorError, match=r"127\.0\.0\.1:9"):
+        run(plan, Console(quiet=True), None)
+
+
+def test_all_shapes_have_objectives() -> None:
+    assert set(Objectives.model_fields) == {shape.value for shape in Shape}
