@@ -32,7 +32,7 @@ from resonance.serving.server import ServerSettings, TritonServer
 console = Console()
 REPOSITORY, FOLDER = Path("model_repository"), Path("build/films")
 BASELINE = Path(__file__).resolve().with_name("baseline.json")
-SETTINGS = Settings(rounds=7, round_s=0.5)
+SETTINGS = Settings(rounds=5, round_s=0.5)
 FILM_S = 12
 KEYFRAMES = "decoding, keyframes over all"
 

@@ -28,16 +28,22 @@ def machines_of(folder: Path) -> dict[str, dict[str, Any]]:
     machines = {path.stem: load(path) for path in paths}
     for name, figures in machines.items():
         for path in sorted(folder.glob(f"{name}.*.json")):
-            try:
-                beside = json.loads(path.read_text(encoding="utf-8"))
-                told = beside.pop("environment")
-                when = {"date": told["started"][:10], "commit": told.get("commit", "not told")}
-            except (ValueError, KeyError) as error:
-                said = f"{path}: {type(error).__name__}: {error}"
-                raise ResultsError(f"{said}; expected figures with environment.started") from error
-            for part, rows in beside.items():
+            for part, (rows, when) in _beside(path).items():
                 figures[part], figures["measured"][part] = rows, when
     return machines
+
+
+def _beside(path: Path) -> dict[str, tuple[list[Any], dict[str, str]]]:
+    """Parts of a file that another bench wrote, or `make bench` in a run of its own; rows, and when."""
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        told, measured = figures.pop("environment"), figures.pop("measured", {})
+        started = told["started"][:10] if "started" in told else told["date"]
+        when = {"date": started, "commit": told.get("commit", "not told")}
+    except (ValueError, KeyError) as error:
+        said = f"{path}: {type(error).__name__}: {error}"
+        raise ResultsError(f"{said}; expected figures with environment.started or .date") from error
+    return {part: (rows, measured.get(part, when)) for part, rows in figures.items()}
 
 
 def page_of(folder: Path) -> str:
