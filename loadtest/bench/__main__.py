@@ -35,6 +35,9 @@ from resonance.serving.server import ServerSettings, TritonServer
 
 console = Console()
 REPOSITORY = Path("model_repository")
+#: What `make bench-peers` exports: pictures through CLIP ViT-B/32, so long that their client does not count.
+LARGE = Path("build/peers/models")
+LARGE_ROUNDS = 3
 
 
 class Part(StrEnum):
@@ -63,12 +66,30 @@ class Part(StrEnum):
 NEED_MEDIA = (Part.SAMPLING, Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
 
 
-def measure_encoders(server: TritonServer, repository: Path, folder: Path, rounds: int) -> list[PathRow]:
-    """Every encoder and the whole ensemble along the serving path, with the time left on the screen."""
-    bare = BareModels(repository)
-    items = path_items(bare, folder)
-    with Screen(console).shown() as screen, screen.counted("path", len(items)) as done:
-        return measure_path(server, repository, items, settings=Settings(rounds=rounds), bare=bare, done=done)
+def measure_encoders(
+    server: TritonServer, repository: Path, folder: Path, rounds: int, so_far: Callable[[list[PathRow]], None]
+) -> list[PathRow]:
+    """Every encoder and the whole ensemble along the serving path, then the large family's pictures if it is
+    there; `so_far` is told the rows between, since the rest takes minutes."""
+    rows = _path(server, repository, folder, "", rounds)
+    if repository == REPOSITORY and LARGE.is_dir():
+        so_far(rows)
+        with TritonServer(ServerSettings(model_repository=LARGE)) as large:
+            rows += _path(large, LARGE, folder, "visual_encoder", min(rounds, LARGE_ROUNDS))
+    elif repository == REPOSITORY:
+        console.print(f"pictures of a large family not measured: no {LARGE}; `make bench-peers` makes it")
+    return rows
+
+
+def _path(server: TritonServer, repository: Path, folder: Path, only: str, rounds: int) -> list[PathRow]:
+    """Items whose model's name begins with `only`, with the time left on the screen."""
+    bare, settings = BareModels(repository), Settings(rounds=rounds)
+    items = [item for item in path_items(bare, folder) if item.model.startswith(only)]
+    with (
+        Screen(console).shown() as screen,
+        screen.counted(f"path, {bare.descriptor.name}", len(items)) as done,
+    ):
+        return measure_path(server, repository, items, settings=settings, bare=bare, done=done)
 
 
 def show(title: str, rows: Iterable[Any]) -> None:
@@ -122,7 +143,9 @@ def _measure(
     """Each part in turn, written down as soon as it is measured."""
     with TritonServer(ServerSettings(model_repository=repository)) as server:
         steps: dict[Part, Callable[[], list[Any]]] = {
-            Part.PATH: lambda: measure_encoders(server, repository, folder, rounds),
+            Part.PATH: lambda: measure_encoders(
+                server, repository, folder, rounds, lambda rows: results.record(Part.PATH, rows)
+            ),
             Part.FILMS: lambda: [
                 measure_film(spec, server, folder, sampling=sampling, runs=runs)
                 for spec, sampling in (

@@ -30,7 +30,7 @@ def plot_path(rows: Rows, path: Path) -> None:
     figure = Figure(figsize=(8.4, 1.6 + 0.62 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     costs, shares = figure.subplots(2, 1)
-    names = [f"{row['item']}\n{row['through']}" for row in rows]
+    names = [f"{row['family']}: {row['item']}\n{row['through']}" for row in rows]
     places = range(len(rows))
     spent = {
         "Triton": [row["cpu_ratio"] * (1 - row["gateway_share"]) for row in rows],

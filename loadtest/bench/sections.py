@@ -98,7 +98,7 @@ SECTIONS = (
             "fusion. The client's CPU stands apart: it is spent on the same cores. The cosine with bare "
             "onnxruntime is checked in the same run, which fails below 0.999."
         ),
-        labels=("item", "through"),
+        labels=("family", "item", "through"),
         ratios=(
             Ratio("cpu_ratio", "server CPU, over bare", "at most", "bar", _through("triton")),
             Ratio("over_triton", "the same, gateway over Triton", "at most", "bar", _through("gateway")),

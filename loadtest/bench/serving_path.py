@@ -38,14 +38,15 @@ from resonance.v1 import embedding_pb2_grpc
 CONCURRENCY = 8
 ROUNDS = 5
 #: Length of a round by the wall clock: the kernel tells a process's time in steps of 10 ms.
-ROUND_S = 2.0
+ROUND_S = 1.0
 WARM_UP_S = 0.3
 #: Below this a served vector is not the model's, and no figure of its speed counts.
 LEAST_COSINE = 0.999
 #: Server CPU per item over bare onnxruntime's; the gateway's way over Triton's.
 CPU_BAR, GATEWAY_BAR = 1.15, 1.05
-#: Items a second over bare onnxruntime's, where an item takes so long that its client does not count.
-THROUGHPUT_BAR, LONG_ITEM_MS = 0.95, 20.0
+#: Items a second over bare onnxruntime's, where an item takes so long that its client does not count: the
+#: client's CPU is at most this share of bare onnxruntime's.
+THROUGHPUT_BAR, CLIENT_MOST = 0.95, 0.02
 TIMEOUT_S = 60.0
 
 
@@ -58,7 +59,7 @@ class PathRow:
     """One item one way; ratios are medians over pairs of neighbouring rounds, per item.
 
     Attributes:
-        through: ``triton`` or ``gateway``.
+        family: whose models they are. through: ``triton`` or ``gateway``.
         beside: work beside the encoders, which the bare side of the gateway's rows does too.
         cpu_ratio: CPU of the server's processes over that of the same work in this process.
         cpu_ratios: of the rounds.
@@ -74,9 +75,10 @@ class PathRow:
         cosine: lowest of the blocks served, or of the titles, with bare onnxruntime's.
         item_ms: CPU of bare onnxruntime for an item; tells a long item from a short one.
         bar, met: of `cpu_ratio` to Triton, of `over_triton` to the gateway.
-        throughput_bar, throughput_met: None for items too short for it.
+        throughput_bar, throughput_met: to Triton; None for items whose client counts.
     """
 
+    family: str
     item: str
     through: str
     beside: str
@@ -197,7 +199,7 @@ async def _measure(
                     f"least {LEAST_COSINE}: are the served models those of the repository on disk?"
                 )
         rounds, spent = await _rounds(triton, arms, settings)
-    return _rows(item, rounds, spent, cosines, settings)
+    return _rows(bare.descriptor.name, item, rounds, spent, cosines, settings)
 
 
 async def _rounds(
@@ -223,6 +225,7 @@ async def _rounds(
 
 
 def _rows(
+    family: str,
     item: Item,
     rounds: dict[str, list[_Round]],
     spent: dict[str, dict[str, Spent]],
@@ -238,11 +241,12 @@ def _rows(
         throughput_ratios = [served.per_s / alone.per_s for served, alone in pairs]
         cpu_ratio, throughput_ratio = statistics.median(cpu_ratios), statistics.median(throughput_ratios)
         over_triton = cpu_ratio / rows[0].cpu_ratio if rows else None
-        item_ms = statistics.median(alone.own_ms for _, alone in pairs)
-        is_long = item_ms >= LONG_ITEM_MS
+        client_ratio = statistics.median(served.own_ms / alone.own_ms for served, alone in pairs)
+        is_long = through == "triton" and client_ratio <= CLIENT_MOST
         bar = CPU_BAR if over_triton is None else GATEWAY_BAR
         rows.append(
             PathRow(
+                family=family,
                 item=item.name,
                 through=through,
                 beside=item.beside if through == "gateway" else "",
@@ -252,14 +256,14 @@ def _rows(
                 cpu_ratios=cpu_ratios,
                 throughput_ratio=throughput_ratio,
                 throughput_ratios=throughput_ratios,
-                client_ratio=statistics.median(served.own_ms / alone.own_ms for served, alone in pairs),
+                client_ratio=client_ratio,
                 gateway_share=statistics.median(
                     served.gateway_s / (served.gateway_s + served.triton_s) for served, _ in pairs
                 ),
                 over_triton=over_triton,
                 **_time_at_triton(item, through, rounds[through], spent[through]),
                 cosine=cosines[through],
-                item_ms=item_ms,
+                item_ms=statistics.median(alone.own_ms for _, alone in pairs),
                 bar=bar,
                 met=(over_triton or cpu_ratio) <= bar,
                 throughput_bar=THROUGHPUT_BAR if is_long else None,
