@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from rich.table import Table
@@ -67,7 +68,7 @@ def page(machines: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, Seque
     for section in SECTIONS:
         measured = {name: f for name, f in machines.items() if f.get(section.part)}
         if measured:
-            told += [f"## {section.title}: `{section.part}`\n{section.about}\n"]
+            told += [f"## {section.title}: `{section.part}`\n{fill(section.about, 118)}\n"]
             told += [_section(section, figures) for figures in measured.values()]
             told += [f"![{section.title}]({path})\n" for path in pictures.get(section.part, ())]
     return "\n".join(told)

@@ -96,7 +96,9 @@ SECTIONS = (
             "as many callers, in rounds taken in turn. The CPU is that of all the server's processes, an "
             "item, over that of the same work in one process; for the gateway that work includes reading and "
             "fusion. The client's CPU stands apart: it is spent on the same cores. The cosine with bare "
-            "onnxruntime is checked in the same run, which fails below 0.999."
+            "onnxruntime is checked in the same run, which fails below 0.999. "
+            "`peers` is the family of `make bench-peers`: CLIP ViT-B/32 at its full size, whose weights are "
+            "random: speed does not depend on them."
         ),
         labels=("family", "item", "through"),
         ratios=(
@@ -111,6 +113,7 @@ SECTIONS = (
             ("input_share", "inputs"),
             ("infer_share", "computing"),
             ("output_share", "outputs"),
+            ("outside_share", "of the caller's waiting: outside Triton"),
             ("requests_per_run", "requests a run"),
             ("cosine", "cosine"),
         ),
