@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from resonance.loadtest.gateway.usage import MIB
 from resonance.loadtest.load.records import Record, Result
@@ -54,6 +54,7 @@ def plot_ramp(steps: Sequence[StepFigures], knee: int | None, unloaded_media_s: 
             )
     latency.set_yscale("log")
     latency.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     latency.yaxis.set_minor_formatter(NullFormatter())
     latency.set_ylabel("times without load")
     latency.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
@@ -65,7 +66,7 @@ def plot_ramp(steps: Sequence[StepFigures], knee: int | None, unloaded_media_s: 
             axis.axvline(knee, color=_KNEE, ls="--", lw=1, label=label if axis is throughput else None)
     handles, labels = throughput.get_legend_handles_labels()
     more, more_labels = shares.get_legend_handles_labels()
-    throughput.legend([*handles, *more], [*labels, *more_labels], fontsize=8, loc="lower right")
+    figure.legend([*handles, *more], [*labels, *more_labels], fontsize=8, loc="outside upper center", ncols=2)
     latency.legend(fontsize=8, ncols=3, loc="upper left")
     title = "Throughput by users" + ("" if knee is None else f": the knee is at {knee}")
     throughput.set_title(title)
@@ -96,7 +97,7 @@ def plot_time(
     times.set_yscale("log")
     times.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     times.yaxis.set_minor_formatter(NullFormatter())
-    times.set_ylabel("times the median without load")
+    times.set_ylabel("times without load")
     times.legend(fontsize=8, ncols=3)
     length_s = last_s / _SLICES
     answered, _ = np.histogram([at for at, _ in media], edges, weights=[s for _, s in media])

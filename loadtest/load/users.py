@@ -45,8 +45,9 @@ class Caller(User):
 
     def on_start(self) -> None:
         """Begin somewhere in the pace, so that users do not call in step."""
-        self._due_s = time.monotonic() + random.random() * self.pace_s
-        self.work.sleep_until(self._due_s)
+        wait_s = random.random() * self.pace_s
+        self._due_s = time.monotonic() + wait_s
+        time.sleep(wait_s)
 
     def on_stop(self) -> None:
         """Close."""
