@@ -64,8 +64,10 @@ class Places:
                         "queue_timeout", f"no place became free in {self.queue_timeout_s:g} s"
                     )
                 turn.clear()
+                # the first alone looks; it wakes the next when it goes, so a long line costs nothing
+                look_s = min(LOOK_S, left_s) if self.queue[0] is turn else left_s
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(LOOK_S, left_s)):
+                    async with asyncio.timeout(look_s):
                         await turn.wait()
         finally:
             self.queue.remove(turn)

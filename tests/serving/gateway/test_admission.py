@@ -10,6 +10,7 @@ import pytest
 
 from resonance.clients.errors import OverloadedError
 from resonance.serving.errors import GatewayConfigError
+from resonance.serving.gateway import admission
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.limits import GatewayLimits
 
@@ -118,3 +119,38 @@ def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(GatewayConfigError, match="max_media_bytes is 0; expected more than 0"):
         GatewayLimits(max_media_bytes=0)
     assert GatewayLimits(max_queued=0).max_queued == 0
+
+
+async def test_a_long_line_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(max_uploads=1, max_queued=50, queue_timeout_s=5)
+    waits = 0
+    really = asyncio.timeout
+
+    def counted(delay_s: float | None) -> asyncio.Timeout:
+        nonlocal waits
+        waits += 1
+        return really(delay_s)
+
+    async def one() -> None:
+        async with door.admission.stream("a", live=False):
+            pass
+
+    inside = door.admission.stream("slow", live=False)
+    slow = await inside.__aenter__()
+    line = [asyncio.create_task(one()) for _ in range(50)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(asyncio, "timeout", counted)
+    await asyncio.sleep(0.4)
+    assert 2 <= waits <= 0.4 / admission.LOOK_S + 50
+    slow.is_busy = lambda: False  # nobody tells; the first of the line looks
+    await all_of(line)
+    await inside.__aexit__(None, None, None)
+    assert door.admission.queued == 0
+    assert door.refused == []
+
+
+async def all_of(tasks: list[asyncio.Task[None]]) -> None:
+    """All of them, within a second."""
+    done, pending = await asyncio.wait(tasks, timeout=1)
+    assert not pending
+    assert all(task.exception() is None for task in done)
