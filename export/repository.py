@@ -20,9 +20,6 @@ from resonance.export.contract import ENSEMBLES, MODELS, Dtype, Ensemble, Model,
 #: What DALI 2.4 decodes: on the GPU by NVDEC (of what films come in), and on the CPU.
 DALI_CODECS = {False: ("h264", "hevc", "mpeg4", "vp9"), True: ("mjpeg", "vp8", "vp9")}
 
-#: Cores that the CPU configs are made for.
-CPU_CORES = 2
-
 HEADER = "# Generated from export/contract.py by `make configs`; edit that, not this.\n"
 
 _TRITON_TYPES = {
@@ -99,8 +96,10 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
         config.backend, config.default_model_filename = "onnxruntime", "model.onnx"
         # Threads inside a run wait for each other at every operator; whole runs beside each other do not.
         config.parameters["intra_op_thread_count"].string_value = "1"
-        config.parameters["parallel_runs"].string_value = str(CPU_CORES)
+        config.parameters["parallel_runs"].string_value = str(model.cpu_parallel_runs)
         config.parameters["max_requests_per_run"].string_value = str(model.cpu_requests_per_run)
+        if model.cpu_numbers_per_run is not None:
+            config.parameters["max_numbers_per_run"].string_value = str(model.cpu_numbers_per_run)
     if group.kind == pb.ModelInstanceGroup.KIND_GPU and model.gpu_profiles > 1:
         # Triton takes the nearest of the profiles that are named here; unnamed ones are never used.
         group.profile.extend(str(i) for i in range(model.gpu_profiles))
@@ -108,8 +107,8 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
     if model.dynamic_batching:
         config.dynamic_batching.SetInParent()
         if model.runs is Runs.GRAPH and target is Target.CPU:
-            # All that is answered together waits for the slowest: no more than keeps the cores busy.
-            size = CPU_CORES * max(2, model.cpu_requests_per_run)
+            # All that is answered together waits for the slowest: no more than keeps the threads busy.
+            size = max(2 * model.cpu_parallel_runs, model.cpu_requests_per_run)
             config.dynamic_batching.preferred_batch_size.append(size)
     if model.runs is Runs.GRAPH:
         config.model_warmup.append(_warmup(model))

@@ -79,7 +79,8 @@ class CompactVision(nn.Module):
             x = block(x)
         x = self.norm(x)
         # the mean says what the picture is like, the largest what is somewhere in it
-        return self.out(torch.cat([x.mean(1), x.amax(1)], dim=1))
+        mean = masked_mean(x, torch.ones_like(x[..., 0]))  # (B, hidden)
+        return projected(self.out, torch.cat([mean, x.amax(1)], dim=1))
 
 
 class CompactSound(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.compact import CompactVision
-from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.pooling import masked_mean, projected, unit
 from resonance.export.graphs.resize import reduction_matrix
 from resonance.export.graphs.signals import VisualSignals
 
@@ -39,7 +39,7 @@ class CompactVisualGraph(nn.Module):
         both = frame_mask[:, 1:] & frame_mask[:, :-1]  # (B, T-1)
         change = masked_mean((pooled[:, 1:] - pooled[:, :-1]).abs(), both)  # (B, hidden)
         seen = torch.cat([masked_mean(pooled, frame_mask), change], dim=1)  # (B, 2*hidden)
-        return unit(self.projection(seen))  # (B, 596)
+        return unit(projected(self.projection, seen))  # (B, 596)
 
     def forward(self, frames: Tensor, frame_mask: Tensor, frame_times: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resonance.export.graphs.pooling import masked_mean, unit
+from resonance.export.graphs.pooling import masked_mean, projected, unit
 from resonance.export.graphs.resize import bicubic_matrix, reduction_matrix
 from resonance.export.graphs.signals import VisualSignals
 
@@ -68,7 +68,7 @@ class PretrainedVisualGraph(nn.Module):
         batch, count = frames.shape[0], frames.shape[1]
         rgb = frames.flatten(0, 1).permute(0, 3, 1, 2).to(torch.float32)  # (B*T, 3, H, W)
         vectors = unit(self.encoder(self.pixels(rgb))).unflatten(0, (batch, count))  # (B, T, hidden)
-        visual = unit(self.projection(masked_mean(vectors, frame_mask)))  # (B, 596)
+        visual = unit(projected(self.projection, masked_mean(vectors, frame_mask)))  # (B, 596)
         return visual, self.signals(rgb, frame_mask, frame_times)
 
 

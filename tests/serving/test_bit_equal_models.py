@@ -19,7 +19,7 @@ from resonance.serving.server import ServerSettings, TritonServer
 
 CROWD, ROUNDS = 17, 5
 #: Shapes that come together and those that do not, since only requests of one shape can meet in a batch.
-FRAMES, TOKENS, ROWS = (4, 4, 4, 1, 16), (32, 32, 32, 64), (1, 1, 5, 40)
+FRAMES, TOKENS, ROWS = (4, 1, 1, 4, 16), (32, 32, 32, 64), (1, 1, 5, 40)
 OUTPUTS = {
     "visual_encoder": ("VISUAL", "VISUAL_SIGNALS"),
     "audio_encoder": ("AUDIO", "AUDIO_SIGNALS"),

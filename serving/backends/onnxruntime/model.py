@@ -6,13 +6,14 @@ holds one session. Requests whose inputs have the same shape beyond the batch ax
 that fails, its requests run alone, so that only the bad one is refused.
 
 Model parameters read (the C++ backend's names): `intra_op_thread_count` (here 1 when absent),
-`inter_op_thread_count`, `enable_mem_arena`, `enable_mem_pattern`. And two of its own, which the C++
+`inter_op_thread_count`, `enable_mem_arena`, `enable_mem_pattern`. And three of its own, which the C++
 backend ignores:
 
 - `max_requests_per_run`: a bound on the requests that share a run. On a CPU a graph with large activations
   runs slower in a batch (they outgrow the cache), one with small ones faster. Kernels sum in another order
   for one row than for many, so with more than 1 the graph must see to it that an answer is a function of
   its own request.
+- `max_numbers_per_run`: requests share a run only as long as its largest input has no more numbers than this.
 - `parallel_runs`: runs side by side on threads of this process, which share the session and so its weights,
   in memory and in the caches. (Two instances hold the weights twice. Answering each request as its run
   ends, through response senders, was faster still, but requests of a process that dies then hang.)
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,6 +55,10 @@ ONNX_TYPES = {
     "TYPE_FP64": "tensor(double)",
 }
 
+#: What is over sooner costs less than to hand it to a thread, or to ask the server about its caller.
+WORTH_ASKING_S = 0.001
+#: Weight of the newest run in the running mean of what one costs.
+NEWEST = 0.1
 #: Rows are trimmed to a multiple of this: few lengths, so that requests find company.
 TRIM_STEP = 8
 #: See `resonance.export.onnx_export`, which this file cannot import.
@@ -81,8 +87,8 @@ class Item:
 
     @property
     def size(self) -> int:
-        """Numbers that come in: about what a run costs."""
-        return sum(array.size for array in self.feeds.values())
+        """Numbers of the largest input: about what a run costs."""
+        return max(array.size for array in self.feeds.values())
 
 
 class TritonPythonModel:
@@ -95,6 +101,7 @@ class TritonPythonModel:
         parameters = config.get("parameters", {})
         self._batched = int(config.get("max_batch_size", 0)) > 0
         self._per_run = int(parameters.get("max_requests_per_run", {}).get("string_value") or 0)
+        self._numbers_per_run = int(parameters.get("max_numbers_per_run", {}).get("string_value") or 0)
         path = os.path.join(
             args["model_repository"],
             args["model_version"],
@@ -104,7 +111,11 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"{self._name}: {path} is missing; run `make export`")
         try:
             self._session = ort.InferenceSession(
-                path, session_options(parameters), providers=["CPUExecutionProvider"]
+                path,
+                session_options(parameters),
+                providers=["CPUExecutionProvider"],
+                # the fused kernel of onnxruntime 1.32 takes three times as long as the two it replaces
+                disabled_optimizers=["SkipLayerNormFusion"],
             )
         except Exception as error:
             raise pb_utils.TritonModelException(
@@ -121,6 +132,7 @@ class TritonPythonModel:
         self._inputs = [t["name"] for t in config["input"]]
         self._trimmed_by = self._session.get_modelmeta().custom_metadata_map.get(TRIMMED_BY_KEY)
         self._parallel = int(parameters.get("parallel_runs", {}).get("string_value") or 1)
+        self._s_per_number = 0.0  # running mean; see Item.size
         self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="run")
 
     def finalize(self) -> None:
@@ -132,12 +144,10 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         groups: dict[Any, list[Item]] = {}
         for place, request in enumerate(requests):
-            if request.is_cancelled():
-                gone = BadRequestError(f"{self._name}: the caller is gone", pb_utils.TritonError.CANCELLED)
-                responses[place] = refusal(gone)
-                continue
             try:
                 item = self._read(place, request)
+                if self._expected_s(item.size) > WORTH_ASKING_S and request.is_cancelled():
+                    raise BadRequestError(f"{self._name}: the caller is gone", pb_utils.TritonError.CANCELLED)
             except BadRequestError as error:
                 responses[place] = refusal(error)
                 continue
@@ -155,10 +165,20 @@ class TritonPythonModel:
 
     def _runs(self, groups: Sequence[list[Item]]) -> list[list[Item]]:
         """The groups in pieces of which each thread gets as much as the others, the longest first."""
-        share = -(-sum(map(len, groups)) // self._parallel)
-        step = min(self._per_run or share, share)
-        runs = [group[at : at + step] for group in groups for at in range(0, len(group), step)]
+        whole_s = self._expected_s(sum(item.size for group in groups for item in group))
+        threads = max(1, min(self._parallel, int(whole_s / WORTH_ASKING_S)))
+        share = -(-sum(map(len, groups)) // threads)
+        runs = []
+        for group in groups:
+            step = min(self._per_run or share, share)
+            if self._numbers_per_run:
+                step = min(step, max(1, self._numbers_per_run // max(item.size for item in group)))
+            runs += [group[at : at + step] for at in range(0, len(group), step)]
         return sorted(runs, key=lambda run: -sum(item.size for item in run))
+
+    def _expected_s(self, numbers: int) -> float:
+        """How long that much input takes, by the runs so far."""
+        return numbers * self._s_per_number
 
     def _answer(self, group: list[Item], responses: list[Any]) -> None:
         """Run a group as one batch; when that fails, each request alone."""
@@ -206,6 +226,7 @@ class TritonPythonModel:
         feeds = group[0].feeds  # a batch of one needs no copy
         if len(group) > 1:
             feeds = {n: np.concatenate([item.feeds[n] for item in group]) for n in self._inputs}
+        started_s = time.perf_counter()
         try:
             arrays = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
         except Exception as error:
@@ -215,6 +236,8 @@ class TritonPythonModel:
                 else pb_utils.TritonError.INTERNAL
             )
             raise BadRequestError(f"{self._name}: {one_line(error)}; came {shapes(feeds)}", code) from None
+        newest = (time.perf_counter() - started_s) / sum(item.size for item in group)
+        self._s_per_number += NEWEST * (newest - self._s_per_number)
         rows = sum(item.rows for item in group)
         for name, array in arrays.items():
             self._check(name, array, rows, feeds)
