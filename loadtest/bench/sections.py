@@ -223,7 +223,8 @@ def lines(figures: Mapping[str, Any]) -> Iterator[Line]:
 
 def lines_of(part: str, labels: Sequence[str], ratios: Sequence[Ratio], row: Row) -> Iterator[Line]:
     """The ratios of one row, those that it has."""
-    what = ", ".join(str(row[label]) for label in labels)
+    named = ((label, row[label]) for label in labels)
+    what = ", ".join(value if isinstance(value, str) else f"{label} {value}" for label, value in named)
     for ratio in ratios:
         value = row[ratio.column]
         if value is None:
