@@ -174,19 +174,14 @@ def bench_check(
     here = machine()
     try:
         known = Baseline.load(baseline)
+        if accept:
+            _accept(known, baseline, here, accept, repository, folder)
+            console.print(f"{time.monotonic() - started:.0f} s")
+            return
+        if not known.machines:
+            raise BaselineError(f'{baseline} is not there; make it: make bench-check ACCEPT="first"')
+        before, limit = known.of(here)
         with measuring(repository, folder) as measure:
-            if accept:
-                measured = measure(None)
-                now = datetime.now(UTC).date().isoformat()
-                known.accept(here, measured.medians(), accept, now, commit())
-                known.save(baseline)
-                console.print(table(verdicts(measured, known.machines[here])))
-                console.print(f"accepted for {here}: {accept}; commit {baseline}", markup=False)
-                console.print(f"{time.monotonic() - started:.0f} s")
-                return
-            if not known.machines:
-                raise BaselineError('there is no baseline yet; make one: make bench-check ACCEPT="first"')
-            before, limit = known.of(here)
             found = check(measure, before, limit)
     except (BaselineError, DisagreementError) as error:
         console.print(str(error), style="red", markup=False)
@@ -209,6 +204,16 @@ def bench_check(
             markup=False,
         )
         raise typer.Exit(1)
+
+
+def _accept(known: Baseline, path: Path, here: str, reason: str, repository: Path, folder: Path) -> None:
+    """Measure, and make it the baseline of this machine."""
+    with measuring(repository, folder) as measure:
+        measured = measure(None)
+    known.accept(here, measured.medians(), reason, datetime.now(UTC).date().isoformat(), commit())
+    known.save(path)
+    console.print(table(verdicts(measured, known.machines[here])))
+    console.print(f"accepted for {here}: {reason}; commit {path}", markup=False)
 
 
 if __name__ == "__main__":
