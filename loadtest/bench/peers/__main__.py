@@ -49,18 +49,20 @@ def peers(
     concurrency: Annotated[list[int] | None, typer.Option(help="Items asked for at any time.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of everybody in turn.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of a round.")] = 3.0,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep what --out has of the other part.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what --out has and this run does not measure.")
+    ] = False,
 ) -> None:
     """Measure and print; ratios are taken side by side, items a second belong to this machine."""
     with console.status("making environments, weights and models (minutes, the first time)"):
         has = prepare(folder)
     results = Results(out, environment(has.served.fp32), keep=keep)
-    chosen = parts or list(Part)
-    # Those of a part that is not measured now stay, if it was asked for.
+    chosen, concurrencies = parts or list(Part), concurrency or CONCURRENCIES
+    measured_now = {(ITEMS[part], callers) for part in chosen for callers in concurrencies}
     rows = [PeerRow(**row) for row in results.figures.get(PART, [])]
-    rows = [row for row in rows if row.items not in {ITEMS[part] for part in chosen}]
+    rows = [row for row in rows if (row.items, row.concurrency) not in measured_now]
     for part in chosen:
-        measured = asyncio.run(_measure(part, has, media, concurrency or CONCURRENCIES, rounds, seconds))
+        measured = asyncio.run(_measure(part, has, media, concurrencies, rounds, seconds))
         console.print(_table(part, measured))
         rows += measured
         results.record(PART, rows)
