@@ -22,6 +22,9 @@ from resonance.loadtest.load.servers import Growth
 from resonance.loadtest.load.shapes import Shape
 from resonance.loadtest.load.summary import Baseline, Calls, StepFigures
 
+#: A machine on which other work takes more than this share is none to take figures on.
+MOST_OTHERS = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -91,6 +94,10 @@ class Report:
         )
         for reason in tool.limits:
             console.print(f"[bold red]the tool limited[/]: {reason}")
+        if (others := self.others_most()) > MOST_OTHERS:
+            console.print(
+                f"[bold]other work took up to {others:.0%} of the machine[/]: its figures are no good"
+            )
         for failure, count in self.failures.items():
             console.print(f"failed {count} times: {failure}", markup=False)
         table = Table("objective", "came", "expected", "", title="objectives", title_justify="left")
@@ -98,6 +105,12 @@ class Report:
             mark = {True: "held", False: "[bold red]missed[/]", None: "not judged"}[each.held]
             table.add_row(each.objective, each.came, each.expected, mark)
         console.print(table)
+
+    def others_most(self) -> float:
+        """Largest share of all cores that other work took in a step; 0 where the servers are elsewhere."""
+        return max(
+            (cpu["others"] for each in self.steps if (cpu := self._cpu(each)) is not None), default=0.0
+        )
 
     def write(self, folder: Path) -> None:
         """Figures and pictures into `folder`."""
@@ -125,6 +138,7 @@ class Report:
             "plan": asdict(self.run.plan),
             "held": self.held,
             "verdicts": [asdict(each) for each in self.verdicts],
+            "others_most": self.others_most(),
             "knee_users": judged.knee,
             "unloaded_media_s_per_s": judged.unloaded_media_s_per_s,
             "unloaded_median_ms": {k: 1e3 * v for k, v in sorted(self.baseline.median_s.items())},
