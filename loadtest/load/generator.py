@@ -35,7 +35,7 @@ from resonance.loadtest.load.work import BROADCAST, FRAMES, Work  # noqa: E402
 #: Windows of feeds that begin together would end together.
 STAGGER_S = 0.9
 RATE_CALLERS = 8
-RATE_S = 2.0
+RATE_S = 1.0
 #: What the last calls of a run have before they are cut off.
 LAST_CALLS_S = 60
 

@@ -217,12 +217,13 @@ def _subtitles(length_s: int) -> str:
 
 
 def _bad(folder: Path, titles: Sequence[Title]) -> list[Title]:
-    """Files that are no media: noise, an MP4 without its index, half a picture."""
+    """Files that are no media: noise, an MP4 without its index, a page of HTML."""
     rng = np.random.default_rng(41)
     mp4 = next(each for each in titles if each.file.endswith("mp4"))
+    whole = (folder / mp4.file).read_bytes()
     contents = {
         "noise.bin": rng.integers(0, 256, 40_000, np.uint8).tobytes(),
-        "cut.mp4": (folder / mp4.file).read_bytes()[:60_000],
+        "cut.mp4": whole[: min(60_000, len(whole) // 2)],
         "page.html": b"<html><body>the file you ask for has moved</body></html>" * 40,
     }
     for name, data in contents.items():

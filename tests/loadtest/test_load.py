@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from resonance.loadtest.gateway.stack import Stack
-from resonance.loadtest.load import material, objectives, summary
+from resonance.loadtest.load import material, objectives, summary, work
+from resonance.loadtest.load.calls import Gateway, References, WrongAnswerError
 from resonance.loadtest.load.objectives import Objectives, ObjectivesError
 from resonance.loadtest.load.plan import Plan
 from resonance.loadtest.load.records import Journal, Phase, Record, Result, Sent, read
@@ -106,8 +111,6 @@ def test_a_tool_that_is_late_or_busy_says_that_it_limits() -> None:
 
 
 def test_objectives_name_calls_that_are_made() -> None:
-    from resonance.loadtest.load import work
-
     assert set(get_args(objectives.Group)) == set(work.GROUPS)
     assert objectives.read(SLO).soak.rss_growth_most == pytest.approx(0.02)
 
@@ -133,25 +136,74 @@ def test_an_objective_that_would_never_be_judged_is_refused_by_name(
 
 
 @pytest.fixture(scope="module")
-def soak(server: TritonServer, model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def stack(server: TritonServer, model_repository: Path) -> Iterator[Stack]:
+    with Stack(model_repository, triton=server) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> material.Material:
+    """All of it, but of the videos two: encoding seven takes longer than all else here."""
+    small = (("preset", "ultrafast"),)
+    videos = (
+        ("libx264", "mkv", 16, 320, 240, small),
+        ("libx264", "mp4", 16, 192, 144, small),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(material, "_VIDEOS", videos)
+        return material.make(tmp_path_factory.mktemp("load") / "material")
+
+
+@pytest.fixture(scope="module")
+def soak(stack: Stack, sent: material.Material) -> Report:
     """A few seconds of a soak."""
-    folder = tmp_path_factory.mktemp("load")
-    sent = material.make(folder / "material")
-    with Stack(model_repository, triton=server) as stack:
-        plan = Plan(
-            address=stack.address,
-            shape=Shape.SOAK,
-            users=CREW,
-            seconds=4.0,
-            unloaded_s=0.0,
-            feed_s=8.0,
-            material=str(sent.folder),
-            journal=str(folder / "soak.jsonl"),
-            html=str(folder / "soak.html"),
-            unloaded_feeds=0,
-        )
-        done = run(plan, Console(quiet=True), (stack.gateway_pid, stack.triton_pid))
+    plan = Plan(
+        address=stack.address,
+        shape=Shape.SOAK,
+        users=CREW,
+        seconds=5.0,
+        unloaded_s=0.0,
+        feed_s=8.0,
+        material=str(sent.folder),
+        journal=str(sent.folder / "soak.jsonl"),
+        html=str(sent.folder / "soak.html"),
+        unloaded_feeds=0,
+    )
+    done = run(plan, Console(quiet=True), (stack.gateway_pid, stack.triton_pid))
     return Report.of(done, sent, objectives.read(SLO).soak)
+
+
+def test_slow_readers_are_answered_and_bad_files_refused_with_their_error(
+    stack: Stack, sent: material.Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As users do it, without locust; each answer that is not the one that must come has failed."""
+    monkeypatch.setattr(work, "SLOW_PAUSE_S", 0.02)
+    heard: list[Record] = []
+    doing = work.Work(sent, Journal(StringIO()), 8.0, lambda slow: Gateway(stack.address, small_window=slow))
+    doing.told = heard.append
+    with closing(doing.connect(True)) as gateway:
+        assert doing.read_slowly(gateway, time.monotonic()).result is Result.ANSWERED
+        for bad in doing.bad:
+            ended = doing.upload(gateway, bad, time.monotonic())
+            assert (ended.result, ended.code) == (Result.ANSWERED, "INVALID_ARGUMENT"), bad.messages[0]
+        wrong = doing.upload(gateway, replace(doing.uploads[0], refused=True), time.monotonic())
+        assert (wrong.result, wrong.code) == (Result.FAILED, "WrongAnswerError")
+        wrong = doing.upload(gateway, replace(doing.bad[0], refused=False), time.monotonic())
+        assert (wrong.result, wrong.code) == (Result.FAILED, "INVALID_ARGUMENT")
+        short = doing.upload(gateway, replace(doing.uploads[0], segments=9), time.monotonic())
+        assert short.note == "2 segments came, expected 9"
+    assert {each.group for each in heard} == {"slow_reader", "bad_file", "upload"}
+
+
+def test_another_vector_than_the_first_is_a_wrong_answer() -> None:
+    references, first = References(), [1.0] + [0.0] * 1787
+    references.check("a", first)
+    references.check("a", [2.0 * value for value in first])
+    references.check("b", [0.0, *first[:-1]])
+    with pytest.raises(WrongAnswerError, match="cosine"):
+        references.check("a", [1.0, 0.05, *first[2:]])
+    with pytest.raises(WrongAnswerError, match="1787 numbers"):
+        references.check("a", first[:-1])
 
 
 def test_every_call_is_made_and_answered(soak: Report) -> None:
@@ -159,7 +211,7 @@ def test_every_call_is_made_and_answered(soak: Report) -> None:
     unloaded = {each.group for each in soak.run.sent.of(Phase.UNLOADED)}
     loaded = {each.group for each in soak.run.sent.of(Phase.LOADED)}
     assert unloaded >= {"upload", "query", "fuse", "status", "space", "health", "bad_file"}
-    assert loaded >= {"upload", "query", "live", "slow_reader", "fuse", "status", "space", "health"}
+    assert loaded >= {"upload", "query", "live", "fuse", "status", "space", "health"}
     kinds = {each.kind for each in soak.run.sent.of(Phase.UNLOADED)}
     titles = material.made(Path(soak.run.plan.material)).titles
     assert kinds >= {title.name for title in titles}
