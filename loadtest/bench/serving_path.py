@@ -209,7 +209,8 @@ async def _rounds(
     counts: dict[str, int] = {}
     for name, arm in arms.items():
         first = await arm(settings.concurrency)
-        once = await arm(max(settings.concurrency, round(WARM_UP_S * first.per_s)))
+        warm_up_s = min(WARM_UP_S, settings.round_s)
+        once = await arm(max(settings.concurrency, round(warm_up_s * first.per_s)))
         counts[name] = max(2 * settings.concurrency, round(settings.round_s * once.per_s))
     rounds: dict[str, list[_Round]] = {name: [] for name in arms}
     spent: dict[str, dict[str, Spent]] = {name: {} for name in arms}

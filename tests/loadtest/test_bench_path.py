@@ -53,7 +53,7 @@ def test_every_way_does_the_same_work(
         assert row.queue_share + row.input_share + row.infer_share + row.output_share == pytest.approx(1)
         assert row.requests_per_run >= 1
         assert row.throughput_ratio > 0
-        assert (row.gateway_share > 0) == (row.through == "gateway")
+        assert (row.gateway_share > 0.1) == (row.through == "gateway")
         assert (row.over_triton is None) == (row.through == "triton")
         assert row.met == ((row.over_triton or row.cpu_ratio) <= row.bar)
     visual, segment = rows[0], rows[-2]
