@@ -68,8 +68,8 @@ class Served:
     """A repository with both encoders in fp32, and one whose pictures are encoded in 8 bits.
 
     Attributes:
-        projections: of the space by model, fp32 [596, hidden]: a contender's vector times this is ours.
-        int8: how the 8-bit graph was found; None until it is asked for.
+        fp32, int8: the repositories; `make_int8` fills the second.
+        card: the family of both.
     """
 
     fp32: Path
