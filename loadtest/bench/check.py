@@ -127,11 +127,7 @@ def table(found: Collection[Verdict]) -> Table:
 def measuring(repository: Path, folder: Path) -> Iterator[Callable[[Collection[str] | None], Measured]]:
     """What `check` calls, with a server for as long as it may."""
     bare = BareModels(repository)
-    items = [
-        item if item.model in CALLED else replace(item, calls=())
-        for item in path_items(bare, folder)
-        if item.calls
-    ]
+    items = checked(path_items(bare, folder))
     with TritonServer(ServerSettings(model_repository=repository)) as server:
 
         def measure(wanted: Collection[str] | None) -> Measured:
@@ -160,6 +156,16 @@ def keyframe_costs(folder: Path, rounds: int = SETTINGS.rounds) -> list[float]:
         decode_keyframes(path, scale=True)
         ratios.append((time.process_time() - between) / (between - started))
     return ratios[1:]  # the first warms up
+
+
+def checked(items: Collection[Item]) -> list[Item]:
+    """Those whose ratios hold still, without the calls whose ratios do not."""
+    return [item if item.model in CALLED else replace(item, calls=()) for item in items if item.calls]
+
+
+def names(items: Collection[Item]) -> set[str]:
+    """Of all ratios that are checked."""
+    return {KEYFRAMES, *(name for item in items for name in _names(item))}
 
 
 def _names(item: Item) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from resonance.loadtest.bench.bare import BareModels, Tensors
+from resonance.loadtest.bench.baseline import Baseline
+from resonance.loadtest.bench.check import BASELINE, checked, names
 from resonance.loadtest.bench.path_items import Item, path_items
 from resonance.loadtest.bench.serving_path import (
     LEAST_COSINE,
@@ -35,13 +37,12 @@ def bare(model_repository: Path) -> BareModels:
 @pytest.fixture(scope="module")
 def items(bare: BareModels, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Item]:
     made = path_items(bare, tmp_path_factory.mktemp("films"), distinct=2)
-    return {item.name.partition(",")[0]: item for item in made}
+    return {item.model: item for item in made if item.calls}
 
 
 def test_every_way_does_the_same_work(
     server: TritonServer, model_repository: Path, bare: BareModels, items: dict[str, Item]
 ) -> None:
-    assert all(item.calls for item in items.values())  # of the two of pictures, the second goes both ways
     done: list[str] = []
     rows = measure_path(
         server, model_repository, list(items.values()), settings=SHORT, bare=bare, done=done.append
@@ -60,6 +61,12 @@ def test_every_way_does_the_same_work(
     assert visual.item_ms < segment.item_ms  # a segment's pictures are decoded, and it has sound and words
     assert segment.outside_share is not None
     assert 0 <= segment.outside_share < 1
+
+
+def test_the_baseline_has_every_ratio_that_is_checked_and_no_other(items: dict[str, Item]) -> None:
+    expected = names(checked(items.values()))
+    for machine, ratios in Baseline.load(BASELINE).machines.items():
+        assert set(ratios) == expected, machine
 
 
 def test_other_weights_on_disk_are_refused(
