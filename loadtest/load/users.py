@@ -41,13 +41,12 @@ class Caller(User):
         super().__init__(environment)
         self.gateway = self.work.connect(self.slow)
         self.number = random.randrange(1000)  # users begin at different kinds
-        self._due_s = 0.0
+        self._due_s, self._began = 0.0, False
 
     def on_start(self) -> None:
         """Begin somewhere in the pace, so that users do not call in step."""
-        wait_s = random.random() * self.pace_s
-        self._due_s = time.monotonic() + wait_s
-        time.sleep(wait_s)
+        self._due_s = time.monotonic() - random.random() * self.pace_s
+        self._began = False
 
     def on_stop(self) -> None:
         """Close."""
@@ -62,6 +61,9 @@ class Caller(User):
     @task
     def go(self) -> None:
         """The next call, and the wait that a refusal asks for."""
+        if not self._began:  # waiting before the first call as before all others, locust can end it
+            self._began = True
+            return
         self.work.begun(self._due_s)
         self.number += 1
         ended = self.call(self._due_s)
