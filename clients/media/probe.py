@@ -82,9 +82,8 @@ def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limi
             f"at most {limits.max_video_pixels:,} pixels a picture",
         )
     codec.thread_count = 1
-    codec.flags |= (
-        Flags.low_delay
-    )  # the first picture comes out before those that may refer to it are decoded
+    # the first picture comes out before those that may refer to it are decoded
+    codec.flags |= Flags.low_delay
     with contextlib.suppress(av.error.FFmpegError, MediaError, IndexError), typed_errors(name):
         for attempt, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():

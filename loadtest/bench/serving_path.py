@@ -24,6 +24,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from resonance.export.artifact import cosine
 from resonance.loadtest.bench.bare import BLOCK_OUTPUTS, BareModels
 from resonance.loadtest.bench.path_items import Item
 from resonance.loadtest.bench.triton_wire import Spent, TritonWire, outputs_of, request_of
@@ -372,7 +373,7 @@ async def _cosine_triton(
         came, expected = outputs_of(await triton.infer(request)), bare.run(item.model, feeds)
         for name in BLOCK_OUTPUTS:
             if name in expected:
-                lowest = min(lowest, _cosine(came[name], expected[name]))
+                lowest = min(lowest, cosine(came[name], expected[name]))
     return lowest
 
 
@@ -384,7 +385,7 @@ async def _cosine_gateway(address: str, bare: BareModels, item: Item) -> float:
             came, expected = await _vector(stub, item, messages), bare.title(item.called, item.read(number))
             if item.is_query:  # which has the words' block in each place, over their spreads
                 came, expected = came[-BLOCK_WIDTH:], expected[-BLOCK_WIDTH:]
-            lowest = min(lowest, _cosine(came, expected))
+            lowest = min(lowest, cosine(came, expected))
     return lowest
 
 
@@ -404,8 +405,3 @@ async def _vector(
         said = f"{error.code().name}: {error.details()}"
         raise RuntimeError(f"{item.name}: the gateway answered {said}; expected OK") from error
     raise RuntimeError(f"{item.name}: the gateway's call ended without a title")
-
-
-def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    a, b = one.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))

@@ -17,19 +17,24 @@ from resonance.loadtest.gateway.wire import Outcome
 Send = Callable[[int, float], Awaitable[Outcome]]
 
 
+def progress_on(console: Console) -> Progress:
+    """Bars with a note each, redrawn rarely: the generator shares the machine with the server."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=1,
+        transient=True,
+    )
+
+
 class Screen:
-    """Progress of a part, redrawn rarely: the generator shares the machine with the server."""
+    """Progress of a part."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=console,
-            refresh_per_second=1,
-            transient=True,
-        )
+        self._progress = progress_on(console)
 
     @contextmanager
     def shown(self) -> Iterator[Screen]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from resonance.loadtest.gateway.usage import Watch
 from resonance.serving import process
@@ -54,7 +54,7 @@ class Stack:
             self.triton_pid, self._triton_metrics_address = triton.pid, triton.metrics_address
             self.spool = Path(starting.enter_context(tempfile.TemporaryDirectory(prefix="gateway-load-")))
             gateway = self._start_gateway(triton.client_address, self.spool / "gateway.log")
-            starting.callback(_stop, gateway)
+            starting.callback(stop, gateway, 30)
             self.gateway_pid = gateway.pid
             self.address, self._metrics_address = _ready(gateway, self.spool / "gateway.log")
             self._closing = starting.pop_all()
@@ -112,13 +112,14 @@ def _ready(gateway: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
     raise RuntimeError(f"the gateway did not start: {log.read_text()[-2000:]}")
 
 
-def _stop(gateway: subprocess.Popen[bytes]) -> None:
-    gateway.terminate()
+def stop(child: subprocess.Popen[Any], timeout_s: float) -> None:
+    """SIGTERM, and SIGKILL after `timeout_s`; nothing where `child` has ended."""
+    child.terminate()
     try:
-        gateway.wait(30)
+        child.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        gateway.kill()
-        gateway.wait()
+        child.kill()
+        child.wait()
 
 
 def _scrape(address: str) -> dict[str, float]:

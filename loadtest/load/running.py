@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from resonance.loadtest.gateway.driving import progress_on
+from resonance.loadtest.gateway.stack import stop
 from resonance.loadtest.load.plan import Plan
 from resonance.loadtest.load.records import Sent, read_file
 from resonance.loadtest.load.servers import Servers
@@ -45,7 +46,7 @@ def run(plan: Plan, console: Console, server_pids: tuple[int, int] | None) -> Ru
     with ExitStack() as stack:
         errors = stack.enter_context(log.open("wb"))
         generator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        stack.callback(_end, generator)
+        stack.callback(stop, generator, 10)
         servers = None
         if server_pids is not None:
             servers = stack.enter_context(Servers(*server_pids, generator.pid))
@@ -58,15 +59,7 @@ def run(plan: Plan, console: Console, server_pids: tuple[int, int] | None) -> Ru
 
 def _follow(generator: subprocess.Popen[str], plan: Plan, console: Console) -> None:
     """Show what it says until it ends; in a log, which shows no bar, a line every half minute."""
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console,
-        refresh_per_second=1,
-        transient=True,
-    )
+    progress = progress_on(console)
     before_s = plan.unloaded_s + plan.feed_s + 12
     task = progress.add_task("starting", total=before_s + plan.seconds, note="")
     began_s, told_s = time.monotonic(), 0.0
@@ -93,13 +86,3 @@ def _note(said: dict[str, float]) -> str:
         f"{said['users']} users, {said['media_s']} s of media, {said['answered']} answered, "
         f"{said['refused']} refused, {said['failed']} failed"
     )
-
-
-def _end(generator: subprocess.Popen[str]) -> None:
-    if generator.poll() is None:
-        generator.terminate()
-        try:
-            generator.wait(10)
-        except subprocess.TimeoutExpired:
-            generator.kill()
-            generator.wait()

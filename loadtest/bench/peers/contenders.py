@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,25 +133,27 @@ class InProcess:
         return _reply(self._worker, self.name)
 
 
-@asynccontextmanager
-async def sentences_on_triton(name: str, repository: Path, items: Sequence[str]) -> AsyncIterator[OnTriton]:
+def sentences_on_triton(
+    name: str, repository: Path, items: Sequence[str]
+) -> AbstractAsyncContextManager[OnTriton]:
     """Tokenizer and encoder as one request of one sentence."""
     inputs = [{"TEXT": np.array([[text.encode()]], object)} for text in items]
-    with TritonServer(ServerSettings(model_repository=repository)) as server:
-        contender = OnTriton(name, server, "transcript_embedding", inputs, "TRANSCRIPT")
-        try:
-            yield contender
-        finally:
-            await contender.close()
+    return _on_triton(name, repository, "transcript_embedding", inputs, "TRANSCRIPT")
 
 
-@asynccontextmanager
-async def images_on_triton(name: str, repository: Path, items: Images) -> AsyncIterator[OnTriton]:
+def images_on_triton(name: str, repository: Path, items: Images) -> AbstractAsyncContextManager[OnTriton]:
     """One picture a request, as bytes of pixels."""
     mask, times = np.ones((1, 1), np.bool_), np.zeros((1, 1), np.float32)
     inputs = [{"FRAMES": image[None, None], "FRAME_MASK": mask, "FRAME_TIMES": times} for image in items]
+    return _on_triton(name, repository, "visual_encoder", inputs, "VISUAL")
+
+
+@asynccontextmanager
+async def _on_triton(
+    name: str, repository: Path, model: str, inputs: Sequence[dict[str, Any]], output: str
+) -> AsyncIterator[OnTriton]:
     with TritonServer(ServerSettings(model_repository=repository)) as server:
-        contender = OnTriton(name, server, "visual_encoder", inputs, "VISUAL")
+        contender = OnTriton(name, server, model, inputs, output)
         try:
             yield contender
         finally:
