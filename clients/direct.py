@@ -104,7 +104,7 @@ class DirectEmbedder:
                 title = await title_of(
                     self.stream(source, sampling=None, transcript=None, name=None, done=(), modalities=wanted)
                 )
-            found.append(Example(kind, title))
+            found.append(Example.of(kind, title))
         return query_of(found, weights, await self.space())
 
     async def fuse(self, segments: Sequence[Segment], *, name: str) -> MediaEmbedding:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from resonance.clients.clock import clock
 from resonance.clients.errors import UsageError
 from resonance.clients.results import MediaEmbedding
 
@@ -145,15 +146,8 @@ def _time_axis(axis: Axes, results: Sequence[MediaEmbedding]) -> None:
     axis.set_xlim(0, end_s)
     step_s = next((s for s in TICK_STEPS_S if end_s / s <= MOST_TICKS), end_s / MOST_TICKS)
     axis.xaxis.set_major_locator(MultipleLocator(step_s))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     axis.set_xlabel("time")
-
-
-def _clock(seconds: float) -> str:
-    """75 as 1:15, 3675 as 1:01:15."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _entitle(figure: Figure, results: Sequence[MediaEmbedding]) -> None:

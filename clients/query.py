@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resonance.clients.errors import NoModalityError, UsageError
-from resonance.clients.results import MediaEmbedding, QueryEmbedding, Vector
+from resonance.clients.results import MediaEmbedding, QueryEmbedding, SpaceRef, Vector
 from resonance.space.descriptor import MODALITIES, Descriptor
 from resonance.space.scores import Weights, query_from_blocks
 
@@ -26,13 +26,23 @@ MODALITIES_OF_KIND: dict[str, frozenset[str]] = {
 class Example:
     """An embedded example: its kind, its title, how much it counts among others with the same modality.
 
+    Attributes:
+        name: what errors call it. vector: float32 [1788]. present: which of its blocks are not inferred.
+
     Raises:
         UsageError: an unknown kind, or a weight that is not a finite number above 0.
     """
 
     kind: str
-    title: MediaEmbedding
+    name: str
+    vector: Vector
+    present: tuple[bool, bool, bool]
     weight: float = 1.0
+
+    @classmethod
+    def of(cls, kind: str, title: MediaEmbedding, weight: float = 1.0) -> Example:
+        """A title that was embedded just now. Raises: see the class."""
+        return cls(kind, title.media, title.title, title.present, weight)
 
     def __post_init__(self) -> None:
         if self.kind not in MODALITIES_OF_KIND:
@@ -48,24 +58,35 @@ class Example:
             NoModalityError: none is.
         """
         wanted = MODALITIES_OF_KIND[self.kind]
-        rows = self.title.title.reshape(len(MODALITIES), -1) * np.float32(math.sqrt(len(MODALITIES)))
-        found = {
-            name: rows[m] for m, name in enumerate(MODALITIES) if name in wanted and self.title.present[m]
-        }
+        rows = self.vector.reshape(len(MODALITIES), -1) * np.float32(math.sqrt(len(MODALITIES)))  # (3, 596)
+        found = {name: rows[m] for m, name in enumerate(MODALITIES) if name in wanted and self.present[m]}
         if not found:
+            there = [name for name, here in zip(MODALITIES, self.present, strict=True) if here]
             raise NoModalityError(
-                self.title.media,
-                f"{' + '.join(self.title.modalities)} alone, given as {self.kind}",
+                self.name,
+                f"{' + '.join(there)} alone, given as {self.kind}",
                 f"something with {' or '.join(sorted(wanted))}",
             )
         return found
 
 
 def query_of(examples: Sequence[Example], weights: Weights, descriptor: Descriptor) -> QueryEmbedding:
-    """One query of all examples.
+    """One query of all examples. Errors: see `blocks_of`; SpaceError: see `space.scores`."""
+    blocks = blocks_of(examples)
+    query = query_from_blocks(blocks, descriptor)
+    return QueryEmbedding(
+        vector=query.weighted(weights).astype(np.float32),
+        unweighted=query.weighted(Weights()).astype(np.float32),
+        present=(MODALITIES[0] in blocks, MODALITIES[1] in blocks, MODALITIES[2] in blocks),
+        space=SpaceRef.of(descriptor),
+    )
+
+
+def blocks_of(examples: Sequence[Example]) -> dict[str, Vector]:
+    """The weighted sum of the examples' unit blocks, float32 [596], by modality that any has.
 
     Raises:
-        UsageError: there is none. NoModalityError: see `Example.blocks`. SpaceError: see `space.scores`.
+        UsageError: there is no example. NoModalityError: see `Example.blocks`.
     """
     if not examples:
         raise UsageError("a query without an example; expected at least one picture, sound, text or clip")
@@ -73,11 +94,4 @@ def query_of(examples: Sequence[Example], weights: Weights, descriptor: Descript
     for example in examples:
         for name, block in example.blocks().items():
             sums[name] = sums.get(name, np.zeros_like(block)) + np.float32(example.weight) * block
-    query = query_from_blocks(sums, descriptor)
-    space = examples[0].title.space
-    return QueryEmbedding(
-        vector=query.weighted(weights).astype(np.float32),
-        unweighted=query.weighted(Weights()).astype(np.float32),
-        present=(MODALITIES[0] in sums, MODALITIES[1] in sums, MODALITIES[2] in sums),
-        space=space,
-    )
+    return sums

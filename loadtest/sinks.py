@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, WRITE_OPTIONS
-from resonance.clients.ingest.qdrant import API_KEY_VARIABLE, POINTS_AT_ONCE
+from resonance.clients.ingest.qdrant import POINTS_AT_ONCE
+from resonance.clients.ingest.qdrant_collections import API_KEY_VARIABLE
 from resonance.clients.ingest.qdrant_place import qdrant_place
 from resonance.clients.ingest.qdrant_points import points_of
 from resonance.clients.ingest.rows import title_row

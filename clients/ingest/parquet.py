@@ -56,7 +56,7 @@ class ParquetSink:
             return  # it is written last: all else was done before
         if not rows.schema.equals(self._schema, check_metadata=True):
             rows = rows.cast(self._schema)
-        index = self._index or _Index(self._folder)
+        index = self._index or _Index(self._folder, self._folder.names())
         self._index = None  # unknown, should it break off
         old = self._replace(rows, index)
         new = rows  # filtering copies every vector
@@ -120,6 +120,7 @@ class ParquetStore:
         if first is None:
             raise StoreError(uri, "no titles", EXPECTED_STORE)
         self.space = first
+        self._index: _Index | None = None
 
     def count(self) -> int:
         """See `Store`."""
@@ -135,6 +136,16 @@ class ParquetStore:
                     raise
                 self._faults.append(_fault(part, error))
 
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Store`; the names of all titles are read the first time."""
+        wanted = list(media_ids)
+        if self._index is None:
+            self._index = _Index(self._folder, self._parts)
+        for part in self._index.parts_with(wanted):
+            yield from self._folder.rows(part, wanted, None if columns is None else list(columns))
+
     def faults(self) -> Iterator[StorageFault]:
         """See `Store`."""
         return iter(self._faults)
@@ -149,7 +160,7 @@ class _Index:
     Made from the column of names alone.
     """
 
-    def __init__(self, folder: PartFolder) -> None:
+    def __init__(self, folder: PartFolder, parts: Sequence[str]) -> None:
         self._parts: list[str] = []
         self._hashes = _hashes([])
         self._part_of = np.empty(0, np.int32)  # of each hash, in `_parts`
@@ -158,7 +169,6 @@ class _Index:
             batches = folder.batches(part, ["media_id"])
             return _hashes([name for batch in batches for name in batch[0].to_pylist()])
 
-        parts = folder.names()
         found: list[NDArray[np.uint64]] = []
         with ThreadPoolExecutor(_PARTS_AT_ONCE) as threads:
             for at in range(0, len(parts), _PARTS_AT_ONCE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -110,6 +110,17 @@ class PartFolder:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 yield from file.iter_batches(max(rows, 1), row_groups=[group], columns=columns)
+
+    def rows(
+        self, name: str, media_ids: Collection[str], columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The titles of a part that are among `media_ids`; row groups without one are not read."""
+        wanted = pa.array(media_ids, pa.string())
+        with self._opened(name) as file:
+            for group in range(file.num_row_groups):
+                here = pc.is_in(file.read_row_group(group, ["media_id"])["media_id"], wanted)
+                if pc.any(here).as_py():
+                    yield from file.read_row_group(group, columns).filter(here).combine_chunks().to_batches()
 
     def write(self, name: str, tables: Iterable[pa.Table]) -> None:
         """All `tables`, of one schema, as the part `name`, in the place of one that is there.

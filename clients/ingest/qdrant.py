@@ -10,18 +10,14 @@ Points are named by what they are of, so writing them again changes nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pyarrow as pa
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
-from resonance.clients.credentials import is_loopback
-from resonance.clients.errors import CredentialsError, UsageError, described
 from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.qdrant_collections import Collections
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import (
     CONTENT_HASH,
@@ -32,106 +28,26 @@ from resonance.clients.ingest.qdrant_points import (
     payload_of,
     points_of,
     rows_of,
+    segment_id,
     segments_of,
     title_id,
 )
-from resonance.clients.ingest.rows import FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY, check_space, title_schema
+from resonance.clients.ingest.rows import check_space, title_schema
 from resonance.clients.ingest.types import StorageFault
 from resonance.clients.results import SpaceRef
-from resonance.space.descriptor import TITLE_WIDTH
 from resonance.space.errors import SpaceMismatchError
 
 Hit = TypeVar("Hit", models.ScoredPoint, models.Record)
 
-API_KEY_VARIABLE = "QDRANT_API_KEY"
 #: A vector is 7 KB as numbers and about 36 KB as JSON; a server takes 32 MB a request
 #: (service.max_request_size_mb, https://qdrant.tech/documentation/guides/configuration/).
 POINTS_AT_ONCE = 256
 _TITLES_AT_ONCE = 64
 _NAMES_AT_ONCE = 1024
-_TIMEOUT_S = 60
 #: How often a title is looked at again that was replaced while it was read.
 _LOOKS = 3
-#: What readers and viewers filter by. Of a title its name needs none: its point is named after it.
-_INDEXED = {"titles": ("tags", "language"), "segments": (MEDIA_ID, VERSION, "tags", "language")}
 EXPECTED_STORE = "a store that `resonance ingest` filled"
-EXPECTED_QDRANT = "a Qdrant that answers, or a folder nobody else uses"
 EXPECTED_WHOLE = "all of them; run the job that wrote it again, or `resonance validate`"
-
-
-class _Collections:
-    """The two collections of a place.
-
-    Raises:
-        CredentialsError: the key would travel in the open. StoreError: Qdrant failed.
-    """
-
-    def __init__(self, uri: str, place: QdrantPlace) -> None:
-        self.uri, self.place = uri, place
-        self.titles, self.segments = f"{place.name}-titles", f"{place.name}-segments"
-        key = os.environ.get(API_KEY_VARIABLE)
-        with self.named():
-            if place.url is None:
-                self.client = QdrantClient(path=str(place.folder))
-            else:
-                if key and place.url.startswith("http:") and not is_loopback(urlsplit(place.url).netloc):
-                    raise CredentialsError(
-                        f"{uri}: {API_KEY_VARIABLE} would travel in the open; expected qdrants://"
-                    )
-                self.client = QdrantClient(
-                    url=place.url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False
-                )
-
-    def space(self) -> SpaceRef | None:
-        """That of the vectors, None where there is no such collection."""
-        with self.named():
-            if not self.client.collection_exists(self.titles):
-                return None
-            found = self.client.get_collection(self.titles).config.metadata or {}
-        if FINGERPRINT_KEY.decode() not in found:
-            raise StoreError(self.uri, f"a collection {self.titles} of something else", "another name")
-        return SpaceRef(
-            str(found[SPACE_KEY.decode()]),
-            str(found[FINGERPRINT_KEY.decode()]),
-            bool(found[TRAINED_KEY.decode()]),
-        )
-
-    def make(self, space: SpaceRef) -> None:
-        """Make what is not there; the one of titles last, for it says that all is there."""
-        metadata = {
-            FINGERPRINT_KEY.decode(): space.fingerprint,
-            SPACE_KEY.decode(): space.name,
-            TRAINED_KEY.decode(): space.trained,
-        }
-        # Vectors stay on disk: at 7 KB each, a million segments are 7 GB, and a search by HNSW reads few.
-        vectors = models.VectorParams(size=TITLE_WIDTH, distance=models.Distance.DOT, on_disk=True)
-        with self.named():
-            for kind, name in (("segments", self.segments), ("titles", self.titles)):
-                if not self.client.collection_exists(name):
-                    self.client.create_collection(name, vectors_config=vectors, metadata=metadata)
-                if self.place.url is not None:  # the embedded one looks at every point anyway
-                    for field in _INDEXED[kind]:
-                        self.client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
-
-    def versions(self, media_ids: Collection[str]) -> dict[str, str]:
-        """The version of each title that is there, by media id."""
-        wanted = [title_id(media_id) for media_id in media_ids]
-        found = self.client.retrieve(self.titles, wanted, with_payload=[MEDIA_ID, CONTENT_HASH])
-        return {payload_of(point)[MEDIA_ID]: payload_of(point)[CONTENT_HASH] for point in found}
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Errors of Qdrant name the store."""
-        try:
-            yield
-        except (StoreError, SpaceMismatchError, UsageError):
-            raise
-        except Exception as error:  # of HTTP, of the server, of SQLite, and a folder that another one has
-            came = described(error)
-            raise StoreError(self.uri, came, EXPECTED_QDRANT) from error
-
-    def close(self) -> None:
-        self.client.close()
 
 
 class QdrantSink:
@@ -143,21 +59,21 @@ class QdrantSink:
 
     def __init__(self, uri: str, place: QdrantPlace, space: SpaceRef) -> None:
         self.uri, self._space = uri, space
-        self._collections = _Collections(uri, place)
+        self.collections = Collections(uri, place)
         try:
-            found = self._collections.space()
+            found = self.collections.space()
             if found is not None and found.fingerprint != space.fingerprint:
                 raise SpaceMismatchError(found.fingerprint, space.fingerprint, uri)
-            self._collections.make(space)
+            self.collections.make(space)
         except BaseException:
-            self._collections.close()
+            self.collections.close()
             raise
 
     def write(self, rows: pa.Table, *, batch: str, replaces: Collection[str] = ()) -> None:
         """See `Sink.write`; `batch` is not needed, for points are named by what they are of."""
         check_space(rows, self._space, self.uri)
         titles, segments = points_of(rows, self._space)
-        collections = self._collections
+        collections = self.collections
         with collections.named():
             for name, points in ((collections.segments, segments), (collections.titles, titles)):
                 for at in range(0, len(points), POINTS_AT_ONCE):
@@ -170,7 +86,7 @@ class QdrantSink:
 
     def close(self) -> None:
         """See `Sink`."""
-        self._collections.close()
+        self.collections.close()
 
 
 class QdrantStore:
@@ -179,6 +95,9 @@ class QdrantStore:
     Args:
         lenient: leave out titles of another space, take those that lack segments, and tell of them in
             `faults`.
+
+    Attributes:
+        collections: what it reads, for whoever searches.
 
     Raises:
         StoreError: there are no such collections.
@@ -189,20 +108,20 @@ class QdrantStore:
         self._lenient = lenient
         if place.folder is not None and not place.folder.is_dir():  # the embedded one would make it
             raise StoreError(uri, "no such folder", EXPECTED_STORE)
-        self._collections = _Collections(uri, place)
+        self.collections = Collections(uri, place)
         try:
-            space = self._collections.space()
+            space = self.collections.space()
             if space is None:
                 raise StoreError(uri, "no such collections", EXPECTED_STORE)
         except BaseException:
-            self._collections.close()
+            self.collections.close()
             raise
         self.space = space
 
     def count(self) -> int:
         """See `Store`."""
-        with self._collections.named():
-            return self._collections.client.count(self._collections.titles, exact=True).count
+        with self.collections.named():
+            return self.collections.client.count(self.collections.titles, exact=True).count
 
     def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
         """See `Store`; with segments a title at a time.
@@ -210,21 +129,37 @@ class QdrantStore:
         Raises:
             SpaceMismatchError: a title is of another space. StoreError: one lacks segments, or Qdrant failed.
         """
-        schema = title_schema(self.space)
-        wanted = pa.schema(
-            [field for field in schema if columns is None or field.name in columns], metadata=schema.metadata
-        )
+        wanted = self._schema(columns)
         vectors = "vector" in wanted.names
-        with self._collections.named():
-            for points in self._scroll(self._collections.titles, _TITLES_AT_ONCE, vectors=vectors):
-                known = [point for point in points if self._is_known(point)]
-                if "segments" not in wanted.names:
-                    yield from rows_of(known, None, wanted).to_batches()
-                    continue
-                for point in known:
-                    found = self._whole(point, vectors)
-                    if found is not None:
-                        yield from rows_of([found[0]], segments_of(found[1]), wanted).to_batches()
+        with self.collections.named():
+            for points in self._scroll(self.collections.titles, _TITLES_AT_ONCE, vectors=vectors):
+                yield from self._batches(points, wanted)
+
+    def _schema(self, columns: Collection[str] | None) -> pa.Schema:
+        schema = title_schema(self.space)
+        chosen = [field for field in schema if columns is None or field.name in columns]
+        return pa.schema(chosen, metadata=schema.metadata)
+
+    def _batches(self, points: Sequence[models.Record], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Rows of titles' points with the columns of `wanted`."""
+        known = [point for point in points if self._is_known(point)]
+        if "segments" not in wanted.names:
+            yield from rows_of(known, None, wanted).to_batches()
+            return
+        for point in known:
+            found = self._whole(point, "vector" in wanted.names)
+            if found is not None:
+                yield from rows_of([found[0]], segments_of(found[1]), wanted).to_batches()
+
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Store`; with segments a title at a time."""
+        wanted = self._schema(columns)
+        names, vectors = [title_id(m) for m in media_ids], "vector" in wanted.names
+        with self.collections.named():
+            points = self.collections.client.retrieve(self.collections.titles, names, with_vectors=vectors)
+            yield from self._batches(points, wanted)
 
     def _is_known(self, title: models.Record) -> bool:
         """Whether it is of this space; if not, and not lenient, that is an error."""
@@ -238,12 +173,10 @@ class QdrantStore:
 
     def _whole(self, title: models.Record, vectors: bool) -> tuple[models.Record, list[models.Record]] | None:
         """A title with all of its segments, at a later version if it is replaced meanwhile."""
-        client, names = self._collections.client, self._collections
+        client, names = self.collections.client, self.collections
         for _ in range(_LOOKS):
             payload = payload_of(title)
-            mine = _version(payload[MEDIA_ID], payload[CONTENT_HASH])
-            pages = self._scroll(names.segments, POINTS_AT_ONCE, mine, vectors=True)
-            found = [point for points in pages for point in points]
+            found = self._segments(payload)
             if len(found) == payload[SEGMENTS]:
                 return title, found
             again = client.retrieve(names.titles, [title.id], with_vectors=vectors)
@@ -255,19 +188,38 @@ class QdrantStore:
         came = f"title {payload[MEDIA_ID]} has {len(found)} of its {payload[SEGMENTS]} segments"
         raise StoreError(self.uri, came, EXPECTED_WHOLE)
 
+    def _segments(self, title: dict[str, Any]) -> list[models.Record]:
+        """The points of a title's segments.
+
+        They are asked for by name, because a filter makes the embedded Qdrant look at every point. Only where
+        windows without content were left out, so that indexes have gaps, is there need of one.
+        """
+        media_id, version, count = title[MEDIA_ID], title[CONTENT_HASH], title[SEGMENTS]
+        named = [segment_id(media_id, version, index) for index in range(count)]
+        found: list[models.Record] = []
+        for at in range(0, count, POINTS_AT_ONCE):
+            found += self.collections.client.retrieve(
+                self.collections.segments, named[at : at + POINTS_AT_ONCE], with_vectors=True
+            )
+        if len(found) == count:
+            return found
+        mine = _version(media_id, version)
+        pages = self._scroll(self.collections.segments, POINTS_AT_ONCE, mine, vectors=True)
+        return [point for points in pages for point in points]
+
     def visible(self, hits: Sequence[Hit]) -> list[Hit]:
         """Those of some segments, found with their payload, that count: their title has the same version.
 
         Raises:
             StoreError: Qdrant failed.
         """
-        with self._collections.named():
-            versions = self._collections.versions({payload_of(hit)[MEDIA_ID] for hit in hits})
+        with self.collections.named():
+            versions = self.collections.versions({payload_of(hit)[MEDIA_ID] for hit in hits})
         return [hit for hit in hits if versions.get(payload_of(hit)[MEDIA_ID]) == payload_of(hit)[VERSION]]
 
     def faults(self) -> Iterator[StorageFault]:
         """See `Store`: titles that lack segments, segments without their title, points of another space."""
-        names = self._collections
+        names = self.collections
         with names.named():
             fields = [MEDIA_ID, CONTENT_HASH, SEGMENTS, FINGERPRINT]
             for points in self._scroll(names.titles, _NAMES_AT_ONCE, payload=fields):
@@ -300,7 +252,7 @@ class QdrantStore:
     ) -> Iterator[Sequence[models.Record]]:
         offset: Any = None
         while True:
-            points, offset = self._collections.client.scroll(
+            points, offset = self.collections.client.scroll(
                 name,
                 scroll_filter=only,
                 limit=at_once,
@@ -315,7 +267,7 @@ class QdrantStore:
 
     def close(self) -> None:
         """See `Store`."""
-        self._collections.close()
+        self.collections.close()
 
 
 def _version(media_id: str, version: str) -> models.Filter:

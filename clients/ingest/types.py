@@ -88,6 +88,12 @@ class Store(Protocol):
         """
         ...
 
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Titles by name; what is not there is left out. Columns and errors: see `titles`."""
+        ...
+
     def faults(self) -> Iterator[StorageFault]:
         """What is wrong that the titles themselves do not show; of one that is opened leniently.
 

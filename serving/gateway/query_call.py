@@ -68,7 +68,7 @@ async def _example(
         raise InvalidFieldError(f"parts[{at}].text", f"{len(data):,} bytes", f"at most {most:,}")
     weight = part.weight if part.HasField("weight") else 1.0
     title = await _title(kind, data, f"parts[{at}] ({kind})", descriptor, shared, transport)
-    return Example(kind, title, weight)
+    return Example.of(kind, title, weight)
 
 
 async def _title(

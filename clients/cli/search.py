@@ -1,0 +1,99 @@
+"""`resonance search`: titles or moments that are like examples."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resonance.clients.cli.discovery_options import (
+    ArticleOption,
+    ImageOption,
+    LanguageOption,
+    LikeOption,
+    SinceOption,
+    SoundOption,
+    StoreArgument,
+    TagOption,
+    TextOption,
+    UntilOption,
+    VideoOption,
+    WeightsOption,
+    make_examples,
+    make_filter,
+    make_weights,
+)
+from resonance.clients.cli.server_options import (
+    DEFAULT_SERVER,
+    ServerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    make_credentials,
+    wrong_use,
+)
+
+
+def search(
+    store: StoreArgument,
+    image: ImageOption = None,
+    sound: SoundOption = None,
+    video: VideoOption = None,
+    text: TextOption = None,
+    article: ArticleOption = None,
+    like: LikeOption = None,
+    taste: Annotated[
+        Path | None, typer.Option(help="A taste that `resonance taste --save` wrote, instead of examples.")
+    ] = None,
+    weights: WeightsOption = None,
+    tag: TagOption = None,
+    language: LanguageOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    segments: Annotated[bool, typer.Option("--segments", help="Moments as results, not titles.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Results at most.")] = 10,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="0: the best ones; towards 1: less alike among themselves.")
+    ] = 0.0,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="space.json, for one --like or a --taste alone: no server is asked."),
+    ] = None,
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+) -> None:
+    """Search a store by example: a picture, a sound, a clip, words, an article, a title, or a mix of them.
+
+    Exit code 0: the search was made; 1: it could not be, one line on stderr; 2: wrong use.
+    """
+    from resonance.clients.cli.search_run import SearchRun
+
+    examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
+    if bool(examples) == (taste is not None):
+        raise typer.BadParameter("expected an example (--image, --text, ...) or a taste, and not both")
+    run = SearchRun(
+        store=store,
+        examples=examples,
+        taste=taste,
+        weights=make_weights(weights),
+        only=make_filter(tag, language, since, until),
+        segments=segments,
+        limit=limit,
+        diversity=diversity,
+        space=space,
+        json_out=json_out,
+        server=server,
+        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+    )
+    with wrong_use():
+        code = asyncio.run(run.search())
+    raise typer.Exit(code)

@@ -1,0 +1,141 @@
+"""What `resonance search` does once its arguments are known."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from resonance.clients.clock import clock
+from resonance.clients.credentials import Credentials
+from resonance.clients.discovery.examples import ExampleSource, query_of_examples
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit
+from resonance.clients.discovery.types import Filter, Library
+from resonance.clients.embedder import Embedder
+from resonance.clients.errors import ResonanceError, UsageError
+from resonance.space.descriptor import Descriptor
+from resonance.space.errors import SpaceError
+from resonance.space.scores import Query, Share, Weights
+
+
+@dataclass(slots=True)
+class SearchRun:
+    """One call of the command; the fields are its options."""
+
+    store: str
+    examples: Sequence[ExampleSource]
+    taste: Path | None
+    weights: Weights
+    only: Filter
+    segments: bool
+    limit: int
+    diversity: float
+    space: Path | None
+    json_out: bool
+    server: str
+    credentials: Credentials
+
+    async def search(self) -> int:
+        """Search and report; gives the exit code.
+
+        Raises:
+            UsageError: wrong use.
+        """
+        try:
+            with closing(await asyncio.to_thread(open_library, self.store)) as library:
+                query, descriptor = await self._query(library)
+                searcher = Searcher(library, descriptor)
+                found = await asyncio.to_thread(self._found, searcher, query)
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError) as failed:
+            Console(stderr=True).print(
+                " ".join(str(failed).split()), style="red", markup=False, highlight=False, soft_wrap=True
+            )
+            return 1
+        if self.json_out:
+            report = {"store": self.store, "fingerprint": descriptor.fingerprint}
+            sys.stdout.write(json.dumps({**report, "hits": [told(hit) for hit in found]}) + "\n")
+        else:
+            show(found, Console())
+        return 0
+
+    async def _query(self, library: Library) -> tuple[Query, Descriptor]:
+        if self.space is not None:
+            descriptor = Descriptor.load(self.space)
+            searcher = Searcher(library, descriptor)
+            if self.taste is None and len(self.examples) == 1 and self.examples[0].kind == "like":
+                return await asyncio.to_thread(searcher.like, str(self.examples[0].value)), descriptor
+            if self.taste is None:
+                raise UsageError(
+                    "--space and examples that a server must embed; expected one --like or --taste"
+                )
+            return self._taste(descriptor), descriptor
+        async with Embedder(
+            self.server, expected_fingerprint=library.space.fingerprint, credentials=self.credentials
+        ) as embedder:
+            descriptor = await embedder.space()
+            if self.taste is not None:
+                return self._taste(descriptor), descriptor
+            return await query_of_examples(embedder, library, self.examples), descriptor
+
+    def _taste(self, descriptor: Descriptor) -> Query:
+        from resonance.clients.discovery.taste import load_taste
+
+        assert self.taste is not None
+        return load_taste(self.taste, descriptor.fingerprint).query
+
+    def _found(self, searcher: Searcher, query: Query) -> Sequence[TitleHit | SegmentHit]:
+        find = searcher.find_segments if self.segments else searcher.find_titles
+        return find(query, self.weights, limit=self.limit, only=self.only, diversity=self.diversity)
+
+
+def told(hit: TitleHit | SegmentHit) -> dict[str, Any]:
+    """A hit as JSON has it."""
+    facts = hit.facts
+    index, start_s, end_s = _moment(hit)
+    return {
+        "media_id": facts.media_id,
+        "uri": facts.uri,
+        "score": hit.score,
+        "shares": {s.modality: {"value": s.value, "inferred": s.inferred} for s in hit.shares},
+        "segment": None if index is None else {"index": index, "start_s": start_s, "end_s": end_s},
+        "tags": list(facts.tags),
+        "language": facts.language,
+        "duration_s": facts.duration_s,
+        "attributes": dict(facts.attributes),
+    }
+
+
+def _moment(hit: TitleHit | SegmentHit) -> tuple[int | None, float | None, float | None]:
+    segment = hit.segment
+    return (None, None, None) if segment is None else (segment.index, segment.start_s, segment.end_s)
+
+
+def show(hits: Sequence[TitleHit | SegmentHit], console: Console) -> None:
+    """A table a person can read; a share from an inferred block has a tilde."""
+    if not hits:
+        console.print("nothing found")
+        return
+    names = [share.modality for share in hits[0].shares]
+    table = Table("", "title", "moment", "score", *names, box=None, padding=(0, 2, 0, 0))
+    for rank, hit in enumerate(hits, 1):
+        _, start_s, end_s = _moment(hit)
+        moment = "–" if start_s is None or end_s is None else f"{clock(start_s)}–{clock(end_s)}"
+        cells = [_cell(share) for share in hit.shares]
+        table.add_row(str(rank), escape(hit.facts.media_id), moment, f"{hit.score:+.3f}", *cells)
+    console.print(table)
+
+
+def _cell(share: Share) -> str:
+    return f"{'~' if share.inferred else ''}{share.value:+.3f}"

@@ -1,0 +1,1 @@
+"""What the vectors are for: search by example, arcs, explanations, taste, reels, the explorer."""

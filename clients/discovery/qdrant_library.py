@@ -1,0 +1,184 @@
+"""A library that Qdrant searches, embedded or a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+from qdrant_client import models
+
+from resonance.clients.discovery.rows import FACTS, arcs_of, facts_of, segments_of, titles_of, vectors_of
+from resonance.clients.discovery.types import (
+    DATE_ATTRIBUTE,
+    Filter,
+    FoundSegment,
+    FoundTitle,
+    StoredTitle,
+    TitleFacts,
+)
+from resonance.clients.ingest.qdrant import QdrantStore
+from resonance.clients.ingest.qdrant_place import QdrantPlace
+from resonance.clients.ingest.qdrant_points import MEDIA_ID, ROW, VERSION, payload_of, title_id
+from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
+from resonance.clients.results import Vector
+
+#: Asked for at most, where filters that Qdrant cannot apply leave fewer than are wanted.
+_MOST_AT_ONCE = 4096
+_FOR_A_SEGMENT = [MEDIA_ID, VERSION, ROW]
+
+
+class QdrantLibrary:
+    """See `resonance.clients.discovery.types.Library`.
+
+    Raises:
+        StoreError: there are no such collections, or Qdrant failed.
+    """
+
+    def __init__(self, uri: str, place: QdrantPlace) -> None:
+        self._store = QdrantStore(uri, place)
+        self._collections = self._store.collections
+        self._on_server = place.url is not None
+        self.uri, self.space = uri, self._store.space
+
+    def count(self) -> int:
+        """See `Library`."""
+        return self._store.count()
+
+    def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
+        """See `Library`."""
+        wanted = models.Filter(
+            must=[*_conditions(only), *_dates(only)],
+            must_not=[models.HasIdCondition(has_id=[title_id(m) for m in sorted(only.excluded)])]
+            if only.excluded
+            else None,
+        )
+        points = self._query(self._collections.titles, vector, limit, wanted)
+        return [_title(point) for point in points]
+
+    def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
+        """See `Library`.
+
+        Segments of earlier versions are left out, and where dates are filtered by, which stand with titles
+        alone, those of other titles; more are asked for until there are enough.
+        """
+        wanted = models.Filter(
+            must=_conditions(only),
+            must_not=[models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=sorted(only.excluded)))]
+            if only.excluded
+            else None,
+        )
+        asked = limit
+        while True:
+            points = self._query(self._collections.segments, vector, asked, wanted)
+            found = self._store.visible(points)
+            if only.since is not None or only.until is not None:
+                names = {payload_of(point)[MEDIA_ID] for point in found}
+                taken = {facts.media_id for facts in self.facts(names) if only.takes(facts)}
+                found = [point for point in found if payload_of(point)[MEDIA_ID] in taken]
+            if len(found) >= limit or len(points) < asked or asked >= _MOST_AT_ONCE:
+                break
+            asked = min(4 * asked, _MOST_AT_ONCE)
+        return [_segment(point) for point in found[:limit]]
+
+    def _query(
+        self, name: str, vector: Vector, limit: int, wanted: models.Filter
+    ) -> list[models.ScoredPoint]:
+        with self._collections.named():
+            return self._collections.client.query_points(
+                name,
+                query=np.asarray(vector, np.float32).tolist(),
+                query_filter=wanted,
+                limit=limit,
+                with_payload=_FOR_A_SEGMENT,
+                with_vectors=True,
+            ).points
+
+    def titles(self, media_ids: Collection[str]) -> dict[str, StoredTitle]:
+        """See `Library`."""
+        return {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
+
+    def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
+        """See `Library`.
+
+        A server looks among the segments of each title, which are indexed by name. The embedded one would
+        look at every segment there is, so those of the titles are fetched by name and compared here.
+        """
+        if self._on_server:
+            return self._asked_for(vector, media_ids)
+        found = {}
+        for batch in self._store.find(media_ids, ["media_id", "segments"]):
+            (name,), (rows,) = batch["media_id"].to_pylist(), (parts.values for parts in batch["segments"])
+            if len(rows):
+                best = int(np.argmax(vectors_of(rows.field("vector")) @ vector))
+                found[name] = FoundSegment(name, segments_of(rows.take([best]))[0])
+        return found
+
+    def _asked_for(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
+        query = np.asarray(vector, np.float32).tolist()
+        with self._collections.named():
+            versions = self._collections.versions(media_ids)
+            answers = self._collections.client.query_batch_points(
+                self._collections.segments,
+                [
+                    models.QueryRequest(
+                        query=query,
+                        filter=models.Filter(must=[_is(MEDIA_ID, name), _is(VERSION, version)]),
+                        limit=1,
+                        with_payload=_FOR_A_SEGMENT,
+                        with_vector=True,
+                    )
+                    for name, version in versions.items()
+                ],
+            )
+        points = [point for answer in answers for point in answer.points]
+        return {payload_of(point)[MEDIA_ID]: _segment(point) for point in points}
+
+    def facts(self, media_ids: Collection[str] | None = None) -> Iterator[TitleFacts]:
+        """See `Library`."""
+        chosen = self._store.titles(FACTS) if media_ids is None else self._store.find(media_ids, FACTS)
+        for batch in chosen:
+            yield from map(facts_of, batch.to_pylist())
+
+    def arcs(self) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
+        """See `Library`."""
+        for batch in self._store.titles(["media_id", "arcs"]):
+            for row in batch.to_pylist():
+                yield row[MEDIA_ID], arcs_of(row["arcs"])
+
+    def close(self) -> None:
+        """See `Library`."""
+        self._store.close()
+
+
+def _conditions(only: Filter) -> list[models.Condition]:
+    conditions: list[models.Condition] = [
+        models.FieldCondition(key="tags", match=models.MatchValue(value=tag)) for tag in only.tags
+    ]
+    if only.languages:
+        language = models.MatchAny(any=list(only.languages))
+        conditions.append(models.FieldCondition(key="language", match=language))
+    return conditions
+
+
+def _dates(only: Filter) -> list[models.Condition]:
+    if only.since is None and only.until is None:
+        return []
+    until = None if only.until is None else f"{only.until}T23:59:59.999999Z"
+    span = models.DatetimeRange.model_validate(
+        {"gte": only.since and f"{only.since}T00:00:00Z", "lte": until}
+    )
+    return [models.FieldCondition(key=f"attributes.{DATE_ATTRIBUTE}", range=span)]
+
+
+def _is(key: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _title(point: models.ScoredPoint) -> FoundTitle:
+    return FoundTitle(facts_of(json.loads(payload_of(point)[ROW])), np.array(point.vector, np.float32))
+
+
+def _segment(point: models.ScoredPoint) -> FoundSegment:
+    record = models.Record(id=point.id, payload=point.payload, vector=point.vector)
+    return FoundSegment(payload_of(point)[MEDIA_ID], segments_of(rows_of_segments([record]))[0])

@@ -1,0 +1,129 @@
+"""A library whose store has no index: each search reads every vector, a batch at a time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
+from typing import Generic, TypeVar
+
+import numpy as np
+import pyarrow.compute as pc
+
+from resonance.clients.discovery.rows import FACTS, arcs_of, facts_of, segments_of, titles_of, vectors_of
+from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle, StoredTitle, TitleFacts
+from resonance.clients.ingest.types import Store
+from resonance.clients.results import Vector
+
+Found = TypeVar("Found")
+
+
+class ScannedLibrary:
+    """See `resonance.clients.discovery.types.Library`.
+
+    Exact, and as slow as the store is long: 7 KB a title are read, or a segment. What a filter leaves out is
+    left out before it counts.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.uri, self.space = store.uri, store.space
+
+    def count(self) -> int:
+        """See `Library`."""
+        return self._store.count()
+
+    def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
+        """See `Library`."""
+        best: _Best[FoundTitle] = _Best(limit)
+        for batch in self._store.titles([*FACTS, "vector"]):
+            vectors = vectors_of(batch["vector"])
+            light = batch.drop_columns(["vector"])
+            scores = vectors @ vector
+            for at in np.argsort(-scores, kind="stable"):
+                if not best.would_take(scores[at]):
+                    break
+                facts = facts_of(light.slice(at, 1).to_pylist()[0])
+                if only.takes(facts):
+                    # a copy: a view would keep the whole batch
+                    best.add(scores[at], FoundTitle(facts, vectors[at].copy()))
+        return best.found()
+
+    def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
+        """See `Library`."""
+        best: _Best[FoundSegment] = _Best(limit)
+        for batch in self._store.titles([*FACTS, "segments"]):
+            parts = batch["segments"]
+            rows = parts.flatten()
+            if not len(rows):
+                continue
+            owners = pc.list_parent_indices(parts).to_numpy()
+            scores = vectors_of(rows.field("vector")) @ vector
+            light = batch.drop_columns(["segments"])
+            known: dict[int, TitleFacts] = {}
+            for at in np.argsort(-scores, kind="stable"):
+                if not best.would_take(scores[at]):
+                    break
+                owner = int(owners[at])
+                if owner not in known:
+                    known[owner] = facts_of(light.slice(owner, 1).to_pylist()[0])
+                facts = known[owner]
+                if only.takes(facts):
+                    (segment,) = segments_of(rows.take([at]))
+                    best.add(scores[at], FoundSegment(facts.media_id, segment))
+        return best.found()
+
+    def titles(self, media_ids: Collection[str]) -> dict[str, StoredTitle]:
+        """See `Library`."""
+        return {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
+
+    def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
+        """See `Library`."""
+        found = {}
+        for batch in self._store.find(media_ids, ["media_id", "segments"]):
+            for name, parts in zip(batch["media_id"].to_pylist(), batch["segments"], strict=True):
+                rows = parts.values
+                if parts.is_valid and len(rows):
+                    best = int(np.argmax(vectors_of(rows.field("vector")) @ vector))
+                    (segment,) = segments_of(rows.take([best]))
+                    found[name] = FoundSegment(name, segment)
+        return found
+
+    def facts(self, media_ids: Collection[str] | None = None) -> Iterator[TitleFacts]:
+        """See `Library`."""
+        chosen = self._store.titles(FACTS) if media_ids is None else self._store.find(media_ids, FACTS)
+        for batch in chosen:
+            yield from map(facts_of, batch.to_pylist())
+
+    def arcs(self) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
+        """See `Library`."""
+        for batch in self._store.titles(["media_id", "arcs"]):
+            for row in batch.to_pylist():
+                yield row["media_id"], arcs_of(row["arcs"])
+
+    def close(self) -> None:
+        """See `Library`."""
+        self._store.close()
+
+
+class _Best(Generic[Found]):
+    """The `limit` things of the largest scores; of equal ones those that came first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._heap: list[tuple[float, int, Found]] = []
+        self._order = count(0, -1)  # of equal scores the later one is the smaller
+
+    def would_take(self, score: float) -> bool:
+        """Whether a thing of this score would be kept."""
+        return len(self._heap) < self._limit or (self._limit > 0 and score > self._heap[0][0])
+
+    def add(self, score: float, thing: Found) -> None:
+        """Keep it, and let the least go where there are too many."""
+        heapq.heappush(self._heap, (float(score), next(self._order), thing))
+        if len(self._heap) > self._limit:
+            heapq.heappop(self._heap)
+
+    def found(self) -> list[Found]:
+        """Best first."""
+        return [thing for _, _, thing in sorted(self._heap, reverse=True, key=lambda entry: entry[:2])]

@@ -1,0 +1,101 @@
+"""The two collections of Qdrant that a library of titles is kept in, embedded or a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from qdrant_client import QdrantClient, models
+
+from resonance.clients.credentials import is_loopback
+from resonance.clients.errors import CredentialsError, UsageError, described
+from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.qdrant_place import QdrantPlace
+from resonance.clients.ingest.qdrant_points import CONTENT_HASH, MEDIA_ID, VERSION, payload_of, title_id
+from resonance.clients.ingest.rows import FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY
+from resonance.clients.results import SpaceRef
+from resonance.space.descriptor import TITLE_WIDTH
+from resonance.space.errors import SpaceMismatchError
+
+API_KEY_VARIABLE = "QDRANT_API_KEY"
+_TIMEOUT_S = 60
+#: What readers and viewers filter by. Of a title its name needs none: its point is named after it.
+_INDEXED = {"titles": ("tags", "language"), "segments": (MEDIA_ID, VERSION, "tags", "language")}
+EXPECTED_QDRANT = "a Qdrant that answers, or a folder nobody else uses"
+
+
+class Collections:
+    """The two collections of a place.
+
+    Raises:
+        CredentialsError: the key would travel in the open. StoreError: Qdrant failed.
+    """
+
+    def __init__(self, uri: str, place: QdrantPlace) -> None:
+        self.uri, self.place = uri, place
+        self.titles, self.segments = f"{place.name}-titles", f"{place.name}-segments"
+        key = os.environ.get(API_KEY_VARIABLE)
+        with self.named():
+            if place.url is None:
+                self.client = QdrantClient(path=str(place.folder))
+            else:
+                if key and place.url.startswith("http:") and not is_loopback(urlsplit(place.url).netloc):
+                    raise CredentialsError(
+                        f"{uri}: {API_KEY_VARIABLE} would travel in the open; expected qdrants://"
+                    )
+                self.client = QdrantClient(
+                    url=place.url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False
+                )
+
+    def space(self) -> SpaceRef | None:
+        """That of the vectors, None where there is no such collection."""
+        with self.named():
+            if not self.client.collection_exists(self.titles):
+                return None
+            found = self.client.get_collection(self.titles).config.metadata or {}
+        if FINGERPRINT_KEY.decode() not in found:
+            raise StoreError(self.uri, f"a collection {self.titles} of something else", "another name")
+        return SpaceRef(
+            str(found[SPACE_KEY.decode()]),
+            str(found[FINGERPRINT_KEY.decode()]),
+            bool(found[TRAINED_KEY.decode()]),
+        )
+
+    def make(self, space: SpaceRef) -> None:
+        """Make what is not there; the one of titles last, for it says that all is there."""
+        metadata = {
+            FINGERPRINT_KEY.decode(): space.fingerprint,
+            SPACE_KEY.decode(): space.name,
+            TRAINED_KEY.decode(): space.trained,
+        }
+        # Vectors stay on disk: at 7 KB each, a million segments are 7 GB, and a search by HNSW reads few.
+        vectors = models.VectorParams(size=TITLE_WIDTH, distance=models.Distance.DOT, on_disk=True)
+        with self.named():
+            for kind, name in (("segments", self.segments), ("titles", self.titles)):
+                if not self.client.collection_exists(name):
+                    self.client.create_collection(name, vectors_config=vectors, metadata=metadata)
+                if self.place.url is not None:  # the embedded one looks at every point anyway
+                    for field in _INDEXED[kind]:
+                        self.client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+
+    def versions(self, media_ids: Collection[str]) -> dict[str, str]:
+        """The version of each title that is there, by media id."""
+        wanted = [title_id(media_id) for media_id in media_ids]
+        found = self.client.retrieve(self.titles, wanted, with_payload=[MEDIA_ID, CONTENT_HASH])
+        return {payload_of(point)[MEDIA_ID]: payload_of(point)[CONTENT_HASH] for point in found}
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors of Qdrant name the store."""
+        try:
+            yield
+        except (StoreError, SpaceMismatchError, UsageError):
+            raise
+        except Exception as error:  # of HTTP, of the server, of SQLite, and a folder that another one has
+            came = described(error)
+            raise StoreError(self.uri, came, EXPECTED_QDRANT) from error
+
+    def close(self) -> None:
+        self.client.close()
