@@ -18,6 +18,7 @@ GROUP = "resonance.commands"
 EXTRAS = {
     "embed": "client",
     "status": "client",
+    "search": "discovery",
     "train-tiny": "train",
     "evaluate-tiny": "train",
     "align": "train",

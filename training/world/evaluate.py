@@ -68,17 +68,7 @@ def clip_retrieval(
     device: torch.device,
 ) -> list[Row]:
     """A query of one modality against the clips' blocks of the OTHER modalities; hums against sound."""
-    factors = np.asarray(pool["factors"])[clips]
-    starts_with_theme = np.asarray(pool["ids"])[clips][:, 1:6]
-    written = (starts_with_theme == starts_with_theme[_first_theme(pool, clips)]).all(1)
-    rivals = {
-        # every clip is heard, so a melody need only be written in the query
-        "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None]),
-        # a rival falls out where its own text disagrees, and where the right one's agrees
-        "audio": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None] | written[None]),
-        "image": oracle.rivals(factors, oracle.SHOWN_BY_ALL),
-        "hum": oracle.rivals(factors, oracle.MELODY),
-    }
+    rivals = clip_rivals(pool, clips)
     scores, plain = (
         _clip_and_hum_scores(blocks, *_stills_and_hums(pool, m, clips, device))
         for blocks, m in (
@@ -98,6 +88,21 @@ def clip_retrieval(
         for query in ("text", "audio", "image", "hum")
         for k in (1, 10)
     ]
+
+
+def clip_rivals(pool: Pool, clips: np.ndarray) -> dict[str, np.ndarray]:
+    """How many other clips look like each one, int64 [clips], to an oracle by what the query is."""
+    factors = np.asarray(pool["factors"])[clips]
+    starts_with_theme = np.asarray(pool["ids"])[clips][:, 1:6]
+    written = (starts_with_theme == starts_with_theme[_first_theme(pool, clips)]).all(1)
+    return {
+        # every clip is heard, so a melody need only be written in the query
+        "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None]),
+        # a rival falls out where its own text disagrees, and where the right one's agrees
+        "audio": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None] | written[None]),
+        "image": oracle.rivals(factors, oracle.SHOWN_BY_ALL),
+        "hum": oracle.rivals(factors, oracle.MELODY),
+    }
 
 
 def _first_theme(pool: Pool, clips: np.ndarray) -> int:

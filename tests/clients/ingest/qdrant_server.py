@@ -85,6 +85,21 @@ class _Collections:
         only = _filter(body["filter"]) if body.get("filter") else None
         return {"count": self._shards[name].count(edge.CountRequest(exact=body["exact"], filter=only))}
 
+    def _query(self, name: str, body: dict[str, Any]) -> Any:
+        """Of the search of one vector; a batch's requests are the same."""
+        request = edge.QueryRequest(
+            body["limit"],
+            query=edge.Query.Nearest(body["query"]),
+            filter=_filter(body["filter"]) if body.get("filter") else None,
+            with_payload=body["with_payload"],
+            with_vector=body["with_vector"],
+        )
+        found = self._shards[name].query(request)
+        return {"points": [{**_record(hit), "score": hit.score, "version": 0} for hit in found]}
+
+    def _query_batch(self, name: str, body: dict[str, Any]) -> Any:
+        return [self._query(name, search) for search in body["searches"]]
+
     _routes: dict[tuple[str, str], Callable[[_Collections, str, dict[str, Any]], Any]] = {  # noqa: RUF012
         ("PUT", ""): _create,
         ("GET", ""): _describe,
@@ -95,6 +110,8 @@ class _Collections:
         ("POST", "points"): _retrieve,
         ("POST", "points/scroll"): _scroll,
         ("POST", "points/count"): _count,
+        ("POST", "points/query"): _query,
+        ("POST", "points/query/batch"): _query_batch,
     }
 
     def close(self) -> None:
@@ -104,13 +121,23 @@ class _Collections:
 
 
 def _filter(given: dict[str, Any]) -> edge.Filter:
-    def conditions(name: str) -> list[edge.FieldCondition] | None:
+    def conditions(name: str) -> list[edge.FieldCondition | edge.HasIdCondition] | None:
         found = given.get(name)
-        if found is None:
-            return None
-        return [edge.FieldCondition(c["key"], edge.MatchValue(c["match"]["value"])) for c in found]
+        return None if found is None else [_condition(condition) for condition in found]
 
     return edge.Filter(must=conditions("must"), must_not=conditions("must_not"))
+
+
+def _condition(given: dict[str, Any]) -> edge.FieldCondition | edge.HasIdCondition:
+    if "has_id" in given:
+        return edge.HasIdCondition(set(given["has_id"]))
+    if given.get("range"):
+        span = {name: at for name, at in given["range"].items() if at is not None}
+        return edge.FieldCondition(given["key"], range=edge.RangeDateTime(**span))
+    match = given["match"]
+    if "any" in match:
+        return edge.FieldCondition(given["key"], edge.MatchAny(match["any"]))
+    return edge.FieldCondition(given["key"], edge.MatchValue(match["value"]))
 
 
 def _record(record: edge.Record) -> dict[str, Any]:

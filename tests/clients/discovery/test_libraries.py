@@ -1,0 +1,168 @@
+"""Every store can be searched: the same titles and segments are found, whoever looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.types import Filter
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.errors import StoreError
+from resonance.space import unit
+from tests.clients.discovery.made import Made, random_titles, write
+from tests.clients.ingest.qdrant_server import API_KEY, qdrant_server
+
+TITLES = random_titles(40)
+
+
+@pytest.fixture(params=["parquet", "qdrant", "qdrant server"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    match request.param:
+        case "parquet":
+            yield str(tmp_path / "store")
+        case "qdrant":
+            yield f"qdrant+local:{tmp_path}/store?name=films"
+        case "qdrant server":
+            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
+            with qdrant_server(tmp_path) as address:
+                yield f"qdrant://{address}/films"
+
+
+@pytest.fixture
+def stored(uri: str) -> str:
+    write(uri, TITLES[:25])
+    write(uri, TITLES[25:], batch="2")
+    return uri
+
+
+def some_query(seed: int = 1) -> np.ndarray:
+    return unit(np.random.default_rng(seed).standard_normal(1788)).astype(np.float32)
+
+
+def expected_titles(query: np.ndarray, only: Filter, titles: list[Made] = TITLES) -> list[str]:
+    taken = [t for t in titles if only.takes(facts_of(t))]
+    return [t.media_id for t in sorted(taken, key=lambda t: -float(t.vector @ query))]
+
+
+def expected_segments(query: np.ndarray, only: Filter) -> list[tuple[str, int]]:
+    taken = [(t.media_id, s) for t in TITLES if only.takes(facts_of(t)) for s in t.segments]
+    return [(m, s.index) for m, s in sorted(taken, key=lambda pair: -float(pair[1].vector @ query))]
+
+
+def facts_of(made: Made):  # type: ignore[no-untyped-def]
+    from resonance.clients.discovery.rows import facts_of
+
+    return facts_of(made.row().to_pylist()[0])
+
+
+FILTERS = {
+    "all": Filter(),
+    "a tag": Filter(tags=("rare",)),
+    "two tags": Filter(tags=("film", "rare")),
+    "a tag nobody has": Filter(tags=("none",)),
+    "a language": Filter(languages=("de",)),
+    "two languages": Filter(languages=("de", "en")),
+    "since": Filter(since=date(2026, 6, 15)),
+    "until": Filter(until=date(2026, 6, 15)),
+    "a day": Filter(since=date(2026, 4, 15), until=date(2026, 4, 15)),
+    "excluded": Filter(excluded=frozenset({"t1", "t2", "t39"})),
+    "everything": Filter(
+        tags=("film",), languages=("en",), since=date(2026, 2, 1), excluded=frozenset({"t4"})
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_nearest_titles_and_segments_are_those_of_plain_arithmetic(stored: str, name: str) -> None:
+    only, query = FILTERS[name], some_query()
+    with closing(open_library(stored)) as library:
+        titles = [found.facts.media_id for found in library.nearest_titles(query, 7, only)]
+        segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 11, only)]
+    assert titles == expected_titles(query, only)[:7]
+    assert segments == expected_segments(query, only)[:11]
+
+
+def test_what_is_found_is_what_was_stored_to_the_bit(stored: str) -> None:
+    by_name = {made.media_id: made for made in TITLES}
+    with closing(open_library(stored)) as library:
+        assert library.count() == len(TITLES)
+        for found in library.nearest_titles(some_query(), 5, Filter()):
+            made = by_name[found.facts.media_id]
+            assert found.facts == facts_of(made)
+            assert np.array_equal(found.vector, made.vector)
+        for hit in library.nearest_segments(some_query(), 5, Filter()):
+            same(hit.segment, by_name[hit.media_id].segments[hit.segment.index])
+        whole = library.titles(["t3", "t30", "nobody"])
+        assert sorted(whole) == ["t3", "t30"]
+        assert whole["t3"].arcs == {"pacing": [(4.0, 0.0), (12.0, 0.5), (20.0, 1.0)]}
+        for mine, theirs in zip(by_name["t30"].segments, whole["t30"].segments, strict=True):
+            same(mine, theirs)
+
+
+def same(mine, theirs) -> None:  # type: ignore[no-untyped-def]
+    assert np.array_equal(mine.vector, theirs.vector)
+    assert replace(mine, vector=None) == replace(theirs, vector=None)
+
+
+def test_the_best_segment_of_each_title(stored: str) -> None:
+    query = some_query(3)
+    with closing(open_library(stored)) as library:
+        found = library.best_segments(query, ["t5", "t6", "t31", "nobody"])
+    best = {
+        name: max(range(3), key=lambda at: float(TITLES[int(name[1:])].segments[at].vector @ query))
+        for name in ("t5", "t6", "t31")
+    }
+    assert {name: hit.segment.index for name, hit in found.items()} == best
+
+
+def test_facts_and_arcs_of_all_and_of_some(stored: str) -> None:
+    with closing(open_library(stored)) as library:
+        assert sorted(f.media_id for f in library.facts()) == sorted(t.media_id for t in TITLES)
+        assert [f.media_id for f in library.facts(["t8"])] == ["t8"]
+        assert {name: len(arcs["pacing"]) for name, arcs in library.arcs()} == {t.media_id: 3 for t in TITLES}
+
+
+def test_a_replaced_title_is_found_in_its_later_version_alone(stored: str) -> None:
+    turned = replace(TITLES[4], blocks=-TITLES[4].blocks)
+    write(stored, [turned], batch="3", version="v2")
+    query = TITLES[4].segments[1].vector
+    with closing(open_library(stored)) as library:
+        hits = library.nearest_segments(query, 120, Filter())
+        assert len(hits) == 120
+        mine = [hit.segment for hit in hits if hit.media_id == "t4"]
+        assert len(mine) == 3
+        for segment in mine:
+            assert np.array_equal(segment.vector, turned.segments[segment.index].vector)
+        assert library.best_segments(-query, ["t4"])["t4"].segment.index == 1
+
+
+def test_text_without_a_clock_has_no_times(uri: str) -> None:
+    write(uri, [replace(TITLES[0], clock=False)])
+    with closing(open_library(uri)) as library:
+        (hit, *_) = library.nearest_segments(some_query(), 3, Filter())
+        assert hit.segment.start_s is None
+        assert next(iter(library.facts())).duration_s is None
+
+
+def test_more_titles_than_there_are(uri: str) -> None:
+    write(uri, TITLES[:2])
+    with closing(open_library(uri)) as library:
+        assert len(library.nearest_titles(some_query(), 100, Filter())) == 2
+
+
+@pytest.mark.parametrize("uri", ["parquet", "qdrant"], indirect=True)
+def test_a_store_that_is_not_there(uri: str) -> None:
+    with pytest.raises(StoreError, match="resonance ingest"):
+        open_library(uri)
+
+
+def test_a_span_that_ends_before_it_begins() -> None:
+    with pytest.raises(UsageError, match="2026-02-01 lies after until 2026-01-01"):
+        Filter(since=date(2026, 2, 1), until=date(2026, 1, 1))
