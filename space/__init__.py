@@ -1,4 +1,4 @@
-"""The embedding space: descriptor, blocks, weights, similarity, explanation, arcs, axes. numpy only."""
+"""The embedding space: descriptor, blocks, weights, similarity, explanation, taste, arcs, axes; numpy."""
 
 from resonance.space.arcs import Arc, resample, resample_every, resample_to, smooth
 from resonance.space.axes import AxisMeter
@@ -14,6 +14,7 @@ from resonance.space.errors import (
     SpaceMismatchError,
     WeightError,
 )
+from resonance.space.pairs import Pair, best_pair
 from resonance.space.reference import Reference
 from resonance.space.scores import (
     Explanation,
@@ -27,6 +28,7 @@ from resonance.space.scores import (
     require_same_space,
     score,
 )
+from resonance.space.taste import Blend
 
 __all__ = [
     "BLOCK_WIDTH",
@@ -36,11 +38,13 @@ __all__ = [
     "ArcError",
     "Axis",
     "AxisMeter",
+    "Blend",
     "BlockError",
     "CalibrationError",
     "Descriptor",
     "DescriptorError",
     "Explanation",
+    "Pair",
     "Query",
     "Reference",
     "Share",
@@ -48,6 +52,7 @@ __all__ = [
     "SpaceMismatchError",
     "WeightError",
     "Weights",
+    "best_pair",
     "calibrate_axis",
     "check_presence",
     "check_vectors",

@@ -3,7 +3,7 @@
 SpaceError
 ├── DescriptorError   space.json is missing a field, has a wrong one, or does not match its fingerprint
 ├── BlockError        a vector or block has the wrong width, dtype, norm or holds NaN
-├── WeightError       modality weights are negative, NaN, unknown or all zero
+├── WeightError       weights are NaN, infinite, unknown, all zero or, of modalities, negative
 ├── SpaceMismatchError     vectors of two different spaces met
 ├── ArcError          an arc's times or values cannot be smoothed or resampled
 └── CalibrationError  a reference set or the ends of an axis cannot be calibrated with
@@ -23,7 +23,7 @@ class BlockError(SpaceError):
 
 
 class WeightError(SpaceError):
-    """Modality weights cannot be used."""
+    """Weights, of modalities or of the titles that a taste is made of, cannot be used."""
 
 
 class SpaceMismatchError(SpaceError):  # the state of two spaces, not the fault of one
