@@ -1,0 +1,91 @@
+"""Pictures of a video in their time, as a browser would show them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from resonance.clients.errors import MediaLimitError
+from resonance.clients.explorer.kinds import LIMITS
+from resonance.clients.media.container import choose_stream, start_s
+from resonance.clients.media.picture import frame_to_rgb
+from resonance.clients.media.types import ByteArray
+from resonance.space.descriptor import FrameGeometry
+
+MAX_BROKEN_PACKETS = 200
+#: Containers without an index, in which a seek may land between keyframes; so it aims this much earlier,
+#: which is x264's longest distance between them at 25 pictures a second.
+_NO_INDEX, _EARLIER_S = frozenset(("mpegts", "mpeg")), 10.0
+
+
+def origin_s(container: InputContainer) -> float:
+    """Where a title's clock starts on its container's: the earliest start of picture or sound."""
+    chosen = (choose_stream(container, kind) for kind in ("video", "audio"))
+    return min((start_s(stream) for stream in chosen if stream is not None), default=0.0)
+
+
+def seek(container: InputContainer, stream: Stream, time_s: float) -> None:
+    """To a keyframe at or before `time_s` of a title; where the container cannot, it stays at its start."""
+    assert stream.time_base is not None
+    if time_s <= 0:
+        return
+    aim_s = max(time_s - (_EARLIER_S if container.format.name in _NO_INDEX else 0.0), 0.0)
+    stamp = round((aim_s + origin_s(container)) / float(stream.time_base))
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(stamp, stream=stream, backward=True)
+
+
+def check_size(stream: VideoStream, name: str) -> None:
+    """Raises MediaLimitError: pictures larger than are decoded here."""
+    codec = stream.codec_context
+    if codec.width * codec.height > LIMITS.max_video_pixels:
+        raise MediaLimitError(
+            name,
+            f"a video of {codec.width}x{codec.height} pixels",
+            f"at most {LIMITS.max_video_pixels:,} pixels a picture",
+        )
+
+
+def decoded(packets: Iterator[Packet[VideoStream]]) -> Iterator[av.VideoFrame]:
+    """Frames of packets; broken packets are passed over, up to `MAX_BROKEN_PACKETS` in a row."""
+    broken = 0
+    for packet in packets:
+        try:
+            yield from packet.decode()
+            broken = 0
+        except av.error.FFmpegError:
+            broken += 1
+            if broken >= MAX_BROKEN_PACKETS:
+                return
+
+
+def fitted(width: float, height: float, most_px: int) -> tuple[int, int]:
+    """Even width and height of the same shape, the longer side at most `most_px`, neither under 2."""
+    scale = min(1.0, most_px / max(width, height))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def shown_size(frame: av.VideoFrame, stream: VideoStream, most_px: int) -> tuple[int, int, int]:
+    """Width and height in square pixels once upright, at most `most_px`, and clockwise degrees to turn."""
+    aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+    rotation_deg = round(-frame.rotation / 90) % 4 * 90
+    width, height = frame.width * aspect, float(frame.height)
+    if rotation_deg in (90, 270):
+        width, height = height, width
+    return *fitted(width, height, most_px), rotation_deg
+
+
+def upright(frame: av.VideoFrame, size: tuple[int, int, int], reformatter: VideoReformatter) -> ByteArray:
+    """The frame as uint8 RGB [height, width, 3] of a size from `shown_size`."""
+    width, height, rotation_deg = size
+    geometry = FrameGeometry(
+        width, height, resize="stretch", interpolation="bilinear", colour_matrix="stream"
+    )
+    return frame_to_rgb(frame, geometry, rotation_deg, reformatter)

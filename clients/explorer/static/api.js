@@ -1,0 +1,58 @@
+// The explorer's own server: JSON both ways, errors with the text that it gave.
+
+export class ApiError extends Error {
+  constructor(kind, text, status) {
+    super(text);
+    this.kind = kind;
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("ExplorerGone", "The explorer itself does not answer. Is `resonance explore` still running?", 0);
+  }
+  if (response.ok) return response.json();
+  throw await errorOf(response);
+}
+
+/** The error in an answer. */
+export async function errorOf(response) {
+  try {
+    const { error } = await response.json();
+    return new ApiError(error.kind, error.text, response.status);
+  } catch {
+    return new ApiError("Unknown", `The explorer answered ${response.status}.`, response.status);
+  }
+}
+
+function post(path, body, signal) {
+  return ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+}
+
+export const media = (key, what) => `/media/${key}/${what}`;
+export const posterOf = (key, at, large = false) =>
+  media(key, `poster?at=${at.toFixed(1)}${large ? "&large=true" : ""}`);
+
+export const getLibrary = () => ask("/api/library");
+export const getServer = () => ask("/api/server");
+export const getDetails = (key) => ask(`/api/titles/${key}`);
+export const getPlayback = (key) => ask(media(key, "playback"));
+export const search = (body, signal) => post("/api/search", body, signal);
+export const matches = (key, body) => post(`/api/titles/${key}/matches`, body);
+export const addText = (text, signal) => post("/api/examples/text", { text }, signal);
+
+export function browse({ name, tags, limit }, signal) {
+  const query = new URLSearchParams({ name, limit });
+  for (const tag of tags) query.append("tag", tag);
+  return ask(`/api/titles?${query}`, { signal });
+}
+
+export function addFile(file, signal) {
+  const headers = { "Content-Type": "application/octet-stream", "X-Example-Name": encodeURIComponent(file.name) };
+  return ask("/api/examples/file", { method: "POST", headers, body: file, signal });
+}

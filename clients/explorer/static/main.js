@@ -1,0 +1,151 @@
+// The page: what changes, what is asked then, what is shown.
+
+import { browse, search } from "./api.js";
+import { announce, byId, counted, el } from "./dom.js";
+import { embedAgain, setUpExamples } from "./examples.js";
+import { setUpResults, showTitles } from "./results.js";
+import { setUpServer } from "./server.js";
+import { openTitle, refreshMatches, setUpStage } from "./stage.js";
+import { EACH_PAGE, changed, onChange, ready, searchRequest, state } from "./state.js";
+import { setUpTheme } from "./theme.js";
+
+const SETTLE_MS = 40; // a slider that is dragged asks this often at most
+const knownTags = new Map();
+let asking = null;
+let timer = 0;
+
+function refresh(what) {
+  clearTimeout(timer);
+  timer = setTimeout(ask, what === "weights" || what === "name" ? SETTLE_MS : 0, what);
+  showControls();
+}
+
+async function ask(what) {
+  asking?.abort();
+  const mine = (asking = new AbortController());
+  byId("results").setAttribute("aria-busy", "true");
+  try {
+    if (ready().length) await askSearch(mine.signal);
+    else await askBrowse(mine.signal);
+    byId("failure").hidden = true;
+    if (what !== "name" && what !== "limit") refreshMatches();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error.kind === "ExpiredExampleError") {
+      await embedAgain();
+      return;
+    }
+    byId("failure").textContent = error.message;
+    byId("failure").hidden = false;
+  } finally {
+    if (asking === mine) byId("results").removeAttribute("aria-busy");
+  }
+}
+
+async function askSearch(signal) {
+  const { hits } = await search(searchRequest(), signal);
+  showTitles(hits, { ranked: true });
+  byId("results-title").textContent = "Most like it";
+  byId("results-note").textContent = hits.length ? "The bars are what each block adds to the score: hatched where it was inferred, with a tick where most titles lie." : "";
+  showNothing(hits.length, "No title fits. Take a tag away, or an example.");
+  byId("more").hidden = hits.length < state.limit;
+  noteTags(hits);
+  announce(hits.length ? `${counted(hits.length, "title")}. First: ${hits[0].name}.` : "No title fits.");
+}
+
+async function askBrowse(signal) {
+  const found = await browse({ name: state.name, tags: state.tags, limit: state.limit }, signal);
+  showTitles(found.titles, { ranked: false });
+  byId("results-title").textContent = state.name || state.tags.size ? "Titles that fit" : "In this library";
+  byId("results-note").textContent = found.titles.length ? "Drop something on the page, or start from one of these with “More like this”." : "";
+  const isEmpty = found.all && !state.name && !state.tags.size;
+  const empty = isEmpty ? "This library is empty. `resonance ingest FOLDER --sink STORE` fills it; then load this page again." : "No title has such a name.";
+  showNothing(found.titles.length, empty);
+  byId("more").hidden = found.all || found.titles.length < state.limit;
+  noteTags(found.titles);
+  announce(`${counted(found.titles.length, "title")} shown.`);
+}
+
+function showNothing(count, text) {
+  byId("nothing").hidden = count > 0;
+  byId("nothing").textContent = count > 0 ? "" : text;
+}
+
+function noteTags(titles) {
+  for (const title of titles) for (const tag of title.tags) knownTags.set(tag, true);
+  const names = [...new Set([...state.tags, ...knownTags.keys()])].slice(0, 40);
+  byId("filters").hidden = names.length === 0;
+  const held = document.activeElement?.closest?.("#tags") ? document.activeElement.textContent : null;
+  const buttons = names.map((tag) => el("button", { type: "button", class: "tag", "aria-pressed": String(state.tags.has(tag)), onclick: () => toggleTag(tag) }, tag));
+  byId("tags").replaceChildren(...buttons.map((button) => el("li", {}, button)));
+  buttons.find((button) => button.textContent === held)?.focus();
+}
+
+function toggleTag(tag) {
+  if (!state.tags.delete(tag)) state.tags.add(tag);
+  changed("tags");
+}
+
+function showControls() {
+  const some = ready().length > 0;
+  byId("sliders-hint").hidden = some;
+  byId("find").hidden = some;
+  byId("even").hidden = Object.values(state.weights).every((weight) => weight === 1) && state.diversity === 0;
+}
+
+function setUpSliders() {
+  for (const name of Object.keys(state.weights)) {
+    const range = byId(`weight-${name}`);
+    range.addEventListener("input", () => {
+      const others = Object.entries(state.weights).filter(([other]) => other !== name);
+      // not all may be 0: the last one stays a little above
+      if (range.valueAsNumber === 0 && others.every(([, weight]) => weight === 0)) range.value = "0.1";
+      state.weights[name] = range.valueAsNumber;
+      range.nextElementSibling.textContent = range.valueAsNumber.toFixed(1);
+      changed("weights");
+    });
+  }
+  const variety = byId("variety");
+  variety.addEventListener("input", () => {
+    state.diversity = variety.valueAsNumber;
+    variety.nextElementSibling.textContent = variety.valueAsNumber.toFixed(2);
+    changed("weights");
+  });
+  byId("even").addEventListener("click", () => {
+    for (const name of Object.keys(state.weights)) {
+      state.weights[name] = 1;
+      setRange(byId(`weight-${name}`), "1", "1.0");
+    }
+    state.diversity = 0;
+    setRange(variety, "0", "0.00");
+    changed("weights");
+    byId("weight-visual").focus();
+  });
+}
+
+function setRange(range, value, text) {
+  range.value = value;
+  range.nextElementSibling.textContent = text;
+}
+
+function start() {
+  setUpTheme();
+  setUpExamples();
+  setUpSliders();
+  setUpStage();
+  setUpResults(openTitle);
+  byId("find-name").addEventListener("input", (event) => {
+    state.name = event.target.value.trim();
+    changed("name");
+  });
+  byId("find").addEventListener("submit", (event) => event.preventDefault());
+  byId("more").addEventListener("click", () => {
+    state.limit = Math.min(state.limit + EACH_PAGE, 200);
+    changed("limit");
+  });
+  onChange(refresh);
+  setUpServer();
+  refresh("parts");
+}
+
+start();

@@ -1,0 +1,52 @@
+// The library and the encoder server as they are now: looked at when the page opens, and every few seconds.
+
+import { getLibrary, getServer } from "./api.js";
+import { announce, byId, counted, el } from "./dom.js";
+import { state } from "./state.js";
+
+const LOOK_MS = 8000;
+/** What needs the encoders. */
+const ENCODING = ["choose", "words-text"];
+
+export function setUpServer() {
+  byId("server-again").addEventListener("click", look);
+  setInterval(() => document.visibilityState === "visible" && look(), LOOK_MS);
+  lookAtLibrary();
+  look();
+}
+
+async function lookAtLibrary() {
+  try {
+    showLibrary(await getLibrary());
+  } catch (error) {
+    byId("library-line").textContent = error.message;
+  }
+}
+
+async function look() {
+  try {
+    showServer(await getServer());
+  } catch (error) {
+    showServer({ reachable: false, address: "", said: error.message });
+  }
+}
+
+function showLibrary(library) {
+  byId("library-line").replaceChildren(el("strong", {}, library.name), `, ${counted(library.titles, "title")}`);
+  document.title = `${library.name} · Resonance`;
+}
+
+function showServer(server) {
+  const line = byId("server-line");
+  line.hidden = false;
+  line.textContent = server.reachable ? `Encoders at ${server.address}` : "Encoders away";
+  line.toggleAttribute("data-away", !server.reachable);
+  byId("server-away").hidden = server.reachable;
+  byId("server-said").textContent = server.reachable ? "" : `${server.said.replace(/[.\s]*$/, "")}.`;
+  for (const id of ENCODING) byId(id).disabled = !server.reachable;
+  byId("words").querySelector("button").disabled = !server.reachable;
+  if (state.server.reachable !== server.reachable) {
+    announce(server.reachable ? "The encoder server is there again." : "The encoder server is away.");
+  }
+  state.server = server;
+}

@@ -1,0 +1,105 @@
+// The title that is open: player, arcs, why it was found.
+
+import { getDetails, getPlayback, matches } from "./api.js";
+import { makeArcs } from "./arcs.js";
+import { announce, byId, calmMotion, el, icon } from "./dom.js";
+import { addTitle } from "./examples.js";
+import { makePlayer } from "./player.js";
+import { focusPoster, markOpen } from "./results.js";
+import { ready, searchRequest } from "./state.js";
+
+let open = null; // { title, player, arcs, why }
+
+/** Open a title and play it from `at` seconds. */
+export async function openTitle(title, at) {
+  close();
+  const mine = (open = { title, player: null, arcs: null, why: el("p", { class: "sentence" }) });
+  const stage = byId("stage");
+  const how = el("p", { class: "how", role: "status" });
+  const screen = el("div", { class: "screen" }, el("div", { class: "away" }, "Opening…"));
+  const arcs = el("div", { class: "arcs" });
+  const heading = el("h2", { id: "stage-title", tabindex: "-1" }, title.name);
+  const actions = el(
+    "div",
+    { class: "actions" },
+    el("button", { type: "button", class: "plain", onclick: () => addTitle(title, false) }, "More like this"),
+    el("button", { type: "button", class: "plain", onclick: () => addTitle(title, true) }, "Less like this"),
+  );
+  stage.replaceChildren(
+    el("div", { class: "line" }, heading, el("button", { type: "button", class: "quiet", onclick: dismiss }, "Close")),
+    el("div", { class: "inside" }, el("div", { class: "screen" }, screen, how, mine.why, actions), arcs),
+  );
+  stage.hidden = false;
+  markOpen(title.key);
+  heading.focus({ preventScroll: true });
+  stage.scrollIntoView({ block: "start", behavior: calmMotion() ? "auto" : "smooth" });
+  showPlayer(mine, screen, how, at);
+  showArcs(mine, arcs, at);
+}
+
+async function showPlayer(mine, screen, how, at) {
+  try {
+    const playback = await getPlayback(mine.title.key);
+    if (open !== mine) return;
+    mine.player = makePlayer(mine.title, playback, at, (time_s) => mine.arcs?.setTime(time_s), (line) => (how.textContent = line));
+    screen.replaceChildren(mine.player.node);
+  } catch (error) {
+    if (open !== mine) return;
+    screen.replaceChildren(el("div", { class: "away" }, icon("away"), "Its media is away"));
+    how.textContent = error.message;
+  }
+}
+
+async function showArcs(mine, holder, at) {
+  try {
+    const details = await getDetails(mine.title.key);
+    if (open !== mine) return;
+    mine.arcs = makeArcs(details, (time_s) => mine.player?.seek(time_s));
+    if (mine.arcs.node) holder.replaceChildren(mine.arcs.node);
+    mine.arcs.setTime(at);
+    await refreshMatches();
+  } catch (error) {
+    if (open === mine) holder.replaceChildren(el("p", { class: "failure" }, error.message));
+  }
+}
+
+/** How well each moment matches what is looked for now. */
+export async function refreshMatches() {
+  const mine = open;
+  if (!mine?.arcs) return;
+  if (!ready().length) {
+    mine.arcs.setScores(null);
+    mine.why.textContent = "";
+    return;
+  }
+  try {
+    const { scores, sentence } = await matches(mine.title.key, searchRequest());
+    if (open !== mine) return;
+    mine.arcs.setScores(scores);
+    mine.why.textContent = sentence ?? "";
+  } catch {
+    mine.arcs.setScores(null); // the results say what is wrong
+  }
+}
+
+function dismiss() {
+  const { title } = open;
+  close();
+  announce(`${title.name} was closed.`);
+  focusPoster(title.key);
+}
+
+function close() {
+  if (!open) return;
+  open.player?.stop();
+  open = null;
+  byId("stage").hidden = true;
+  byId("stage").replaceChildren();
+  markOpen(null);
+}
+
+export function setUpStage() {
+  byId("stage").addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && open) dismiss();
+  });
+}

@@ -1,0 +1,41 @@
+// What is looked for, in one place. Whoever changes it says `changed`, and the page asks again.
+
+export const EACH_PAGE = 24;
+
+export const state = {
+  parts: [], // see examples.js
+  weights: { visual: 1, audio: 1, transcript: 1 },
+  diversity: 0,
+  tags: new Set(),
+  name: "",
+  limit: EACH_PAGE,
+  server: { reachable: true },
+};
+
+const listeners = [];
+
+/** Call `listener` with what changed: "parts", "weights", "tags", "name" or "limit". */
+export function onChange(listener) {
+  listeners.push(listener);
+}
+
+export function changed(what) {
+  if (what !== "limit") state.limit = EACH_PAGE;
+  for (const listener of listeners) listener(what);
+}
+
+/** The parts that can be searched with. */
+export function ready() {
+  return state.parts.filter((part) => part.status === "ready");
+}
+
+/** The search as the server takes it. */
+export function searchRequest() {
+  return {
+    parts: ready().map((part) => ({ source: part.source, key: part.key, weight: part.against ? -part.weight : part.weight })),
+    weights: state.weights,
+    diversity: state.diversity,
+    tags: [...state.tags],
+    limit: state.limit,
+  };
+}

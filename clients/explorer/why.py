@@ -1,0 +1,82 @@
+"""Why a title was found: each share of its score beside what is usual in the library, and a sentence.
+
+A share alone says little, for modalities lie apart in the space: see `resonance.clients.discovery.sample`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from resonance.clients.clock import clock
+from resonance.clients.discovery.explanation import Usual
+from resonance.clients.discovery.reasons import above, stands_out
+from resonance.clients.discovery.sample import LEAST_COMPARED, LibrarySample
+from resonance.clients.discovery.search import SegmentMatch, TitleHit
+from resonance.space.blocks import FloatArray
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
+from resonance.space.scores import Query, Share, Weights
+
+#: A modality in words, and of an inferred block.
+_NOUNS = {"visual": "pictures", "audio": "sound", "transcript": "words"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A share, and the usual one of titles that have, or lack, the modality as this one does."""
+
+    share: Share
+    usual: Usual | None
+
+
+class Usuals:
+    """What the shares of one query are with the titles of a sample."""
+
+    def __init__(self, query: Query, weights: Weights, sample: LibrarySample) -> None:
+        shape = (len(MODALITIES), BLOCK_WIDTH)
+        theirs = sample.vectors.astype(np.float64).reshape(-1, *shape)  # (n, 3, 596)
+        self._shares = np.einsum("nmd,md->nm", theirs, query.weighted(weights).reshape(shape))  # (n, 3)
+        self._present = sample.present  # (n, 3)
+
+    def reasons(self, hit: TitleHit) -> tuple[Reason, ...]:
+        """One a block."""
+        return tuple(
+            Reason(share, _usual(self._shares[self._present[:, m] != share.inferred, m]))
+            for m, share in enumerate(hit.shares)
+        )
+
+
+def _usual(values: FloatArray) -> Usual | None:
+    if len(values) < LEAST_COMPARED:
+        return None
+    return Usual(float(values.mean()), float(values.std(ddof=1)), len(values))
+
+
+def sentence_of_hit(reasons: tuple[Reason, ...], weights: Weights, segment: SegmentMatch | None) -> str:
+    """What stands out, and where; of blocks that count."""
+    counted = [r for r, weight in zip(reasons, weights.array(), strict=True) if weight > 0]
+    known = [r for r in counted if r.usual is not None]
+    if not known:
+        return "The library has too few titles to say what is usual." + _moment(segment)
+    standing = [r for r in known if stands_out(r.share.value, r.usual)]
+    standing.sort(key=lambda r: -(above(r.share.value, r.usual) or 0.0))
+    if not standing:
+        return "Nothing of it stands out from most titles here." + _moment(segment)
+    return f"Closer than most titles here in {' and '.join(map(_noun, standing))}." + _moment(segment)
+
+
+def _noun(reason: Reason) -> str:
+    noun = _NOUNS[reason.share.modality]
+    return f"{noun} (inferred: it has none)" if reason.share.inferred else noun
+
+
+def _moment(segment: SegmentMatch | None) -> str:
+    if (
+        segment is None
+        or segment.start_s is None
+        or segment.end_s is None
+        or segment.end_s <= segment.start_s
+    ):
+        return ""
+    return f" Closest from {clock(segment.start_s)} to {clock(segment.end_s)}."

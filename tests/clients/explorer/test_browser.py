@@ -1,0 +1,497 @@
+"""The page in a real browser, before a real server: dropped, dragged, clicked, typed and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from resonance.clients.explorer.remembered import remember
+from tests.clients.discovery.made import DESCRIPTOR
+from tests.clients.explorer.conftest import HOSTILE, NOBODY, Site, empty_store, serve, wait_for
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+WIDE, NARROW = (1280, 900), (360, 740)
+SEARCHED_MS = 20_000
+#: What axe calls the rest of is shown, but fails nothing.
+FAILING = ("serious", "critical")
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.fail(f"no browser at {CHROMIUM}; run `make browser`")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Opener]:
+    """Opens the page of a site; nothing it does may throw, break its policy or ask anybody else."""
+    wrong: list[str] = []
+    contexts = []
+
+    def opened(
+        site: Site, size: tuple[int, int] = WIDE, *, scheme: str = "light", motion: str = "reduce"
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion=motion
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: wrong.append(f"threw {error}"))
+        page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
+        own = (site.url, f"blob:{site.url}")
+        page.on("request", lambda asked: None if asked.url.startswith(own) else wrong.append(asked.url))
+        page.goto(site.url)
+        expect(page.locator("#results > li").first.or_(page.locator("#nothing:visible"))).to_be_visible()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def away(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose encoder server is away, over a library with a hostile name in it."""
+    cache = tmp_path_factory.mktemp("spaces")
+    remember(DESCRIPTOR, cache)
+    yield from serve(made_store, NOBODY, cache)
+
+
+@dataclass
+class Shown:
+    """What a page shows."""
+
+    page: Page
+
+    def names(self) -> list[str]:
+        return self.page.locator("#results h3").all_inner_texts()
+
+    def card(self, name: str) -> Any:
+        return self.page.locator("#results > li").filter(
+            has=self.page.get_by_role("heading", name=name, exact=True)
+        )
+
+    def search_with(self, *paths: Path) -> None:
+        before = self.page.locator(".example[data-status=ready]").count()
+        self.page.set_input_files("#file", [str(path) for path in paths])
+        expect(self.page.locator(".example[data-status=ready]")).to_have_count(
+            before + len(paths), timeout=SEARCHED_MS
+        )
+        self.settled()
+
+    def settled(self) -> None:
+        """The last search is shown."""
+        self.page.wait_for_timeout(60)  # of a slider that is dragged
+        expect(self.page.locator("#results")).not_to_have_attribute("aria-busy", "true")
+        expect(self.page.locator("#results-title")).to_have_text("Most like it")
+
+    def video(self, script: str) -> Any:
+        return self.page.evaluate(
+            f"(() => {{ const v = document.querySelector('#stage video'); return {script} }})()"
+        )
+
+    def plays(self, low_s: float, high_s: float) -> None:
+        """The video runs, and stands between the two."""
+        wait_for_page(self.page, "v => v && v.readyState >= 2 && v.currentTime > 0")
+        at = self.video("v.currentTime")
+        assert low_s <= at <= high_s, at
+        assert self.video("v.videoWidth") > 0
+
+    def fits(self) -> None:
+        """Nothing has to be scrolled sideways."""
+        wide = self.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= self.page.viewport_size["width"], wide
+
+
+def wait_for_page(page: Page, condition: str) -> None:
+    page.wait_for_function(
+        f"() => ({condition})(document.querySelector('#stage video'))", timeout=SEARCHED_MS
+    )
+
+
+def violations(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{v['id']} ({v['impact']}): {node['html'][:160]} {node.get('failureSummary', '')}"
+        for v in found
+        if v["impact"] in FAILING
+        for node in v["nodes"]
+    ]
+
+
+def test_a_picture_a_slider_a_reason(site: Site, media: Path, open_page: Opener) -> None:
+    page = open_page(site)
+    shown = Shown(page)
+    asked = site.encoded()
+    shown.search_with(media / "image" / "frame_flower.jpg")
+    assert site.encoded() > asked
+    names = shown.names()
+    assert len(names) == 24
+    assert "plants_flower_opening" in names[0] + names[1]
+    # why: three blocks that sum to the score, and what is inferred says so
+    card = page.locator("#results > li").first
+    said = card.locator(".badge").get_attribute("aria-label")
+    values = [
+        float(text.split()[0].replace("−", "-")) for text in card.locator(".share .value").all_inner_texts()
+    ]
+    assert said is not None
+    assert float(said.removeprefix("Score ").removesuffix(", the sum of").replace("−", "-")) == pytest.approx(
+        sum(values), abs=0.02
+    )
+    assert "inferred" in (card.locator("[data-modality=transcript]").inner_text())
+    assert "Closest from" in card.locator(".sentence").inner_text()
+    # the sliders rank again at once, by keyboard or by hand, and no encoder is asked
+    asked = site.encoded()
+    page.locator("#weight-visual").press("Home")
+    shown.settled()
+    page.locator("#weight-audio").press("End")
+    shown.settled()
+    assert shown.names() != names
+    assert set(shown.names()) == set(names)
+    assert page.locator(".slider[data-modality=visual] output").inner_text() == "0.0"
+    page.get_by_role("button", name="Reset").click()
+    shown.settled()
+    assert shown.names() == names
+    assert site.encoded() == asked
+    assert "First:" in page.locator("#announcer").inner_text()
+
+
+def test_it_plays_from_the_matching_second_and_arcs_lead_there(
+    site: Site, media: Path, open_page: Opener
+) -> None:
+    page = open_page(site)
+    shown = Shown(page)
+    shown.search_with(media / "video" / "people_man_yellow_wall.mp4")
+    card = shown.card("people_man_yellow_wall.mp4")
+    label = card.locator(".poster").get_attribute("aria-label")
+    minutes, seconds = label.rsplit(" ", 1)[1].split(":")
+    start_s = int(minutes) * 60 + int(seconds)
+    assert card.locator("img").evaluate("image => image.complete && image.naturalWidth") > 100
+    card.locator(".poster").click()
+    expect(page.locator("#stage-title")).to_be_focused()
+    shown.plays(start_s - 0.6, start_s + 6)
+    assert "/file#t=" in shown.video("v.src")
+    # a click on the arcs goes there
+    timeline = page.locator(".timeline")
+    expect(timeline.locator(".match.best")).to_have_count(1)
+    assert timeline.locator("polyline").count() >= 2
+    box = timeline.bounding_box()
+    length_s = int(timeline.get_attribute("aria-valuemax"))
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
+    wait_for_page(page, f"v => Math.abs(v.currentTime - {0.75 * length_s}) < 3")
+    # and the table of the arcs does, too
+    page.get_by_text("The arcs as a table").click()
+    rows = page.locator(".arcs tbody tr")
+    assert rows.count() >= 1
+    rows.first.get_by_role("button").click()
+    wait_for_page(page, "v => v.currentTime < 3")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#stage")).to_be_hidden()
+
+
+def test_what_the_browser_cannot_play_is_converted(site: Site, open_page: Opener) -> None:
+    page = open_page(site)
+    Shown(page).card("transcode_elf_mpeg4_noaudio.avi").locator(".poster").click()
+    Shown(page).plays(0.0, 4)
+    assert "/clip?at=0.0" in Shown(page).video("v.src")
+    expect(page.locator(".how")).to_contain_text("cannot play the file itself")
+    page.locator(".timeline").press("PageUp")
+    wait_for_page(page, "v => v.readyState >= 2 && v.currentTime > 0")
+
+
+def test_more_and_less_like_this(site: Site, open_page: Opener) -> None:
+    page = open_page(site)
+    shown = Shown(page)
+    asked = site.encoded()
+    shown.card("tabletop_toy_elf.webm").get_by_role("button", name="More like").click()
+    shown.settled()
+    before = shown.names()
+    assert "tabletop_toy_elf.webm" not in before
+    disliked = before[0]
+    shown.card(disliked).get_by_role("button", name="Less like").click()
+    expect(page.locator(".example[data-against]")).to_have_count(1)
+    shown.settled()
+    after = shown.names()
+    assert disliked not in after
+    assert after != before[1:]
+    page.get_by_role("slider", name=f"Weight of {disliked}").press("End")
+    shown.settled()
+    page.get_by_role("button", name=f"Take away {disliked}").click()
+    shown.settled()
+    assert shown.names() == before
+    assert site.encoded() == asked
+
+
+def test_examples_are_mixed_weighed_and_taken_away(site: Site, media: Path, open_page: Opener) -> None:
+    page = open_page(site)
+    shown = Shown(page)
+    shown.search_with(media / "image" / "frame_flower.jpg", next((media / "audio").glob("esc10_rain*")))
+    page.fill("#words-text", "frantic rapid")
+    page.locator("#words-text").press("Enter")
+    expect(page.locator(".example[data-status=ready]")).to_have_count(3, timeout=SEARCHED_MS)
+    shown.settled()
+    assert page.locator(".example small").all_inner_texts() == ["picture", "sound", "words"]
+    asked, mixed = site.encoded(), shown.names()
+    page.get_by_role("slider", name="Weight of frame_flower.jpg").press("Home")
+    shown.settled()
+    page.get_by_role("button", name="Take away frame_flower.jpg").click()
+    shown.settled()
+    expect(page.locator(".example")).to_have_count(2)
+    assert shown.names() != mixed
+    assert site.encoded() == asked
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.locator("#results-title")).to_have_text("In this library")
+
+
+def test_a_file_is_dropped_anywhere(site: Site, media: Path, open_page: Opener) -> None:
+    page = open_page(site)
+    data = list((media / "image" / "bird_puffin.jpg").read_bytes())
+    transfer = page.evaluate_handle(
+        "data => { const t = new DataTransfer();"
+        " t.items.add(new File([new Uint8Array(data)], 'puffin.jpg', { type: 'image/jpeg' })); return t }",
+        data,
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": transfer})
+    expect(page.locator("#over")).to_be_visible()
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#over")).to_be_hidden()
+    expect(page.locator(".example[data-status=ready]")).to_have_count(1, timeout=SEARCHED_MS)
+    assert page.locator(".example img").evaluate("image => image.naturalWidth") > 0
+
+
+def test_what_is_no_media_says_so(site: Site, media: Path, open_page: Opener) -> None:
+    page = open_page(site)
+    page.set_input_files("#file", str(media / "odd" / "notmedia_22_bytes_text.wav"))
+    fault = page.locator(".example[data-status=failed] .fault")
+    expect(fault).to_contain_text("notmedia_22_bytes_text.wav: ", timeout=SEARCHED_MS)
+    expect(fault).to_contain_text("expected")
+    expect(page.locator("#results-title")).to_have_text("In this library")
+
+
+def test_by_keyboard_alone(site: Site, open_page: Opener) -> None:
+    page = open_page(site)
+    shown = Shown(page)
+
+    def focused() -> str:
+        return page.evaluate(
+            "(e => e.id || e.getAttribute('aria-label') || e.textContent)(document.activeElement)"
+        )
+
+    def tab_to(name: str, most: int = 80) -> None:
+        for _ in range(most):
+            page.keyboard.press("Tab")
+            if focused().startswith(name):
+                outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+                assert outline != "none", f"the focus on {name} cannot be seen"
+                return
+        raise AssertionError(f"{name} is not reached")
+
+    page.keyboard.press("Tab")
+    assert focused() == "Skip to the titles"
+    order = [
+        "theme",
+        "choose",
+        "words-text",
+        "Search",
+        "weight-visual",
+        "weight-audio",
+        "weight-transcript",
+        "variety",
+        "find-name",
+    ]
+    for name in order:
+        tab_to(name, most=2)
+    page.locator("#words-text").focus()
+    page.keyboard.type("serene")
+    page.keyboard.press("Enter")
+    expect(page.locator(".example[data-status=ready]")).to_have_count(1, timeout=SEARCHED_MS)
+    shown.settled()
+    tab_to("Play ")
+    opened = focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#stage-title")).to_be_focused()
+    tab_to("Time in ")
+    slider = page.locator(".timeline")
+    before = int(slider.get_attribute("aria-valuenow"))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert int(slider.get_attribute("aria-valuenow")) >= before + 3
+    assert "pacing" in slider.get_attribute("aria-valuetext")
+    page.keyboard.press("Escape")
+    assert focused() == opened
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_it(site: Site, media: Path, open_page: Opener, scheme: str) -> None:
+    page = open_page(site, scheme=scheme)
+    assert violations(page) == []
+    shown = Shown(page)
+    shown.search_with(media / "image" / "frame_flower.jpg")
+    shown.card(shown.names()[3]).get_by_role("button", name="Less like").click()
+    shown.settled()
+    page.locator(".poster").first.click()
+    expect(page.locator(".timeline .match.best")).to_have_count(1)
+    page.get_by_text("The arcs as a table").click()
+    assert violations(page) == []
+
+
+def test_dark_is_the_systems_until_it_is_chosen(site: Site, open_page: Opener) -> None:
+    def lightness(page: Page) -> float:
+        red, green, blue = page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+        )
+        return (red + green + blue) / 3
+
+    page = open_page(site, scheme="dark")
+    assert lightness(page) < 60
+    toggle = page.locator("#theme")
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    toggle.click()
+    assert lightness(page) > 200
+    page.reload()
+    assert lightness(page) > 200
+    assert lightness(open_page(site, scheme="light")) > 200
+
+
+def test_on_a_narrow_screen(site: Site, media: Path, open_page: Opener) -> None:
+    page = open_page(site, NARROW)
+    shown = Shown(page)
+    shown.fits()
+    shown.search_with(media / "image" / "frame_flower.jpg")
+    shown.fits()
+    page.locator(".poster").first.click()
+    expect(page.locator(".timeline .match.best")).to_have_count(1)
+    page.get_by_text("The arcs as a table").click()
+    shown.fits()
+    small = page.evaluate(
+        "[...document.querySelectorAll('button, input')].filter(e => e.getClientRects().length)"
+        ".map(e => [e.textContent || e.id, e.getBoundingClientRect().height]).filter(([, height]) => height < 24)"
+    )
+    assert small == []  # WCAG 2.2, 2.5.8: targets of at least 24 px
+    assert violations(page) == []
+
+
+def test_cards_glide_unless_motion_is_unwelcome(site: Site, media: Path, open_page: Opener) -> None:
+    for motion, glides in (("no-preference", True), ("reduce", False)):
+        page = open_page(site, motion=motion)
+        shown = Shown(page)
+        shown.search_with(media / "image" / "frame_flower.jpg")
+        page.evaluate(
+            "window.glides = 0; const animate = Element.prototype.animate;"
+            "Element.prototype.animate = function (...a) { window.glides++; return animate.apply(this, a) }"
+        )
+        page.locator("#weight-visual").press("Home")
+        page.locator("#weight-audio").press("End")
+        shown.settled()
+        assert (page.evaluate("window.glides") > 0) == glides
+
+
+def test_while_the_server_is_away_stored_titles_can_be_searched(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    expect(page.locator("#server-away")).to_be_visible()
+    expect(page.locator("#server-away")).to_contain_text("The encoder server is away.")
+    expect(page.locator("#choose")).to_be_disabled()
+    expect(page.locator("#words-text")).to_be_disabled()
+    assert violations(page) == []
+    shown = Shown(page)
+    shown.card("000000.mp4").get_by_role("button", name="More like").click()
+    shown.settled()
+    names = shown.names()
+    page.locator("#weight-visual").press("Home")
+    shown.settled()
+    assert shown.names() != names
+    # media that is away shows a placeholder, and says so when it is opened
+    expect(shown.card("gone.mp4").locator(".blank")).to_have_text("Its media is away")
+    shown.card("gone.mp4").locator(".poster").click()
+    expect(page.locator(".how")).to_contain_text("cannot be opened")
+    expect(page.locator(".timeline")).to_be_visible()
+
+
+def test_the_server_comes_back(film_store: Path, site: Site, tmp_path: Path, open_page: Opener) -> None:
+    for restarted in serve(film_store, NOBODY, tmp_path):
+        page = open_page(restarted)
+        expect(page.locator("#server-away")).to_be_visible()
+        page.get_by_role("button", name="More like").first.click()
+        expect(page.locator("#failure")).to_contain_text("never seen on this machine")
+        restarted.address = site.address
+        wait_for(partial(_looked, page), 30)
+        expect(page.locator("#choose")).to_be_enabled()
+
+
+def _looked(page: Page) -> bool:
+    if page.locator("#server-away").is_hidden():
+        return True
+    page.locator("#server-again").click()
+    page.wait_for_timeout(700)
+    return False
+
+
+def test_names_are_text_whatever_they_hold(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    title = page.title()
+    name = HOSTILE.rsplit("/", 1)[1]
+    card = page.locator("#results > li").filter(has_text="犬")
+    assert card.locator("h3").text_content() == name
+    assert card.locator("h3").get_attribute("title") == HOSTILE
+    expect(page.get_by_role("button", name="<script>alert(1)</script>", exact=True)).to_be_visible()
+    card.locator(".poster").click()
+    Shown(page).plays(0, 5)
+    card.get_by_role("button", name="More like").click()
+    Shown(page).settled()
+    assert page.locator("#results img[onerror], #examples img[onerror]").count() == 0
+    assert page.title() == title
+    assert page.locator("script").count() == 1
+
+
+def test_an_empty_library_says_so(tmp_path: Path, open_page: Opener) -> None:
+    for empty in serve(empty_store(tmp_path / "empty"), NOBODY, tmp_path / "spaces"):
+        page = open_page(empty)
+        expect(page.locator("#nothing")).to_contain_text("This library is empty")
+        expect(page.locator("#library-line")).to_contain_text("0 titles")
+
+
+def test_examples_that_were_forgotten_are_sent_again(
+    site: Site, film_store: Path, media: Path, tmp_path: Path, open_page: Opener
+) -> None:
+    """The explorer was started again behind an open page."""
+    page = open_page(site)
+    shown = Shown(page)
+    shown.search_with(media / "image" / "frame_flower.jpg")
+    names = shown.names()
+    # the page is told a key that no shelf has
+    page.route(
+        "**/api/search", lambda route: route.continue_(post_data=_forgotten(route.request.post_data)), times=1
+    )
+    page.locator("#weight-visual").press("ArrowRight")
+    page.locator("#weight-visual").press("ArrowLeft")
+    expect(page.locator(".example[data-status=ready]")).to_have_count(1, timeout=SEARCHED_MS)
+    shown.settled()
+    expect(page.locator("#failure")).to_be_hidden()
+    assert shown.names() == names
+
+
+def _forgotten(body: str) -> str:
+    import json
+
+    asked = json.loads(body)
+    asked["parts"][0]["key"] = "forgotten"
+    return json.dumps(asked)

@@ -1,0 +1,292 @@
+"""Posters, clips and files of titles."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from resonance.clients.errors import CorruptMediaError, MediaError, OverloadedError
+from resonance.clients.explorer.cache import RenderCache
+from resonance.clients.explorer.clips import make_clip
+from resonance.clients.explorer.errors import NothingToShowError
+from resonance.clients.explorer.keys import key_of
+from resonance.clients.explorer.kinds import media_kind
+from resonance.clients.explorer.posters import make_poster
+from resonance.clients.explorer.ranges import parse_range
+from tests.clients.explorer.conftest import HOSTILE
+
+FILM = key_of("films/000000.mp4")
+
+
+def whole(client: TestClient, key: str = FILM) -> bytes:
+    answer = client.get(f"/media/{key}/file")
+    assert answer.status_code == 200
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    return answer.content
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "last"),
+    [("bytes=0-0", 0, 0), ("bytes=100-199", 100, 199), ("bytes=100-", 100, None), ("bytes=-50", -50, None)],
+)
+def test_files_are_served_in_ranges(client: TestClient, header: str, first: int, last: int | None) -> None:
+    data = whole(client)
+    answer = client.get(f"/media/{FILM}/file", headers={"Range": header})
+    assert answer.status_code == 206
+    assert answer.content == data[first : None if last is None else last + 1]
+    start = first if first >= 0 else len(data) + first
+    assert answer.headers["content-range"] == f"bytes {start}-{start + len(answer.content) - 1}/{len(data)}"
+    assert answer.headers["content-type"] == "video/mp4"
+
+
+def test_ranges_behind_the_end_and_without_sense(client: TestClient) -> None:
+    data = whole(client)
+    behind = client.get(f"/media/{FILM}/file", headers={"Range": f"bytes={len(data)}-"})
+    assert behind.status_code == 416
+    assert behind.headers["content-range"] == f"bytes */{len(data)}"
+    beyond = client.get(f"/media/{FILM}/file", headers={"Range": f"bytes=10-{10**17}"})
+    assert beyond.content == data[10:]
+    for header in ("bytes=9-3", "bytes=0-1,5-6", "lines=1-2", "bytes=-", "bytes=x-"):
+        assert client.get(f"/media/{FILM}/file", headers={"Range": header}).status_code == 200, header
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "expected"),
+    [
+        (None, 10, None),
+        ("bytes=2-4", 10, (2, 4)),
+        ("bytes=-20", 10, (0, 9)),
+        ("bytes=0-", 0, ValueError),
+        ("bytes=-0", 10, ValueError),
+    ],
+)
+def test_ranges_are_read(header: str | None, size: int, expected: object) -> None:
+    if expected is ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011  the one that it raises
+            parse_range(header, size)
+    else:
+        assert parse_range(header, size) == expected
+
+
+def test_only_media_is_handed_out(client: TestClient) -> None:
+    """A row may name any file of this machine; what is no media stays there."""
+    secret = key_of("secret")
+    for what in ("file", "clip", "poster", "playback"):
+        answer = client.get(f"/media/{secret}/{what}")
+        assert answer.status_code == 422, what
+        assert "password" not in answer.text
+        assert answer.headers["content-type"] == "application/json"
+
+
+def test_media_that_is_away_is_told(client: TestClient) -> None:
+    for what in ("file", "clip", "poster", "playback"):
+        answer = client.get(f"/media/{key_of('gone.mp4')}/{what}")
+        assert answer.status_code == 422
+        assert "cannot be opened" in answer.json()["error"]["text"]
+
+
+@pytest.mark.parametrize("at", ["-1", "nan", "inf", "1e12", "x"])
+def test_times_that_are_none(client: TestClient, at: str) -> None:
+    for what in ("clip", "poster"):
+        assert client.get(f"/media/{FILM}/{what}?at={at}").status_code == 400
+
+
+def test_kinds(client: TestClient) -> None:
+    def kind(name: str) -> tuple[str, str | None]:
+        found = client.get(f"/media/{key_of(name)}/playback").json()
+        return found["kind"], found["direct"]
+
+    film, film_type = kind("films/000000.mp4")
+    assert film == "video"
+    assert film_type is not None
+    assert film_type.startswith('video/mp4; codecs="avc1.')
+    assert film_type.endswith('mp4a.40.2"')
+    assert kind("films/000001.mkv") == ("video", None)
+    assert kind("films/000007.wav") == ("sound", 'audio/wav; codecs="1"')
+    assert kind("films/000008.png") == ("image", None)
+    assert kind("films/000009.txt") == ("text", None)
+    assert client.get(f"/media/{key_of('films/000009.txt')}/playback").json()["excerpt"]
+    assert kind(HOSTILE)[0] == "video"
+
+
+def test_a_poster_is_the_picture_of_its_second(client: TestClient) -> None:
+    pictures = [client.get(f"/media/{FILM}/poster?at={at}") for at in (0, 3, 5)]
+    assert all(p.headers["content-type"] == "image/jpeg" for p in pictures)
+    sizes = {Image.open(io.BytesIO(p.content)).size for p in pictures}
+    assert sizes == {(128, 96)}  # small pictures are not enlarged
+    assert len({p.content for p in pictures}) == 3
+    assert client.get(f"/media/{FILM}/poster?at=3").content == pictures[1].content
+    past_the_end = client.get(f"/media/{FILM}/poster?at=100000")
+    assert past_the_end.status_code == 200
+
+
+def test_what_has_no_picture_has_no_poster(client: TestClient) -> None:
+    for name in ("films/000007.wav", "films/000009.txt"):
+        assert client.get(f"/media/{key_of(name)}/poster").status_code in (404, 422)
+
+
+def test_a_clip_is_h264_and_aac_of_its_stretch(client: TestClient) -> None:
+    key = key_of("films/000001.mkv")
+    answer = client.get(f"/media/{key}/clip?at=2")
+    assert answer.headers["content-type"] == "video/mp4"
+    with av.open(io.BytesIO(answer.content)) as clip:
+        assert clip.streams.video[0].codec_context.name == "h264"
+        assert clip.streams.audio[0].codec_context.name == "aac"
+        frames = [frame.time for frame in clip.decode(video=0)]
+    assert frames[0] == pytest.approx(0, abs=0.05)
+    assert frames == sorted(set(frames))
+    part = client.get(f"/media/{key}/clip?at=2", headers={"Range": "bytes=4-7"})
+    assert part.status_code == 206
+    assert part.content == b"ftyp"
+
+
+def test_a_clip_of_sound_alone(client: TestClient) -> None:
+    answer = client.get(f"/media/{key_of('films/000007.wav')}/clip?at=1")
+    with av.open(io.BytesIO(answer.content)) as clip:
+        assert not clip.streams.video
+        assert float(clip.duration) / av.time_base > 3
+
+
+VIDEOS = (
+    *("transcode_elf_mpeg4_noaudio.avi", "transcode_elf_mpeg2_mp2.ts", "transcode_elf_hevc_aac.mp4"),
+    *("transcode_elf_wmv2_wma.wmv", "transcode_elf_flv1_mp3.flv", "transcode_elf_h263_aac.3gp"),
+    *("transcode_elf_mjpeg_pcm.avi", "animation_claymation_man_tree.ogv", "transcode_elf_av1_opus.mkv"),
+    "people_dark_room_paper_sign_vfr.mov",
+)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_real_files_become_clips_and_posters(media: Path, name: str) -> None:
+    uri = str(media / "video" / name)
+    with av.open(uri) as file:
+        stream = file.streams.video[0]
+        shape = (
+            stream.codec_context.width * float(stream.sample_aspect_ratio or 1) / stream.codec_context.height
+        )
+        has_sound = bool(file.streams.audio)
+    poster = Image.open(io.BytesIO(make_poster(uri, 2.0, 480, 5.0)))
+    assert max(poster.size) <= 480
+    data = make_clip(uri, 1.0, 2.0, 20.0)
+    with av.open(io.BytesIO(data)) as clip:
+        video = clip.streams.video[0]
+        assert bool(clip.streams.audio) == has_sound
+        assert float(video.duration * video.time_base) == pytest.approx(2.0, abs=0.25)
+        if poster.width > poster.height:  # those that lie on their side are turned
+            assert video.width / video.height == pytest.approx(shape, rel=0.05)
+
+
+def test_the_poster_and_the_clip_show_the_same_second(media: Path) -> None:
+    import numpy as np
+
+    uri = str(media / "video" / "transcode_elf_mpeg2_mp2.ts")
+    with av.open(io.BytesIO(make_clip(uri, 2.0, 1.0, 20.0))) as clip:
+        first = next(clip.decode(video=0)).to_ndarray(format="rgb24").astype(float)
+    size = max(first.shape[:2])
+
+    def apart(at_s: float) -> float:
+        poster = Image.open(io.BytesIO(make_poster(uri, at_s, size, 5.0))).resize(first.shape[1::-1])
+        return float(np.abs(np.asarray(poster, float) - first).mean())
+
+    assert apart(2.02) < 6
+    assert apart(2.02) < 0.5 * apart(0.0)
+
+
+def test_a_clip_that_takes_too_long_is_a_shorter_one(media: Path) -> None:
+    uri = str(media / "video" / "animation_claymation_man_tree.ogv")
+    with av.open(io.BytesIO(make_clip(uri, 0.0, 20.0, 0.4))) as clip:
+        assert 0 < float(clip.duration) / av.time_base < 20
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trunc_stub_4kB.mp4",
+        "notmedia_ffconcat.mp4",
+        "empty_zero_bytes.webm",
+        "notmedia_hls_playlist_file.m3u8",
+    ],
+)
+def test_odd_files_are_told(media: Path, name: str) -> None:
+    uri = str(media / "odd" / name)
+    with pytest.raises(MediaError):
+        make_poster(uri, 0.0, 480, 5.0)
+    with pytest.raises((MediaError, NothingToShowError)):
+        make_clip(uri, 0.0, 5.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "geom_tall_32x2048.mp4",
+        "streams_h264_10bit.mp4",
+        "streams_bt709_full_range.mp4",
+        "name with spaces ünïcödé 犬 (1).mp4",
+    ],
+)
+def test_odd_shapes_are_shown(media: Path, name: str) -> None:
+    uri = str(media / "odd" / name)
+    assert Image.open(io.BytesIO(make_poster(uri, 0.0, 480, 5.0))).size[1] <= 480
+    assert make_clip(uri, 0.0, 2.0, 20.0)[4:8] == b"ftyp"
+
+
+def test_stills_and_bombs(media: Path) -> None:
+    cmyk = Image.open(io.BytesIO(make_poster(str(media / "odd" / "image_cmyk.jpg"), 0.0, 480, 5.0)))
+    assert cmyk.mode == "RGB"
+    with pytest.raises(MediaError):
+        make_poster(str(media / "odd" / "image_bomb_20000x20000.png"), 0.0, 480, 5.0)
+
+
+def test_avc_and_hevc_are_named_for_the_browser_to_decide(media: Path) -> None:
+    hevc = media_kind(str(media / "video" / "transcode_elf_hevc_aac.mp4"))
+    assert hevc.direct is not None
+    assert "hvc1" in hevc.direct
+    vp9 = media_kind(str(media / "video" / "animation_tos_room_robot_vp9.webm"))
+    assert vp9.content_type == "video/webm"
+    assert media_kind(str(media / "video" / "transcode_elf_mpeg4_noaudio.avi")).direct is None
+    wrong = media_kind(str(media / "odd" / "wrongname_flac_content.mp3"))
+    assert wrong.content_type == "audio/flac"
+
+
+async def test_what_is_made_is_made_once_and_kept_within_bounds() -> None:
+    cache = RenderCache("thing", max_bytes=25, at_once=2, waiting=1)
+    made: list[str] = []
+    go_on = threading.Event()
+
+    def make(name: str) -> bytes:
+        made.append(name)
+        go_on.wait(10)
+        return name.encode() * 10
+
+    both = [asyncio.create_task(cache.get("a", lambda: make("a"))) for _ in range(5)]
+    others = [asyncio.create_task(cache.get(name, lambda name=name: make(name))) for name in "bc"]
+    await asyncio.sleep(0.1)
+    with pytest.raises(OverloadedError, match="3 things are being made"):
+        await cache.get("d", lambda: make("d"))
+    go_on.set()
+    assert {await task for task in both} == {b"a" * 10}
+    await asyncio.gather(*others)
+    assert sorted(made) == ["a", "b", "c"]
+    await cache.get("c", lambda: make("c"))  # kept
+    await cache.get("a", lambda: make("a"))  # had to go
+    assert sorted(made) == ["a", "a", "b", "c"]
+    cache.close()
+
+
+async def test_a_failure_is_not_kept() -> None:
+    cache = RenderCache("thing", max_bytes=100, at_once=1, waiting=1)
+
+    def fail() -> bytes:
+        raise CorruptMediaError("x", "broken", "whole")
+
+    with pytest.raises(CorruptMediaError):
+        await cache.get("a", fail)
+    assert await cache.get("a", lambda: b"whole") == b"whole"
+    cache.close()
