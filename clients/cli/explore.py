@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,12 @@ def explore(
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = True,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="What a viewer watched (.csv, .jsonl, .parquet), to begin with. [default: nothing]"
+        ),
+    ] = None,
     token_file: TokenFileOption = None,
     tls: TlsOption = False,
     tls_ca: TlsCaOption = None,
@@ -51,6 +58,7 @@ def explore(
                 credentials=credentials,
                 host=host,
                 port=port,
+                history=history,
                 browser=open_browser,
                 tell=typer.echo,
             )

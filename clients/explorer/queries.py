@@ -26,10 +26,13 @@ class _Message(BaseModel):
 
 
 class Part(_Message):
-    """One example. `key`: of an embedded example, or of a title; a negative weight is "less like this"."""
+    """One example: `key` of an embedded example or of a title, or the viewer's history, which needs none.
 
-    source: Literal["example", "title"]
-    key: Annotated[str, Field(min_length=1, max_length=16_384)]
+    A negative weight is "less like this".
+    """
+
+    source: Literal["example", "title", "history"]
+    key: Annotated[str, Field(max_length=16_384)] = ""
     weight: Annotated[float, Field(ge=-4, le=4)] = 1.0
 
 
@@ -63,16 +66,20 @@ class SearchRequest(_Message):
         """Raises WeightError: all are 0."""
         return Weights(self.weights.visual, self.weights.audio, self.weights.transcript)
 
-    def titles(self) -> set[str]:
+    def titles(self) -> frozenset[str]:
         """Media ids of the titles that are examples.
 
         Raises:
             UnknownTitleError: a key that is none.
         """
-        return {media_id_of(part.key) for part in self.parts if part.source == "title"}
+        return frozenset(media_id_of(part.key) for part in self.parts if part.source == "title")
 
-    def filter(self) -> Filter:
-        """Which titles are looked at: titles that are examples are no answers.
+    def with_history(self) -> bool:
+        """Whether the viewer's history counts."""
+        return any(part.source == "history" for part in self.parts)
+
+    def filter(self, watched: frozenset[str]) -> Filter:
+        """Which titles are looked at: titles that are examples are no answers, nor what was watched.
 
         Raises:
             UsageError: see `Filter`. UnknownTitleError: see `titles`.
@@ -82,36 +89,45 @@ class SearchRequest(_Message):
             languages=self.languages,
             since=self.since,
             until=self.until,
-            excluded=frozenset(self.titles()),
+            excluded=self.titles() | (watched if self.with_history() else frozenset()),
         )
 
 
 def query_of_request(
-    asked: SearchRequest, shelf: ExampleShelf, stored: Mapping[str, StoredTitle], descriptor: Descriptor
+    asked: SearchRequest,
+    shelf: ExampleShelf,
+    stored: Mapping[str, StoredTitle],
+    descriptor: Descriptor,
+    taste: Query | None,
 ) -> Query:
     """One query of what is wanted, less what is not.
 
     The examples that are wanted are one query, as `resonance search` has them; each that is not is a query of
-    its own. `resonance.space.taste` puts them together, the first counting 1 and the others their weight.
+    its own, and so is the viewer's taste. `resonance.space.taste` puts them together, the first counting 1
+    and the others their weight.
 
     Args:
-        stored: the titles of `SearchRequest.titles`.
+        stored: the titles of `SearchRequest.titles`. taste: of the viewer; None where there is none.
 
     Raises:
         ExpiredExampleError: an example is gone. UsageError: a title is, or a weight is 0.
     """
     wanted: list[Example] = []
     unwanted: list[Example] = []
+    tastes: list[tuple[Query, float]] = []
     for part in asked.parts:
         if part.weight == 0:
             raise UsageError("an example of weight 0; expected one that counts: take it away instead")
+        if part.source == "history":
+            if taste is None:
+                raise UsageError("no history was given; expected `resonance explore --history FILE`")
+            tastes.append((taste, part.weight))
+            continue
         example = _example(part, shelf, stored)
         (wanted if part.weight > 0 else unwanted).append(replace(example, weight=abs(part.weight)))
-    queries = [query_from_blocks(blocks_of(wanted), descriptor)] if wanted else []
-    amounts = [1.0] * len(queries)
-    for example in unwanted:
-        queries.append(query_from_blocks(blocks_of([example]), descriptor))
-        amounts.append(-example.weight)
+    mixed = [(query_from_blocks(blocks_of(wanted), descriptor), 1.0)] if wanted else []
+    against = [(query_from_blocks(blocks_of([e]), descriptor), -e.weight) for e in unwanted]
+    queries, amounts = zip(*mixed, *tastes, *against, strict=True)
     return Blend.of(queries, amounts).query()
 
 

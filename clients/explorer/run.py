@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 
@@ -22,6 +24,7 @@ from resonance.clients.explorer.remembered import spaces_folder
 from resonance.clients.explorer.security import loopback_hosts
 from resonance.clients.explorer.service import Explorer
 from resonance.clients.explorer.settings import ExplorerSettings
+from resonance.clients.explorer.viewer import Viewer
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -76,16 +79,19 @@ def explore(
     credentials: Credentials,
     host: str,
     port: int,
+    history: Path | None,
     browser: bool,
     tell: Callable[[str], None],
 ) -> None:
     """Serve until interrupted. `tell`: prints a line for a person.
 
     Raises:
-        UsageError: a host, port or address that cannot be used. StoreError: the store cannot be opened.
+        UsageError: a host, port, address or history that cannot be used.
+        StoreError: the store cannot be opened.
         SpaceMismatchError: it holds vectors of several spaces.
     """
     settings = ExplorerSettings()
+    viewer = None if history is None else Viewer.read(history)
     listening = bound_socket(host, port)
     with listening:
         library = open_library(store)
@@ -95,7 +101,7 @@ def explore(
         encoder = EncoderServer(server, connect, library.space, spaces_folder())
         taken_port = int(listening.getsockname()[1])
         app = make_app(
-            Explorer(catalogue, encoder, settings),
+            Explorer(catalogue, encoder, settings, viewer),
             MediaShelf(catalogue, settings),
             loopback_hosts(taken_port),
         )
@@ -109,4 +115,5 @@ def explore(
         if browser:
             # the socket listens already, so what the browser asks meanwhile waits
             webbrowser.open(url)
-        asyncio.run(uvicorn_server.serve(sockets=[listening]))
+        with contextlib.suppress(KeyboardInterrupt):  # it has shut down by then
+            asyncio.run(uvicorn_server.serve(sockets=[listening]))

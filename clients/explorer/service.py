@@ -18,6 +18,7 @@ from resonance.clients.explorer.settings import ExplorerSettings
 from resonance.clients.explorer.shelf import ExampleShelf, HeldExample
 from resonance.clients.explorer.shown import segment_scores, shown_details, shown_hit, shown_title
 from resonance.clients.explorer.uploads import embed_file, embed_words, receive, shown_name, too_large
+from resonance.clients.explorer.viewer import Viewer
 from resonance.clients.explorer.why import Usuals, sentence_of_hit
 from resonance.space.scores import Query
 
@@ -25,15 +26,25 @@ from resonance.space.scores import Query
 class Explorer:
     """One library, one encoder server, the examples of all pages."""
 
-    def __init__(self, catalogue: Catalogue, server: EncoderServer, settings: ExplorerSettings) -> None:
-        self.catalogue, self.server, self.settings = catalogue, server, settings
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        server: EncoderServer,
+        settings: ExplorerSettings,
+        viewer: Viewer | None = None,
+    ) -> None:
+        self.catalogue, self.server, self.settings, self._viewer = catalogue, server, settings, viewer
         self._shelf = ExampleShelf(settings.examples_kept)
 
     async def library(self) -> dict[str, Any]:
-        """Its name, its space and how many titles it has. StoreError: the store cannot be read."""
+        """Its name and size, and whose history was given. StoreError: the store cannot be read."""
         library = self.catalogue.library
         titles = await self.catalogue.read(library.count)
-        return {"name": _library_name(library.uri), "titles": titles, "space": library.space.name}
+        return {
+            "name": _library_name(library.uri),
+            "titles": titles,
+            "viewer": self._viewer and self._viewer.name,
+        }
 
     async def server_state(self) -> dict[str, Any]:
         """Whether the encoder server answers, else what was wrong."""
@@ -71,7 +82,7 @@ class Explorer:
             ExpiredExampleError, UsageError, SpaceError: see `query_of_request`.
             ServerUnavailableError: see `EncoderServer.descriptor`. StoreError: the store cannot be read.
         """
-        query, weights, only = await self._query(asked), asked.block_weights(), asked.filter()
+        query, weights, only = await self._query(asked), asked.block_weights(), self._filter(asked)
         searcher = Searcher(self.catalogue.library, await self.server.descriptor())
         hits = await self.catalogue.read(
             lambda: searcher.find_titles(
@@ -83,7 +94,7 @@ class Explorer:
         for hit in hits:
             self.catalogue.note(hit.facts)
             reasons = usuals.reasons(hit)
-            shown.append(shown_hit(hit, reasons, sentence_of_hit(reasons, weights, hit.segment)))
+            shown.append(shown_hit(hit, reasons, sentence_of_hit(reasons, weights, hit)))
         return {"hits": shown}
 
     async def matches(self, media_id: str, asked: SearchRequest) -> dict[str, Any]:
@@ -115,8 +126,14 @@ class Explorer:
         return shown_details(await self.catalogue.title(media_id))
 
     async def _query(self, asked: SearchRequest) -> Query:
-        stored = await self.catalogue.stored(asked.titles())
-        return query_of_request(asked, self._shelf, stored, await self.server.descriptor())
+        stored, descriptor = await self.catalogue.stored(asked.titles()), await self.server.descriptor()
+        taste = None
+        if self._viewer is not None and asked.with_history():
+            taste = (await self._viewer.taste(self.catalogue, descriptor)).query
+        return query_of_request(asked, self._shelf, stored, descriptor, taste)
+
+    def _filter(self, asked: SearchRequest) -> Filter:
+        return asked.filter(frozenset() if self._viewer is None else self._viewer.watched)
 
 
 def _shown_example(held: HeldExample) -> dict[str, str]:

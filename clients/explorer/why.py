@@ -13,7 +13,7 @@ from resonance.clients.clock import clock
 from resonance.clients.discovery.explanation import Usual
 from resonance.clients.discovery.reasons import above, stands_out
 from resonance.clients.discovery.sample import LEAST_COMPARED, LibrarySample
-from resonance.clients.discovery.search import SegmentMatch, TitleHit
+from resonance.clients.discovery.search import TitleHit
 from resonance.space.blocks import FloatArray
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.space.scores import Query, Share, Weights
@@ -53,17 +53,17 @@ def _usual(values: FloatArray) -> Usual | None:
     return Usual(float(values.mean()), float(values.std(ddof=1)), len(values))
 
 
-def sentence_of_hit(reasons: tuple[Reason, ...], weights: Weights, segment: SegmentMatch | None) -> str:
-    """What stands out, and where; of blocks that count."""
+def sentence_of_hit(reasons: tuple[Reason, ...], weights: Weights, hit: TitleHit) -> str:
+    """What of a hit stands out, and where; of blocks that count."""
     counted = [r for r, weight in zip(reasons, weights.array(), strict=True) if weight > 0]
     known = [r for r in counted if r.usual is not None]
     if not known:
-        return "The library has too few titles to say what is usual." + _moment(segment)
+        return "The library has too few titles to say what is usual." + _moment(hit)
     standing = [r for r in known if stands_out(r.share.value, r.usual)]
     standing.sort(key=lambda r: -(above(r.share.value, r.usual) or 0.0))
     if not standing:
-        return "Nothing of it stands out from most titles here." + _moment(segment)
-    return f"Closer than most titles here in {' and '.join(map(_noun, standing))}." + _moment(segment)
+        return "Nothing of it stands out from most titles here." + _moment(hit)
+    return f"Closer than most titles here in {' and '.join(map(_noun, standing))}." + _moment(hit)
 
 
 def _noun(reason: Reason) -> str:
@@ -71,12 +71,10 @@ def _noun(reason: Reason) -> str:
     return f"{noun} (inferred: it has none)" if reason.share.inferred else noun
 
 
-def _moment(segment: SegmentMatch | None) -> str:
-    if (
-        segment is None
-        or segment.start_s is None
-        or segment.end_s is None
-        or segment.end_s <= segment.start_s
-    ):
+def _moment(hit: TitleHit) -> str:
+    segment = hit.segment
+    if segment is None or segment.start_s is None or segment.end_s is None:
         return ""
+    if segment.start_s == 0 and segment.end_s >= (hit.facts.duration_s or 0):
+        return ""  # of the whole title there is nothing to say, nor of a picture
     return f" Closest from {clock(segment.start_s)} to {clock(segment.end_s)}."

@@ -108,6 +108,15 @@ export function addTitle(title, against) {
   show();
 }
 
+/** The history that the explorer was started with, as an example. */
+export function addViewer(name) {
+  byId("viewer").hidden = true;
+  state.parts.push({ id: nextId++, source: "history", key: "", name: `What ${name} watched`, kind: "history", weight: 1, against: false, status: "ready", preview: null });
+  announce(`With what ${name} watched.`);
+  changed("parts");
+  show();
+}
+
 /** The middle of a segment in seconds, null without a clock. */
 export function middleOf(segment) {
   return segment && segment.start_s !== null && segment.end_s !== null ? (segment.start_s + segment.end_s) / 2 : null;
@@ -149,6 +158,7 @@ function drop(part) {
   part.aborter?.abort();
   if (part.preview?.startsWith("blob:")) URL.revokeObjectURL(part.preview);
   state.parts.splice(state.parts.indexOf(part), 1);
+  if (part.source === "history") byId("viewer").hidden = false;
 }
 
 /** Draw the list anew, and leave the focus where it was. */
@@ -160,6 +170,7 @@ export function show() {
   if (held) byId(held)?.focus();
 }
 
+const SOURCE_NAMES = { title: "title of the library", history: "a viewer’s history" };
 const KIND_NAMES = { image: "picture", video: "clip", sound: "sound", text: "words" };
 
 function shown(part) {
@@ -168,7 +179,7 @@ function shown(part) {
     const image = el("img", { src: part.preview, alt: "", onerror: () => thumb.replaceChildren(icon(part.kind)) });
     thumb.append(image);
   } else thumb.append(icon(part.kind));
-  const what = part.status === "working" ? "being read…" : part.against ? "less like this title" : part.source === "title" ? "title of the library" : KIND_NAMES[part.kind];
+  const what = part.status === "working" ? "being read…" : part.against ? "less like this title" : SOURCE_NAMES[part.source] ?? KIND_NAMES[part.kind];
   const item = el(
     "li",
     { class: "example", "data-against": part.against, "data-status": part.status, "aria-busy": part.status === "working" ? "true" : null },

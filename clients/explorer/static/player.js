@@ -65,7 +65,8 @@ class Player {
     this.element.play().catch(() => {});
   }
 
-  seek(at) {
+  seek(wanted) {
+    const at = Math.max(0, Math.min(wanted, (this.title.duration_s ?? Infinity) - 1)); // the end has nothing to show
     if (this.clipFrom === null) this.element.currentTime = at;
     else if (at >= this.clipFrom && at < this.clipFrom + (this.element.duration || 0) - 0.5) this.element.currentTime = at - this.clipFrom;
     else this.playClip(at);

@@ -2,6 +2,7 @@
 
 import { getLibrary, getServer } from "./api.js";
 import { announce, byId, counted, el } from "./dom.js";
+import { addViewer } from "./examples.js";
 import { state } from "./state.js";
 
 const LOOK_MS = 8000;
@@ -17,7 +18,9 @@ export function setUpServer() {
 
 async function lookAtLibrary() {
   try {
-    showLibrary(await getLibrary());
+    const library = await getLibrary();
+    showLibrary(library);
+    if (library.viewer !== null) showViewer(library.viewer);
   } catch (error) {
     byId("library-line").textContent = error.message;
   }
@@ -36,13 +39,20 @@ function showLibrary(library) {
   document.title = `${library.name} · Resonance`;
 }
 
+function showViewer(name) {
+  const button = byId("viewer");
+  button.textContent = `Start from what ${name} watched`;
+  button.addEventListener("click", () => addViewer(name));
+  addViewer(name);
+}
+
 function showServer(server) {
   const line = byId("server-line");
   line.hidden = false;
   line.textContent = server.reachable ? `Encoders at ${server.address}` : "Encoders away";
   line.toggleAttribute("data-away", !server.reachable);
   byId("server-away").hidden = server.reachable;
-  byId("server-said").textContent = server.reachable ? "" : `${server.said.replace(/[.\s]*$/, "")}.`;
+  byId("server-said").textContent = server.said;
   for (const id of ENCODING) byId(id).disabled = !server.reachable;
   byId("words").querySelector("button").disabled = !server.reachable;
   if (state.server.reachable !== server.reachable) {

@@ -29,6 +29,7 @@ from resonance.clients.explorer.run import bound_socket, connector
 from resonance.clients.explorer.security import loopback_hosts
 from resonance.clients.explorer.service import Explorer
 from resonance.clients.explorer.settings import ExplorerSettings
+from resonance.clients.explorer.viewer import Viewer
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.transport import TritonTransport
 from resonance.loadtest.ingest.library import make_title
@@ -87,7 +88,9 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("made-store"), rows)
 
 
-def make_client(store: Path | str, cache: Path, settings: ExplorerSettings | None = None) -> TestClient:
+def make_client(
+    store: Path | str, cache: Path, settings: ExplorerSettings | None = None, viewer: Viewer | None = None
+) -> TestClient:
     """A client of an explorer whose encoder server is away, but whose space is known."""
     settings = settings or ExplorerSettings()
     remember(DESCRIPTOR, cache)
@@ -95,7 +98,7 @@ def make_client(store: Path | str, cache: Path, settings: ExplorerSettings | Non
     catalogue = Catalogue(library, settings.browse_timeout_s)
     encoder = EncoderServer(NOBODY, connector(NOBODY, Credentials()), library.space, cache)
     app = make_app(
-        Explorer(catalogue, encoder, settings), MediaShelf(catalogue, settings), loopback_hosts(8765)
+        Explorer(catalogue, encoder, settings, viewer), MediaShelf(catalogue, settings), loopback_hosts(8765)
     )
     return TestClient(app, base_url="http://127.0.0.1:8765")
 
@@ -131,7 +134,7 @@ class Site:
         return sum(count for model, count in self.counts.items() if model != "space_descriptor")
 
 
-def serve(store: Path | str, address: str, cache: Path) -> Iterator[Site]:
+def serve(store: Path | str, address: str, cache: Path, viewer: Viewer | None = None) -> Iterator[Site]:
     """An explorer in a thread, on a port of the loopback."""
     site = Site("", address)
 
@@ -148,7 +151,7 @@ def serve(store: Path | str, address: str, cache: Path) -> Iterator[Site]:
     port = listening.getsockname()[1]
     site.url = f"http://127.0.0.1:{port}/"
     app = make_app(
-        Explorer(catalogue, encoder, settings), MediaShelf(catalogue, settings), loopback_hosts(port)
+        Explorer(catalogue, encoder, settings, viewer), MediaShelf(catalogue, settings), loopback_hosts(port)
     )
     running = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from resonance.clients.discovery.history import read_history
 from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.taste import make_taste
 from resonance.clients.explorer.errors import ExpiredExampleError, UnknownTitleError
 from resonance.clients.explorer.keys import key_of, media_id_of
 from resonance.clients.explorer.settings import ExplorerSettings
 from resonance.clients.explorer.shelf import ExampleShelf
+from resonance.clients.explorer.viewer import Viewer
 from resonance.clients.query import Example
 from resonance.space import Weights, score
 from resonance.space.scores import query_from_vector
@@ -250,6 +253,38 @@ def test_a_space_that_was_never_seen_is_told(made_store: Path, tmp_path: Path) -
         status, said = refused(client, {"parts": [{"source": "title", "key": key_of("gone.mp4")}]})
         assert status == 503
         assert "never seen on this machine" in said
+
+
+def test_a_history_counts_among_the_examples(made_store: Path, tmp_path: Path) -> None:
+    history = tmp_path / "anna.csv"
+    history.write_text(
+        "media_id,watched_at,completion\n"
+        "films/000001.mkv,2026-11-01,1\nsecret,2026-11-02,0\nno such,2026-11-02,1\n"
+    )
+    viewer = Viewer.read(history)
+    with make_client(made_store, tmp_path / "spaces", viewer=viewer) as client:
+        assert client.get("/api/library").json()["viewer"] == "anna"
+        body = {"parts": [{"source": "history"}], "limit": 50}
+        hits = client.post("/api/search", json=body, headers=ORIGIN).json()["hits"]
+        library = open_library(str(made_store))
+        taste, _ = make_taste(library, DESCRIPTOR, read_history(history))
+        stored = library.titles([hit["media_id"] for hit in hits])
+        assert len(hits) == 11  # what was watched, however far, is no suggestion
+        for hit in hits:
+            expected = float(score(taste.query, Weights(), stored[hit["media_id"]].vector))
+            assert hit["score"] == pytest.approx(expected, abs=1e-6)
+        body = {"parts": [{"source": "history"}, {"source": "title", "key": key_of("gone.mp4")}], "limit": 50}
+        mixed = client.post("/api/search", json=body, headers=ORIGIN).json()["hits"]
+        liked = {hit["media_id"]: hit["score"] for hit in search(client, "gone.mp4", limit=50)}
+        alone = {hit["media_id"]: hit["score"] for hit in hits}
+        for hit in mixed:
+            name = hit["media_id"]
+            assert hit["score"] == pytest.approx((liked[name] + alone[name]) / 2, abs=1e-6)
+
+
+def test_a_history_that_was_not_given_is_told(client: TestClient) -> None:
+    assert client.get("/api/library").json()["viewer"] is None
+    assert "--history" in refused(client, {"parts": [{"source": "history"}]})[1]
 
 
 def test_examples_are_forgotten_the_longest_unused_first() -> None:

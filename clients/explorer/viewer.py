@@ -1,0 +1,42 @@
+"""The viewer whose history is given: a taste that counts among the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from resonance.clients.discovery.history import Viewing, read_history
+from resonance.clients.discovery.taste import Taste, make_taste
+from resonance.clients.explorer.catalogue import Catalogue
+from resonance.space.descriptor import Descriptor
+
+
+class Viewer:
+    """A history, and its taste once a descriptor is known. `name`: of the file, for people."""
+
+    def __init__(self, name: str, viewings: Sequence[Viewing]) -> None:
+        self.name = name
+        self._viewings = viewings
+        self._taste: Taste | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Viewer:
+        """Of a file. UsageError, InvalidFieldError: see `read_history`."""
+        return cls(path.stem, read_history(path))
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """Media ids; what was watched is no suggestion."""
+        return frozenset(viewing.media_id for viewing in self._viewings)
+
+    async def taste(self, catalogue: Catalogue, descriptor: Descriptor) -> Taste:
+        """Made once.
+
+        Raises:
+            EmptyHistoryError: the history says nothing of this library. Others: see `make_taste`.
+        """
+        if self._taste is None:
+            self._taste, _ = await catalogue.read(
+                lambda: make_taste(catalogue.library, descriptor, self._viewings)
+            )
+        return self._taste
