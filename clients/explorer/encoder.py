@@ -31,10 +31,16 @@ LOOK_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """Whether the server answered when it was looked at last, else what was wrong."""
+    """Whether the server answered when it was looked at last; else the kind and text of what was wrong."""
 
     reachable: bool
+    kind: str = ""
     said: str = ""
+
+    @classmethod
+    def wrong(cls, error: Exception) -> ServerState:
+        """After an error."""
+        return cls(False, type(error).__name__, " ".join(str(error).split()))
 
 
 class EncoderServer:
@@ -53,7 +59,7 @@ class EncoderServer:
         self.address = address
         self._connect, self._space, self._cache = connect, space, cache
         self._descriptor = remembered(space.fingerprint, cache)
-        self._state = ServerState(False, "it was not asked yet")
+        self._state = ServerState(False, said="it was not asked yet")
         self._looked_at_s = -LOOK_EVERY_S
         self._lock = asyncio.Lock()
 
@@ -71,9 +77,9 @@ class EncoderServer:
                 descriptor = await embedder.space()
             require_same_space(self._space.fingerprint, descriptor.fingerprint, self.address)
         except TimeoutError:
-            return ServerState(False, f"{self.address} does not answer")
+            return ServerState.wrong(DeadlineExceededError(f"{self.address} does not answer"))
         except (ServerError, SpaceError, RequestRejectedError, UsageError) as error:
-            return ServerState(False, " ".join(str(error).split()))
+            return ServerState.wrong(error)
         if self._descriptor != descriptor:
             self._descriptor = descriptor
             remember(descriptor, self._cache)
@@ -106,7 +112,7 @@ class EncoderServer:
                 require_same_space(self._space.fingerprint, descriptor.fingerprint, self.address)
                 found = await ask(embedder)
         except (ServerUnavailableError, DeadlineExceededError, SpaceMismatchError) as error:
-            self._note(ServerState(False, " ".join(str(error).split())))
+            self._note(ServerState.wrong(error))
             raise
         self._note(ServerState(True))
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Explorer:
     async def server_state(self) -> dict[str, Any]:
         """Whether the encoder server answers, else what was wrong."""
         state = await self.server.look()
-        return {"address": self.server.address, "reachable": state.reachable, "said": state.said}
+        return {"address": self.server.address, **asdict(state)}
 
     async def browse(self, words: str, tags: tuple[str, ...], limit: int) -> dict[str, Any]:
         """Titles by name. StoreError: the store cannot be read."""

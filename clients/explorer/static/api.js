@@ -30,7 +30,7 @@ export async function errorOf(response) {
   }
 }
 
-function post(path, body, signal) {
+function post(path, body, signal = null) {
   return ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
 }
 
@@ -42,14 +42,14 @@ export const getLibrary = () => ask("/api/library");
 export const getServer = () => ask("/api/server");
 export const getDetails = (key) => ask(`/api/titles/${key}`);
 export const getPlayback = (key) => ask(media(key, "playback"));
-export const search = (body, signal) => post("/api/search", body, signal);
+export const search = (body) => post("/api/search", body);
 export const matches = (key, body) => post(`/api/titles/${key}/matches`, body);
 export const addText = (text, signal) => post("/api/examples/text", { text }, signal);
 
-export function browse({ name, tags, limit }, signal) {
+export function browse({ name, tags, limit }) {
   const query = new URLSearchParams({ name, limit });
   for (const tag of tags) query.append("tag", tag);
-  return ask(`/api/titles?${query}`, { signal });
+  return ask(`/api/titles?${query}`);
 }
 
 export function addFile(file, signal) {

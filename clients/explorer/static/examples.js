@@ -30,7 +30,7 @@ export function setUpExamples() {
   });
   byId("clear").addEventListener("click", () => {
     for (const part of [...state.parts]) drop(part);
-    changed("parts");
+    changed();
     show();
     announce("No examples. All titles are shown.");
     byId("choose").focus();
@@ -104,7 +104,7 @@ export function addTitle(title, against) {
     preview: title.present.visual ? posterOf(title.key, middleOf(title.segment) ?? at) : null,
   });
   announce(`${against ? "Less" : "More"} like ${title.name}.`);
-  changed("parts");
+  changed();
   show();
 }
 
@@ -113,7 +113,7 @@ export function addViewer(name) {
   byId("viewer").hidden = true;
   state.parts.push({ id: nextId++, source: "history", key: "", name: `What ${name} watched`, kind: "history", weight: 1, against: false, status: "ready", preview: null });
   announce(`With what ${name} watched.`);
-  changed("parts");
+  changed();
   show();
 }
 
@@ -145,7 +145,7 @@ async function embed(part) {
   }
   if (!state.parts.includes(part)) return;
   show();
-  changed("parts");
+  changed();
 }
 
 /** Examples that the server no longer has are sent once more. */
@@ -202,7 +202,7 @@ function amount(part) {
     oninput: (event) => {
       part.weight = Number(event.target.value);
       output.textContent = `${part.against ? "−" : ""}${part.weight.toFixed(1)}`;
-      changed("weights");
+      changed();
     },
   });
   return el("span", { class: "amount" }, part.against ? "minus" : "weight", range, output);
@@ -212,7 +212,7 @@ function remove(part) {
   const at = state.parts.indexOf(part);
   drop(part);
   show();
-  changed("parts");
+  changed();
   announce(`${part.name} was taken away.`);
   const next = state.parts[Math.min(at, state.parts.length - 1)];
   (next ? byId(`remove-${next.id}`) : byId("choose")).focus();

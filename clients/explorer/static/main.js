@@ -6,62 +6,63 @@ import { embedAgain, setUpExamples } from "./examples.js";
 import { setUpResults, showTitles } from "./results.js";
 import { setUpServer } from "./server.js";
 import { openTitle, refreshMatches, setUpStage } from "./stage.js";
-import { EACH_PAGE, changed, onChange, ready, searchRequest, state } from "./state.js";
+import { EACH_PAGE, MOST, changed, onChange, ready, searchRequest, state } from "./state.js";
 import { setUpTheme } from "./theme.js";
 
-const SETTLE_MS = 40; // a slider that is dragged asks this often at most
-const knownTags = new Map();
-let asking = null;
-let timer = 0;
+const knownTags = new Set();
+let asking = false;
+let wanted = false; // something changed since the last question was asked
 
-function refresh(what) {
-  clearTimeout(timer);
-  timer = setTimeout(ask, what === "weights" || what === "name" ? SETTLE_MS : 0, what);
+/** Ask again. One question at a time: a slider that is dragged never makes a queue of them. */
+async function refresh() {
+  wanted = true;
   showControls();
+  byId("results").setAttribute("aria-busy", "true");
+  if (asking) return;
+  asking = true;
+  while (wanted) {
+    wanted = false;
+    await ask();
+  }
+  asking = false;
+  byId("results").removeAttribute("aria-busy");
 }
 
-async function ask(what) {
-  asking?.abort();
-  const mine = (asking = new AbortController());
-  byId("results").setAttribute("aria-busy", "true");
+async function ask() {
   try {
-    if (ready().length) await askSearch(mine.signal);
-    else await askBrowse(mine.signal);
+    await (ready().length ? askSearch() : askBrowse());
     byId("failure").hidden = true;
-    if (what !== "name" && what !== "limit") refreshMatches();
+    await refreshMatches();
   } catch (error) {
-    if (error.name === "AbortError") return;
     if (error.kind === "ExpiredExampleError") {
-      await embedAgain();
+      await embedAgain(); // each says that it changed
       return;
     }
     byId("failure").textContent = error.message;
     byId("failure").hidden = false;
-  } finally {
-    if (asking === mine) byId("results").removeAttribute("aria-busy");
   }
 }
 
-async function askSearch(signal) {
-  const { hits } = await search(searchRequest(), signal);
+async function askSearch() {
+  const { hits } = await search(searchRequest());
   showTitles(hits, { ranked: true });
   byId("results-title").textContent = "Most like it";
   byId("results-note").textContent = hits.length ? "The bars are what each block adds to the score: hatched where it was inferred, with a tick where most titles lie." : "";
   showNothing(hits.length, "No title fits. Take a tag away, or an example.");
-  byId("more").hidden = hits.length < state.limit;
+  byId("more").hidden = hits.length < state.limit || state.limit === MOST;
   noteTags(hits);
   announce(hits.length ? `${counted(hits.length, "title")}. First: ${hits[0].name}.` : "No title fits.");
 }
 
-async function askBrowse(signal) {
-  const found = await browse({ name: state.name, tags: state.tags, limit: state.limit }, signal);
+async function askBrowse() {
+  const found = await browse(state);
   showTitles(found.titles, { ranked: false });
   byId("results-title").textContent = state.name || state.tags.size ? "Titles that fit" : "In this library";
   byId("results-note").textContent = found.titles.length ? "Drop something on the page, or start from one of these with “More like this”." : "";
   const isEmpty = found.all && !state.name && !state.tags.size;
   const empty = isEmpty ? "This library is empty. `resonance ingest FOLDER --sink STORE` fills it; then load this page again." : "No title has such a name.";
   showNothing(found.titles.length, empty);
-  byId("more").hidden = found.all || found.titles.length < state.limit;
+  byId("more").hidden = found.all || state.limit === MOST;
   noteTags(found.titles);
   announce(`${counted(found.titles.length, "title")} shown.`);
 }
@@ -72,8 +73,8 @@ function showNothing(count, text) {
 }
 
 function noteTags(titles) {
-  for (const title of titles) for (const tag of title.tags) knownTags.set(tag, true);
-  const names = [...new Set([...state.tags, ...knownTags.keys()])].slice(0, 40);
+  for (const title of titles) for (const tag of title.tags) knownTags.add(tag);
+  const names = [...new Set([...state.tags, ...knownTags])].slice(0, 40);
   byId("filters").hidden = names.length === 0;
   const held = document.activeElement?.closest?.("#tags") ? document.activeElement.textContent : null;
   const buttons = names.map((tag) => el("button", { type: "button", class: "tag", "aria-pressed": String(state.tags.has(tag)), onclick: () => toggleTag(tag) }, tag));
@@ -83,7 +84,7 @@ function noteTags(titles) {
 
 function toggleTag(tag) {
   if (!state.tags.delete(tag)) state.tags.add(tag);
-  changed("tags");
+  changed();
 }
 
 function showControls() {
@@ -102,14 +103,14 @@ function setUpSliders() {
       if (range.valueAsNumber === 0 && others.every(([, weight]) => weight === 0)) range.value = "0.1";
       state.weights[name] = range.valueAsNumber;
       range.nextElementSibling.textContent = range.valueAsNumber.toFixed(1);
-      changed("weights");
+      changed();
     });
   }
   const variety = byId("variety");
   variety.addEventListener("input", () => {
     state.diversity = variety.valueAsNumber;
     variety.nextElementSibling.textContent = variety.valueAsNumber.toFixed(2);
-    changed("weights");
+    changed();
   });
   byId("even").addEventListener("click", () => {
     for (const name of Object.keys(state.weights)) {
@@ -118,7 +119,7 @@ function setUpSliders() {
     }
     state.diversity = 0;
     setRange(variety, "0", "0.00");
-    changed("weights");
+    changed();
     byId("weight-visual").focus();
   });
 }
@@ -136,16 +137,15 @@ function start() {
   setUpResults(openTitle);
   byId("find-name").addEventListener("input", (event) => {
     state.name = event.target.value.trim();
-    changed("name");
+    changed();
   });
   byId("find").addEventListener("submit", (event) => event.preventDefault());
   byId("more").addEventListener("click", () => {
-    state.limit = Math.min(state.limit + EACH_PAGE, 200);
-    changed("limit");
+    changed(Math.min(state.limit + EACH_PAGE, MOST));
   });
   onChange(refresh);
   setUpServer();
-  refresh("parts");
+  refresh();
 }
 
 start();

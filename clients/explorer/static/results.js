@@ -102,7 +102,8 @@ const startOf = (title) => title.segment?.start_s ?? 0;
 
 function factsOf(title) {
   const has = Object.entries(MODALITIES).filter(([name]) => title.present[name]).map(([, label]) => label.toLowerCase());
-  const parts = [title.duration_s ? clock(title.duration_s) : null, has.join(", "), title.language, title.attributes.date, ...title.tags.slice(0, 3)];
+  const folder = title.media_id.split("/").at(-2); // two titles may share a name
+  const parts = [folder, title.duration_s ? clock(title.duration_s) : null, has.join(", "), title.language, title.attributes.date, ...title.tags.slice(0, 3)];
   return parts.filter(Boolean).join(" · ");
 }
 

@@ -52,11 +52,13 @@ function showServer(server) {
   line.textContent = server.reachable ? `Encoders at ${server.address}` : "Encoders away";
   line.toggleAttribute("data-away", !server.reachable);
   byId("server-away").hidden = server.reachable;
+  const title = server.kind === "SpaceMismatchError" ? "The encoder server is of another space." : "The encoder server is away.";
+  byId("server-title").textContent = title;
   byId("server-said").textContent = server.said;
   for (const id of ENCODING) byId(id).disabled = !server.reachable;
   byId("words").querySelector("button").disabled = !server.reachable;
   if (state.server.reachable !== server.reachable) {
-    announce(server.reachable ? "The encoder server is there again." : "The encoder server is away.");
+    announce(server.reachable ? "The encoder server is there again." : title);
   }
   state.server = server;
 }

@@ -1,6 +1,7 @@
 // What is looked for, in one place. Whoever changes it says `changed`, and the page asks again.
 
 export const EACH_PAGE = 24;
+export const MOST = 192; // the server gives 200
 
 export const state = {
   parts: [], // see examples.js
@@ -14,14 +15,15 @@ export const state = {
 
 const listeners = [];
 
-/** Call `listener` with what changed: "parts", "weights", "tags", "name" or "limit". */
+/** Call `listener` when something changed. */
 export function onChange(listener) {
   listeners.push(listener);
 }
 
-export function changed(what) {
-  if (what !== "limit") state.limit = EACH_PAGE;
-  for (const listener of listeners) listener(what);
+/** Something changed, so as many titles are wanted as at first. */
+export function changed(limit = EACH_PAGE) {
+  state.limit = limit;
+  for (const listener of listeners) listener();
 }
 
 /** The parts that can be searched with. */

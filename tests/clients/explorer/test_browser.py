@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from resonance.clients.discovery.history import Viewing
 from resonance.clients.explorer.remembered import remember
+from resonance.clients.explorer.viewer import Viewer
+from resonance.serving.server import TritonServer
 from tests.clients.discovery.made import DESCRIPTOR
 from tests.clients.explorer.conftest import HOSTILE, NOBODY, Site, empty_store, serve, wait_for
 
@@ -427,6 +431,31 @@ def test_while_the_server_is_away_stored_titles_can_be_searched(away: Site, open
     shown.card("gone.mp4").locator(".poster").click()
     expect(page.locator(".how")).to_contain_text("cannot be opened")
     expect(page.locator(".timeline")).to_be_visible()
+
+
+def test_a_server_of_another_space_is_told(
+    made_store: Path, server: TritonServer, tmp_path: Path, open_page: Opener
+) -> None:
+    for other in serve(made_store, server.grpc_address, tmp_path):
+        page = open_page(other)
+        expect(page.locator("#server-title")).to_have_text("The encoder server is of another space.")
+        page.get_by_text("What it said").click()
+        expect(page.locator("#server-said")).to_contain_text(DESCRIPTOR.fingerprint[:12])
+
+
+def test_it_starts_from_a_history_that_is_given(made_store: Path, tmp_path: Path, open_page: Opener) -> None:
+    remember(DESCRIPTOR, tmp_path)
+    viewer = Viewer("anna", [Viewing("films/000000.mp4", 1.0, datetime(2026, 11, 1, tzinfo=UTC))])
+    for site in serve(made_store, NOBODY, tmp_path, viewer):
+        page = open_page(site)
+        shown = Shown(page)
+        shown.settled()
+        assert page.locator(".example .name").inner_text().startswith("What anna watched")
+        assert "000000.mp4" not in shown.names()
+        page.get_by_role("button", name="Take away What anna watched").click()
+        expect(page.locator("#results-title")).to_have_text("In this library")
+        page.get_by_role("button", name="Start from what anna watched").click()
+        shown.settled()
 
 
 def test_the_server_comes_back(film_store: Path, site: Site, tmp_path: Path, open_page: Opener) -> None:
