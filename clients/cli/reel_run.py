@@ -1,0 +1,154 @@
+"""What `resonance reel` does once its arguments are known: the query, progress, the list of clips."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from resonance.clients.clock import clock
+from resonance.clients.credentials import Credentials
+from resonance.clients.discovery.examples import ExampleSource, query_of_examples
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.reel import LeftOut, Reel, ReelMaker, ReelOptions, list_path, told
+from resonance.clients.discovery.reel_media import Kind
+from resonance.clients.discovery.reel_plan import ReelPlan
+from resonance.clients.discovery.search import Searcher
+from resonance.clients.discovery.taste import load_taste
+from resonance.clients.discovery.types import Library
+from resonance.clients.embedder import Embedder
+from resonance.clients.errors import ResonanceError, UsageError
+from resonance.space.descriptor import Descriptor
+from resonance.space.errors import SpaceError
+from resonance.space.scores import Query, Weights
+
+
+@dataclass(slots=True)
+class ReelRun:
+    """One call of the command; the fields are its options."""
+
+    store: str
+    output: Path
+    examples: Sequence[ExampleSource]
+    taste: Path | None
+    weights: Weights
+    options: ReelOptions
+    space: Path | None
+    json_out: bool
+    server: str
+    credentials: Credentials
+
+    def __post_init__(self) -> None:
+        # before anything is asked or searched
+        list_path(self.output)
+        ReelPlan(self.options.seconds, self.options.clip_s)
+
+    def run(self) -> int:
+        """Make the reel and report; gives the exit code. Blocks.
+
+        Raises:
+            UsageError: wrong use.
+        """
+        console = Console(stderr=True)
+        try:
+            with closing(open_library(self.store)) as library:
+                query, descriptor = self._query(library)
+                reel = self._made(Searcher(library, descriptor), query, console)
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError) as failed:
+            _fail(console, str(failed))
+            return 1
+        if not reel.clips:
+            _fail(console, f"{self.store}: nothing was found that can be shown; no reel was written")
+            return 1
+        if self.json_out:
+            sys.stdout.write(json.dumps(told(reel), ensure_ascii=False) + "\n")
+        else:
+            show(reel, Console())
+        return 0
+
+    def _query(self, library: Library) -> tuple[Query, Descriptor]:
+        if self.space is None:
+            return asyncio.run(self._asked(library))
+        descriptor = Descriptor.load(self.space)
+        if self.taste is not None:
+            return load_taste(self.taste, descriptor.fingerprint).query, descriptor
+        if len(self.examples) == 1 and self.examples[0].kind == "like":
+            return Searcher(library, descriptor).like(str(self.examples[0].value)), descriptor
+        raise UsageError("--space and examples that a server must embed; expected one --like or --taste")
+
+    async def _asked(self, library: Library) -> tuple[Query, Descriptor]:
+        async with Embedder(
+            self.server, expected_fingerprint=library.space.fingerprint, credentials=self.credentials
+        ) as embedder:
+            descriptor = await embedder.space()
+            if self.taste is not None:
+                return load_taste(self.taste, descriptor.fingerprint).query, descriptor
+            return await query_of_examples(embedder, library, self.examples), descriptor
+
+    def _made(self, searcher: Searcher, query: Query, console: Console) -> Reel:
+        progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        task = progress.add_task("reel", total=self.options.seconds)
+
+        def left_out(title: LeftOut) -> None:
+            _fail(console, f"{title.facts.media_id}: {title.why}")
+
+        with progress:
+            maker = ReelMaker(
+                searcher,
+                query,
+                self.weights,
+                self.options,
+                on_clip=lambda seconds: progress.update(task, completed=seconds),
+                on_left_out=left_out,
+            )
+            return maker.write(self.output, title=self.output.stem)
+
+
+def show(reel: Reel, console: Console) -> None:
+    """What is in the reel, a row a clip; a bar marks a cut of the title itself."""
+    table = Table("in the reel", "title", "from", "to", "score", box=None, padding=(0, 2, 0, 0))
+    for clip in reel.clips:
+        start = end = "–"
+        if clip.kind is not Kind.PICTURE:
+            start = f"{clip.source.start_s:.2f}{' |' if clip.start_at_shot else ''}"
+            end = f"{clip.source.end_s:.2f}{' |' if clip.end_at_shot else ''}"
+        table.add_row(
+            f"{clock(clip.place.start_s)}–{clock(clip.place.end_s)}",
+            escape(clip.facts.media_id),
+            start,
+            end,
+            f"{clip.score:+.3f}",
+        )
+    console.print(table)
+    console.print(
+        f"{reel.path}: {len(reel.clips)} clips, {reel.seconds:.1f} s, "
+        f"{reel.form.width}x{reel.form.height} at {reel.form.fps} a second",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _fail(console: Console, line: str) -> None:
+    console.print(" ".join(line.split()), style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What a reel costs, and how exact it is: `python -m resonance.loadtest.reel`."""

@@ -1,0 +1,101 @@
+"""`resonance reel` against a real server and a store that `resonance ingest` filled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from resonance.clients.cli.reel import reel
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.search import Searcher
+from resonance.clients.discovery.taste import Counted, Taste, save_taste
+from resonance.loadtest.reel.films import play
+from resonance.serving.server import TritonServer
+from resonance.space import Descriptor
+from tests.clients.ingest.running import ingest
+
+FILMS = ("plants_flower_opening.mp4", "animals_bug_on_flower_bw.mp4", "animation_bbb_opening_30s.webm")
+SMALL = ("--size", "320x180", "--fps", "25", "--seconds", "10", "--clip-seconds", "3")
+runner = CliRunner()
+app = typer.Typer()
+app.command()(reel)
+
+
+@pytest.fixture(scope="module")
+def store(media: Path, server: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("films")
+    manifest = folder / "films.jsonl"
+    rows = [
+        {"media_id": name.rpartition(".")[0], "uri": str(media / "video" / name), "tags": ["film"]}
+        for name in FILMS
+    ]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, _ = ingest(manifest, folder / "store", server.grpc_address)
+    assert code == 0
+    return str(folder / "store")
+
+
+def test_a_reel_of_words_is_written_with_its_list(store: str, server: TritonServer, tmp_path: Path) -> None:
+    path = tmp_path / "reel.mp4"
+    result = runner.invoke(
+        app,
+        [store, "--text", "a calm sea", "-o", str(path), *SMALL, "--json", "--server", server.grpc_address],
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told == json.loads((tmp_path / "reel.json").read_text())
+    assert 5 < told["duration_s"] <= 10
+    assert {c["media_id"] for c in told["clips"]} <= {name.rpartition(".")[0] for name in FILMS}
+    assert all(
+        sum(s["value"] for s in c["shares"].values()) == pytest.approx(c["score"]) for c in told["clips"]
+    )
+    assert len(play(path).pictures) == round(told["duration_s"] * 25)
+
+
+def test_like_and_taste_need_no_server(store: str, model_repository: Path, tmp_path: Path) -> None:
+    space = model_repository / "space_descriptor" / "1" / "space.json"
+    descriptor = Descriptor.load(space)
+    arguments = [store, *SMALL, "--diversity", "0", "--space", str(space)]
+    like = runner.invoke(
+        app, [*arguments, "--like", "plants_flower_opening", "-o", str(tmp_path / "like.mp4")]
+    )
+    assert like.exit_code == 0, like.output
+    table = like.stdout.splitlines()
+    assert table[1].split()[1] == "plants_flower_opening"  # it is most like itself
+    library = open_library(store)
+    query = Searcher(library, descriptor).like("plants_flower_opening")
+    taste = Taste(library.space, query, 150.0, (Counted("plants_flower_opening", 1.0),))
+    library.close()
+    save_taste(taste, tmp_path / "taste.json")
+    made = runner.invoke(
+        app, [*arguments, "--taste", str(tmp_path / "taste.json"), "-o", str(tmp_path / "taste.mp4")]
+    )
+    assert made.exit_code == 0, made.output
+    clips = [json.loads((tmp_path / f"{n}.json").read_text())["clips"] for n in ("like", "taste")]
+    assert clips[0] == clips[1]
+
+
+def test_wrong_use_is_exit_2_and_nothing_found_exit_1(
+    store: str, model_repository: Path, tmp_path: Path
+) -> None:
+    space = str(model_repository / "space_descriptor" / "1" / "space.json")
+    path = str(tmp_path / "reel.mp4")
+    like = ["--like", "plants_flower_opening", "--space", space]
+    for arguments in (
+        [],
+        ["--like", "plants_flower_opening", "--taste", "taste.json"],
+        [*like, "-o", str(tmp_path / "reel.avi")],
+        [*like, "-o", path, "--fps", "29"],
+        [*like, "-o", path, "--seconds", "2", "--clip-seconds", "3"],
+        ["--like", "nobody", "--space", space, "-o", path],
+        ["--text", "a calm sea", "--space", space, "-o", path],
+    ):
+        assert runner.invoke(app, [store, *arguments]).exit_code == 2, arguments
+    nothing = runner.invoke(app, [store, *like, "-o", path, "--tag", "no such tag"])
+    assert nothing.exit_code == 1
+    assert "nothing was found" in nothing.output
+    assert list(tmp_path.iterdir()) == []
