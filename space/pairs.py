@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,10 @@ class Pair:
 
 
 def best_pair(
-    queries: NDArray[np.floating], titles: NDArray[np.floating], weights: Weights, descriptor: Descriptor
+    queries: NDArray[np.floating[Any]],
+    titles: NDArray[np.floating[Any]],
+    weights: Weights,
+    descriptor: Descriptor,
 ) -> Pair:
     """The rows of `queries` [n, 1788] and `titles` [m, 1788] of the largest score; of equal ones the first.
 
@@ -55,7 +59,7 @@ def best_pair(
     return replace(best, score=float(score(query, weights, titles[best.title])))
 
 
-def _pieces(rows: NDArray[np.floating], kept: NDArray[np.bool_]) -> Iterator[tuple[int, FloatArray]]:
+def _pieces(rows: NDArray[np.floating[Any]], kept: NDArray[np.bool_]) -> Iterator[tuple[int, FloatArray]]:
     """Where each piece begins, and its blocks float64 [k, kept, 596]."""
     for at in range(0, len(rows), ROWS_AT_ONCE):
         piece = check_vectors(rows[at : at + ROWS_AT_ONCE])

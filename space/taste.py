@@ -72,4 +72,4 @@ class Blend:
         weighted = np.stack([Query(b).weighted(weights) for b in self.blocks])  # (n, 1788)
         mine = weighted.reshape(-1, len(MODALITIES), BLOCK_WIDTH) * self.shares[:, None, None]
         parts = np.stack([blocks[:, m] @ mine[:, m].T for m in range(len(MODALITIES))], axis=-1)  # (t, n, 3)
-        return parts.reshape(*vectors.shape[:-1], len(self.shares), len(MODALITIES))
+        return np.asarray(parts.reshape(*vectors.shape[:-1], len(self.shares), len(MODALITIES)))
