@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from av.container import InputContainer
 from av.stream import Stream
 
-from resonance.clients.ingest.opening import open_uri
+from resonance.clients.ingest.opening import identity, open_uri
 from resonance.clients.ingest.uris import suffix
 from resonance.clients.media.container import choose_stream, opened_container, typed_errors
 from resonance.clients.media.picture import open_picture
@@ -86,11 +87,21 @@ class MediaKind:
 
 
 def media_kind(uri: str) -> MediaKind:
-    """Look at the media's head. Blocks.
+    """Look at the media's head, once as long as it does not change: players ask for many ranges. Blocks.
 
     Raises:
         MediaError: it is not there, or no media. ServerError, UsageError: its store's.
     """
+    version = identity(uri).version
+    return _looked(uri) if version is None else _known(uri, version)
+
+
+@lru_cache(maxsize=1024)
+def _known(uri: str, version: str) -> MediaKind:
+    return _looked(uri)
+
+
+def _looked(uri: str) -> MediaKind:
     if suffix(uri) in (*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES):
         return MediaKind("text")
     with open_uri(uri) as file:

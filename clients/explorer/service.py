@@ -90,7 +90,7 @@ class Explorer:
                 query, weights, limit=asked.limit, only=only, diversity=asked.diversity
             )
         )
-        usuals = Usuals(query, weights, await self.catalogue.sample())
+        usuals = Usuals(query, weights, (await self.catalogue.sample()).without(asked.titles()))
         shown = []
         for hit in hits:
             self.catalogue.note(hit.facts)

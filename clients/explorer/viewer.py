@@ -36,7 +36,6 @@ class Viewer:
             EmptyHistoryError: the history says nothing of this library. Others: see `make_taste`.
         """
         if self._taste is None:
-            self._taste, _ = await catalogue.read(
-                lambda: make_taste(catalogue.library, descriptor, self._viewings)
-            )
+            made = await catalogue.read(lambda: make_taste(catalogue.library, descriptor, self._viewings))
+            self._taste = made[0]
         return self._taste

@@ -18,7 +18,7 @@ from resonance.space.blocks import FloatArray
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.space.scores import Query, Share, Weights
 
-#: A modality in words, and of an inferred block.
+#: A modality in words.
 _NOUNS = {"visual": "pictures", "audio": "sound", "transcript": "words"}
 
 
@@ -31,18 +31,23 @@ class Reason:
 
 
 class Usuals:
-    """What the shares of one query are with the titles of a sample."""
+    """What the shares of one query are with the titles of a sample.
+
+    As in `explain_suggestion`, the titles that are asked for are not among them, nor the one that is judged.
+    """
 
     def __init__(self, query: Query, weights: Weights, sample: LibrarySample) -> None:
         shape = (len(MODALITIES), BLOCK_WIDTH)
         theirs = sample.vectors.astype(np.float64).reshape(-1, *shape)  # (n, 3, 596)
         self._shares = np.einsum("nmd,md->nm", theirs, query.weighted(weights).reshape(shape))  # (n, 3)
         self._present = sample.present  # (n, 3)
+        self._names = np.array(sample.media_ids, object)
 
     def reasons(self, hit: TitleHit) -> tuple[Reason, ...]:
         """One a block."""
+        others = self._names != hit.facts.media_id
         return tuple(
-            Reason(share, _usual(self._shares[self._present[:, m] != share.inferred, m]))
+            Reason(share, _usual(self._shares[others & (self._present[:, m] != share.inferred), m]))
             for m, share in enumerate(hit.shares)
         )
 
@@ -63,12 +68,9 @@ def sentence_of_hit(reasons: tuple[Reason, ...], weights: Weights, hit: TitleHit
     standing.sort(key=lambda r: -(above(r.share.value, r.usual) or 0.0))
     if not standing:
         return "Nothing of it stands out from most titles here." + _moment(hit)
-    return f"Closer than most titles here in {' and '.join(map(_noun, standing))}." + _moment(hit)
-
-
-def _noun(reason: Reason) -> str:
-    noun = _NOUNS[reason.share.modality]
-    return f"{noun} (inferred: it has none)" if reason.share.inferred else noun
+    named = [("inferred " if r.share.inferred else "") + _NOUNS[r.share.modality] for r in standing]
+    listed = " and ".join([", ".join(named[:-1]), named[-1]] if named[:-1] else named)
+    return f"Closer than most titles here in {listed}." + _moment(hit)
 
 
 def _moment(hit: TitleHit) -> str:

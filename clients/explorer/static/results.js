@@ -123,9 +123,9 @@ function shareOf(share, largest) {
   bar.style.width = width(share.value);
   if (share.value < 0) bar.style.opacity = "0.35";
   const track = el("span", { class: "track", "aria-hidden": "true" }, bar);
-  if (share.usual !== null && share.usual > 0) {
+  if (share.usual !== null) {
     const tick = el("span", { class: "usual" });
-    tick.style.left = width(share.usual);
+    tick.style.left = width(Math.max(share.usual, 0));
     track.append(tick);
   }
   const said = [share.inferred ? ", inferred: the title has none" : "", share.usual === null ? "" : `, usually ${figure(share.usual)}`].join("");

@@ -42,6 +42,8 @@ from tests.clients.ingest.running import ingest
 NOBODY = "127.0.0.1:9"
 #: A media id that is markup, a path and a URL at once.
 HOSTILE = '../../etc/<img src=x onerror="document.title=1">?a=b#c %2e%2e/\u202e犬'
+#: Titles of the made library.
+MADE = 16
 ORIGIN = {"Origin": "http://127.0.0.1:8765"}
 
 
@@ -72,12 +74,12 @@ def empty_store(folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten titles of each kind, one of a hostile name, one whose media is away, one that names no media."""
+    """Titles of each kind, one of a hostile name, one whose media is away, one that names no media."""
     media = tmp_path_factory.mktemp("made-media")
     secret = media / "secret.cfg"
     secret.write_text("password=1")
     rows = []
-    for number in range(10):
+    for number in range(MADE - 3):
         path = make_title(media, number)
         has = {".wav": (False, True, False), ".png": (True, False, False), ".txt": (False, False, True)}
         present = has.get(path.suffix, (True, True, False))

@@ -22,7 +22,7 @@ from resonance.clients.query import Example
 from resonance.space import Weights, score
 from resonance.space.scores import query_from_vector
 from tests.clients.discovery.made import DESCRIPTOR
-from tests.clients.explorer.conftest import HOSTILE, ORIGIN, empty_store, make_client
+from tests.clients.explorer.conftest import HOSTILE, MADE, ORIGIN, empty_store, make_client
 
 
 def search(client: TestClient, *likes: str, minus: tuple[str, ...] = (), **more: Any) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def refused(client: TestClient, body: Any, path: str = "/api/search") -> tuple[i
 
 
 def test_library_and_server_are_told(client: TestClient) -> None:
-    assert client.get("/api/library").json()["titles"] == 13
+    assert client.get("/api/library").json()["titles"] == MADE
     server = client.get("/api/server").json()
     assert server["reachable"] is False
     assert server["said"]
@@ -58,7 +58,7 @@ def test_titles_are_ranked_as_the_space_ranks_them(client: TestClient, made_stor
         if name != "gone.mp4"
     }
     assert [hit["media_id"] for hit in hits] == sorted(expected, key=lambda name: -expected[name])
-    assert len(hits) == 12
+    assert len(hits) == MADE - 1
     for hit in hits:
         assert hit["score"] == pytest.approx(expected[hit["media_id"]], abs=1e-6)
         assert sum(share["value"] for share in hit["shares"]) == pytest.approx(hit["score"])
@@ -70,7 +70,7 @@ def test_the_badge_tells_what_is_inferred_and_what_is_usual(client: TestClient) 
     sound = by_name["films/000007.wav"]
     assert [share["inferred"] for share in sound["shares"]] == [True, False, True]
     assert all(share["inferred"] is False for share in by_name["secret"]["shares"])
-    # eleven titles have pictures, only two have none: too few to say what is usual
+    # of twelve others that have pictures it can be said what is usual, of one other that has none it cannot
     pictures = {name: hit["shares"][0]["usual"] for name, hit in by_name.items()}
     assert pictures["secret"] is not None
     assert pictures["films/000007.wav"] is None
@@ -269,7 +269,7 @@ def test_a_history_counts_among_the_examples(made_store: Path, tmp_path: Path) -
         library = open_library(str(made_store))
         taste, _ = make_taste(library, DESCRIPTOR, read_history(history))
         stored = library.titles([hit["media_id"] for hit in hits])
-        assert len(hits) == 11  # what was watched, however far, is no suggestion
+        assert len(hits) == MADE - 2  # what was watched, however far, is no suggestion
         for hit in hits:
             expected = float(score(taste.query, Weights(), stored[hit["media_id"]].vector))
             assert hit["score"] == pytest.approx(expected, abs=1e-6)

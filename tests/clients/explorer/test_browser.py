@@ -403,8 +403,8 @@ def test_cards_glide_unless_motion_is_unwelcome(site: Site, media: Path, open_pa
         shown = Shown(page)
         shown.search_with(media / "image" / "frame_flower.jpg")
         page.evaluate(
-            "window.glides = 0; const animate = Element.prototype.animate;"
-            "Element.prototype.animate = function (...a) { window.glides++; return animate.apply(this, a) }; 0"
+            "window.glides = 0; const animate = Element.prototype.animate; Element.prototype.animate ="
+            " function (...given) { window.glides += 1; return animate.apply(this, given) }; 0"
         )
         page.locator("#weight-visual").press("Home")
         page.locator("#weight-audio").press("End")

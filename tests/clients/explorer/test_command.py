@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from resonance.clients.cli.explore import explore
 from resonance.clients.explorer.run import bound_socket
-from tests.clients.explorer.conftest import NOBODY
+from tests.clients.explorer.conftest import MADE, NOBODY
 
 COMMAND = [
     sys.executable,
@@ -40,7 +40,7 @@ def test_it_serves_until_it_is_interrupted(made_store: Path) -> None:
             found = re.search(r"http://127\.0\.0\.1:\d+/", said)
             assert found, said
             assert httpx.get(found[0]).status_code == 200
-            assert httpx.get(f"{found[0]}api/library").json()["titles"] == 13
+            assert httpx.get(f"{found[0]}api/library").json()["titles"] == MADE
             running.send_signal(signal.SIGINT)
             assert running.wait(timeout=20) == 0
         finally:
