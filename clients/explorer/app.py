@@ -57,8 +57,17 @@ def make_app(explorer: Explorer, media: MediaShelf, hosts: Iterable[str]) -> ASG
     async def page() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", _Static(directory=STATIC), name="static")
     return SameOriginOnly(app, hosts)  # around everything, errors too
+
+
+class _Static(StaticFiles):
+    """Asked for anew each time, by its ETag: modules of two versions do not go together."""
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        response: Response = super().file_response(*given, **named)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -75,7 +84,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _invalid_field(place: Sequence[int | str], said: str) -> InvalidFieldError:
-    return InvalidFieldError(".".join(map(str, place)) or "the body", said, "what docs/explorer.md has")
+    return InvalidFieldError(".".join(map(str, place)) or "the body", said, "what the page sends")
 
 
 async def _parsed(request: Request, model: type[Message]) -> Message:
