@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resonance.clients.cli.sampling import SamplingChoice
 from resonance.clients.cli.server_options import wrong_use
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ ArticleOption = Annotated[
 ]
 LikeOption = Annotated[
     list[str] | None, typer.Option(metavar="MEDIA_ID[@WEIGHT]", help="A title of the store.")
+]
+SamplingOption = Annotated[
+    SamplingChoice | None,
+    typer.Option(help="Of clips given as examples, as STORE was sampled. [default: the space's]"),
 ]
 WeightsOption = Annotated[
     str | None, typer.Option(metavar="visual=2,transcript=0.5", help="How much each block counts. [1 each]")

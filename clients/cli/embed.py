@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from resonance.clients.cli.sampling import SamplingChoice
 from resonance.clients.cli.server_options import (
     DEFAULT_SERVER,
     ServerOption,
@@ -20,13 +20,6 @@ from resonance.clients.cli.server_options import (
     make_credentials,
     wrong_use,
 )
-
-
-class SamplingChoice(StrEnum):
-    """How frames are chosen."""
-
-    KEYFRAMES = "keyframes"
-    UNIFORM = "uniform"
 
 
 def embed(

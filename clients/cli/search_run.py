@@ -41,6 +41,7 @@ class SearchRun:
     limit: int
     diversity: float
     space: Path | None
+    sampling: str | None
     json_out: bool
     server: str
     credentials: Credentials
@@ -87,7 +88,9 @@ class SearchRun:
             descriptor = await embedder.space()
             if self.taste is not None:
                 return self._taste(descriptor), descriptor
-            return await query_of_examples(embedder, library, self.examples), descriptor
+            return await query_of_examples(
+                embedder, library, self.examples, sampling=self.sampling
+            ), descriptor
 
     def _taste(self, descriptor: Descriptor) -> Query:
         from resonance.clients.discovery.taste import load_taste

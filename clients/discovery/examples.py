@@ -45,11 +45,20 @@ class ExampleSource:
             raise UsageError(f"weight of the {self.kind} is {self.weight}; expected a finite number above 0")
 
 
-async def query_of_examples(embedder: Embedder, library: Library, examples: Sequence[ExampleSource]) -> Query:
+async def query_of_examples(
+    embedder: Embedder,
+    library: Library,
+    examples: Sequence[ExampleSource],
+    *,
+    sampling: str | None = None,
+) -> Query:
     """One query of all examples; what a picture, a sound and a clip count with: `resonance.clients.query`.
 
     A title of the library ("like") counts with all of its blocks, inferred ones too, as
     `resonance.space.query_from_vector` has it. Only other kinds are sent to the server.
+
+    Args:
+        sampling: of clips, as the library was sampled; by default what the space says.
 
     Raises:
         UsageError: no example, or a title that the library does not have.
@@ -58,14 +67,18 @@ async def query_of_examples(embedder: Embedder, library: Library, examples: Sequ
     """
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_embedded(embedder, library, example)) for example in examples]
+            tasks = [
+                group.create_task(_embedded(embedder, library, example, sampling)) for example in examples
+            ]
             space = group.create_task(embedder.space())
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return query_from_blocks(blocks_of([task.result() for task in tasks]), space.result())
 
 
-async def _embedded(embedder: Embedder, library: Library, example: ExampleSource) -> Example:
+async def _embedded(
+    embedder: Embedder, library: Library, example: ExampleSource, sampling: str | None
+) -> Example:
     kind, value, weight = example.kind, example.value, example.weight
     if kind == "like":
         name = str(value)
@@ -79,4 +92,4 @@ async def _embedded(embedder: Embedder, library: Library, example: ExampleSource
         text = await asyncio.to_thread(article_text, value)
         name = str(value) if isinstance(value, str | Path) else "article"
         return Example.of("text", await embedder.embed_text(text, name=name), weight)
-    return Example.of(kind, await embedder.embed(value), weight)
+    return Example.of(kind, await embedder.embed(value, sampling=sampling), weight)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
@@ -125,7 +124,7 @@ class ClipEncoder:
 
     def encode(self, pictures: Iterable[ByteArray]) -> EncodedClip:
         """Pictures uint8 RGB [h, w, 3], none larger than the reel; one object in a row is converted once."""
-        context = cast(VideoCodecContext, av.CodecContext.create("libx264", "w"))
+        context = av.CodecContext.create("libx264", "w")
         _configure(context, self._form)
         context.options = dict(_X264)
         packets: list[Packet[Stream]] = []
@@ -176,9 +175,8 @@ class ReelWriter:
         self._chapters: list[_Chapter] = []
         self._unfinished = temporary_beside(path)
         try:
-            self._container = cast(
-                OutputContainer,
-                av.open(str(self._unfinished), "w", format="mp4", options={"movflags": "+faststart"}),
+            self._container = av.open(
+                str(self._unfinished), "w", format="mp4", options={"movflags": "+faststart"}
             )
             self._container.metadata["title"] = title
             video = self._container.add_stream("libx264", rate=self._form.fps, options=dict(_X264))

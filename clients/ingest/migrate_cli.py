@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.cli.embed import SamplingChoice
+from resonance.clients.cli.sampling import SamplingChoice
 from resonance.clients.cli.server_options import (
     DEFAULT_SERVER,
     ServerOption,

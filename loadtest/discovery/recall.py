@@ -1,7 +1,7 @@
-"""`python -m resonance.loadtest.discovery.recall`: search by example among ten thousand titles, through Qdrant.
+"""`python -m resonance.loadtest.discovery.recall`: search by example among ten thousand titles, in Qdrant.
 
-A thousand titles are held-out ones of the procedural world, whose right answer is known; the others are drawn to
-lie as those do (`resonance.loadtest.discovery.crowd`).
+A thousand titles are held-out ones of the procedural world, whose right answer is known; the others are drawn
+to lie as those do (`resonance.loadtest.discovery.crowd`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`python -m resonance.loadtest.discovery.scale`: a million vectors in Qdrant's engine: recall, times, memory.
+"""`python -m resonance.loadtest.discovery.scale`: a million vectors in the engine of Qdrant.
 
+Recall, times and memory.
 Vectors are drawn to lie as the reference set of `tiny` does; queries are of one modality, copied into every
 block as `resonance.space.query_from_blocks` has it. What is exact is computed while the vectors are stored.
 """

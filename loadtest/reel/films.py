@@ -196,25 +196,28 @@ def play(path: Path) -> Played:
     stamps: dict[str, list[float]] = {"video": [], "audio": []}
     with av.open(str(path)) as file:
         chapters = [
-            (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"]["title"])
+            (
+                c["start"] * float(c["time_base"] or 0),
+                c["end"] * float(c["time_base"] or 0),
+                c["metadata"]["title"],
+            )
             for c in file.chapters()
         ]
         video, audio = file.streams.video[0], file.streams.audio[0]
         assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
         assert video.codec_context.pix_fmt == "yuv420p"
         assert (audio.rate, audio.layout.name) == (SOUND_RATE_HZ, "stereo")
-        heard = np.zeros(
-            (2, round(float(file.duration) / av.time_base * SOUND_RATE_HZ) + SOUND_RATE_HZ), np.float32
-        )
+        seconds = (file.duration or 0) / av.time_base
+        heard = np.zeros((2, round((seconds + 1) * SOUND_RATE_HZ)), np.float32)
         end = 0
         for packet in file.demux(video, audio):
             if packet.dts is not None and packet.size:
-                stamps[packet.stream.type].append(float(packet.dts * packet.time_base))
+                stamps[packet.stream.type].append(packet.dts * float(packet.time_base or 0))
             for frame in packet.decode():
                 if isinstance(frame, av.VideoFrame):
-                    pictures.append((frame.time, frame.to_ndarray(format="rgb24")))
-                else:
-                    block, first = frame.to_ndarray(), round(frame.time * SOUND_RATE_HZ)
+                    pictures.append((frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)))
+                elif isinstance(frame, av.AudioFrame):
+                    block, first = frame.to_ndarray(), round((frame.time or 0.0) * SOUND_RATE_HZ)
                     low = max(-first, 0)
                     heard[:, first + low : first + block.shape[1]] = block[:, low:]
                     end = max(end, first + block.shape[1])

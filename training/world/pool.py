@@ -150,17 +150,16 @@ def _render_shard(folder: Path, settings: PoolSettings, start: int) -> None:
                 arrays["frames"][row], pcm, arrays["samples"][row] = _wild_media(settings, row)
                 sounds.append(pcm)
                 continue
-            factors, position, rng = segment_of(settings, row)
-            arrays["frames"][row], pcm = _media(factors, settings, rng)
-            sounds.append(pcm)
-            ids = tokenizer.encode(render_words(factors, rng)).ids
+            segment = render_segment(settings, row)
+            arrays["frames"][row] = segment.frames
+            sounds.append(segment.pcm)
+            ids = tokenizer.encode(segment.words).ids
             arrays["ids"][row, : len(ids)] = ids
             arrays["lengths"][row] = len(ids)
-            arrays["factors"][row] = encode_factors(factors)
-            arrays["position"][row] = position
-            if row % settings.hum_every == 0:
-                timbre = 0 if settings.held_out else int(rng.integers(len(TIMBRES)))
-                hums.append(render_hum(factors.melody, rng, timbre=timbre))
+            arrays["factors"][row] = encode_factors(segment.factors)
+            arrays["position"][row] = segment.position
+            if segment.hum is not None:
+                hums.append(segment.hum)
                 hum_rows.append(row // settings.hum_every)
         arrays["mel"][low : rows.stop], arrays["contour"][low : rows.stop] = _features(
             audio, sounds, arrays["samples"][low : rows.stop]
@@ -168,6 +167,34 @@ def _render_shard(folder: Path, settings: PoolSettings, start: int) -> None:
         if hums:
             whole = np.full(len(hums), SEGMENT_SAMPLES)
             arrays["hum_mel"][hum_rows], arrays["hum_contour"][hum_rows] = _features(audio, hums, whole)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedSegment:
+    """A row of a title as it is seen and heard, before anything is made of it.
+
+    frames: uint8 [4, S, S, 3]; pcm: float32 [128000]; hum: the melody alone, float32 [128000], of the rows
+    that have one; position: 0..1 of the title.
+    """
+
+    factors: SegmentFactors
+    position: float
+    frames: np.ndarray
+    pcm: np.ndarray
+    words: str
+    hum: np.ndarray | None
+
+
+def render_segment(settings: PoolSettings, row: int) -> RenderedSegment:
+    """A row of the pool's titles; the same row is the same bytes."""
+    factors, position, rng = segment_of(settings, row)
+    frames, pcm = _media(factors, settings, rng)
+    words = render_words(factors, rng)
+    hum = None
+    if row % settings.hum_every == 0:
+        timbre = 0 if settings.held_out else int(rng.integers(len(TIMBRES)))
+        hum = render_hum(factors.melody, rng, timbre=timbre)
+    return RenderedSegment(factors, position, frames, pcm, words, hum)
 
 
 def title_of(settings: PoolSettings, title: int) -> TitleFactors:

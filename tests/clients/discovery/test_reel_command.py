@@ -30,7 +30,7 @@ def store(media: Path, server: TritonServer, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("films")
     manifest = folder / "films.jsonl"
     rows = [
-        {"media_id": name.rpartition(".")[0], "uri": str(media / "video" / name), "tags": ["film"]}
+        {"id": name.rpartition(".")[0], "uri": str(media / "video" / name), "tags": ["film"]}
         for name in FILMS
     ]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -89,7 +89,7 @@ class _Collections:
         """Of the search of one vector; a batch's requests are the same."""
         request = edge.QueryRequest(
             body["limit"],
-            query=edge.Query.Nearest(body["query"]),
+            query=edge.Query.Nearest(_nearest(body["query"])),
             filter=_filter(body["filter"]) if body.get("filter") else None,
             with_payload=body["with_payload"],
             with_vector=body["with_vector"],
@@ -138,6 +138,10 @@ def _condition(given: dict[str, Any]) -> edge.FieldCondition | edge.HasIdConditi
     if "any" in match:
         return edge.FieldCondition(given["key"], edge.MatchAny(match["any"]))
     return edge.FieldCondition(given["key"], edge.MatchValue(match["value"]))
+
+
+def _nearest(query: list[float] | dict[str, list[float]]) -> list[float]:
+    return query["nearest"] if isinstance(query, dict) else query
 
 
 def _record(record: edge.Record) -> dict[str, Any]:
