@@ -1,0 +1,88 @@
+"""`resonance contours`: the melodies of a store's titles, kept in a file beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resonance.clients.cli.server_options import wrong_use
+
+
+def contours(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="As --sink of `resonance ingest`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Where they go; what is there is kept.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read media. [default: one a core]")
+    ] = None,
+) -> None:
+    """Follow the pitch of every title's sound, for `resonance hum`.
+
+    The media is read where the store says it is. A title that is in FILE already, and has not changed, is not
+    read again; one that has left the store leaves FILE.
+
+    Exit code 0: all are there; 1: some media could not be read, one line each on stderr; 2: wrong use.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
+    from resonance.clients.errors import ResonanceError, UsageError, described
+    from resonance.clients.ingest.stores import open_store
+    from resonance.space.errors import SpaceError
+
+    console = Console(stderr=True)
+    failed = 0
+    progress = Progress(
+        TextColumn("contours"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("titles"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+    def on_done(outcome: Outcome) -> None:
+        nonlocal failed
+        progress.advance(task)
+        if outcome.error is not None:
+            failed += 1
+            line = f"{outcome.media_id}: {outcome.error}"
+            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+
+    with wrong_use():
+        try:
+            opened = open_store(store)
+            try:
+                titles = list(titles_with_sound(opened))
+            finally:
+                opened.close()
+            with progress:
+                task = progress.add_task("contours", total=None)
+                found = update_contours(
+                    out,
+                    titles,
+                    workers=workers or len(os.sched_getaffinity(0)),
+                    on_start=lambda total: progress.update(task, total=total),
+                    on_done=on_done,
+                )
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError) as error:
+            typer.echo(described(error), err=True)
+            raise typer.Exit(1) from error
+    there = len(found.titles())
+    typer.echo(f"{there:,} of {len(titles):,} titles with sound, {len(found.rows):,} segments: {out}")
+    raise typer.Exit(1 if failed else 0)
