@@ -6,11 +6,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.media.sound import REANCHOR_S
-
 #: Float32 [2, n], left and right; full scale is 1.
 Stereo = NDArray[np.float32]
 
+#: A frame this far from where the sound so far ends is put where its own time says. It is less than a picture
+#: lasts, so that lips fit, and more than containers round times by, so that nothing clicks.
+APART_S = 0.03
 #: Length of a fade in and of one out: long enough for no click, too short to be heard as a fade.
 FADE_S = 0.015
 
@@ -18,8 +19,7 @@ FADE_S = 0.015
 class SoundPlacer:
     """Lays decoded frames into a stretch of stereo sound.
 
-    Frames follow one another without a gap unless one's own time says otherwise by over `REANCHOR_S`, as when
-    the title is embedded: times in containers are rounded, to a millisecond in WebM.
+    Frames follow one another without a gap unless one's own time says otherwise by over `APART_S`.
 
     Args:
         rate_hz: of the result. start_s: where it begins. samples: how many it has.
@@ -38,7 +38,7 @@ class SoundPlacer:
         """Add a frame; one that cannot be converted leaves a gap, and so do those before the first time."""
         placed = None if time_s is None else (time_s - self._start_s) * self._rate_hz
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        jumped = placed is not None and abs(placed - self._end) > REANCHOR_S * self._rate_hz
+        jumped = placed is not None and abs(placed - self._end) > APART_S * self._rate_hz
         if self._position is None or jumped or kind != self._kind:
             if placed is None and self._position is None:
                 return
