@@ -35,6 +35,7 @@ from resonance.serving.ports import choose_ports, is_free, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
 from resonance.serving.repository import check_files, read_repository
+from resonance.serving.warm import warm_up
 from resonance.space.descriptor import Descriptor
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound)
@@ -309,6 +310,7 @@ class TritonServer:
                 headers = admin.grpc_headers(self._key)
                 self.models = probe_all(client, wanted, settings.probe_timeout_s, headers)
                 self.space = read_space(client, settings.probe_timeout_s)
+                warm_up(client, wanted, settings.probe_timeout_s, headers)
         except InferenceServerException as error:
             code = self._process.poll()
             ended = f" and ended ({process.ending(code)})" if code is not None else ""

@@ -26,6 +26,7 @@ from resonance.serving.ports import is_free
 from resonance.serving.readiness import PROBES, probe, probe_inputs
 from resonance.serving.repository import read_repository
 from resonance.serving.server import ServerSettings, TritonServer
+from resonance.serving.warm import AT_ONCE
 
 SERVE = "import typer; from resonance.serving.cli import serve; typer.run(serve)"
 FREE_PORTS = ["--grpc-port=0", "--http-port=0", "--metrics-port=0"]
@@ -67,6 +68,14 @@ def test_every_model_has_answered_when_it_is_ready(small_server):
     stubs = process.stubs(small_server.pid)
     assert sorted(stubs.values()) == small_server.models
     assert len(regions_of(os.getpid())) >= len(stubs)
+
+
+def test_every_model_was_warmed_up(small_server):
+    with InferenceServerClient(small_server.grpc_address) as client:
+        statistics = client.get_inference_statistics().model_stats
+    assert {model.name for model in statistics} >= set(small_server.models)
+    assert all(model.inference_stats.success.count > AT_ONCE for model in statistics)
+    assert all(model.inference_stats.fail.count == 0 for model in statistics)
 
 
 def test_it_listens_on_loopback_only(small_server):
