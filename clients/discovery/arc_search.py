@@ -143,8 +143,9 @@ def curve_of(arcs: StoredArcs, name: str) -> FloatArray:
     """
     if name not in arcs:
         raise UnusableArcError(Unusable.ABSENT, f"no arc '{name}'; expected one of {', '.join(sorted(arcs))}")
+    stored = np.array(arcs[name], np.float64).reshape(-1, 2)  # (n, 2), NaN for None
     try:
-        known = Arc.of([t for t, _ in arcs[name]], [v for _, v in arcs[name]]).known()
+        known = Arc(stored[:, 0], stored[:, 1]).known()
     except ArcError as error:
         raise UnusableArcError(Unusable.BROKEN, f"arc '{name}': {error}") from error
     times_s = known.times_s
@@ -156,7 +157,7 @@ def curve_of(arcs: StoredArcs, name: str) -> FloatArray:
     start_s = min(points[0][0] for points in arcs.values() if points)
     end_s = max(points[-1][0] for points in arcs.values() if points)
     longest_s = float(np.diff(times_s, prepend=start_s, append=end_s).max())
-    usual_s = float(np.median(np.diff(times_s)))
+    usual_s = float(np.sort(np.diff(times_s))[(times_s.size - 2) // 2])  # the median, of two the lower
     if longest_s > max(TORN_SHARE * (end_s - start_s), TORN_STEPS * usual_s):
         raise UnusableArcError(
             Unusable.TORN,
