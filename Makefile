@@ -13,10 +13,13 @@ CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 PARTS ?=
+# By folder: servers under load, killed ones and stopwatches share the machine with nobody.
+ALONE_TESTS := tests/serving tests/loadtest tests/clients/gateway tests/clients/explorer
+SHARED_TESTS := tests $(ALONE_TESTS:%=--ignore=%)
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test browser serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +73,13 @@ evaluate-tiny: $(STAMP) ## Measure the committed tiny on titles it was never tra
 align: $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, FAMILY=tiny)
 	$(BIN)/resonance align "$(MEDIA)" --family $(FAMILY)
 
-test: $(SPACE) ## Run the tests; they start a real Triton
-	$(BIN)/pytest
+test: $(SPACE) browser ## Run the tests; they start a real Triton, and Chromium
+	# what measures no time runs two at once, a file at a time; the rest has the machine to itself
+	$(BIN)/pytest -n 2 --dist loadfile $(SHARED_TESTS)
+	$(BIN)/pytest $(ALONE_TESTS)
+
+browser: ## Install the browser that the explorer's tests drive (Debian's chromium; needs root)
+	@test -x /usr/bin/chromium || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation; }
 
 test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
 	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py

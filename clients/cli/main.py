@@ -18,7 +18,7 @@ GROUP = "resonance.commands"
 EXTRAS = {
     "embed": "client",
     "status": "client",
-    "search": "discovery",
+    **dict.fromkeys(("search", "arcs", "explain", "taste", "reel"), "discovery"),
     "train-tiny": "train",
     "evaluate-tiny": "train",
     "align": "train",

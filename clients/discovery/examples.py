@@ -14,7 +14,6 @@ from resonance.clients.embedder import Embedder
 from resonance.clients.errors import UsageError
 from resonance.clients.face import Source
 from resonance.clients.query import Example, blocks_of
-from resonance.space.descriptor import MODALITIES
 from resonance.space.scores import Query, query_from_blocks
 
 #: Kinds of examples; all but text and like are a path, bytes or a file.
@@ -85,7 +84,7 @@ async def _embedded(
         found = await asyncio.to_thread(library.titles, [name])
         if name not in found:
             raise UsageError(f"no title '{name}' in {library.uri}; expected a media id of it")
-        return Example("video", name, found[name].vector, (True,) * len(MODALITIES), weight)
+        return Example("video", name, found[name].vector, (True, True, True), weight)
     if kind == "text":
         return Example.of("text", await embedder.embed_text(str(value)), weight)
     if kind == "article":
