@@ -65,23 +65,25 @@ def find_shots(frames: Iterable[tuple[float, av.VideoFrame]]) -> Shots:
     source.push(None)
     scores += _pulled(sink)
     del graph
-    found = tuple(
-        times_s[at]
-        for at, score in enumerate(scores)
-        if at > 0 and score >= THRESHOLD and not _is_flash(at, times_s, pictures)
-    )
-    return Shots(found, times_s[0] if times_s else None, times_s[-1] if times_s else None)
+    found: list[float] = []
+    undone = 0  # the picture up to which a flash lasts
+    for at, score in enumerate(scores):
+        if at > undone and score >= THRESHOLD:
+            undone = _flash_end(at, times_s, pictures)
+            if undone == 0:
+                found.append(times_s[at])
+    return Shots(tuple(found), times_s[0] if times_s else None, times_s[-1] if times_s else None)
 
 
-def _is_flash(at: int, times_s: Sequence[float], pictures: Sequence[ByteArray]) -> bool:
-    """Whether what changed with the picture `at` soon looks as it did before."""
+def _flash_end(at: int, times_s: Sequence[float], pictures: Sequence[ByteArray]) -> int:
+    """The picture that looks again as before the change at `at`; 0 where that is no flash."""
     changed = _difference(pictures[at - 1], pictures[at])
     for after in range(at + 1, len(pictures)):
         if times_s[after] > times_s[at] + FLASH_S:
-            return False
+            return 0
         if _difference(pictures[at - 1], pictures[after]) < UNDONE * changed:
-            return True
-    return False
+            return after
+    return 0
 
 
 def _difference(one: ByteArray, other: ByteArray) -> float:

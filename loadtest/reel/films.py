@@ -64,27 +64,43 @@ class Film:
         return int(np.searchsorted(np.cumsum(self.shots), time_s + 1e-9, side="right"))
 
 
-#: Films of 20 s that differ in everything that could put a cut or a sound out of place.
 SHOTS = (2.0, 3.2, 4.4, 3.4, 4.4, 2.6)  # cuts at 2, 5.2, 9.6, 13, 17.4
 VARIABLE = tuple(np.cumsum([0.0, *np.random.default_rng(3).choice([0.02, 0.035, 0.05, 0.11], 360)]).tolist())
+FLASHES_S = tuple(np.arange(0.5, 19.6, 0.75).round(3).tolist())
+#: Films of 20 s that differ in everything that could put a cut or a sound out of place.
 FILMS = {
-    "h264 in MP4": Film(SHOTS),
-    "h264 with B frames": Film(SHOTS, options=(("preset", "medium"), ("crf", "14"))),
-    "24000/1001 a second": Film(SHOTS, times_s=tuple(i * 1.001 / 24 for i in range(479))),
-    "60 a second": Film(SHOTS, fps=60),
-    "variable": Film(SHOTS, times_s=tuple(t for t in VARIABLE if t < 20)),
+    "h264 in MP4": Film(SHOTS, flashes_s=FLASHES_S),
+    "h264 with B frames": Film(SHOTS, flashes_s=FLASHES_S, options=(("preset", "medium"), ("crf", "14"))),
+    "24000/1001 a second": Film(
+        SHOTS, flashes_s=FLASHES_S, times_s=tuple(i * 1.001 / 24 for i in range(479))
+    ),
+    "60 a second": Film(SHOTS, flashes_s=FLASHES_S, fps=60),
+    "variable": Film(SHOTS, flashes_s=FLASHES_S, times_s=tuple(t for t in VARIABLE if t < 20)),
     "vp8 in WebM": Film(
         SHOTS,
+        flashes_s=FLASHES_S,
         codec="libvpx",
         sound_codec="libopus",
         container="webm",
         options=(("deadline", "realtime"), ("cpu-used", "8"), ("b", "2M")),
     ),
     "mpeg4 in AVI": Film(
-        SHOTS, codec="mpeg4", sound_codec="pcm_s16le", container="avi", options=(("b", "3M"),), gop=60
+        SHOTS,
+        flashes_s=FLASHES_S,
+        codec="mpeg4",
+        sound_codec="pcm_s16le",
+        container="avi",
+        options=(("b", "3M"),),
+        gop=60,
     ),
     "mpeg2 in a transport stream": Film(
-        SHOTS, codec="mpeg2video", sound_codec="mp2", container="mpegts", options=(("b", "4M"),), gop=12
+        SHOTS,
+        flashes_s=FLASHES_S,
+        codec="mpeg2video",
+        sound_codec="mp2",
+        container="mpegts",
+        options=(("b", "4M"),),
+        gop=12,
     ),
 }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -20,7 +20,7 @@ from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.shots import HEIGHT, WIDTH, find_shots
 from resonance.loadtest.bench.cuts import FPS, HELD_OUT_SEEDS
 from resonance.loadtest.bench.cuts import _film as drawn_film
-from resonance.loadtest.reel.films import FILMS, Film, beeps_s, flashes_s, number_of, play, write_film
+from resonance.loadtest.reel.films import FILMS, Film, Played, beeps_s, flashes_s, number_of, play, write_film
 from resonance.loadtest.reel.library import Part, likeness_query, write_library
 from resonance.space import Descriptor
 from resonance.space.scores import Weights
@@ -49,8 +49,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """Of a film in a reel. Both in frames of the reel: the largest distance of a clip's end from the shot's,
-    and of a flash from its beep, of which the source's own distance is a part."""
+    """Of a film in a reel, in frames of the reel: the largest distance of a clip's end from the shot's, and
+    the most by which a flash and its beep moved apart."""
 
     film: str
     clips: int
@@ -105,26 +105,37 @@ def measure_exactness(descriptor: Descriptor) -> list[Exact]:
     """Of every kind of film in `FILMS`, whose frames are numbered and whose flashes beep."""
     form = ReelFormat(320, 180, 25)
     rows = []
-    for name, plain in FILMS.items():
-        film = replace(plain, flashes_s=tuple(np.arange(0.5, 19.6, 0.75).round(3).tolist()))
+    for name, film in FILMS.items():
         with tempfile.TemporaryDirectory() as folder:
             path = write_film(Path(folder) / f"film.{film.container}", film)
             titles = [("film", str(path), [Part(0.9, 0, 8), Part(0.8, 8, 16), Part(0.1, 16, 20)])]
             options = ReelOptions(seconds=12, diversity=0, form=form)
             reel = make_reel(Path(folder), titles, options, descriptor)
             played = play(reel.path)
-        beeps = beeps_s(played.sound)
-        apart_s = [
-            min(abs(beep - flash) for beep in beeps)
-            for flash in flashes_s(played.pictures)
-            if any(c.place.start_s + 0.15 < flash < c.place.end_s - 0.15 for c in reel.clips)
-        ]
-        rows.append(
-            Exact(
-                name, len(reel.clips), _boundary_frames(film, reel, played.pictures), max(apart_s) * form.fps
-            )
-        )
+        boundary = _boundary_frames(film, reel, played.pictures)
+        apart_s = max(map(abs, moved_apart_s({"film": film}, reel, played)))
+        rows.append(Exact(name, len(reel.clips), boundary, apart_s * form.fps))
     return rows
+
+
+def moved_apart_s(films: Mapping[str, Film], reel: Reel, played: Played) -> list[float]:
+    """Of each flash in a reel of `films`, by media id: how much later after its beep it is than in the film.
+
+    In a film a flash begins with the first frame at or after its beep. Those near edges of clips are left out.
+    """
+    beeps = beeps_s(played.sound)
+    moved = []
+    for at_s in flashes_s(played.pictures):
+        clip = next(c for c in reel.clips if c.place.start_s <= at_s + 1e-6 < c.place.end_s)
+        if not clip.place.start_s + 0.15 < at_s < clip.place.end_s - 0.15:
+            continue
+        film = films[clip.facts.media_id]
+        in_film_s = clip.source.start_s + at_s - clip.place.start_s
+        flash_s = min(film.flashes_s, key=lambda flash: abs(flash - in_film_s))
+        shown_s = min(t for t in film.frame_times_s if t >= flash_s - 1e-9)
+        beep_s = min(beeps, key=lambda beep: abs(beep - at_s))
+        moved.append((at_s - beep_s) - (shown_s - flash_s))
+    return moved
 
 
 def _boundary_frames(film: Film, reel: Reel, pictures: Sequence[tuple[float, Frames]]) -> float:
