@@ -61,14 +61,16 @@ def reel(
     clip_seconds: Annotated[
         float, typer.Option(min=0.5, max=60, help="Of a clip; half to one and a half of it, to end at cuts.")
     ] = 4.0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Clips at most. [as many as fit]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Clips at most; as many as fit without it.")
+    ] = None,
     per_title: Annotated[int, typer.Option(min=1, help="Clips of one title at most.")] = 2,
     diversity: Annotated[
         float, typer.Option(min=0, max=1, help="0: the best ones; towards 1: less alike among themselves.")
     ] = 0.3,
     size: Annotated[
         str, typer.Option(metavar="WxH", help="Of the picture; what is shaped otherwise gets bars.")
-    ] = ("1280x720"),
+    ] = "1280x720",
     fps: Annotated[int, typer.Option(help="Frames a second: 24, 25, 30, 50 or 60.")] = 30,
     space: Annotated[
         Path | None,

@@ -121,7 +121,7 @@ def measure_exactness(descriptor: Descriptor) -> list[Exact]:
 def moved_apart_s(films: Mapping[str, Film], reel: Reel, played: Played) -> list[float]:
     """Of each flash in a reel of `films`, by media id: how much later after its beep it is than in the film.
 
-    In a film a flash begins with the first frame at or after its beep. Those near edges of clips are left out.
+    In a film a flash begins with the first frame at or after its beep. Those near a clip's ends are left out.
     """
     beeps = beeps_s(played.sound)
     moved = []

@@ -261,6 +261,17 @@ def test_at_most_so_many_clips_of_a_title_and_none_overlap(tmp_path: Path) -> No
     assert all(a.end_s <= b.start_s + 1e-6 for a, b in itertools.pairwise(spans))
 
 
+def test_a_title_of_hundreds_of_good_segments_does_not_hide_the_others(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", Film((4.0, 4.0)))
+    parts = [Part(0.95 - at / 10_000) for at in range(700)]
+    titles = [
+        ("many", str(path), parts),
+        ("one", str(write_film(tmp_path / "one.mp4", Film((8.0,)))), [Part(0.1)]),
+    ]
+    reel = reel_of(tmp_path, titles, ReelOptions(seconds=60, per_title=1, diversity=0.3, form=SMALL))
+    assert [c.facts.media_id for c in reel.clips] == ["many", "one"]
+
+
 def test_filters_and_the_number_of_clips_hold(tmp_path: Path) -> None:
     path = write_film(tmp_path / "film.mp4", Film((4.0,) * 3))
     titles = [(f"film {at}", str(path), [Part(0.9 - at / 10, 4.0 * at, 4.0 * at + 4)]) for at in range(3)]
