@@ -27,7 +27,6 @@ class Way(StrEnum):
 
     CONTOUR = "contour"
     VECTOR = "vector"
-    BOTH = "both"
 
 
 def hum(
@@ -36,7 +35,7 @@ def hum(
     contours: Annotated[
         Path | None, typer.Option(metavar="FILE.parquet", help="What `resonance contours` wrote of STORE.")
     ] = None,
-    by: Annotated[Way, typer.Option(help="Its melody, how it sounds to the model, or both.")] = Way.BOTH,
+    by: Annotated[Way, typer.Option(help="Its melody, or how it sounds to the model.")] = Way.CONTOUR,
     limit: Annotated[int, typer.Option(min=1, help="Clips at most, the best place of each title.")] = 10,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     server: ServerOption = DEFAULT_SERVER,
@@ -48,7 +47,7 @@ def hum(
 ) -> None:
     """Find the clips with a melody, and where in them it is: in another key, tempo or voice.
 
-    By vector and by both a server embeds the hum; by contour none is asked.
+    By contour, which is right more often (docs/hum.md), no server is asked; by vector it embeds the hum.
 
     Exit code 0: the search was made; 1: it could not be, one line on stderr; 2: wrong use.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from resonance.clients.discovery.examples import ExampleSource, query_of_example
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.embedder import Embedder
-from resonance.space.scores import Weights
+from resonance.space.scores import Query, Weights
 
 if TYPE_CHECKING:  # it needs librosa, which a search by vector does not
     from resonance.clients.discovery.melody import MelodyHit
@@ -44,18 +45,22 @@ async def find_by_vector(embedder: Embedder, store: str, hum_file: Path, *, limi
     Raises:
         As `resonance.clients.discovery.examples.query_of_examples` and `Searcher.find_segments`.
     """
-    with closing(open_library(store)) as library:
+    with closing(await asyncio.to_thread(open_library, store)) as library:
         query = await query_of_examples(embedder, library, [ExampleSource("sound", hum_file)])
         searcher = Searcher(library, await embedder.space())
+        return await asyncio.to_thread(_best_places, searcher, query, limit)
+
+
+def _best_places(searcher: Searcher, query: Query, limit: int) -> list[HumHit]:
+    wanted = limit
+    while True:
+        found = searcher.find_segments(query, SOUND_ALONE, limit=wanted)
         best: dict[str, HumHit] = {}
-        wanted = limit
-        while True:
-            found = searcher.find_segments(query, SOUND_ALONE, limit=wanted)
-            for hit in found:
-                segment, name = hit.segment, hit.facts.media_id
-                if segment.present[1] and segment.start_s is not None and segment.end_s is not None:
-                    place = HumHit(name, hit.facts.uri, segment.start_s, segment.end_s, score=hit.score)
-                    best.setdefault(name, place)
-            if len(best) >= limit or len(found) < wanted:
-                return list(best.values())[:limit]
-            wanted *= 4  # the same titles again and again, or segments without sound
+        for hit in found:
+            segment, name = hit.segment, hit.facts.media_id
+            if segment.present[1] and segment.start_s is not None and segment.end_s is not None:
+                place = HumHit(name, hit.facts.uri, segment.start_s, segment.end_s, score=hit.score)
+                best.setdefault(name, place)
+        if len(best) >= limit or len(found) < wanted:
+            return list(best.values())[:limit]
+        wanted *= 4  # the same titles again and again, or segments without sound

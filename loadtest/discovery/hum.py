@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from resonance.clients.discovery.pitch import HOP_S, contour
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import FloatArray
 from resonance.export.families import tiny
-from resonance.loadtest.discovery.hum_real import measure_real
+from resonance.loadtest.discovery.hum_real import RealRecall, measure_real
 from resonance.loadtest.discovery.hum_trackers import pyin_contour, yin_contour
 from resonance.loadtest.discovery.hum_world import (
     AudioBlocks,
@@ -58,13 +59,18 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How often a hum's own clip is among the first `k` of `clips`; chance is k / clips."""
+    """How often a hum's own clip is among the first `k` of `clips`; chance is k / clips.
+
+    query_ms: CPU time of a query against all of them.
+    """
 
     way: str
     tempo: float
     clips: int
+    hums: int
     recall_at_1: float
     recall_at_10: float
+    query_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,44 +121,41 @@ def fused(cosines: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
     return cosines / cosines[others].std() + fits / fits[others].std()
 
 
-def found_by(way: str, tempo: float, scores: torch.Tensor) -> Found:
-    """Recall of each hum's own clip."""
+def found_by(way: str, tempo: float, scores: torch.Tensor, query_ms: float | None = None) -> Found:
+    """Recall of each hum's own clip, which has its number."""
     own = np.arange(len(scores))
-    return Found(way, tempo, scores.shape[1], recall(scores, own, 1), recall(scores, own, 10))
-
-
-def compared(clips: HummedClips, hums: int) -> list[Found]:
-    """Block, contour and both, at each tempo, for the first `hums` hums among all clips."""
-    blocks = AudioBlocks(load_modules(tiny.WEIGHTS))
-    library = torch.cat(
-        [blocks.of_windows([as_float(clip)]) for clip in track(clips.clips, "blocks of clips")]
+    return Found(
+        way, tempo, scores.shape[1], len(own), recall(scores, own, 1), recall(scores, own, 10), query_ms
     )
+
+
+def compared(clips: HummedClips, hums: int) -> Iterator[Found]:
+    """Block, contour and both at each tempo, for the first `hums` hums among all clips; the block for all."""
+    blocks = AudioBlocks(load_modules(tiny.WEIGHTS))
+    heard = track(clips.clips, "blocks of clips")
+    library = torch.cat([blocks.of_windows([as_float(clip)]) for clip in heard])
     lines = [contour(as_float(clip)) for clip in track(clips.clips, "contours of clips")]
-    rows: list[Found] = []
     for tempo in TEMPOS:
-        sung = [
-            at_tempo(as_float(hum), tempo) for hum in track(clips.hums[:hums], f"hums at tempo {tempo:.2f}")
-        ]
+        asked = track(clips.hums[:hums], f"hums at tempo {tempo:.2f}")
+        sung = [at_tempo(as_float(hum), tempo) for hum in asked]
         cosines = blocks.of_titles(sung) @ library.T
         fits, query_ms = contour_scores(lines, [contour(hum) for hum in sung])
-        print(f"{query_ms:.0f} ms of CPU a query against {len(lines):,} contours")
-        ways = {"audio block": cosines, "contour": fits, "both": fused(cosines, fits)}
-        rows += [found_by(way, tempo, scores) for way, scores in ways.items()]
-    everything = blocks.of_titles([as_float(hum) for hum in clips.hums]) @ library.T
-    return [found_by("audio block, every hum", 1.0, everything), *rows]
+        yield found_by("audio block", tempo, cosines)
+        yield found_by("contour", tempo, fits, query_ms)
+        yield found_by("both", tempo, fused(cosines, fits))
+    everyone = torch.cat([blocks.of_titles([as_float(hum)]) for hum in track(clips.hums, "every hum")])
+    yield found_by("audio block, every hum", 1.0, everyone @ library.T)
 
 
-def trackers(clips: HummedClips) -> list[Tracked]:
+def trackers(clips: HummedClips) -> Iterator[Tracked]:
     """The same matcher over the contours of each tracker."""
-    rows = []
     for name, follow in TRACKERS.items():
         follow(as_float(clips.clips[0]))  # compiled on first use
         lines, clip_ms = timed(follow, map(as_float, clips.clips), f"clips by {name}")
         sung, _ = timed(follow, map(as_float, clips.hums), f"hums by {name}")
         scores, _ = contour_scores(lines, sung)
         voiced = float(np.mean([np.isfinite(line).mean() for line in lines]))
-        rows.append(Tracked(name, clip_ms, voiced, found_by(name, 1.0, scores)))
-    return rows
+        yield Tracked(name, clip_ms, voiced, found_by(name, 1.0, scores))
 
 
 def main(
@@ -164,20 +167,20 @@ def main(
         "../shared/media"
     ),
 ) -> None:
-    """Compare ways to look for a hum (world, real), and pitch trackers (trackers)."""
+    """Compare ways to look for a hum (world, real), and pitch trackers (trackers); a JSON object a row."""
     torch.set_num_threads(1)  # CPU time is told
-    report: dict[str, object] = {}
     clips = hummed_clips(work, workers=len(os.sched_getaffinity(0)))
+    steps = tuple(range(clips.melodies.shape[1]))
+    print(json.dumps({"oracle_at_1": expected_recall(rivals(clips.melodies, steps), 1)}), flush=True)
+    rows: list[Iterator[Found] | Iterator[Tracked] | Iterator[RealRecall]] = []
     if Part.WORLD in parts:
-        report["oracle_at_1"] = expected_recall(
-            rivals(clips.melodies, tuple(range(clips.melodies.shape[1]))), 1
-        )
-        report["world"] = [asdict(row) for row in compared(clips, hums)]
+        rows.append(compared(clips, hums))
     if Part.TRACKERS in parts:
-        report["trackers"] = [asdict(row) for row in trackers(clips.first(tracked))]
+        rows.append(trackers(clips.first(tracked)))
     if Part.REAL in parts:
-        report["real"] = [asdict(row) for row in measure_real(media, AudioBlocks(load_modules(tiny.WEIGHTS)))]
-    print(json.dumps(report, indent=1))
+        rows.append(measure_real(media, AudioBlocks(load_modules(tiny.WEIGHTS))))
+    for row in chain(*rows):
+        print(json.dumps(asdict(row)), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Each is played at another speed, in another key or through a telephone; all othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class _Recording:
         return [self.pcm[at : at + WINDOW_SAMPLES] for at in range(0, len(self.pcm), WINDOW_SAMPLES)]
 
 
-def measure_real(folder: Path, blocks: AudioBlocks) -> list[RealRecall]:
+def measure_real(folder: Path, blocks: AudioBlocks) -> Iterator[RealRecall]:
     """All files under `folder`/audio; nothing was trained on them."""
     recordings = [
         _Recording(path.stem, librosa.load(path, sr=SAMPLE_RATE_HZ, mono=True)[0].astype(np.float32))
@@ -95,7 +95,6 @@ def measure_real(folder: Path, blocks: AudioBlocks) -> list[RealRecall]:
     library = blocks.of_windows([window for parts in windows for window in parts])  # (W, 596)
     owners = [recording.name for recording, parts in zip(recordings, windows, strict=True) for _ in parts]
     chance = np.random.default_rng(SEED)
-    rows = []
     for kind in ASKED:
         asked = [
             (recording, int(start))
@@ -113,8 +112,7 @@ def measure_real(folder: Path, blocks: AudioBlocks) -> list[RealRecall]:
                 heard = owners[int((library @ blocks.of_titles([hum])[0]).argmax())] == recording.name
                 found += (right, near, heard)
             shares = (found / len(asked)).tolist()
-            rows.append(RealRecall(kind.rstrip("_"), change, len(asked), len(recordings), *shares))
-    return rows
+            yield RealRecall(kind.rstrip("_"), change, len(asked), len(recordings), *shares)
 
 
 def _nearest(index: MelodyIndex, hum: FloatArray) -> MelodyHit | None:
