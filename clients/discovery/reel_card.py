@@ -11,6 +11,7 @@ _BACKGROUND, _INK = (24, 26, 32), (225, 228, 235)
 #: Of the card's height, the letters; of its width, what a line may fill. Less where the name is long.
 _LETTERS, _LINE = 0.07, 0.85
 _SMALLEST_PX = 8
+_MOST_CHARACTERS = 60
 
 
 def title_card(name: str, width: int, height: int) -> ByteArray:
@@ -18,6 +19,9 @@ def title_card(name: str, width: int, height: int) -> ByteArray:
 
     Pillow's own font has Latin letters; others are shown as boxes.
     """
+    name = " ".join(name.split())
+    if len(name) > _MOST_CHARACTERS:
+        name = f"{name[: _MOST_CHARACTERS - 1]}…"
     card = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(card)
     size_px = max(height * _LETTERS, _SMALLEST_PX)

@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import cast
 
@@ -114,13 +114,7 @@ class ReelMedia:
         probed = within(stall_s, self.uri, lambda: probe(self._source, self._limits))
         if not probed.kinds & {"video", "audio"}:
             raise NoModalityError(self.uri, "words alone", "something to see or to hear")
-        self._title = Title(
-            self._source,
-            self._title.descriptor,
-            self._limits,
-            self._title.times,
-            origin_s=probed.origin_s,
-        )
+        self._title = replace(self._title, origin_s=probed.origin_s)
         self.kind = Kind.VIDEO if "video" in probed.kinds else Kind.SOUND
         self.has_sound = "audio" in probed.kinds
         self.duration_s = probed.info.duration_s

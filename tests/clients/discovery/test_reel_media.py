@@ -9,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from resonance.clients.discovery.reel_card import title_card
 from resonance.clients.discovery.reel_media import Kind, ReelMedia, Shape
 from resonance.clients.discovery.reel_sound import FADE_S, SoundPlacer, faded
 from resonance.clients.errors import MediaStalledError, NoModalityError, NotMediaError
@@ -217,3 +218,13 @@ def test_a_fade_is_at_the_ends_alone() -> None:
     assert (result[:, edge:-edge] == 1).all()
     assert (sound == 1).all()
     assert faded(np.ones((2, 3), np.float32), RATE_HZ).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["", "a tone", "two\nlines\tand more", "犬" * 5_000, "x" * 100_000])
+def test_a_card_takes_any_name(name: str) -> None:
+    card = title_card(name, 320, 180)
+    assert (card.shape, card.dtype) == ((180, 320, 3), np.uint8)
+    written = (card > 150).any(axis=(0, 2))
+    assert written.any() == bool(name)
+    assert not written[:8].any()
+    assert not written[-8:].any()
