@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 import typer
@@ -40,22 +40,28 @@ def make_app() -> typer.Typer:
         """Media in, vectors of one shared meaning space out."""
 
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
-        app.command(point.name)(_load(point))
+        loaded = point.load()
+        if isinstance(loaded, typer.Typer):  # a group of commands, as `resonance audit`
+            for command in loaded.registered_commands:
+                assert command.callback is not None, "a command is a function"
+                command.callback = _checked(point.name, command.callback)
+            app.add_typer(loaded, name=point.name)
+        else:
+            app.command(point.name)(_checked(point.name, loaded))
     return app
 
 
-def _load(point: EntryPoint) -> Callable[..., Any]:
+def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
     """The command; where a package it needs is missing, one line says which extra brings it."""
-    command: Callable[..., Any] = point.load()
 
     @functools.wraps(command)
     def checked(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
         except ModuleNotFoundError as missing:
-            extra = EXTRAS.get(point.name, point.name)
+            extra = EXTRAS.get(name, name)
             typer.echo(
-                f"resonance {point.name}: the package {missing.name} is not installed; "
+                f"resonance {name}: the package {missing.name} is not installed; "
                 f"run: pip install 'resonance[{extra}]'",
                 err=True,
             )

@@ -1,0 +1,94 @@
+"""A report says the same as JSON, text and HTML; a broken limit is told; nothing in it becomes markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from resonance.clients.audit.options import finish, make_limits
+from resonance.clients.audit.report import Limit, Measure, Report, Section
+
+
+def made(*limits: Limit) -> Report:
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    section = Section(
+        "Tags & <titles>",
+        "A <b>sentence</b>.",
+        (Measure("metadata score", 0.61, (0.58, 0.64), about="1: the tags say all"),),
+        ("title", "distance"),
+        (("<script>alert(1)</script>", 0.123456),),
+        (figure,),
+    )
+    return Report("An audit", {"store": "films", "titles": 12}, (section,), limits)
+
+
+def test_a_page_that_needs_nothing_else() -> None:
+    page = made().to_html()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "A &lt;b&gt;sentence&lt;/b&gt;." in page
+    assert "0.58 – 0.64" in page
+    assert not re.findall(r"https?://", page)
+    assert "data:image/png;base64," in page
+
+
+def test_json_has_every_figure() -> None:
+    report = json.loads(made(Limit("metadata score", least=0.7)).to_json())
+    assert report["store"] == "films"
+    assert report["sections"][0]["measures"][0]["interval"] == [0.58, 0.64]
+    assert report["sections"][0]["rows"] == [{"title": "<script>alert(1)</script>", "distance": 0.123456}]
+    assert report["broken"] == [{"measure": "metadata score", "least": 0.7, "most": None}]
+
+
+@pytest.mark.parametrize(
+    ("limit", "broken"),
+    [
+        (Limit("metadata score", least=0.61), False),
+        (Limit("metadata score", least=0.62), True),
+        (Limit("metadata score", most=0.61), False),
+        (Limit("metadata score", most=0.6), True),
+        (Limit("no such measure", most=1.0), True),
+    ],
+)
+def test_limits(limit: Limit, broken: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = made(limit)
+    assert bool(report.broken()) == broken
+    with pytest.raises(typer.Exit) as ended:
+        finish(report, json_out=True, html=tmp_path / "report.html")
+    assert ended.value.exit_code == int(broken)
+    assert json.loads(capsys.readouterr().out)["title"] == "An audit"
+    assert (tmp_path / "report.html").read_text() == report.to_html()
+
+
+def test_a_value_that_is_no_number_breaks_its_limit() -> None:
+    assert Limit("x", least=0.0).broken_by(float("nan"))
+    assert Limit("x", most=0.0).broken_by(float("nan"))
+
+
+def test_limits_as_they_are_written() -> None:
+    assert make_limits(["metadata score >= 0.5", "psi<=0.25"]) == (
+        Limit("metadata score", least=0.5),
+        Limit("psi", most=0.25),
+    )
+    assert make_limits(None) == ()
+
+
+@pytest.mark.parametrize("text", ["x>0.5", ">=1", "x>=", "x>=much", "x"])
+def test_what_is_no_limit(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="expected MEASURE>=NUMBER"):
+        make_limits([text])
+
+
+def test_the_table_for_people() -> None:
+    console = Console(width=120, record=True)
+    made(Limit("metadata score", least=0.7)).show(console)
+    text = console.export_text()
+    assert "0.61" in text
+    assert "broken: metadata score: expected at least 0.7" in text
