@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from resonance.clients.errors import described
 from resonance.clients.ingest.errors import StoreError
@@ -169,7 +170,7 @@ def write_contours(path: Path, contours: Contours) -> None:
         raise StoreError(str(path), described(error), "a file in a folder that can be written") from error
 
 
-def _lists(column: pa.ChunkedArray) -> tuple[np.ndarray, FloatArray]:
+def _lists(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], FloatArray]:
     """Offsets [rows + 1] and values of a column of lists."""
     lists = column.combine_chunks()
     if isinstance(lists, pa.ChunkedArray):  # of no row

@@ -172,7 +172,7 @@ def main(
     clips = hummed_clips(work, workers=len(os.sched_getaffinity(0)))
     steps = tuple(range(clips.melodies.shape[1]))
     print(json.dumps({"oracle_at_1": expected_recall(rivals(clips.melodies, steps), 1)}), flush=True)
-    rows: list[Iterator[Found] | Iterator[Tracked] | Iterator[RealRecall]] = []
+    rows: list[Iterator[Found | Tracked | RealRecall]] = []
     if Part.WORLD in parts:
         rows.append(compared(clips, hums))
     if Part.TRACKERS in parts:

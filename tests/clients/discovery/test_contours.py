@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,34 @@ def test_broken_media_harms_no_other(tmp_path: Path) -> None:
     assert told["1"] is None
     assert "3.wav" in (told["3"] or "")
     assert "4.wav" in (told["4"] or "")
+
+
+def test_a_job_that_is_stopped_keeps_what_it_made(tmp_path: Path) -> None:
+    out = tmp_path / "c.parquet"
+
+    def stop(outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    titles = [title(wave(tmp_path, seed)) for seed in range(1, 5)]
+    with pytest.raises(KeyboardInterrupt):
+        update_contours(out, titles, workers=1, on_done=stop)
+    assert len(read_contours(out).titles()) == 1
+    _, told = update(out, *titles)
+    assert len(told) == 3
+
+
+def test_a_process_that_is_killed(tmp_path: Path) -> None:
+    """As by media that takes all memory: the job ends and says where, and keeps what it made."""
+    out = tmp_path / "c.parquet"
+
+    def kill(outcome: Outcome) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    titles = [title(wave(tmp_path, seed)) for seed in range(1, 9)]
+    with pytest.raises(StoreError, match="a process ended while it read one of these"):
+        update_contours(out, titles, workers=1, on_done=kill)
+    assert 1 <= len(read_contours(out).titles()) < 8
 
 
 def test_contours_of_another_recipe_are_made_again(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_a_hum_finds_its_clip(store: Path, tmp_path: Path) -> None:
     assert code == 0
     first, second, third = json.loads(said)["hits"][:3]
     assert (first["media_id"], first["uri"].endswith("5.wav")) == ("tune-5", True)
-    assert (first["start_s"], first["end_s"]) == pytest.approx((0, 8), abs=0.8)
-    assert first["tempo"] == pytest.approx(0.8, abs=0.15)
+    assert (first["start_s"], first["end_s"]) == pytest.approx((0, 8), abs=0.5)
+    assert first["tempo"] == pytest.approx(0.8, abs=0.1)
     assert first["transposed_semitones"] == pytest.approx(-3.4, abs=0.4)
     assert first["off_semitones"] < 0.5 < second["off_semitones"] <= third["off_semitones"]
     code, said, _ = resonance("hum", store, "--sound", hum, "--contours", out, "--limit", 2)

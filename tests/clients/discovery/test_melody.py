@@ -45,7 +45,7 @@ def test_where_it_is() -> None:
     start_s = 40.0 + (40 * 80 + 37) * HOP_S
     (hit,) = MelodyIndex([Track("long", 40.0, track)], HOP_S).find(steps(tune_notes(7), 9, 4.0))
     assert hit.start_s == pytest.approx(start_s, abs=0.5)
-    assert hit.end_s == pytest.approx(start_s + 8.0, abs=0.7)
+    assert hit.end_s == pytest.approx(start_s + 8.0, abs=0.5)
 
 
 def test_every_offset_of_a_long_track() -> None:
