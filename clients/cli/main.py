@@ -41,13 +41,14 @@ def make_app() -> typer.Typer:
 
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         loaded = point.load()
-        if isinstance(loaded, typer.Typer):  # a group of commands, as `resonance audit`
-            for command in loaded.registered_commands:
-                assert command.callback is not None, "a command is a function"
-                command.callback = _checked(point.name, command.callback)
-            app.add_typer(loaded, name=point.name)
-        else:
+        if not isinstance(loaded, typer.Typer):
             app.command(point.name)(_checked(point.name, loaded))
+            continue
+        group = typer.Typer(help=loaded.info.help, no_args_is_help=True)
+        for command in loaded.registered_commands:
+            assert command.callback is not None, "a command is a function"
+            group.command(command.name)(_checked(point.name, command.callback))
+        app.add_typer(group, name=point.name)
     return app
 
 
