@@ -60,7 +60,7 @@ def drawn_shape(text: str) -> FloatArray:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         return shape_of(_read_curve(Path(text)))
-    return shape_of(_curve(np.arange(len(values)), values, f"curve '{text}'"))
+    return shape_of(_curve(range(len(values)), values, f"curve '{text}'"))
 
 
 def shape_of(curves: FloatArray, *, hardly_moves: float = 0.0) -> FloatArray:
@@ -97,7 +97,7 @@ def _read_curve(path: Path) -> FloatArray:
     return _curve([t for t, _ in points], [v for _, v in points], f"curve {path}")
 
 
-def _curve(times: Sequence[float] | FloatArray, values: Sequence[float], what: str) -> FloatArray:
+def _curve(times: Sequence[float], values: Sequence[float], what: str) -> FloatArray:
     if len(values) < 2 or not np.isfinite(values).all():
         raise UsageError(f"{what}: {len(values)} values; expected at least 2, all finite")
     try:
