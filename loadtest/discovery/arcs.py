@@ -48,6 +48,7 @@ ASKED: tuple[tuple[str, ...], ...] = (*((name,) for name in AXES), tuple(AXES))
 WARPINGS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 1.0)
 FLOORS = (0.0, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2)
 MOST_BENT, FLATS = 2.0, 60
+PARTS = (90, 180)
 console = Console()
 
 
@@ -179,6 +180,18 @@ def floor_sweep(rendered: Rendered, axes: Mapping[str, Axis]) -> list[Sweep]:
     return [row for floor in FLOORS for row in sweep("tiny and flats", titles, floor=floor, setting=floor)]
 
 
+def fewer(rendered: Rendered, axes: Mapping[str, Axis]) -> list[Sweep]:
+    """In parts of the titles, one after another, so that few are right; `setting` is their number."""
+    whole = Curves.of(rendered.titles(), axes)
+    rows = []
+    for size in PARTS:
+        for start in range(0, len(whole.labels) - size + 1, size):
+            span = slice(start, start + size)
+            part = Curves(whole.labels[span], {axis: curves[span] for axis, curves in whole.curves.items()})
+            rows += sweep(f"{start} to {start + size}", part, setting=size)
+    return rows
+
+
 def axis_quality(present: str, rendered: Rendered, axes: Mapping[str, Axis]) -> list[AxisQuality]:
     """Of each axis."""
     flats = rendered.composed(flat_titles(FLATS, rendered.settings.segments_per_title), seed=3)
@@ -260,6 +273,7 @@ def main(
             for name, part in seen.items()
             for row in sweep(name, Curves.of(part.titles(), axes), setting=WARPING)
         ],
+        "fewer": fewer(rendered, axes),
         "warping": warping_sweep(rendered, axes),
         "floor": floor_sweep(rendered, axes),
     }
