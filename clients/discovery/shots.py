@@ -3,7 +3,7 @@
 The detector is FFmpeg's own, the filter `scdet`: of two neighbouring frames the mean absolute difference, and
 how much larger it is than the one before it; the smaller of both is the score, 0 to 100. So neither steady
 motion nor noise alone is a cut. It comes with PyAV, which decodes here anyway. PySceneDetect's detectors find
-no more (docs/reel.md), and need OpenCV, of which nothing after version 4.11 runs beside numpy 1.
+about as many (docs/reel.md), and need OpenCV, of which nothing after version 4.11 runs beside numpy 1.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -157,11 +160,11 @@ def measure_cuts(media: Path) -> list[Found]:
         ("drawn", [drawn_film(seed) for seed in HELD_OUT_SEEDS]),
         ("real clips joined", [_joined(media)]),
     ):
-        for detector in DETECTORS:
+        for detector, find_cuts in detectors().items():
             hits = wrong = missed = count = 0
             started_s = time.perf_counter()
             for frames, cuts_s in sequences:
-                found = {round(t * FPS) for t in DETECTORS[detector](frames)}
+                found = {round(t * FPS) for t in find_cuts(frames)}
                 truth = {round(t * FPS) for t in cuts_s}
                 hits, wrong, missed = (
                     hits + len(found & truth),
@@ -190,7 +193,24 @@ def _by_ours(frames: Frames) -> list[float]:
     return list(find_shots(numbered()).boundaries_s)
 
 
-DETECTORS = {"scdet": _by_ours}
+def detectors() -> dict[str, Callable[[Frames], list[float]]]:
+    """Ours, and PySceneDetect's as they come where that is installed."""
+    found: dict[str, Callable[[Frames], list[float]]] = {"scdet": _by_ours}
+    if importlib.util.find_spec("scenedetect") is not None:
+        found |= {name: partial(_by_pyscenedetect, name) for name in ("ContentDetector", "AdaptiveDetector")}
+    return found
+
+
+def _by_pyscenedetect(name: str, frames: Frames) -> list[float]:
+    detector = getattr(importlib.import_module("scenedetect.detectors"), name)()
+    timecode = importlib.import_module("scenedetect.common").FrameTimecode
+    cuts = []
+    for at, frame in enumerate(frames):
+        small = (
+            av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(WIDTH, HEIGHT, "bgr24").to_ndarray()
+        )
+        cuts += detector.process_frame(timecode(at, float(FPS)), small)
+    return [cut.seconds for cut in cuts]
 
 
 def _joined(media: Path) -> tuple[Frames, list[float]]:
