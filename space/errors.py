@@ -6,7 +6,8 @@ SpaceError
 ├── WeightError       weights are NaN, infinite, unknown, all zero or, of modalities, negative
 ├── SpaceMismatchError     vectors of two different spaces met
 ├── ArcError          an arc's times or values cannot be smoothed or resampled
-└── CalibrationError  a reference set or the ends of an axis cannot be calibrated with
+├── CalibrationError  a reference set or the ends of an axis cannot be calibrated with
+└── CarryingError     vectors cannot be carried from one space to another with what was given
 """
 
 
@@ -48,3 +49,7 @@ class ArcError(SpaceError):
 
 class CalibrationError(SpaceError):
     """A reference set, or the ends of an axis, are unusable; says what came and what was expected."""
+
+
+class CarryingError(SpaceError):
+    """A map from one space to another cannot be fitted or is none; says what came and what was expected."""
