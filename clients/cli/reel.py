@@ -92,7 +92,7 @@ def reel(
     """
     from resonance.clients.cli.reel_run import ReelRun
     from resonance.clients.discovery.reel import ReelOptions
-    from resonance.clients.discovery.reel_writer import ReelFormat
+    from resonance.clients.discovery.reel_pictures import ReelFormat
 
     examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
     if bool(examples) == (taste is not None):

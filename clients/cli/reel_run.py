@@ -19,7 +19,8 @@ from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.examples import ExampleSource, query_of_examples
 from resonance.clients.discovery.libraries import open_library
-from resonance.clients.discovery.reel import LeftOut, Reel, ReelMaker, ReelOptions, list_path, told
+from resonance.clients.discovery.reel import ReelMaker, ReelOptions
+from resonance.clients.discovery.reel_list import LeftOut, Reel, list_path, told
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_plan import ReelPlan
 from resonance.clients.discovery.search import Searcher

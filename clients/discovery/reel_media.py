@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import cast
 
@@ -21,6 +21,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from PIL import Image
 
+from resonance.clients.discovery.reel_pictures import Shape
 from resonance.clients.discovery.reel_sound import SoundPlacer, Stereo
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError, NoModalityError
 from resonance.clients.ingest.opening import open_uri
@@ -54,22 +55,6 @@ class Kind(StrEnum):
     VIDEO = "video"
     PICTURE = "picture"
     SOUND = "sound"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How pictures are to be shown: upright by `rotation_deg` clockwise, samples of shape `sample_aspect`."""
-
-    rotation_deg: int = 0
-    sample_aspect: float = 1.0
-
-    def fitted(self, width: int, height: int, box_width: int, box_height: int) -> tuple[int, int]:
-        """Width and height, even, of a coded picture shown as large as it fits into a box."""
-        shown_width, shown_height = width * self.sample_aspect, float(height)
-        if self.rotation_deg in (90, 270):
-            shown_width, shown_height = shown_height, shown_width
-        scale = min(box_width / shown_width, box_height / shown_height)
-        return _even(shown_width * scale, box_width), _even(shown_height * scale, box_height)
 
 
 class ReelMedia:
@@ -303,7 +288,3 @@ def _is_turned(image: Image.Image) -> bool:
 
 def _geometry(width: int, height: int) -> FrameGeometry:
     return FrameGeometry(width, height, resize="stretch", interpolation="bicubic", colour_matrix="stream")
-
-
-def _even(length: float, most: int) -> int:
-    return min(max(round(length / 2) * 2, 2), most)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 #: Float32 [2, n], left and right; full scale is 1.
 Stereo = NDArray[np.float32]
 
+#: Of a reel.
+SOUND_RATE_HZ = 48_000
 #: A frame this far from where the sound so far ends is put where its own time says. It is less than a picture
 #: lasts, so that lips fit, and more than containers round times by, so that nothing clicks.
 APART_S = 0.03

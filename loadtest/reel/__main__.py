@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.discovery.reel_writer import ReelFormat
+from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.loadtest.reel.measure import measure_cuts, measure_exactness, measure_speed
 from resonance.space import Descriptor
 

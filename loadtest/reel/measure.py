@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resonance.clients.discovery.libraries import open_library
-from resonance.clients.discovery.reel import Reel, ReelMaker, ReelOptions
-from resonance.clients.discovery.reel_writer import ReelFormat
+from resonance.clients.discovery.reel import ReelMaker, ReelOptions
+from resonance.clients.discovery.reel_list import Reel
+from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.shots import HEIGHT, WIDTH, find_shots
 from resonance.loadtest.bench.cuts import FPS, HELD_OUT_SEEDS

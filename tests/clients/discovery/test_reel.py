@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from resonance.clients.discovery.libraries import open_library
-from resonance.clients.discovery.reel import Reel, ReelMaker, ReelOptions, list_path
+from resonance.clients.discovery.reel import ReelMaker, ReelOptions
+from resonance.clients.discovery.reel_list import Reel, list_path
 from resonance.clients.discovery.reel_media import Kind
-from resonance.clients.discovery.reel_writer import ReelFormat
+from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError

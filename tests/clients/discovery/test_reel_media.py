@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from resonance.clients.discovery.reel_card import title_card
-from resonance.clients.discovery.reel_media import Kind, ReelMedia, Shape
+from resonance.clients.discovery.reel_media import Kind, ReelMedia
+from resonance.clients.discovery.reel_pictures import Shape
 from resonance.clients.discovery.reel_sound import FADE_S, SoundPlacer, faded
 from resonance.clients.errors import MediaStalledError, NoModalityError, NotMediaError
 from resonance.loadtest.reel.films import Film, write_film
