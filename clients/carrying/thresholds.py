@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,7 +76,7 @@ def carry_threshold(
     return Threshold(threshold, found, (float(low), float(high)), share, same, above.size)
 
 
-def _scores(vectors: NDArray[np.floating], sigmas: ArrayLike) -> FloatArray:
+def _scores(vectors: NDArray[np.floating[Any]], sigmas: ArrayLike) -> FloatArray:
     """Scores of every title with the query "like that title", float64 [n, n]."""
     blocks = split(vectors)  # (n, 3, 596)
     sigma = np.asarray(sigmas, np.float64)
