@@ -129,13 +129,13 @@ def found_by(way: str, tempo: float, scores: torch.Tensor, query_ms: float | Non
     )
 
 
-def compared(clips: HummedClips, hums: int) -> Iterator[Found]:
+def compared(clips: HummedClips, hums: int, tempos: Sequence[float]) -> Iterator[Found]:
     """Block, contour and both at each tempo, for the first `hums` hums among all clips; the block for all."""
     blocks = AudioBlocks(load_modules(tiny.WEIGHTS))
     heard = track(clips.clips, "blocks of clips")
     library = torch.cat([blocks.of_windows([as_float(clip)]) for clip in heard])
     lines = [contour(as_float(clip)) for clip in track(clips.clips, "contours of clips")]
-    for tempo in TEMPOS:
+    for tempo in tempos:
         asked = track(clips.hums[:hums], f"hums at tempo {tempo:.2f}")
         sung = [at_tempo(as_float(hum), tempo) for hum in asked]
         cosines = blocks.of_titles(sung) @ library.T
@@ -160,7 +160,8 @@ def trackers(clips: HummedClips) -> Iterator[Tracked]:
 
 def main(
     parts: Annotated[list[Part], typer.Argument(metavar="PART...", help="What to measure.")],
-    hums: Annotated[int, typer.Option(min=20, max=1001, help="Hums asked with, each at three tempos.")] = 200,
+    hums: Annotated[int, typer.Option(min=20, max=1001, help="Hums asked with, each at every tempo.")] = 150,
+    tempo: Annotated[list[float] | None, typer.Option(help="Of the hums. [default: 1, 0.75, 1.333]")] = None,
     tracked: Annotated[int, typer.Option(min=20, max=1001, help="Clips and hums for the trackers.")] = 100,
     work: Annotated[Path, typer.Option(help="Where rendered sound goes.")] = Path("build/hum"),
     media: Annotated[Path, typer.Option(help="A folder of real media, with audio/ in it.")] = Path(
@@ -174,7 +175,7 @@ def main(
     print(json.dumps({"oracle_at_1": expected_recall(rivals(clips.melodies, steps), 1)}), flush=True)
     rows: list[Iterator[Found | Tracked | RealRecall]] = []
     if Part.WORLD in parts:
-        rows.append(compared(clips, hums))
+        rows.append(compared(clips, hums, tempo or TEMPOS))
     if Part.TRACKERS in parts:
         rows.append(trackers(clips.first(tracked)))
     if Part.REAL in parts:

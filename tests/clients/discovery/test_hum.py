@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,24 @@ def test_wrong_use(store: Path, tmp_path: Path) -> None:
     assert code == 1
     assert "no store" in said
     assert not (tmp_path / "c.parquet").exists()
+
+
+@pytest.mark.parametrize("command", ["contours", "hum"])
+def test_without_librosa(store: Path, tmp_path: Path, command: str) -> None:
+    options = {
+        "contours": ["--out", str(tmp_path / "c.parquet")],
+        "hum": ["--sound", str(write_hum(tmp_path, 5)), "--contours", str(tmp_path / "c.parquet")],
+    }
+    program = (
+        "import sys; sys.modules['librosa'] = None\n"
+        "from resonance.clients.cli.main import make_app\n"
+        f"make_app()({[command, str(store), *options[command]]!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"resonance {command}: the package librosa is not installed; run: pip install 'resonance[melody]'"
+    )
 
 
 async def test_by_vector(
