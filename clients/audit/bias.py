@@ -1,0 +1,285 @@
+"""An audit of representation: a store read by groups, clustered, its places compared as one family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from resonance.clients.audit.bias_queries import AskedQuery, ask, compared, result_counts
+from resonance.clients.audit.clusters import Clusters, Reducer, find_clusters, sample_vectors
+from resonance.clients.audit.groups import (
+    Dimension,
+    DimensionBuilder,
+    GroupSource,
+    crossed,
+    in_order,
+    month_source,
+)
+from resonance.clients.audit.representation import Against, Cell, Correction, Finding, judge
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.rows import vectors_of
+from resonance.clients.discovery.search import Searcher
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.stores import open_store
+from resonance.clients.ingest.types import Store
+from resonance.clients.results import SpaceRef
+from resonance.space.descriptor import Descriptor
+from resonance.space.scores import Weights
+
+#: Runs that a store is cut into where time is the order of its titles.
+PARTS_OF_ORDER = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasSettings:
+    """What is looked at, and how strictly.
+
+    Attributes:
+        sources: of groups. target: wanted shares by group.
+        clusters: so many by k-means; None: see `find_clusters`.
+        queries: of which the best `limit` titles are looked at.
+        time: "date", "order" or None: how shares and clusters move over it.
+        least_titles: groups and places of fewer titles are not tested; results of a query always are.
+        least_deviation: smaller ones are no alert, however sure.
+    """
+
+    sources: Sequence[GroupSource]
+    target: Mapping[str, float] = field(default_factory=dict)
+    clusters: int | None = None
+    queries: Sequence[AskedQuery] = ()
+    weights: Weights = field(default_factory=Weights)
+    limit: int = 20
+    time: str | None = None
+    alpha: float = 0.05
+    correction: Correction = Correction.BH
+    least_titles: int = 20
+    least_deviation: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A store as it was read.
+
+    Attributes:
+        variance_kept: by PCA, 0 to 1. dimensions: of `BiasSettings.sources`, in their order.
+        months: titles by time; None where that was not asked for.
+    """
+
+    uri: str
+    space: SpaceRef
+    titles: int
+    variance_kept: float
+    dimensions: tuple[Dimension, ...]
+    clusters: Clusters
+    months: Dimension | None
+
+
+@dataclass(frozen=True, slots=True)
+class BiasAudit:
+    """What was found; `findings`: every test of the report, one family. `other`: the second store."""
+
+    survey: Survey
+    settings: BiasSettings
+    findings: tuple[Finding, ...]
+    other: Survey | None = None
+
+    @property
+    def alerts(self) -> list[Finding]:
+        """The surest first."""
+        return sorted((one for one in self.findings if one.alert), key=lambda one: one.adjusted_p)
+
+
+def audit_bias(
+    uri: str,
+    settings: BiasSettings,
+    *,
+    descriptor: Descriptor | None = None,
+    against: str | None = None,
+    against_descriptor: Descriptor | None = None,
+) -> BiasAudit:
+    """Audit a store, and a second one beside it. Blocks.
+
+    Args:
+        descriptor: of the store's space; needed where there are queries. against_descriptor: of the second.
+
+    Raises:
+        UsageError: no source, a target that fits no source, a query that makes no sense.
+        StoreError: a store cannot be read. SpaceMismatchError: a descriptor of another space.
+    """
+    first = survey_store(uri, settings)
+    cells = list(library_cells(first, settings))
+    asked = list(query_cells(first, settings, descriptor))
+    cells += asked
+    second = None
+    if against is not None:
+        second = survey_store(against, settings, like=first)
+        cells += [replace(cell, place=f"{against}: {cell.place}") for cell in library_cells(second, settings)]
+        answered = list(query_cells(second, settings, against_descriptor))
+        cells += [replace(cell, place=f"{against}: {cell.place}") for cell in answered]
+        cells += _between(_of_whole(first, settings), _of_whole(second, settings))
+        cells += _between(_against_library(asked), _against_library(answered))
+    findings = judge(
+        [cell for cell in cells if cell.can_deviate and not _is_twin(cell, first)],
+        alpha=settings.alpha,
+        correction=settings.correction,
+        least_deviation=settings.least_deviation,
+    )
+    return BiasAudit(first, settings, tuple(findings), second)
+
+
+def family(survey: Survey, settings: BiasSettings) -> list[Cell]:
+    """Cells of one store that are tested, without queries."""
+    cells = library_cells(survey, settings)
+    return [cell for cell in cells if cell.can_deviate and not _is_twin(cell, survey)]
+
+
+def _is_twin(cell: Cell, survey: Survey) -> bool:
+    """Whether its test is that of the other one of two groups: what one has too many of, the other lacks."""
+    for dimension in survey.dimensions:
+        if dimension.name == cell.dimension and cell.against != Against.TARGET:
+            counts = dimension.counts().tolist()
+            return (
+                len(counts) == 3 and counts[2] == 0 and cell.group == dimension.groups[counts[1] >= counts[0]]
+            )
+    return False
+
+
+def survey_store(uri: str, settings: BiasSettings, *, like: Survey | None = None) -> Survey:
+    """Read a store, twice: once for the directions of PCA, once for groups and vectors together.
+
+    Args:
+        like: of which the groups are looked at as well, though they may not be here.
+
+    Raises: see `audit_bias`.
+    """
+    if not settings.sources:
+        raise UsageError("no group is named; expected at least one, such as --group language")
+    with closing(open_store(uri)) as store:
+        reducer = Reducer(sample_vectors(store, settings.seed), settings.seed)
+        return _read(store, settings, reducer, like)
+
+
+def _read(store: Store, settings: BiasSettings, reducer: Reducer, like: Survey | None) -> Survey:
+    builders = [DimensionBuilder(source) for source in settings.sources]
+    month = DimensionBuilder(month_source()) if settings.time == "date" else None
+    read_by = [*builders, *([month] if month else [])]
+    columns = sorted({"media_id", "vector", *(builder.source.column for builder in read_by)})
+    reduced = []
+    for batch in store.titles(columns):
+        values = {name: batch[name].to_pylist() for name in columns if name != "vector"}
+        for builder in read_by:
+            builder.add(values["media_id"], values[builder.source.column])
+        reduced.append(reducer.reduce(vectors_of(batch["vector"])))
+    titles = sum(map(len, reduced))
+    wanted = _wanted_of(builders, settings)
+    dimensions = tuple(
+        builder.build(
+            least_titles=settings.least_titles,
+            kept={*wanted.get(at, ()), *(like.dimensions[at].groups if like else ())},
+        )
+        for at, builder in enumerate(builders)
+    )
+    months = month.build(least_titles=1) if month else None
+    if settings.time == "order":
+        months = in_order(titles, PARTS_OF_ORDER)
+    clusters = find_clusters(np.concatenate(reduced), wanted=settings.clusters, seed=settings.seed)
+    return Survey(store.uri, store.space, titles, reducer.kept, dimensions, clusters, months)
+
+
+def _wanted_of(builders: Sequence[DimensionBuilder], settings: BiasSettings) -> dict[int, list[str]]:
+    """Groups of the target, by the source that has them; of one source alone they all are its."""
+    if not settings.target:
+        return {}
+    if len(builders) == 1:
+        return {0: list(settings.target)}
+    found: dict[int, list[str]] = {}
+    for group in settings.target:
+        having = [at for at, builder in enumerate(builders) if group in builder.known()]
+        if len(having) != 1:
+            names = ", ".join(builders[at].source.name for at in having) or "none"
+            raise UsageError(f"target: group {group} stands in {names} of the sources; expected one of them")
+        found.setdefault(having[0], []).append(group)
+    return found
+
+
+def library_cells(survey: Survey, settings: BiasSettings) -> Iterator[Cell]:
+    """Clusters, months and the whole library by group, and months by cluster, against library and target."""
+    for dimension in survey.dimensions:
+        yield from _against_target([*_whole_cells(survey, dimension)], settings)
+        yield from _place_cells("cluster", survey.clusters.places, dimension, settings)
+        if survey.months is not None:
+            yield from _place_cells("month", survey.months, dimension, replace(settings, target={}))
+    if survey.months is not None:
+        yield from _place_cells("month", survey.months, survey.clusters.places, replace(settings, target={}))
+
+
+def query_cells(survey: Survey, settings: BiasSettings, descriptor: Descriptor | None) -> Iterator[Cell]:
+    """The results of each query by group, against library and target. Blocks; errors: see `audit_bias`."""
+    if not settings.queries:
+        return
+    if descriptor is None:
+        raise UsageError("queries without the descriptor of the space; expected --space or a server")
+    with closing(open_library(survey.uri)) as library:
+        searcher = Searcher(library, descriptor)
+        for query in settings.queries:
+            found = ask(query, searcher, settings.weights, settings.limit)
+            for source, dimension in zip(settings.sources, survey.dimensions, strict=True):
+                counts, size = result_counts(found, source, dimension.groups)
+                cells = _cells("query", query.name, dimension, counts, size) if size else []
+                yield from cells
+                yield from _against_target(cells, settings)
+
+
+def _place_cells(kind: str, places: Dimension, groups: Dimension, settings: BiasSettings) -> Iterator[Cell]:
+    for place, row in zip(places.groups, crossed(places, groups).tolist(), strict=True):
+        size = sum(row)
+        if size >= settings.least_titles:
+            cells = _cells(kind, place, groups, row, size)
+            yield from cells
+            yield from _against_target(cells, settings)
+
+
+def _cells(kind: str, place: str, groups: Dimension, counts: Sequence[int], size: int) -> list[Cell]:
+    """A place against the library; a group that no title or every title is of says nothing there."""
+    of_counts = groups.counts().tolist()
+    known = sum(of_counts)
+    return [
+        Cell(kind, place, groups.name, name, counts[at], size, Against.LIBRARY, of_counts[at], known)
+        for at, name in enumerate(groups.groups)
+    ]
+
+
+def _whole_cells(survey: Survey, groups: Dimension) -> list[Cell]:
+    counts = groups.counts().tolist()
+    return _cells("library", survey.uri, groups, counts, sum(counts)) if sum(counts) else []
+
+
+def _of_whole(survey: Survey, settings: BiasSettings) -> list[Cell]:
+    return [cell for dimension in survey.dimensions for cell in _whole_cells(survey, dimension)]
+
+
+def _against_target(cells: Sequence[Cell], settings: BiasSettings) -> Iterator[Cell]:
+    for cell in cells:
+        if cell.group in settings.target:
+            yield replace(cell, against=Against.TARGET, target=settings.target[cell.group])
+
+
+def _against_library(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.against == Against.LIBRARY]
+
+
+def _between(first: Sequence[Cell], second: Sequence[Cell]) -> Iterator[Cell]:
+    """Places of two stores, of the same kind and name; whole libraries are such whatever their names."""
+    others = {_key(cell): cell for cell in second}
+    for cell in first:
+        other = others.get(_key(cell))
+        if other is not None:
+            yield compared(cell, other)
+
+
+def _key(cell: Cell) -> tuple[str, str, str, str]:
+    return cell.kind, "" if cell.kind == "library" else cell.place, cell.dimension, cell.group

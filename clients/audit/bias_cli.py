@@ -1,0 +1,155 @@
+"""`resonance audit bias`: which groups are over- and under-represented, and where."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, finish, make_limits
+from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
+from resonance.clients.cli.server_options import (
+    DEFAULT_SERVER,
+    ServerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    make_credentials,
+    wrong_use,
+)
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
+    from resonance.space.descriptor import Descriptor
+
+
+class Time(StrEnum):
+    """What time is told by."""
+
+    DATE = "date"
+    ORDER = "order"
+
+
+class Strictness(StrEnum):
+    """See `resonance.clients.audit.representation.Correction`."""
+
+    BH = "bh"
+    HOLM = "holm"
+
+
+def bias(
+    store: StoreArgument,
+    group: Annotated[
+        list[str],
+        typer.Option(
+            help="language, tag:NAME, attribute:NAME, or a file media_id,group; may be given again."
+        ),
+    ],
+    target: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Shares that are wanted: group,share.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Queries to look at: media ids a line, .jsonl (like, taste, vector), or .npy."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Results of a query that count.")] = 20,
+    weights: WeightsOption = None,
+    clusters: Annotated[
+        int | None, typer.Option(min=2, help="So many, by k-means. [default: by the size of the library]")
+    ] = None,
+    time: Annotated[
+        Time | None, typer.Option(help="Drift by month of the attribute `date`, or by order in the store.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="STORE2", help="The same of another store, and what differs.")
+    ] = None,
+    correction: Annotated[
+        Strictness,
+        typer.Option(help="bh: few of the alerts are false; holm: hardly ever is any."),
+    ] = Strictness.BH,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="Level of the correction.")] = 0.05,
+    least_titles: Annotated[
+        int, typer.Option(min=1, help="Groups, clusters and months of fewer titles are not tested.")
+    ] = 20,
+    least_points: Annotated[
+        float, typer.Option(min=0, max=100, help="Deviations of fewer points of a hundred are no alert.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    prometheus: Annotated[
+        Path | None, typer.Option(metavar="FILE.prom", help="Gauges for the textfile collector.")
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="space.json of the store's space: no server is asked.")
+    ] = None,
+    against_space: Annotated[
+        Path | None, typer.Option(help="The same of STORE2, where it is another.")
+    ] = None,
+    json_out: JsonOption = False,
+    html: HtmlOption = None,
+    limit: LimitOption = None,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+) -> None:
+    """Compare the shares of groups in clusters and results with the library and with a target.
+
+    Exit code 0: done; 1: a limit is broken (`--limit 'alerts<=0'`), or a store cannot be read; 2: wrong use.
+    """
+    from resonance.clients.audit.bias import BiasSettings, audit_bias
+    from resonance.clients.audit.bias_metrics import write_metrics
+    from resonance.clients.audit.bias_queries import read_queries
+    from resonance.clients.audit.bias_report import make_report
+    from resonance.clients.audit.groups import make_source, read_target
+    from resonance.clients.audit.representation import Correction
+    from resonance.clients.cli.reporting import failed_with
+    from resonance.clients.errors import ResonanceError, UsageError
+    from resonance.space.errors import SpaceError
+
+    limits = make_limits(limit)
+    credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
+    with wrong_use():
+        settings = BiasSettings(
+            sources=[make_source(text) for text in group],
+            target=read_target(target) if target else {},
+            clusters=clusters,
+            queries=read_queries(queries) if queries else (),
+            weights=make_weights(weights),
+            limit=top,
+            time=None if time is None else str(time),
+            alpha=alpha,
+            correction=Correction(correction),
+            least_titles=least_titles,
+            least_deviation=least_points / 100,
+            seed=seed,
+        )
+        try:
+            mine = theirs = None
+            if settings.queries:
+                mine = asyncio.run(_descriptor(store, space, server, credentials))
+                if against is not None:
+                    theirs = asyncio.run(_descriptor(against, against_space or space, server, credentials))
+            audit = audit_bias(store, settings, descriptor=mine, against=against, against_descriptor=theirs)
+            if prometheus is not None:
+                write_metrics(audit, prometheus)
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError, OSError) as failed:
+            raise typer.Exit(failed_with(failed)) from failed
+    finish(make_report(audit, limits), json_out=json_out, html=html)
+
+
+async def _descriptor(uri: str, space: Path | None, server: str, credentials: Credentials) -> Descriptor:
+    from resonance.clients.cli.descriptors import descriptor_for
+    from resonance.clients.discovery.libraries import open_library
+
+    with closing(await asyncio.to_thread(open_library, uri)) as library:
+        return await descriptor_for(library, space, server, credentials)

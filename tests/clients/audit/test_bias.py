@@ -1,0 +1,235 @@
+"""The audit of a real store: what is planted is told, with all that an alert states; wrong use is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
+
+from resonance.clients.audit.bias import BiasSettings, audit_bias
+from resonance.clients.audit.bias_cli import bias
+from resonance.clients.audit.bias_queries import AskedQuery, read_queries
+from resonance.clients.audit.groups import (
+    UNKNOWN,
+    DimensionBuilder,
+    crossed,
+    in_order,
+    make_source,
+    read_target,
+)
+from resonance.clients.audit.representation import Against, Correction
+from resonance.clients.errors import UsageError
+from resonance.clients.results import SpaceRef
+from resonance.loadtest.audit.bias import Planted, measure
+from resonance.loadtest.audit.bias_store import simulate, write_simulated
+from tests.space.strategies import make_descriptor
+
+DESCRIPTOR = make_descriptor()
+app = typer.Typer()
+app.command()(bias)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """600 titles of three kinds; all of kind 0 and a tenth of the others are of country x."""
+    made = simulate(600, 3, 0)
+    chance = np.random.default_rng(0)
+    for at, told in enumerate(made.attributes):
+        told["country"] = "x" if made.kinds[at] == 0 or chance.random() < 0.1 else "y"
+        told["age"] = "new" if told["date"] >= "2026-10" and chance.random() < 0.9 else "old"
+    uri = str(tmp_path_factory.mktemp("stores") / "films")
+    write_simulated(uri, made, SpaceRef.of(DESCRIPTOR))
+    return uri
+
+
+def run(*arguments: str) -> dict[str, object]:
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code in (0, 1), done.output
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_a_cluster_of_one_country_is_told(store: str) -> None:
+    audit = audit_bias(
+        store, BiasSettings(sources=[make_source("attribute:country"), make_source("language")])
+    )
+    assert audit.survey.clusters.count == 3
+    strangest = max(audit.alerts, key=lambda one: one.deviation)
+    assert strangest.cell.share == 1
+    assert strangest.cell.size == 200
+    assert strangest.interval[0] > strangest.cell.expected
+    assert {one.cell.dimension for one in audit.alerts} == {"attribute:country"}
+
+
+def test_results_and_target(store: str, tmp_path: Path) -> None:
+    settings = BiasSettings(
+        sources=[make_source("attribute:country")],
+        target={"y": 0.5, "z": 0.1},
+        queries=[AskedQuery("like 0", like="0"), AskedQuery("like 1", like="1")],
+        correction=Correction.HOLM,
+    )
+    audit = audit_bias(store, settings, descriptor=DESCRIPTOR)
+    cells = {(one.cell.place, one.cell.group, one.cell.against): one for one in audit.findings}
+    assert cells["like 0", "x", Against.LIBRARY].cell.share == 1  # its kind is all of x
+    assert cells["like 0", "x", Against.LIBRARY].alert
+    assert cells["like 1", "x", Against.LIBRARY].deviation < -0.2  # a tenth, where the library has four
+    assert cells[store, "z", Against.TARGET].cell.count == 0  # wanted, and not there
+    assert cells[store, "z", Against.TARGET].alert
+    assert cells["like 0", "y", Against.TARGET].deviation == -0.5
+
+
+def test_drift_is_told_in_its_months(store: str) -> None:
+    audit = audit_bias(store, BiasSettings(sources=[make_source("attribute:age")], time="date"))
+    months = {one.cell.place for one in audit.alerts if one.cell.kind == "month" and one.deviation > 0}
+    assert months == {"2026-10", "2026-11", "2026-12"}
+    assert not any(one.cell.dimension == "cluster" for one in audit.alerts)  # kinds come evenly
+
+
+def test_two_stores(store: str, tmp_path: Path) -> None:
+    made = simulate(600, 3, 1)
+    for at, told in enumerate(made.attributes):
+        told["country"] = "x" if at % 10 == 0 else "y"
+    other = str(tmp_path / "other")
+    write_simulated(other, made, SpaceRef.of(DESCRIPTOR))
+    settings = BiasSettings(
+        sources=[make_source("attribute:country")], queries=[AskedQuery("like 0", like="0")]
+    )
+    audit = audit_bias(store, settings, descriptor=DESCRIPTOR, against=other, against_descriptor=DESCRIPTOR)
+    between = {one.cell.kind: one for one in audit.findings if one.cell.against == Against.OTHER}
+    assert between["library"].alert
+    assert between["library"].cell.expected == 0.1
+    assert between["query"].alert
+    assert between["query"].cell.share == 1
+    assert not [one for one in audit.alerts if one.cell.place.startswith(other)]
+
+
+def test_the_command(store: str, tmp_path: Path) -> None:
+    page, gauges = tmp_path / "report.html", tmp_path / "bias.prom"
+    report = run(
+        *(store, "--group", "attribute:country", "--time", "order", "--limit", "alerts<=0"),
+        *("--html", str(page), "--prometheus", str(gauges)),
+    )
+    assert report["broken"] == [{"measure": "alerts", "least": None, "most": 0.0}]
+    alerts = report["sections"][0]  # type: ignore[index]
+    assert alerts["rows"]
+    assert {"group", "where", "share", "expected", "low", "high", "adjusted p"} <= set(alerts["rows"][0])
+    assert page.read_text().count("data:image/png") >= 3
+    assert not re.findall(r"https?://|<script", page.read_text())
+    told = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(gauges.read_text())
+        for sample in family.samples
+        if sample.labels.get("kind") in (None, "cluster")
+    }
+    assert told["resonance_audit_bias_titles"] == 600
+    assert told["resonance_audit_bias_alerts"] == len(alerts["rows"])
+    assert told["resonance_audit_bias_worst_group_deviation"] != 0
+
+
+def test_k_means_where_it_is_asked_for(store: str) -> None:
+    report = run(store, "--group", "language", "--clusters", "3", "--limit", "alerts<=0")
+    assert "k-means" in str(report["clusters"])
+    assert report["broken"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--group", "tags"], "is no file and no source"),
+        (["--group", "attribute:"], "is no file and no source"),
+        (["--group", "language", "--limit", "x"], "expected MEASURE"),
+    ],
+)
+def test_wrong_use(store: str, arguments: list[str], words: str) -> None:
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [store, *arguments])
+    assert done.exit_code == 2
+    assert words in done.output
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    assert CliRunner().invoke(app, [str(tmp_path / "none"), "--group", "language"]).exit_code == 1
+
+
+def test_groups_as_they_are_read() -> None:
+    builder = DimensionBuilder(make_source("tag:war"))
+    builder.add(["a", "b", "c"], [["war"], [], None])
+    assert builder.build(least_titles=1).codes.tolist() == [0, 1, 1]
+    builder = DimensionBuilder(make_source("language"))
+    builder.add(["a", "b", "c", "d"], ["fr", None, "de", "fr"])
+    dimension = builder.build(least_titles=2, kept=["it"])
+    assert dimension.groups == ("fr", "it")
+    assert dimension.codes.tolist() == [0, UNKNOWN, 2, 0]
+    assert dimension.rare == ("de",)
+    assert dimension.counts().tolist() == [2, 0, 1]
+    assert crossed(in_order(4, 2), dimension).tolist() == [[1, 0, 0], [1, 0, 1]]
+
+
+def test_files_of_groups_and_targets(tmp_path: Path) -> None:
+    path = tmp_path / "studio.csv"
+    path.write_text("media_id,group,more\na,x,1\nb,y,2\n")
+    source = make_source(str(path))
+    assert source.name == "studio"
+    assert [source.group_of(name, None) for name in "abc"] == ["x", "y", None]
+    for text, words in (
+        ("media_id\na\n", "no column group"),
+        ("media_id,group\na,x\na,y\n", "line 3: 'a' a second time"),
+        ("media_id,group\na,\n", "line 2: an empty field"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=words):
+            make_source(str(path))
+    for text, words in (
+        ("group,share\nde,1.2\n", "share '1.2' of de"),
+        ("group,share\nde,much\n", "share 'much' of de"),
+        ("group,share\nde,0.7\nen,0.6\n", "sum to 1.3"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=words):
+            read_target(path)
+
+
+def test_files_of_queries(tmp_path: Path) -> None:
+    path = tmp_path / "queries.txt"
+    path.write_text("a b\n\nc\n")
+    assert read_queries(path) == [AskedQuery("like a b", like="a b"), AskedQuery("like c", like="c")]
+    path = tmp_path / "queries.jsonl"
+    path.write_text(
+        json.dumps({"like": "a"})
+        + "\n"
+        + json.dumps({"name": "me", "taste": "me.json"})
+        + "\n"
+        + json.dumps({"vector": [0.5] * 1788})
+    )
+    like, taste, vector = read_queries(path)
+    assert (like.name, taste.name, vector.name) == ("like a", "me", "line 3")
+    assert taste.taste == tmp_path / "me.json"
+    assert vector.vector is not None
+    for text in (
+        '{"like": "a", "taste": "b"}',
+        "{}",
+        '{"vector": [1]}',
+        "[",
+        '{"like": "a"}\n{"like": "a"}',
+        "",
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="expected a media id a line"):
+            read_queries(path)
+    array = tmp_path / "queries.npy"
+    np.save(array, np.ones((2, 1788)))
+    assert [query.name for query in read_queries(array)] == ["row 0", "row 1"]
+
+
+def test_no_alert_without_bias_and_one_where_it_is_planted() -> None:
+    """The short form of the measurement, by fixed seeds; docs/audit-bias.md has the long one."""
+    sure = Planted(0.1, True, 2)
+    outcomes = {(one.name, one.correction): one for one in measure(3, DESCRIPTOR, scenarios=(sure,))}
+    for correction in Correction:
+        assert outcomes["nothing planted: no alert", str(correction)].found == 3
+        assert outcomes[sure.name, str(correction)].found == 3
