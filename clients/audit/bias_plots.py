@@ -13,7 +13,7 @@ from resonance.clients.plot import REST_COLOUR, TITLE_COLOURS
 
 OVER, UNDER = "#c2410c", "#1f6f8b"
 #: Rows and columns drawn at most.
-MOST_BARS, MOST_PLACES, MOST_GROUPS, MOST_LINES = 24, 24, 12, 6
+MOST_BARS, MOST_PLACES, MOST_GROUPS, MOST_LINES = 24, 24, 12, 4
 LONGEST_NAME = 40
 
 

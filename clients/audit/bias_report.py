@@ -151,11 +151,11 @@ def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
 
 
 def _time(audit: BiasAudit) -> Iterator[Section]:
-    if audit.survey.months is None:
+    months = audit.survey.months
+    if months is None:
         return
-    own = [
-        one for one in audit.findings if one.cell.kind == "month" and ": " not in one.cell.place
-    ]  # those of a second store have its name before them
+    # months of a second store are named after it
+    own = [one for one in audit.findings if one.cell.kind == "month" and one.cell.place in months.groups]
     names = dict.fromkeys(one.cell.dimension for one in own)
     figures = tuple(
         plot_time([one for one in own if one.cell.dimension == name], f"{name} over time") for name in names
