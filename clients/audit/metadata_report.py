@@ -108,8 +108,9 @@ def _reverse(audit: MetadataAudit) -> Section:
         "miss what they mean, or they are thrown on at random; the figures alone do not say which. The fit "
         "is linear, on 64 principal components: what vectors hold in another way is not found."
     )
-    shown = [*learned.tags[: _MOST_IN_A_PICTURE - 12], *learned.tags[-12:]]
-    shown = learned.tags if len(learned.tags) <= _MOST_IN_A_PICTURE else tuple(shown)  # best and worst
+    shown = learned.tags
+    if len(shown) > _MOST_IN_A_PICTURE:  # the best and the worst
+        shown = (*shown[: _MOST_IN_A_PICTURE - 12], *shown[-12:])
     return Section(
         "What the vectors know of the tags",
         text,
@@ -125,8 +126,17 @@ def _reverse(audit: MetadataAudit) -> Section:
             Measure("tags_not_told", len(unheard) / len(learned.tags), about="share of tags at chance"),
             Measure(
                 "cluster_information",
-                learned.information,
-                about=f"of sets of tags and {learned.clusters} clusters, adjusted for chance",
+                sum(one.information for one in learned.tags) / len(learned.tags),
+                about=f"share of a tag's that {learned.clusters} clusters have, adjusted for chance",
+            ),
+            *(
+                [
+                    Measure(
+                        "set_information", learned.information, about="of sets of tags and clusters, adjusted"
+                    )
+                ]
+                if learned.information is not None
+                else []
             ),
             _measure("tag_structure", audit.tag_structure, "share of a tag that other tags explain"),
             _measure("vector_structure", audit.vector_structure, "16 directions, less what noise would have"),

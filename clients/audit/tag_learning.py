@@ -22,8 +22,8 @@ _STRUCTURE_DIRECTIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How well vectors tell a tag: area under the ROC curve out of fold, its 95% interval; and shared
-    information of the tag and the clusters, adjusted for chance: 0 none, 1 all."""
+    """How well vectors tell a tag: area under the ROC curve out of fold, its 95% interval; and the share of
+    the tag's information that clusters have, adjusted for chance: 0 none, 1 all."""
 
     tag: str
     titles: int
@@ -38,7 +38,8 @@ class Learned:
     tags: one `Told` each, best told first.
     auc, auc_interval: their mean.
     explained: of the tags' columns, each scaled to variance 1, by the vectors.
-    information: adjusted mutual information of clusters and whole sets of tags.
+    information: adjusted mutual information of clusters and whole sets of tags; None where no set is on 20
+        titles.
     clusters: how many.
     """
 
@@ -46,7 +47,7 @@ class Learned:
     auc: float
     auc_interval: tuple[float, float]
     explained: Explained
-    information: float
+    information: float | None
     clusters: int
 
 
@@ -68,9 +69,10 @@ def learn_tags(
         auc, influence = _auc(predicted[:, at], carried)
         half = Z_95 * float(np.sqrt((influence**2).sum()))
         interval = (max(auc - half, 0.0), min(auc + half, 1.0))
-        information = float(adjusted_mutual_info_score(carried, clusters))
+        information = float(adjusted_mutual_info_score(carried, clusters, average_method="min"))
         told.append(Told(tag, int(carried.sum()), auc, interval, information))
         influences += influence / len(table.names)
+    sets = _common_sets(tags)
     mean = float(np.mean([one.auc for one in told]))
     half = Z_95 * float(np.sqrt((influences**2).sum()))
     return Learned(
@@ -78,7 +80,7 @@ def learn_tags(
         auc=mean,
         auc_interval=(max(mean - half, 0.0), min(mean + half, 1.0)),
         explained=explained(centred, predicted),
-        information=float(adjusted_mutual_info_score(_common_sets(tags), clusters)),
+        information=float(adjusted_mutual_info_score(sets, clusters)) if sets.any() else None,
         clusters=number,
     )
 
