@@ -17,7 +17,7 @@ OldSpaceOption = Annotated[Path | None, typer.Option(help="space.json of OLD's s
 NewSpaceOption = Annotated[Path | None, typer.Option(help="space.json of NEW's space.")]
 
 #: Of the true new list of 10, a carried vector must find so much: docs/carrying.md has what it was chosen by.
-FLOOR = 0.25
+FLOOR = 0.2
 
 
 def carry(

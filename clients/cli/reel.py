@@ -90,6 +90,7 @@ def reel(
 
     Exit code 0: it was written; 1: it was not, one line on stderr; 2: wrong use.
     """
+    from resonance.clients.cli.querying import QuerySource
     from resonance.clients.cli.reel_run import ReelRun
     from resonance.clients.discovery.reel import ReelOptions
     from resonance.clients.discovery.reel_pictures import ReelFormat
@@ -101,8 +102,14 @@ def reel(
         run = ReelRun(
             store=store,
             output=output,
-            examples=examples,
-            taste=taste,
+            source=QuerySource(
+                examples=examples,
+                taste=taste,
+                space=space,
+                sampling=None,
+                server=server,
+                credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+            ),
             weights=make_weights(weights),
             options=ReelOptions(
                 seconds=seconds,
@@ -113,10 +120,7 @@ def reel(
                 only=make_filter(tag, language, since, until),
                 form=ReelFormat.parse(size, fps),
             ),
-            space=space,
             json_out=json_out,
-            server=server,
-            credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
         )
         code = run.run()
     raise typer.Exit(code)

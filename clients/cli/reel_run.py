@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from resonance.clients.cli.querying import QuerySource
 from resonance.clients.clock import clock
-from resonance.clients.credentials import Credentials
-from resonance.clients.discovery.examples import ExampleSource, query_of_examples
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reel import ReelMaker, ReelOptions
 from resonance.clients.discovery.reel_list import LeftOut, Reel, list_path, told
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_plan import ReelPlan
 from resonance.clients.discovery.search import Searcher
-from resonance.clients.discovery.taste import load_taste
-from resonance.clients.discovery.types import Library
-from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, UsageError
-from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceError
 from resonance.space.scores import Query, Weights
 
@@ -39,14 +33,10 @@ class ReelRun:
 
     store: str
     output: Path
-    examples: Sequence[ExampleSource]
-    taste: Path | None
+    source: QuerySource
     weights: Weights
     options: ReelOptions
-    space: Path | None
     json_out: bool
-    server: str
-    credentials: Credentials
 
     def __post_init__(self) -> None:
         # before anything is asked or searched
@@ -62,7 +52,7 @@ class ReelRun:
         console = Console(stderr=True)
         try:
             with closing(open_library(self.store)) as library:
-                query, descriptor = self._query(library)
+                query, descriptor = asyncio.run(self.source.query(library))
                 reel = self._made(Searcher(library, descriptor), query, console)
         except UsageError:
             raise
@@ -77,25 +67,6 @@ class ReelRun:
         else:
             show(reel, Console())
         return 0
-
-    def _query(self, library: Library) -> tuple[Query, Descriptor]:
-        if self.space is None:
-            return asyncio.run(self._asked(library))
-        descriptor = Descriptor.load(self.space)
-        if self.taste is not None:
-            return load_taste(self.taste, descriptor.fingerprint).query, descriptor
-        if len(self.examples) == 1 and self.examples[0].kind == "like":
-            return Searcher(library, descriptor).like(str(self.examples[0].value)), descriptor
-        raise UsageError("--space and examples that a server must embed; expected one --like or --taste")
-
-    async def _asked(self, library: Library) -> tuple[Query, Descriptor]:
-        async with Embedder(
-            self.server, expected_fingerprint=library.space.fingerprint, credentials=self.credentials
-        ) as embedder:
-            descriptor = await embedder.space()
-            if self.taste is not None:
-                return load_taste(self.taste, descriptor.fingerprint).query, descriptor
-            return await query_of_examples(embedder, library, self.examples), descriptor
 
     def _made(self, searcher: Searcher, query: Query, console: Console) -> Reel:
         progress = Progress(

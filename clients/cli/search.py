@@ -77,6 +77,7 @@ def search(
 
     Exit code 0: the search was made; 1: it could not be, one line on stderr; 2: wrong use.
     """
+    from resonance.clients.cli.querying import QuerySource
     from resonance.clients.cli.search_run import SearchRun
 
     examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
@@ -84,18 +85,20 @@ def search(
         raise typer.BadParameter("expected an example (--image, --text, ...) or a taste, and not both")
     run = SearchRun(
         store=store,
-        examples=examples,
-        taste=taste,
+        source=QuerySource(
+            examples=examples,
+            taste=taste,
+            space=space,
+            sampling=str(sampling) if sampling else None,
+            server=server,
+            credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        ),
         weights=make_weights(weights),
         only=make_filter(tag, language, since, until),
         segments=segments,
         limit=limit,
         diversity=diversity,
-        space=space,
-        sampling=str(sampling) if sampling else None,
         json_out=json_out,
-        server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
     )
     with wrong_use():
         code = asyncio.run(run.search())

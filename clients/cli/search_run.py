@@ -8,22 +8,19 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from resonance.clients.cli.querying import QuerySource
+from resonance.clients.cli.reporting import failed_with
 from resonance.clients.clock import clock
-from resonance.clients.credentials import Credentials
-from resonance.clients.discovery.examples import ExampleSource, query_of_examples
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit
-from resonance.clients.discovery.types import Filter, Library
-from resonance.clients.embedder import Embedder
+from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError, UsageError
-from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceError
 from resonance.space.scores import Query, Share, Weights
 
@@ -33,18 +30,13 @@ class SearchRun:
     """One call of the command; the fields are its options."""
 
     store: str
-    examples: Sequence[ExampleSource]
-    taste: Path | None
+    source: QuerySource
     weights: Weights
     only: Filter
     segments: bool
     limit: int
     diversity: float
-    space: Path | None
-    sampling: str | None
     json_out: bool
-    server: str
-    credentials: Credentials
 
     async def search(self) -> int:
         """Search and report; gives the exit code.
@@ -54,49 +46,19 @@ class SearchRun:
         """
         try:
             with closing(await asyncio.to_thread(open_library, self.store)) as library:
-                query, descriptor = await self._query(library)
+                query, descriptor = await self.source.query(library)
                 searcher = Searcher(library, descriptor)
                 found = await asyncio.to_thread(self._found, searcher, query)
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:
-            Console(stderr=True).print(
-                " ".join(str(failed).split()), style="red", markup=False, highlight=False, soft_wrap=True
-            )
-            return 1
+            return failed_with(failed)
         if self.json_out:
             report = {"store": self.store, "fingerprint": descriptor.fingerprint}
             sys.stdout.write(json.dumps({**report, "hits": [told(hit) for hit in found]}) + "\n")
         else:
             show(found, Console())
         return 0
-
-    async def _query(self, library: Library) -> tuple[Query, Descriptor]:
-        if self.space is not None:
-            descriptor = Descriptor.load(self.space)
-            searcher = Searcher(library, descriptor)
-            if self.taste is None and len(self.examples) == 1 and self.examples[0].kind == "like":
-                return await asyncio.to_thread(searcher.like, str(self.examples[0].value)), descriptor
-            if self.taste is None:
-                raise UsageError(
-                    "--space and examples that a server must embed; expected one --like or --taste"
-                )
-            return self._taste(descriptor), descriptor
-        async with Embedder(
-            self.server, expected_fingerprint=library.space.fingerprint, credentials=self.credentials
-        ) as embedder:
-            descriptor = await embedder.space()
-            if self.taste is not None:
-                return self._taste(descriptor), descriptor
-            return await query_of_examples(
-                embedder, library, self.examples, sampling=self.sampling
-            ), descriptor
-
-    def _taste(self, descriptor: Descriptor) -> Query:
-        from resonance.clients.discovery.taste import load_taste
-
-        assert self.taste is not None
-        return load_taste(self.taste, descriptor.fingerprint).query
 
     def _found(self, searcher: Searcher, query: Query) -> Sequence[TitleHit | SegmentHit]:
         find = searcher.find_segments if self.segments else searcher.find_titles

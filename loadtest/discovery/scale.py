@@ -95,7 +95,7 @@ def main(
         with console.status("building the graph"):
             engine.index()
         indexed_s = time.monotonic() - began
-        settings = [Setting(ef, over) for ef in (64, 128, 256) for over in _oversampling(quantisation)]
+        settings = [Setting(ef, over) for ef in (64, 128, 256, 512) for over in _oversampling(quantisation)]
         found = [_searched(engine, asked, exact.best, setting) for setting in settings]
         size_bytes = sum(path.stat().st_blocks * 512 for path in place.rglob("*") if path.is_file())
         report = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,16 +16,17 @@ from resonance.export.graphs.fusion import FusionGraph
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Query, Weights, query_from_blocks
 from resonance.training.recipes import RECIPES
-from resonance.training.tiny import load_modules, title_blocks, views_of
+from resonance.training.tiny import load_modules, segment_blocks, title_blocks, views_of
 from resonance.training.titles import TitleBlocks
 from resonance.training.world import oracle
-from resonance.training.world.evaluate import clip_rivals, clip_rows
+from resonance.training.world.evaluate import clip_rows, melody_written
 from resonance.training.world.measure import fuse_titles
 from resonance.training.world.pool import Pool, load_or_render
 
 Floats = NDArray[np.float32]
 #: As docs/tiny.md has them: of what an oracle of the true factors would reach.
 BAR_AT_1, BAR_AT_10 = 0.8, 0.95
+SEED = 11
 #: Weights with which a query meets only blocks of modalities that it does not have.
 OTHERS_ONLY = {
     "text": Weights(transcript=0),
@@ -50,9 +52,10 @@ class Searches:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Blocks of titles and of one clip of each, unit.
+    """Vectors of titles, and blocks of clips.
 
-    titles: TITLE of each, float32 [N, 1788]. clips: float32 [N, 3, 596].
+    titles: TITLE of each, float32 [N, 1788]. clips: unit blocks, float32 [C, 3, 596]; the first N of them are
+    searched for, one of each title.
     """
 
     titles: Floats
@@ -61,8 +64,12 @@ class World:
     clip_searches: list[Searches]
 
 
-def load_world(folder: Path, descriptor: Descriptor, recipe: str = "cpu") -> World:
-    """Render the held-out titles, where `folder` has them not yet, and embed them."""
+def load_world(folder: Path, descriptor: Descriptor, recipe: str, clips_wanted: int) -> World:
+    """Render the held-out titles, where `folder` has them not yet, and embed them.
+
+    Args:
+        clips_wanted: clips in the library; those beyond the titles' own are of other held-out titles.
+    """
     pool = load_or_render(folder, RECIPES[recipe].evaluation, workers=torch.get_num_threads())
     modules, device = load_modules(tiny.WEIGHTS), torch.device("cpu")
     views = views_of(pool, modules, device)
@@ -79,7 +86,11 @@ def load_world(folder: Path, descriptor: Descriptor, recipe: str = "cpu") -> Wor
         "image": {"visual": stills},
         "image + sound": {"visual": stills, "audio": clips[:, 1]},
     }
-    known = _oracles(pool, rows)
+    settings = replace(pool.settings, titles=clips_wanted - len(rows), segments_per_title=1, seed=SEED)
+    crowd = load_or_render(folder.parent / "crowd", settings, workers=torch.get_num_threads())
+    others = np.arange(settings.titles)
+    known = _oracles([(pool, rows), (crowd, others)])
+    crowd_blocks = segment_blocks(views_of(crowd, modules, device))  # (C - N, 3, 596)
 
     def searches(kinds: dict[str, dict[str, torch.Tensor]], others_only: bool) -> list[Searches]:
         return [
@@ -95,7 +106,7 @@ def load_world(folder: Path, descriptor: Descriptor, recipe: str = "cpu") -> Wor
     whole = {**given, "article": {"transcript": articles}}
     return World(
         titles=fuse_titles(fusion, titles).numpy(),
-        clips=clips.numpy(),
+        clips=torch.cat([clips, crowd_blocks]).numpy(),
         title_searches=searches(whole, others_only=False),
         clip_searches=searches(given, others_only=True),
     )
@@ -114,9 +125,26 @@ def _articles(fusion: FusionGraph, titles: TitleBlocks) -> torch.Tensor:
     return fuse_titles(fusion, words.showing(only_text)).unflatten(1, (3, -1))[:, 2]
 
 
-def _oracles(pool: Pool, rows: np.ndarray) -> dict[str, dict[int, float]]:
-    """By kind and k, among the clips; an oracle takes none of the simulated titles for them."""
-    rivals = clip_rivals(pool, rows)
+def _oracles(clips: Sequence[tuple[Pool, np.ndarray]]) -> dict[str, dict[int, float]]:
+    """Recall by kind and k of an oracle that seeks each clip of the first pool among those of all.
+
+    Args:
+        clips: pools, and which of their rows are in the library.
+    """
+    factors = np.concatenate([np.asarray(pool["factors"])[rows] for pool, rows in clips])
+    written = np.concatenate([melody_written(pool, rows) for pool, rows in clips])
+    queries = len(clips[0][1])
+    shown, tune = list(oracle.SHOWN_BY_ALL), list(oracle.MELODY)
+    found: dict[str, list[int]] = {"text": [], "sound": [], "image": []}
+    for own, query in enumerate(factors[:queries]):
+        same = (factors[:, shown] == query[shown]).all(1)
+        other_tune = (factors[:, tune] != query[tune]).any(1)
+        same[own] = False
+        found["image"].append(int(same.sum()))
+        # every clip is heard, so a melody need only be written in the query
+        found["text"].append(int((same & ~(other_tune & written[own])).sum()))
+        # a rival falls out where its own text disagrees, and where the right one's agrees
+        found["sound"].append(int((same & ~(other_tune & (written | written[own]))).sum()))
     # a picture adds to a sound nothing that the sound does not show
-    alike = {**rivals, "sound": rivals["audio"], "image + sound": rivals["audio"]}
-    return {kind: {k: oracle.expected_recall(of, k) for k in (1, 10)} for kind, of in alike.items()}
+    found["image + sound"] = found["sound"]
+    return {k: {n: oracle.expected_recall(np.array(r), n) for n in (1, 10)} for k, r in found.items()}

@@ -93,8 +93,7 @@ def clip_retrieval(
 def clip_rivals(pool: Pool, clips: np.ndarray) -> dict[str, np.ndarray]:
     """How many other clips look like each one, int64 [clips], to an oracle by what the query is."""
     factors = np.asarray(pool["factors"])[clips]
-    starts_with_theme = np.asarray(pool["ids"])[clips][:, 1:6]
-    written = (starts_with_theme == starts_with_theme[_first_theme(pool, clips)]).all(1)
+    written = melody_written(pool, clips)
     return {
         # every clip is heard, so a melody need only be written in the query
         "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None]),
@@ -103,6 +102,12 @@ def clip_rivals(pool: Pool, clips: np.ndarray) -> dict[str, np.ndarray]:
         "image": oracle.rivals(factors, oracle.SHOWN_BY_ALL),
         "hum": oracle.rivals(factors, oracle.MELODY),
     }
+
+
+def melody_written(pool: Pool, clips: np.ndarray) -> np.ndarray:
+    """Whether the text of each clip writes the melody, bool [clips]."""
+    starts_with_theme = np.asarray(pool["ids"])[clips][:, 1:6]
+    return np.asarray((starts_with_theme == starts_with_theme[_first_theme(pool, clips)]).all(1))
 
 
 def _first_theme(pool: Pool, clips: np.ndarray) -> int:

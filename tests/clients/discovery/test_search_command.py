@@ -29,7 +29,7 @@ def store(media: Path, server: TritonServer, tmp_path_factory: pytest.TempPathFa
     manifest = folder / "films.jsonl"
     rows = [
         {
-            "media_id": name.rpartition(".")[0],
+            "id": name.rpartition(".")[0],
             "uri": str(media / "video" / name),
             "language": "en" if "people" in name else None,
             "tags": ["nature"] if "flower" in name else ["made"],
