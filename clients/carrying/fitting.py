@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resonance.clients.carrying.matching import Matched
 from resonance.clients.carrying.measuring import Loss, measure_loss
@@ -15,6 +16,9 @@ from resonance.space.carrying import FEWEST_TITLES, Carrying, fit_carrying
 
 #: Shares of the titles that the map is fitted on, and that its variant is chosen by; the rest tells the loss.
 FITTED, CHOSEN_BY = 0.7, 0.15
+#: Titles that neighbours are looked for among, at most: overlaps fall as a library grows, so that a floor
+#: would mean another thing in each.
+LIBRARY = 1000
 #: Matched titles under which there is no move: 15 would tell the loss.
 FEWEST_MATCHED = 100
 #: The ways to carry, the simplest first, which is taken where others are no better: (shared, centred).
@@ -56,15 +60,22 @@ def fit_move(matched: Matched, *, variant: str | None = None) -> Move:
         raise UsageError(f"no variant '{variant}'; expected one of {', '.join(VARIANTS)}")
     fitted, chosen = round(FITTED * count), round((FITTED + CHOSEN_BY) * count)
     first, second, third = np.split(np.arange(count), (fitted, chosen))
-    old, new = matched.old.astype(np.float64), matched.new.astype(np.float64)
-    old_blocks, new_blocks, present = split(old[first]), split(new[first]), matched.present[first]
+    old_blocks, new_blocks = split(matched.old[first]), split(matched.new[first])
+    present = matched.present[first]
     counts = present.sum(axis=0)
     maps, found = {}, {}
     for name, (shared, centred) in VARIANTS.items():
         possible = shared or counts.min() >= FEWEST_TITLES
         if variant == name or (variant is None and possible):
             maps[name] = fit_carrying(old_blocks, new_blocks, present, shared=shared, centred=centred)
-            found[name] = measure_loss(maps[name], old, new, matched.present, second).true.value
+            found[name] = _loss(maps[name], matched, second, first).true.value
     best = max(found, key=lambda name: found[name])
-    loss = measure_loss(maps[best], old, new, matched.present, third)
-    return Move(maps[best], best, found, fitted, loss)
+    return Move(maps[best], best, found, fitted, _loss(maps[best], matched, third, first))
+
+
+def _loss(carrying: Carrying, matched: Matched, held_out: NDArray[np.intp], others: NDArray[np.intp]) -> Loss:
+    """Over titles `held_out`, among themselves and as many `others` as there is room for in `LIBRARY`."""
+    asked = held_out[:LIBRARY]
+    rows = np.concatenate([asked, others[: LIBRARY - len(asked)]])
+    old, new = (vectors[rows].astype(np.float64) for vectors in (matched.old, matched.new))
+    return measure_loss(carrying, old, new, matched.present[rows], np.arange(len(asked)))
