@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -123,7 +123,7 @@ def audit_bias(
         cells += _between(_of_whole(first, settings), _of_whole(second, settings))
         cells += _between(_against_library(asked), _against_library(answered))
     findings = judge(
-        [cell for cell in cells if cell.can_deviate and not _is_twin(cell, first)],
+        _tested(cells, first),
         alpha=settings.alpha,
         correction=settings.correction,
         least_deviation=settings.least_deviation,
@@ -133,19 +133,21 @@ def audit_bias(
 
 def family(survey: Survey, settings: BiasSettings) -> list[Cell]:
     """Cells of one store that are tested, without queries."""
-    cells = library_cells(survey, settings)
-    return [cell for cell in cells if cell.can_deviate and not _is_twin(cell, survey)]
+    return _tested(library_cells(survey, settings), survey)
 
 
-def _is_twin(cell: Cell, survey: Survey) -> bool:
-    """Whether its test is that of the other one of two groups: what one has too many of, the other lacks."""
+def _tested(cells: Iterable[Cell], survey: Survey) -> list[Cell]:
+    """Those that can deviate. Of two groups the rarer: what it has too much of, the other lacks, at one p."""
+    twins = set()
     for dimension in survey.dimensions:
-        if dimension.name == cell.dimension and cell.against != Against.TARGET:
-            counts = dimension.counts().tolist()
-            return (
-                len(counts) == 3 and counts[2] == 0 and cell.group == dimension.groups[counts[1] >= counts[0]]
-            )
-    return False
+        counts = dimension.counts().tolist()
+        if len(counts) == 3 and not counts[2]:
+            twins.add((dimension.name, dimension.groups[counts[1] >= counts[0]]))
+    return [
+        cell
+        for cell in cells
+        if cell.can_deviate and (cell.against == Against.TARGET or (cell.dimension, cell.group) not in twins)
+    ]
 
 
 def survey_store(uri: str, settings: BiasSettings, *, like: Survey | None = None) -> Survey:
@@ -223,29 +225,32 @@ def query_cells(survey: Survey, settings: BiasSettings, descriptor: Descriptor |
         return
     if descriptor is None:
         raise UsageError("queries without the descriptor of the space; expected --space or a server")
+    whole = [dimension.counts().tolist() for dimension in survey.dimensions]
     with closing(open_library(survey.uri)) as library:
         searcher = Searcher(library, descriptor)
         for query in settings.queries:
             found = ask(query, searcher, settings.weights, settings.limit)
-            for source, dimension in zip(settings.sources, survey.dimensions, strict=True):
+            for source, dimension, of_counts in zip(settings.sources, survey.dimensions, whole, strict=True):
                 counts, size = result_counts(found, source, dimension.groups)
-                cells = _cells("query", query.name, dimension, counts, size) if size else []
+                cells = _cells("query", query.name, dimension, of_counts, counts, size) if size else []
                 yield from cells
                 yield from _against_target(cells, settings)
 
 
 def _place_cells(kind: str, places: Dimension, groups: Dimension, settings: BiasSettings) -> Iterator[Cell]:
+    of_counts = groups.counts().tolist()
     for place, row in zip(places.groups, crossed(places, groups).tolist(), strict=True):
         size = sum(row)
         if size >= settings.least_titles:
-            cells = _cells(kind, place, groups, row, size)
+            cells = _cells(kind, place, groups, of_counts, row, size)
             yield from cells
             yield from _against_target(cells, settings)
 
 
-def _cells(kind: str, place: str, groups: Dimension, counts: Sequence[int], size: int) -> list[Cell]:
-    """A place against the library; a group that no title or every title is of says nothing there."""
-    of_counts = groups.counts().tolist()
+def _cells(
+    kind: str, place: str, groups: Dimension, of_counts: Sequence[int], counts: Sequence[int], size: int
+) -> list[Cell]:
+    """A place against the library, `of_counts` of which are in each group."""
     known = sum(of_counts)
     return [
         Cell(kind, place, groups.name, name, counts[at], size, Against.LIBRARY, of_counts[at], known)
@@ -255,7 +260,7 @@ def _cells(kind: str, place: str, groups: Dimension, counts: Sequence[int], size
 
 def _whole_cells(survey: Survey, groups: Dimension) -> list[Cell]:
     counts = groups.counts().tolist()
-    return _cells("library", survey.uri, groups, counts, sum(counts)) if sum(counts) else []
+    return _cells("library", survey.uri, groups, counts, counts, sum(counts)) if sum(counts) else []
 
 
 def _of_whole(survey: Survey, settings: BiasSettings) -> list[Cell]:

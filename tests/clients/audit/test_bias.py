@@ -65,6 +65,8 @@ def test_a_cluster_of_one_country_is_told(store: str) -> None:
     assert strangest.cell.size == 200
     assert strangest.interval[0] > strangest.cell.expected
     assert {one.cell.dimension for one in audit.alerts} == {"attribute:country"}
+    # of two groups the rarer alone is tested
+    assert {one.cell.group for one in audit.alerts} == {"x"}
 
 
 def test_results_and_target(store: str, tmp_path: Path) -> None:
