@@ -18,6 +18,7 @@ GROUP = "resonance.commands"
 EXTRAS = {
     "embed": "client",
     "status": "client",
+    **dict.fromkeys(("carry", "carry-taste"), "audit"),
     **dict.fromkeys(("contours", "hum"), "melody"),
     **dict.fromkeys(("search", "arcs", "explain", "taste", "reel"), "discovery"),
     "train-tiny": "train",

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import librosa
 import numpy as np
+from librosa.sequence import dtw
 from numpy.typing import NDArray
 
 from resonance.clients.discovery.contours import Track
@@ -153,7 +153,7 @@ class MelodyIndex:
         # librosa turns the path round where the hum is the longer of the two
         short = max(len(pitches) - len(codes), 0)
         cost = _costs(pitches, np.concatenate([_shifted(codes, shift), np.full(short, _WALL, np.uint8)]))
-        _, path = librosa.sequence.dtw(
+        _, path = dtw(
             C=cost,
             step_sizes_sigma=_STEPS,
             weights_mul=_STEP_WEIGHTS,
@@ -229,7 +229,7 @@ def _costs(pitches: FloatArray, codes: NDArray[np.uint8]) -> NDArray[np.float64]
 
 def _last_row(pitches: FloatArray, codes: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The least cost of a path that ends at each step of a library, [m]."""
-    sums = librosa.sequence.dtw(
+    sums = dtw(
         C=_costs(pitches, codes),
         step_sizes_sigma=_STEPS,
         weights_mul=_STEP_WEIGHTS,

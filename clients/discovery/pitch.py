@@ -13,6 +13,7 @@ from typing import cast
 
 import librosa
 import numpy as np
+from librosa.sequence import viterbi
 from numpy.typing import NDArray
 
 from resonance.clients.media.types import FloatArray
@@ -54,7 +55,7 @@ def contour(pcm: FloatArray) -> FloatArray:
     none = np.full((1, salience.shape[1]), _UNVOICED_DB)
     states = np.concatenate([salience, none])
     likelihood = np.exp(states - states.max(axis=0))
-    line = librosa.sequence.viterbi(likelihood, _transitions())  # (steps,)
+    line = viterbi(likelihood, _transitions())  # (steps,)
     pitches = np.append(_pitches(), np.nan)[line]
     return cast(FloatArray, pitches.astype(np.float32))
 

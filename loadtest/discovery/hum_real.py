@@ -11,6 +11,7 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+from librosa.effects import pitch_shift
 from rich.progress import track
 
 from resonance.clients.discovery.contours import Track
@@ -38,7 +39,7 @@ def _slower(pcm: FloatArray) -> FloatArray:
 
 
 def _higher(pcm: FloatArray) -> FloatArray:
-    return librosa.effects.pitch_shift(pcm, sr=SAMPLE_RATE_HZ, n_steps=3)
+    return pitch_shift(pcm, sr=SAMPLE_RATE_HZ, n_steps=3)
 
 
 def _telephone(pcm: FloatArray) -> FloatArray:
@@ -108,7 +109,7 @@ def measure_real(folder: Path, blocks: AudioBlocks) -> Iterator[RealRecall]:
                 hum = apply(recording.pcm[start : start + WINDOW_SAMPLES])
                 hit = _nearest(index, hum)
                 right = hit is not None and hit.media_id == recording.name
-                near = right and abs(hit.start_s - start / SAMPLE_RATE_HZ) <= NEAR_S
+                near = hit is not None and right and abs(hit.start_s - start / SAMPLE_RATE_HZ) <= NEAR_S
                 heard = owners[int((library @ blocks.of_titles([hum])[0]).argmax())] == recording.name
                 found += (right, near, heard)
             shares = (found / len(asked)).tolist()

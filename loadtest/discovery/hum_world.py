@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 import torch
+from librosa.effects import time_stretch
 from rich.progress import track
 from torch import nn
 from torch.nn import functional
@@ -81,7 +81,7 @@ def at_tempo(hum: np.ndarray, tempo: float) -> np.ndarray:
     """A hum [n] sung `tempo` times as fast in the same key, float32 [n / tempo]."""
     if tempo == 1.0:
         return hum
-    return np.asarray(librosa.effects.time_stretch(hum, rate=tempo), np.float32)
+    return np.asarray(time_stretch(hum, rate=tempo), np.float32)
 
 
 class AudioBlocks:

@@ -1,4 +1,4 @@
-"""Searches: exact scores, shares that are the score, the moment, and results that do not repeat themselves."""
+"""Searches: exact scores, shares that are the score, the moment, and results that differ among themselves."""
 
 from __future__ import annotations
 
