@@ -140,7 +140,7 @@ def test_blocks_that_a_store_inferred_are_not_fitted_on(folder: Path, tmp_path: 
         (("old", "new", "--threshold", "1"), "--old-space"),
         (("old", "new", "--threshold", "99", "--old-space", "old.json", "--new-space", "new.json"), "0 of"),
         (("old", "new", "--variant", "wild"), "one rotation, centred"),
-        (("old", "new", "--titles", "60"), "at least 100"),
+        (("old", "new", "--titles", "60"), "at least 150"),
     ],
 )
 def test_wrong_use_ends_with_2(
