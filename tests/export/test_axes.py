@@ -73,8 +73,7 @@ def test_the_axes_of_tiny_speak_of_its_world_alone() -> None:
         *factors.SUBJECTS,
         *factors.TENSIONS,
         *factors.PACES,
-        "at",
-        "in",
+        *("at", "in", "near"),
     }
     known |= {word for line in words.DIALOGUE for word in line}
     axes = read_axes(TINY.axes)

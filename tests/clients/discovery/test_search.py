@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_like_a_title_finds_it_first_and_can_leave_it_out(searcher: Searcher) ->
 
 
 def test_a_query_of_another_space_is_refused(searcher: Searcher) -> None:
-    other = make_descriptor(name="other")
+    other = make_descriptor(fusion=replace(DESCRIPTOR.fusion, pooling="mean"))
     assert other.fingerprint != DESCRIPTOR.fingerprint
     with pytest.raises(SpaceMismatchError):
         Searcher(searcher.library, other)
@@ -104,7 +105,7 @@ def test_diversity_leaves_out_copies(tmp_path: Path) -> None:
         query = query_from_vector(base.reshape(-1) / np.sqrt(3), DESCRIPTOR)
         plain = [h.facts.media_id[:4] for h in searcher.find_titles(query, Weights(), limit=4)]
         varied = [
-            h.facts.media_id[:4] for h in searcher.find_titles(query, Weights(), limit=4, diversity=0.6)
+            h.facts.media_id[:4] for h in searcher.find_titles(query, Weights(), limit=4, diversity=0.8)
         ]
     assert plain == ["copy"] * 4
     assert varied == ["copy", "near", "near", "near"]
