@@ -78,6 +78,7 @@ FAULTS: Mapping[Kind, Fault] = {
     s.SpaceMismatchError: Fault(_Code.FAILED_PRECONDITION),
     s.ArcError: Fault(_Code.INVALID_ARGUMENT),
     s.CalibrationError: Fault(_Code.INTERNAL),  # the server's own file
+    s.CarryingError: Fault(_Code.INVALID_ARGUMENT),
 }
 
 
