@@ -53,7 +53,7 @@ def carry(
     from contextlib import closing
 
     from resonance.clients.audit.options import finish
-    from resonance.clients.audit.report import Limit
+    from resonance.clients.audit.report import Limit, told
     from resonance.clients.carrying.files import CarryFile, save_carrying
     from resonance.clients.carrying.fitting import fit_move
     from resonance.clients.carrying.matching import match_titles
@@ -67,6 +67,8 @@ def carry(
 
     limits = (Limit(TRUE, least=floor), *make_limits(limit))
     with wrong_use():
+        if out.suffix == ".json":
+            raise UsageError(f"{out}: the report goes there; expected another ending for the map, .npz")
         if threshold and (old_space is None or new_space is None):
             raise UsageError("a threshold needs --old-space and --new-space: their sigmas are in every score")
         try:
@@ -93,9 +95,10 @@ def carry(
         except (ResonanceError, SpaceError, OSError) as error:
             typer.echo(described(error), err=True)
             raise typer.Exit(1) from error
-    if report.broken():
-        found = report.measures()[TRUE].value
-        typer.echo(f"refused, {out} is not written: {TRUE} is {found:.3f}, the floor {floor:g}", err=True)
+    measures = report.measures()
+    for broken in report.broken():
+        came = f"{measures[broken.measure].value:.3f}" if broken.measure in measures else "no such measure"
+        typer.echo(f"refused, {out} is not written: {told(broken)}; came {came}", err=True)
     finish(report, json_out=json_out, html=html)
 
 

@@ -103,8 +103,18 @@ def test_a_wrong_pairing_is_refused_with_the_number(folder: Path, tmp_path: Path
     found = called("carry", folder / "old", tmp_path / "wrong", "-o", out)
     assert found.exit_code == 1
     assert "refused" in found.stderr
-    assert "carried_overlap_at_10 is 0.0" in found.stderr
+    assert "carried_overlap_at_10: expected at least 0.2; came 0.0" in found.stderr
     assert not out.exists()
+
+
+def test_a_limit_that_is_broken_refuses_too(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c.npz"
+    arguments = ("carry", folder / "old", folder / "new", "-o", out, "--limit", "own_title_first>=1.01")
+    found = called(*arguments)
+    assert found.exit_code == 1
+    assert "own_title_first: expected at least 1.01; came" in found.stderr
+    assert not out.exists()
+    assert called(*arguments[:4], tmp_path / "c.json").exit_code == 2  # where the report goes
 
 
 def test_titles_of_other_media_or_another_store_are_left_out(folder: Path, tmp_path: Path) -> None:
