@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -111,19 +111,21 @@ def audit_bias(
         StoreError: a store cannot be read. SpaceMismatchError: a descriptor of another space.
     """
     first = survey_store(uri, settings)
-    cells = list(library_cells(first, settings))
     asked = list(query_cells(first, settings, descriptor))
-    cells += asked
+    cells = _tested([*library_cells(first, settings), *asked], _twins(first))
     second = None
     if against is not None:
         second = survey_store(against, settings, like=first)
-        cells += [replace(cell, place=f"{against}: {cell.place}") for cell in library_cells(second, settings)]
         answered = list(query_cells(second, settings, against_descriptor))
-        cells += [replace(cell, place=f"{against}: {cell.place}") for cell in answered]
-        cells += _between(_of_whole(first, settings), _of_whole(second, settings))
-        cells += _between(_against_library(asked), _against_library(answered))
+        own = _tested([*library_cells(second, settings), *answered], _twins(second))
+        cells += [replace(cell, place=f"{against}: {cell.place}") for cell in own]
+        between = [
+            *_between(_of_whole(first), _of_whole(second)),
+            *_between(_against_library(asked), _against_library(answered)),
+        ]
+        cells += _tested(between, _twins(first, second))
     findings = judge(
-        _tested(cells, first),
+        cells,
         alpha=settings.alpha,
         correction=settings.correction,
         least_deviation=settings.least_deviation,
@@ -133,16 +135,24 @@ def audit_bias(
 
 def family(survey: Survey, settings: BiasSettings) -> list[Cell]:
     """Cells of one store that are tested, without queries."""
-    return _tested(library_cells(survey, settings), survey)
+    return _tested(library_cells(survey, settings), _twins(survey))
 
 
-def _tested(cells: Iterable[Cell], survey: Survey) -> list[Cell]:
-    """Those that can deviate. Of two groups the rarer: what it has too much of, the other lacks, at one p."""
+def _twins(*surveys: Survey) -> set[tuple[str, str]]:
+    """Dimension and group of the commoner of two groups, where every known title of all stores is of one.
+
+    Its test is that of the rarer: what one has too much of, the other lacks, at the same p.
+    """
     twins = set()
-    for dimension in survey.dimensions:
-        counts = dimension.counts().tolist()
-        if len(counts) == 3 and not counts[2]:
-            twins.add((dimension.name, dimension.groups[counts[1] >= counts[0]]))
+    for together in zip(*(survey.dimensions for survey in surveys), strict=True):
+        if all(len(one.groups) == 2 and not one.counts()[2] for one in together):
+            counts = together[0].counts()
+            twins.add((together[0].name, together[0].groups[int(counts[1] >= counts[0])]))
+    return twins
+
+
+def _tested(cells: Iterable[Cell], twins: Set[tuple[str, str]]) -> list[Cell]:
+    """Those that can deviate, without the `twins`, which a target alone is compared with."""
     return [
         cell
         for cell in cells
@@ -263,7 +273,7 @@ def _whole_cells(survey: Survey, groups: Dimension) -> list[Cell]:
     return _cells("library", survey.uri, groups, counts, counts, sum(counts)) if sum(counts) else []
 
 
-def _of_whole(survey: Survey, settings: BiasSettings) -> list[Cell]:
+def _of_whole(survey: Survey) -> list[Cell]:
     return [cell for dimension in survey.dimensions for cell in _whole_cells(survey, dimension)]
 
 

@@ -51,7 +51,7 @@ def plot_places(findings: Sequence[Finding], heading: str) -> Figure:
             axes.text(
                 column,
                 row,
-                f"{table[row, column]:+.0f}",
+                f"{round(table[row, column]):+d}",
                 ha="center",
                 va="center",
                 fontsize=8,

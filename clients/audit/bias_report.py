@@ -62,20 +62,13 @@ def worst_of(findings: Sequence[Finding]) -> Finding:
 
 def _alerts(audit: BiasAudit) -> Section:
     alerts, findings = audit.alerts, audit.findings
-    outside = audit.survey.clusters
     measures = [
         Measure("alerts", float(len(alerts)), about="deviations that chance does not explain"),
         Measure("tests", float(len(findings)), about="corrected for as one family"),
-        Measure("clusters", float(outside.count)),
+        Measure("clusters", float(audit.survey.clusters.count)),
         Measure("titles in a cluster", _inside(audit), about="share; the others lie between clusters"),
     ]
-    if alerts:
-        worst = worst_of(alerts)
-        interval = (worst.interval[0] - worst.cell.expected, worst.interval[1] - worst.cell.expected)
-        where = f"{worst.cell.dimension}={worst.cell.group} in {worst.cell.place}"
-        measures.append(
-            Measure("worst alert", worst.deviation, interval, about=f"share less expected, {where}")
-        )
+    measures.append(_worst_alert(alerts))
     text = (
         "An alert is a share that differs from what is expected by more than chance explains. "
         "low and high: the 95% interval of the share by Clopper and Pearson. chance low and high: where the "
@@ -84,10 +77,24 @@ def _alerts(audit: BiasAudit) -> Section:
         "An alert tells that a group is unevenly spread, not whether that is wrong: a cluster of films from "
         "one country should be in its language."
     )
+    if not audit.survey.clusters.count:
+        text += " No cluster was found, so none is tested; --clusters makes as many as it is told."
     figures = (plot_surest(findings),) if findings else ()
     return Section(
         "Alerts", text, tuple(measures), ALERT_COLUMNS, tuple(map(alert_row, alerts[:MOST_ALERTS])), figures
     )
+
+
+def _worst_alert(alerts: Sequence[Finding]) -> Measure:
+    """Its size, up or down, so that one limit holds for both; 0 where there is none."""
+    if not alerts:
+        return Measure("worst alert", 0.0, about="share off what is expected")
+    worst = worst_of(alerts)
+    ends = [bound - worst.cell.expected for bound in worst.interval]
+    low, high = ends if worst.deviation > 0 else (-ends[1], -ends[0])
+    much = "too much" if worst.deviation > 0 else "too little"
+    where = f"{much} {worst.cell.dimension}={worst.cell.group} in {worst.cell.place}"
+    return Measure("worst alert", abs(worst.deviation), (low, high), about=where)
 
 
 def alert_row(one: Finding) -> tuple[Any, ...]:

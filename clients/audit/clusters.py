@@ -1,9 +1,8 @@
 """Clusters of a library: its vectors reduced by PCA, then HDBSCAN, or k-means where it is large.
 
 HDBSCAN finds how many clusters there are and leaves out what lies between them, but its time grows
-with the square of the titles: 10,000 take a second, 100,000 minutes. k-means in small batches has no such
-limit, but must be told how many. A float32 vector is 7 KB; reduced it is 64 bytes,
-so a million titles fit in 64 MB.
+with the square of the titles. k-means in small batches takes each title as it comes, but must be told how
+many clusters there are. A float32 vector is 7 KB; reduced it is 64 bytes, so a million titles fit in 64 MB.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from resonance.clients.results import Vector
 MOST_FOR_HDBSCAN = 20_000
 #: Dimensions left by PCA. Density, which HDBSCAN goes by, says little in more (all distances become alike).
 REDUCED_TO = 16
-#: Titles that PCA is fitted on, 150 MB: each direction is known to about 1% of its spread (1 / sqrt(n)).
+#: Titles that PCA is fitted on, 150 MB: the variance along a direction is then known to 1% (sqrt(2 / n)).
 FITTED_ON = 20_000
 #: A cluster of HDBSCAN has at least this many titles, or this share of the library: in fewer titles no
 #: deviation of any usual size could be told from chance.

@@ -4,7 +4,7 @@ Of a finite library with N titles, K of a group, a place (a cluster, the results
 titles, k of the group. Drawn without regard to the group, k would be hypergeometric. Against a stated share k
 would be binomial; against another sample Fisher's exact test holds k for given margins, which is the
 hypergeometric law again. All p values are two-sided: twice the smaller tail, at most 1 (Agresti, "Categorical
-Data Analysis", 3rd ed., 1.4.4 and 3.5.3).
+Data Analysis").
 """
 
 from __future__ import annotations

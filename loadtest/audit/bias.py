@@ -21,9 +21,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from resonance.clients.audit.bias import BiasSettings, Survey, audit_bias, family, survey_store
+from resonance.clients.audit.bias import BiasSettings, Survey, audit_bias, family
 from resonance.clients.audit.bias_queries import AskedQuery
-from resonance.clients.audit.groups import make_source
+from resonance.clients.audit.groups import DimensionBuilder, GroupSource, make_source
 from resonance.clients.audit.representation import Correction, Finding, clopper_pearson, judge, power
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.bias_store import simulate, write_simulated
@@ -45,7 +45,7 @@ class Planted:
 
     Attributes:
         exactly: so many titles to the title; else each title is drawn, so that there may be more or fewer.
-        groups: of the attribute, the planted one included.
+        groups: in all, the planted one included.
     """
 
     base: float
@@ -54,7 +54,7 @@ class Planted:
 
     @property
     def name(self) -> str:
-        """Of the attribute."""
+        """As the table has it."""
         return f"{self.base:g} {'exactly' if self.exactly else 'drawn'} {self.groups}"
 
     def draw(self, kinds: np.ndarray, chance: np.random.Generator) -> list[str]:
@@ -120,28 +120,30 @@ def _run(
     """Scenario, correction, whether it was told, tests; of one store."""
     made = simulate(TITLES, KINDS, seed)
     chance = np.random.default_rng([seed, 3])
-    for scenario in scenarios:
-        for told, group in zip(made.attributes, scenario.draw(made.kinds, chance), strict=True):
-            told[scenario.name] = group
     queries = [AskedQuery(f"like {at}", like=str(at)) for at in chance.choice(TITLES, QUERIES, replace=False)]
+    fair = BiasSettings(
+        sources=[make_source("language")], queries=queries, limit=TOP, time="date", least_deviation=0.0
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_simulated(folder, made, SpaceRef.of(descriptor))
-        fair = BiasSettings(
-            sources=[make_source("language")], queries=queries, limit=TOP, time="date", least_deviation=0.0
-        )
-        cells = [one.cell for one in audit_bias(folder, fair, descriptor=descriptor).findings]
+        audit = audit_bias(folder, fair, descriptor=descriptor)
+    cells = [one.cell for one in audit.findings]
+    for correction in Correction:
+        alerts = [one for one in judge(cells, correction=correction) if one.alert]
+        yield "nothing planted: no alert", str(correction), not alerts, len(cells)
+    # the same clusters for all that is planted; each group is a family of tests by itself
+    names = [str(at) for at in range(TITLES)]
+    for scenario in scenarios:
+        listed = dict(zip(names, scenario.draw(made.kinds, chance), strict=True))
+        settings = BiasSettings(sources=[GroupSource("planted", "file", listed=listed)])
+        builder = DimensionBuilder(settings.sources[0])
+        builder.add(names, names)
+        dimension = builder.build(least_titles=settings.least_titles)
+        survey = replace(audit.survey, dimensions=(dimension,), months=None)
+        cells = family(survey, settings)
         for correction in Correction:
-            alerts = [one for one in judge(cells, correction=correction) if one.alert]
-            yield "nothing planted: no alert", str(correction), not alerts, len(cells)
-        # one reading and clustering for all that is planted; each group is a family of tests by itself
-        sources = [make_source(f"attribute:{scenario.name}") for scenario in scenarios]
-        settings = BiasSettings(sources=sources)
-        survey = survey_store(folder, settings)
-        for scenario, dimension in zip(scenarios, survey.dimensions, strict=True):
-            cells = family(replace(survey, dimensions=(dimension,)), settings)
-            for correction in Correction:
-                findings = judge(cells, correction=correction, least_deviation=settings.least_deviation)
-                yield scenario.name, str(correction), _told(survey, findings, made.kinds), len(findings)
+            findings = judge(cells, correction=correction, least_deviation=settings.least_deviation)
+            yield scenario.name, str(correction), _told(survey, findings, made.kinds), len(findings)
 
 
 def _told(survey: Survey, findings: list[Finding], kinds: np.ndarray) -> bool:

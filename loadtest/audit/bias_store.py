@@ -1,7 +1,7 @@
-"""Simulated stores in which groups are known: languages that depend on nothing, attributes that are planted.
+"""Simulated stores in which groups are known: languages and dates that depend on nothing.
 
 Each kind of title is a direction in every block, each title that direction with noise. Languages and dates
-are drawn without regard to the kind; what is planted is an attribute.
+are drawn without regard to the kind.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 
 from resonance.clients.audit.bias import BiasSettings, audit_bias
 from resonance.clients.audit.bias_cli import bias
-from resonance.clients.audit.bias_queries import AskedQuery, read_queries
+from resonance.clients.audit.bias_queries import AskedQuery, ask, read_queries, result_counts
+from resonance.clients.audit.clusters import OUTSIDE, find_clusters, sample_vectors
 from resonance.clients.audit.groups import (
     UNKNOWN,
     DimensionBuilder,
@@ -24,10 +26,16 @@ from resonance.clients.audit.groups import (
     read_target,
 )
 from resonance.clients.audit.representation import Against, Correction
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.rows import vectors_of
+from resonance.clients.discovery.search import Searcher
+from resonance.clients.discovery.taste import Counted, Taste, save_taste
 from resonance.clients.errors import UsageError
+from resonance.clients.ingest.stores import open_store
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.bias import Planted, measure
 from resonance.loadtest.audit.bias_store import simulate, write_simulated
+from resonance.space.scores import Weights
 from tests.space.strategies import make_descriptor
 
 DESCRIPTOR = make_descriptor()
@@ -137,6 +145,8 @@ def test_the_command(store: str, tmp_path: Path) -> None:
 def test_k_means_where_it_is_asked_for(store: str) -> None:
     report = run(store, "--group", "language", "--clusters", "3", "--limit", "alerts<=0")
     assert "k-means" in str(report["clusters"])
+    measures = report["sections"][0]["measures"]  # type: ignore[index]
+    assert next(m for m in measures if m["name"] == "worst alert")["value"] == 0
     assert report["broken"] == []
 
 
@@ -170,6 +180,48 @@ def test_groups_as_they_are_read() -> None:
     assert dimension.rare == ("de",)
     assert dimension.counts().tolist() == [2, 0, 1]
     assert crossed(in_order(4, 2), dimension).tolist() == [[1, 0, 0], [1, 0, 1]]
+
+
+def test_a_library_without_clusters_says_so() -> None:
+    clusters = find_clusters(np.random.default_rng(0).standard_normal((15, 16)).astype(np.float32))
+    assert clusters.count == 0
+    assert clusters.places.groups == (OUTSIDE,)
+    assert clusters.places.codes.tolist() == [0] * 15
+
+
+def test_the_largest_cluster_is_the_first() -> None:
+    """Three heaps of 30, 50 and 40, and one title far from all of them."""
+    chance = np.random.default_rng(0)
+    sizes, middles = (30, 50, 40), np.eye(4)[:3] * 10
+    heaps = [m + chance.normal(0, 0.1, (n, 4)) for n, m in zip(sizes, middles, strict=True)]
+    points = np.concatenate([*heaps, [[-100, -100, -100, -100]]]).astype(np.float32)
+    found = find_clusters(points).places
+    assert found.groups == ("cluster 1", "cluster 2", "cluster 3", OUTSIDE)
+    assert found.counts().tolist() == [50, 40, 30, 1, 0]
+    assert found.codes[[0, 30, 80, 120]].tolist() == [2, 0, 1, 3]
+
+
+def test_a_sample_is_of_titles_that_are_there(store: str) -> None:
+    with closing(open_store(store)) as opened:
+        every = np.concatenate([vectors_of(batch["vector"]) for batch in opened.titles(["vector"])])
+        few = sample_vectors(opened, 1, most=50)
+    assert few.shape == (50, 1788)
+    assert len(np.unique(few, axis=0)) == 50
+    assert all((every == row).all(axis=1).any() for row in few)
+
+
+def test_a_taste_leaves_out_what_it_is_made_of(store: str, tmp_path: Path) -> None:
+    with closing(open_library(store)) as library:
+        searcher = Searcher(library, DESCRIPTOR)
+        counted = (Counted("0", 0.5), Counted("3", 0.5))
+        taste = Taste(SpaceRef.of(DESCRIPTOR), searcher.like("0"), 150.0, counted)
+        save_taste(taste, tmp_path / "me.json")
+        found = ask(AskedQuery("me", taste=tmp_path / "me.json"), searcher, Weights(), 20)
+    names = [facts.media_id for facts in found]
+    assert len(names) == 20
+    assert not {"0", "3"} & set(names)
+    assert all(int(name) % 3 == 0 for name in names)  # its kind
+    assert result_counts(found, make_source("attribute:country"), ["x", "y"]) == ([20, 0], 20)
 
 
 def test_files_of_groups_and_targets(tmp_path: Path) -> None:
