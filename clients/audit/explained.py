@@ -29,6 +29,8 @@ Floats = NDArray[np.float32] | FloatArray
 #: 97.5% of the normal distribution lies below.
 Z_95 = 1.959964
 FOLDS = 10
+#: Below that, folds and intervals mean nothing.
+LEAST_TITLES = 100
 _RIDGE = 0.01
 
 
@@ -121,9 +123,12 @@ def explained(centred: FloatArray, predicted: FloatArray) -> Explained:
 
 
 def explained_where(x: Floats, y: Floats, there: BoolArray, folds: NDArray[np.intp]) -> Explained:
-    """Of y [n, d] from x [n, p], of the titles that are `there`, bool [n]; the others count nothing."""
+    """Of y [n, d] from x [n, p], of the titles that are `there`, bool [n], where those are 100.
+
+    All others count nothing.
+    """
     values = np.zeros((3, len(x)))
-    if all((there & (folds != fold)).sum() >= 2 for fold in range(FOLDS)):
+    if there.sum() >= LEAST_TITLES:
         part = explained(*out_of_fold(x[there], y[there], folds[there]))
         values[:, there] = part.common, part.fitted, part.total
     return Explained(*values)

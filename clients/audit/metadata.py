@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resonance.clients.audit.explained import Explained, explained_where, out_of_fold, random_folds
+from resonance.clients.audit.explained import (
+    LEAST_TITLES,
+    Explained,
+    explained_where,
+    out_of_fold,
+    random_folds,
+)
 from resonance.clients.audit.sampling import LibrarySample
 from resonance.clients.audit.tag_gains import Gain, group_gains, split_gains
 from resonance.clients.audit.tag_learning import Learned, learn_tags, tag_structure, vector_structure
@@ -27,16 +33,13 @@ from resonance.clients.errors import UsageError
 from resonance.space.blocks import ROOT_BLOCKS
 from resonance.space.descriptor import MODALITIES
 
-#: Below that, folds and intervals mean nothing.
-LEAST_TITLES = 100
-
 
 @dataclass(frozen=True, slots=True)
 class MetadataAudit:
     """Attributes:
     table: the tags that counted.
     blocks: what tags explain of each modality's present blocks, in block order; of no title where fewer
-        than 2 a fold have it.
+        than 100 have it.
     score: the same of all together: the metadata score, with its interval.
     as_many_numbers: the most that any as many numbers a title as there are tags could explain.
     learned: from vectors to tags. tag_structure, vector_structure: whether either side is mere noise.

@@ -72,6 +72,8 @@ def _score(audit: MetadataAudit) -> Section:
     figure = plot_intervals(
         "Share of block variance that tags explain",
         [(name, _within(part.share), part.interval) for name, part in named],
+        line=0.0,
+        line_label="nothing",
     )
     return Section(
         "Metadata score",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ import typer
 from resonance.clients.audit.metadata import metadata_score
 from resonance.clients.audit.tag_table import tag_table
 from resonance.loadtest.audit.stored import write_store
-from resonance.loadtest.audit.tagged import WAYS, FactorModel, Poorer, draw_sample
+from resonance.loadtest.audit.tagged import WAYS, FactorModel, Poorer, draw_tags, draw_untagged
 
 #: Titles of each library of `--runs`.
 RUN_TITLES = 2000
@@ -57,8 +57,10 @@ def measure_coverage(runs: int, titles: int = RUN_TITLES) -> tuple[list[Covered]
     fell = 0
     for run in range(runs):
         model = FactorModel(np.random.default_rng([run, 0]))
+        untagged, factors = draw_untagged(model, titles, np.random.default_rng([run, 1]))
         for name, poorer in kinds.items():
-            sample = draw_sample(model, titles, poorer, np.random.default_rng([run, 1]))
+            tags = draw_tags(factors, poorer, np.random.default_rng([run, 2]))
+            sample = replace(untagged, tags=tags)
             score, _ = metadata_score(sample, tag_table(sample.tags, _LEAST), seed=run)
             low, high = score.interval
             truth = model.truth(poorer)

@@ -13,7 +13,7 @@ by a random value, and Var(w) is that of the merged means where values are merge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,14 +116,23 @@ def draw_sample(
     model: FactorModel, titles: int, poorer: Poorer, rng: np.random.Generator, *, unit: bool = False
 ) -> LibrarySample:
     """A library of which all is looked at."""
+    sample, factors = draw_untagged(model, titles, rng, unit=unit)
+    return replace(sample, tags=draw_tags(factors, poorer, rng))
+
+
+def draw_untagged(
+    model: FactorModel, titles: int, rng: np.random.Generator, *, unit: bool = False
+) -> tuple[LibrarySample, dict[str, NDArray[np.intp]]]:
+    """The same without tags, and its factors, to tag it in more than one way."""
     factors = draw_factors(titles, rng)
     present = np.ones((titles, len(MODALITIES)), np.bool_)
     present[:, -1] = rng.random(titles) >= _ABSENT_SHARE
-    return LibrarySample(
+    sample = LibrarySample(
         media_ids=tuple(str(title) for title in range(titles)),
         blocks=model.blocks(factors, rng, unit=unit),
         present=present,
-        tags=draw_tags(factors, poorer, rng),
+        tags=((),) * titles,
         titles=titles,
         titles_with=present.sum(axis=0),
     )
+    return sample, factors
