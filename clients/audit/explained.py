@@ -12,8 +12,9 @@ given beside it. The ridge is only to keep columns that say the same apart: 0.01
 
 The interval is of the infinitesimal jackknife: a title's influence on the explained variance is
 2 <y_i, f_i> - |f_i|^2 less its mean (the efficient influence function of R^2: Williamson, Gilbert, Carone
-and Simon, Biometrics 77, 2021), on a ratio less share times |y_i|^2. With nothing explained it is wider
-than need be.
+and Simon, Biometrics 77, 2021), on a ratio less share times |y_i|^2. What the noise of
+the fit adds to |f_i|^2, a title's leverage times the residual variance, is taken off: tags of few titles
+would make it too narrow. With nothing explained it is wider than need be.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ class Explained:
 
     Attributes:
         common: <y, f>. fitted: |f|^2. total: |y|^2.
+        noise: what the noise of the fit adds to |f|^2 in the mean.
     """
 
     common: FloatArray
     fitted: FloatArray
     total: FloatArray
+    noise: FloatArray
 
     @property
     def share(self) -> float:
@@ -64,18 +67,47 @@ class Explained:
         total = float(self.total.sum())
         if total <= 0:
             return 0.0, 0.0
-        influence = 2 * self.common - self.fitted - self.share * self.total
+        influence = 2 * self.common - (self.fitted - self.noise) - self.share * self.total
         counted = influence[self.total > 0]
         half = Z_95 * float(np.sqrt(((counted - counted.mean()) ** 2).sum())) / total
         return self.share - half, self.share + half
 
     def only(self, titles: BoolArray) -> Explained:
         """Of some titles, [n] bool, as they were predicted."""
-        return Explained(self.common[titles], self.fitted[titles], self.total[titles])
+        return Explained(self.common[titles], self.fitted[titles], self.total[titles], self.noise[titles])
 
     def __add__(self, other: Explained) -> Explained:
         """Of the same titles, more columns."""
-        return Explained(self.common + other.common, self.fitted + other.fitted, self.total + other.total)
+        return Explained(
+            self.common + other.common,
+            self.fitted + other.fitted,
+            self.total + other.total,
+            self.noise + other.noise,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Attributes:
+    centred: y less its mean in the other folds. predicted: the prediction less the same; float64 [n, d] each.
+    leverage: the variance of a prediction, in units of the residual variance, float64 [n].
+    """
+
+    centred: FloatArray
+    predicted: FloatArray
+    leverage: FloatArray
+
+    def explained(self) -> Explained:
+        """How much was."""
+        left = self.centred - self.predicted
+        # a title's own residual and the noise of its prediction, over both their variances
+        variance = np.einsum("nd,nd->", left, left) / (1 + self.leverage).sum()
+        return Explained(
+            common=np.einsum("nd,nd->n", self.centred, self.predicted),
+            fitted=np.einsum("nd,nd->n", self.predicted, self.predicted),
+            total=np.einsum("nd,nd->n", self.centred, self.centred),
+            noise=self.leverage * variance,
+        )
 
 
 def random_folds(titles: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -84,12 +116,8 @@ def random_folds(titles: int, rng: np.random.Generator) -> NDArray[np.intp]:
     return folds
 
 
-def out_of_fold(x: Floats, y: Floats, folds: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """Columns y [n, d] from x [n, p], each title by the fit without its fold.
-
-    Returns:
-        y less its mean in the other folds, and the prediction less the same: float64 [n, d] each.
-    """
+def out_of_fold(x: Floats, y: Floats, folds: NDArray[np.intp]) -> Predicted:
+    """Columns y [n, d] from x [n, p], each title by the fit without its fold."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     counts, x_sums, y_sums, squares, products = 0, 0.0, 0.0, 0.0, 0.0
     parts = []
@@ -100,26 +128,19 @@ def out_of_fold(x: Floats, y: Floats, folds: NDArray[np.intp]) -> tuple[FloatArr
         parts.append(part)
         counts, x_sums, y_sums = counts + part[0], x_sums + part[1], y_sums + part[2]
         squares, products = squares + part[3], products + part[4]
-    centred, predicted = np.empty_like(y), np.empty_like(y)
+    centred, predicted, leverage = np.empty_like(y), np.empty_like(y), np.empty(len(y))
     for fold, (n, x_sum, y_sum, square, product) in enumerate(parts):
         mine = folds == fold
         rest = counts - n
         x_mean, y_mean = (x_sums - x_sum) / rest, (y_sums - y_sum) / rest
         gram = squares - square - rest * np.outer(x_mean, x_mean)  # (p, p)
         gram[np.diag_indices_from(gram)] += _RIDGE
-        slopes = np.linalg.solve(gram, products - product - rest * np.outer(x_mean, y_mean))  # (p, d)
-        centred[mine] = y[mine] - y_mean
-        predicted[mine] = (x[mine] - x_mean) @ slopes
-    return centred, predicted
-
-
-def explained(centred: FloatArray, predicted: FloatArray) -> Explained:
-    """Of what `out_of_fold` returns."""
-    return Explained(
-        np.einsum("nd,nd->n", centred, predicted),
-        np.einsum("nd,nd->n", predicted, predicted),
-        np.einsum("nd,nd->n", centred, centred),
-    )
+        inverse = np.linalg.inv(gram)
+        slopes = inverse @ (products - product - rest * np.outer(x_mean, y_mean))  # (p, d)
+        away = x[mine] - x_mean
+        centred[mine], predicted[mine] = y[mine] - y_mean, away @ slopes
+        leverage[mine] = np.einsum("np,np->n", away @ inverse, away)
+    return Predicted(centred, predicted, leverage)
 
 
 def explained_where(x: Floats, y: Floats, there: BoolArray, folds: NDArray[np.intp]) -> Explained:
@@ -127,8 +148,8 @@ def explained_where(x: Floats, y: Floats, there: BoolArray, folds: NDArray[np.in
 
     All others count nothing.
     """
-    values = np.zeros((3, len(x)))
+    values = np.zeros((4, len(x)))
     if there.sum() >= LEAST_TITLES:
-        part = explained(*out_of_fold(x[there], y[there], folds[there]))
-        values[:, there] = part.common, part.fitted, part.total
+        part = out_of_fold(x[there], y[there], folds[there]).explained()
+        values[:, there] = part.common, part.fitted, part.total, part.noise
     return Explained(*values)

@@ -96,7 +96,7 @@ def audit_metadata(sample: LibrarySample, *, seed: int = 0, least: int = LEAST_C
     main = components(centred)
     vectors = sample.blocks.reshape(titles, -1) / np.float32(ROOT_BLOCKS)  # (n, 1788)
     found, suspects = spreads(vectors, table)
-    left, predicted = out_of_fold(table.columns, main.scores, folds)
+    told = out_of_fold(table.columns, main.scores, folds)
     suspected = np.zeros(titles, np.bool_)
     suspected[[suspect.title for suspect in suspects]] = True
     groups = {"titles without a tag": ~np.array([bool(own) for own in sample.tags])}
@@ -116,5 +116,5 @@ def audit_metadata(sample: LibrarySample, *, seed: int = 0, least: int = LEAST_C
         suspects=tuple(suspects),
         pairs=tag_pairs(vectors, sample.tags, rng),
         group_gains=tuple(group_gains(score, groups)),
-        split_gains=tuple(split_gains(left - predicted, table, score, rng)),
+        split_gains=tuple(split_gains(told.centred - told.predicted, table, score, rng)),
     )

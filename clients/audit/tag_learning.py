@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 
-from resonance.clients.audit.explained import Z_95, Explained, explained, out_of_fold
+from resonance.clients.audit.explained import Z_95, Explained, Predicted, out_of_fold
 from resonance.clients.audit.tag_table import LEAST_CARRIERS, TagTable
 from resonance.space.blocks import BoolArray, FloatArray
 
@@ -60,13 +60,13 @@ def learn_tags(
 ) -> Learned:
     """From titles' principal components [n, k]: a linear fit a tag, which ranks as a discriminant does."""
     columns = table.columns
-    centred, predicted = out_of_fold(scores, columns / columns.std(axis=0), folds)
+    read = out_of_fold(scores, columns / columns.std(axis=0), folds)
     number = min(CLUSTERS, max(2, len(scores) // (2 * LEAST_CARRIERS)))
     clusters = KMeans(number, n_init=3, random_state=seed).fit_predict(scores)
     told, influences = [], np.zeros(len(scores))
     for at, tag in enumerate(table.names):
         carried = table.carried[:, at]
-        auc, influence = _auc(predicted[:, at], carried)
+        auc, influence = _auc(read.predicted[:, at], carried)
         half = Z_95 * float(np.sqrt((influence**2).sum()))
         interval = (max(auc - half, 0.0), min(auc + half, 1.0))
         information = float(adjusted_mutual_info_score(carried, clusters, average_method="min"))
@@ -79,7 +79,7 @@ def learn_tags(
         tags=tuple(sorted(told, key=lambda one: -one.auc)),
         auc=mean,
         auc_interval=(max(mean - half, 0.0), min(mean + half, 1.0)),
-        explained=explained(centred, predicted),
+        explained=read.explained(),
         information=float(adjusted_mutual_info_score(sets, clusters)) if sets.any() else None,
         clusters=number,
     )
@@ -111,17 +111,15 @@ def tag_structure(table: TagTable, folds: NDArray[np.intp]) -> Explained:
     f_j = x_j - (x T)_j / T_jj.
     """
     x = table.columns / table.carried.std(axis=0)
-    values = np.zeros((3, len(x)))
+    centred, predicted = np.empty_like(x), np.empty_like(x)
     for fold in np.unique(folds):
         mine = folds == fold
         rest = x[~mine]
         mean = rest.mean(axis=0)
         inverse = np.linalg.inv((rest - mean).T @ (rest - mean) + np.eye(x.shape[1]))
-        centred = x[mine] - mean
-        predicted = centred - centred @ inverse / np.diag(inverse)
-        part = explained(centred, predicted)
-        values[:, mine] = part.common, part.fitted, part.total
-    return Explained(*values)
+        centred[mine] = x[mine] - mean
+        predicted[mine] = centred[mine] - centred[mine] @ inverse / np.diag(inverse)
+    return Predicted(centred, predicted, np.zeros(len(x))).explained()
 
 
 def vector_structure(centred: NDArray[np.float32], rng: np.random.Generator) -> Explained:
@@ -138,4 +136,4 @@ def vector_structure(centred: NDArray[np.float32], rng: np.random.Generator) -> 
     held = ((other @ directions.astype(np.float32)) ** 2).sum(axis=1, dtype=np.float64)
     chance = min(_STRUCTURE_DIRECTIONS / alive.shape[1], 0.5)
     beyond = (held - chance * total) / (1 - chance)
-    return Explained(beyond, beyond, total)
+    return Explained(beyond, beyond, total, np.zeros(len(total)))

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from resonance.clients.audit.explained import explained, out_of_fold, random_folds
+from resonance.clients.audit.explained import out_of_fold, random_folds
 from resonance.clients.audit.metadata import audit_metadata, metadata_score
 from resonance.clients.audit.metadata_cli import metadata
 from resonance.clients.audit.metadata_report import verdict
@@ -42,16 +42,15 @@ def test_out_of_fold_is_what_scikit_learn_predicts() -> None:
     x = rng.standard_normal((200, 7))
     y = x @ rng.standard_normal((7, 3)) + rng.standard_normal((200, 3)) + 4
     folds = random_folds(200, rng)
-    centred, predicted = out_of_fold(x, y, folds)
+    found = out_of_fold(x, y, folds)
+    centred, predicted = found.centred, found.predicted
     for fold in range(10):
         mine = folds == fold
         fit = Ridge(alpha=0.01).fit(x[~mine], y[~mine])
         mean = y[~mine].mean(axis=0)
         np.testing.assert_allclose(predicted[mine], fit.predict(x[mine]) - mean, atol=1e-9)
         np.testing.assert_allclose(centred[mine], y[mine] - mean)
-    assert explained(centred, predicted).r2 == pytest.approx(
-        1 - ((centred - predicted) ** 2).sum() / (centred**2).sum()
-    )
+    assert found.explained().r2 == pytest.approx(1 - ((centred - predicted) ** 2).sum() / (centred**2).sum())
 
 
 def test_the_interval_covers_the_truth_and_the_score_falls() -> None:
