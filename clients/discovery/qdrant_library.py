@@ -47,11 +47,9 @@ class QdrantLibrary:
 
     def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
         """See `Library`."""
-        wanted = models.Filter(
-            must=[*_conditions(only), *_dates(only)],
-            must_not=[models.HasIdCondition(has_id=[title_id(m) for m in sorted(only.excluded)])]
-            if only.excluded
-            else None,
+        ids: list[models.ExtendedPointId] = [title_id(m) for m in sorted(only.excluded)]
+        wanted = _all_of(
+            [*_conditions(only), *_dates(only)], models.HasIdCondition(has_id=ids) if ids else None
         )
         points = self._query(self._collections.titles, vector, limit, wanted)
         return [_title(point) for point in points]
@@ -62,12 +60,9 @@ class QdrantLibrary:
         Segments of earlier versions are left out, and where dates are filtered by, which stand with titles
         alone, those of other titles; more are asked for until there are enough.
         """
-        wanted = models.Filter(
-            must=_conditions(only),
-            must_not=[models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=sorted(only.excluded)))]
-            if only.excluded
-            else None,
-        )
+        these = models.MatchAny(any=sorted(only.excluded))
+        excluded = models.FieldCondition(key=MEDIA_ID, match=these) if only.excluded else None
+        wanted = _all_of(_conditions(only), excluded)
         asked = limit
         while True:
             points = self._query(self._collections.segments, vector, asked, wanted)
@@ -82,7 +77,7 @@ class QdrantLibrary:
         return [_segment(point) for point in found[:limit]]
 
     def _query(
-        self, name: str, vector: Vector, limit: int, wanted: models.Filter
+        self, name: str, vector: Vector, limit: int, wanted: models.Filter | None
     ) -> list[models.ScoredPoint]:
         with self._collections.named():
             return self._collections.client.query_points(
@@ -149,6 +144,13 @@ class QdrantLibrary:
     def close(self) -> None:
         """See `Library`."""
         self._store.close()
+
+
+def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> models.Filter | None:
+    """None where nothing is asked for: an empty filter makes the embedded Qdrant look at every payload."""
+    if not must and must_not is None:
+        return None
+    return models.Filter(must=must, must_not=None if must_not is None else [must_not])
 
 
 def _conditions(only: Filter) -> list[models.Condition]:
