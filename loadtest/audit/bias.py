@@ -167,7 +167,7 @@ def measure_size(titles: int, descriptor: Descriptor, folder: str) -> dict[str, 
     started_s = time.perf_counter()
     audit = audit_bias(str(path), BiasSettings(sources=[make_source("language")], time="date"))
     return {
-        "titles": titles,
+        "titles": audit.survey.titles,
         "seconds": time.perf_counter() - started_s,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "peak_mib_before": written_mib,
