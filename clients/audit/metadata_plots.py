@@ -26,7 +26,7 @@ def plot_intervals(
         axes.plot([value], [place], "o", color=_INK, markersize=5)
     if line is not None:
         axes.axvline(line, color=_LINE, linewidth=1, linestyle="--", label=line_label)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
     # a dollar would begin a formula
     names = [name.replace("$", r"\$") for name, _, _ in figures]
     names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
