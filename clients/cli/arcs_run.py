@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from resonance.clients.cli.reporting import failed_with
 from resonance.clients.discovery.arc_search import ArcHit, ArcsFound, Unusable, find_arcs, shapes_like
 from resonance.clients.discovery.arc_shapes import drawn_shape, named_shape
 from resonance.clients.discovery.libraries import open_library
@@ -66,10 +67,7 @@ class ArcsRun:
         except UsageError:
             raise
         except (ResonanceError, SpaceError, OSError) as failed:
-            Console(stderr=True).print(
-                " ".join(str(failed).split()), style="red", markup=False, highlight=False, soft_wrap=True
-            )
-            return 1
+            return failed_with(failed)
         if self.json_out:
             sys.stdout.write(json.dumps(self._told(found, wanted), ensure_ascii=False) + "\n")
         else:

@@ -35,6 +35,7 @@ def contours(
         TimeRemainingColumn,
     )
 
+    from resonance.clients.cli.reporting import say_failed
     from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
     from resonance.clients.errors import ResonanceError, UsageError, described
     from resonance.clients.ingest.stores import open_store
@@ -59,8 +60,7 @@ def contours(
         progress.advance(task)
         if outcome.error is not None:
             failed += 1
-            line = f"{outcome.media_id}: {outcome.error}"
-            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+            say_failed(console, f"{outcome.media_id}: {outcome.error}")
 
     with wrong_use():
         try:

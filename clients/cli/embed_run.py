@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from resonance.clients.cli.reporting import say_failed
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import (
@@ -109,7 +110,7 @@ class EmbedRun:
 
     def _fail(self, console: Console, line: str) -> None:
         self.failures += 1
-        console.print(" ".join(line.split()), style="red", markup=False, highlight=False, soft_wrap=True)
+        say_failed(console, line)
 
 
 def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resonance.clients.cli.descriptors import descriptor_for
-from resonance.clients.cli.reporting import failed_with
+from resonance.clients.cli.reporting import failed_with, share_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.explanation import (
@@ -148,7 +148,7 @@ def _blocks(facts: SuggestionFacts, reasons: Reasons) -> Table:
     table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     named = {block.modality for block in reasons.blocks}
     for block in facts.blocks:
-        share = f"{'~' if block.a_inferred or block.b_inferred else ''}{block.share:+.3f}"
+        share = share_cell(block.share, block.a_inferred or block.b_inferred)
         table.add_row(
             block.modality,
             share,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from resonance.clients.cli.reporting import failed_with
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.humming import HumHit, find_by_vector
@@ -49,9 +50,7 @@ class HumRun:
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:
-            line = " ".join(str(failed).split())
-            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-            return 1
+            return failed_with(failed)
         if self.json_out:
             report = {"store": self.store, "by": self.by, "hits": [told(hit) for hit in hits]}
             sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")

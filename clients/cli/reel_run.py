@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from resonance.clients.cli.querying import QuerySource
+from resonance.clients.cli.reporting import failed_with, say_failed
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reel import ReelMaker, ReelOptions
@@ -57,10 +58,9 @@ class ReelRun:
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:
-            _fail(console, str(failed))
-            return 1
+            return failed_with(failed)
         if not reel.clips:
-            _fail(console, f"{self.store}: nothing was found that can be shown; no reel was written")
+            say_failed(console, f"{self.store}: nothing was found that can be shown; no reel was written")
             return 1
         if self.json_out:
             sys.stdout.write(json.dumps(told(reel), ensure_ascii=False) + "\n")
@@ -83,7 +83,7 @@ class ReelRun:
         task = progress.add_task("reel", total=self.options.seconds)
 
         def left_out(title: LeftOut) -> None:
-            _fail(console, f"{title.facts.media_id}: {title.why}")
+            say_failed(console, f"{title.facts.media_id}: {title.why}")
 
         with progress:
             maker = ReelMaker(
@@ -120,7 +120,3 @@ def show(reel: Reel, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _fail(console: Console, line: str) -> None:
-    console.print(" ".join(line.split()), style="red", markup=False, highlight=False, soft_wrap=True)

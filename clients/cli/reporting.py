@@ -1,4 +1,4 @@
-"""How commands say that they failed."""
+"""What commands write alike: failures as one line each, shares of a score."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from rich.console import Console
 
 def failed_with(error: Exception) -> int:
     """One line on stderr; gives the exit code."""
-    line = " ".join(str(error).split())
-    Console(stderr=True).print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    say_failed(Console(stderr=True), str(error))
     return 1
+
+
+def say_failed(console: Console, text: str) -> None:
+    """A failure as one line, in red; nothing in it is taken for markup."""
+    console.print(" ".join(text.split()), style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def share_cell(value: float, inferred: bool) -> str:
+    """A block's share of a score in a table; one from an inferred block has a tilde."""
+    return f"{'~' if inferred else ''}{value:+.3f}"

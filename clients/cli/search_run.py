@@ -15,14 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from resonance.clients.cli.querying import QuerySource
-from resonance.clients.cli.reporting import failed_with
+from resonance.clients.cli.reporting import failed_with, share_cell
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
-from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit
+from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit, told_shares
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.space.errors import SpaceError
-from resonance.space.scores import Query, Share, Weights
+from resonance.space.scores import Query, Weights
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ def told(hit: TitleHit | SegmentHit) -> dict[str, Any]:
         "media_id": facts.media_id,
         "uri": facts.uri,
         "score": hit.score,
-        "shares": {s.modality: {"value": s.value, "inferred": s.inferred} for s in hit.shares},
+        "shares": told_shares(hit.shares),
         "segment": None if index is None else {"index": index, "start_s": start_s, "end_s": end_s},
         "tags": list(facts.tags),
         "language": facts.language,
@@ -97,10 +97,6 @@ def show(hits: Sequence[TitleHit | SegmentHit], console: Console) -> None:
     for rank, hit in enumerate(hits, 1):
         _, start_s, end_s = _moment(hit)
         moment = "–" if start_s is None or end_s is None else f"{clock(start_s)}–{clock(end_s)}"
-        cells = [_cell(share) for share in hit.shares]
+        cells = [share_cell(share.value, share.inferred) for share in hit.shares]
         table.add_row(str(rank), escape(hit.facts.media_id), moment, f"{hit.score:+.3f}", *cells)
     console.print(table)
-
-
-def _cell(share: Share) -> str:
-    return f"{'~' if share.inferred else ''}{share.value:+.3f}"

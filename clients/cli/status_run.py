@@ -9,6 +9,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
+from resonance.clients.cli.reporting import failed_with
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import GATEWAY, TRITON
 from resonance.clients.errors import ResonanceError, UsageError
@@ -33,9 +34,7 @@ async def show_status(server: str, credentials: Credentials, *, json_out: bool) 
     except UsageError:
         raise
     except (ResonanceError, SpaceError) as failed:
-        line = " ".join(str(failed).split())
-        Console(stderr=True).print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-        return 1
+        return failed_with(failed)
     if json_out:
         sys.stdout.write(json.dumps(asdict(found)) + "\n")
     else:

@@ -17,14 +17,14 @@ from rich.table import Table
 
 from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.explain_run import unknown_line
-from resonance.clients.cli.reporting import failed_with
+from resonance.clients.cli.reporting import failed_with, share_cell
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.explanation import HistoryFacts, history_facts
 from resonance.clients.discovery.history import read_history
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reasons import past_reason
 from resonance.clients.discovery.sample import sample_library
-from resonance.clients.discovery.search import Searcher, TitleHit
+from resonance.clients.discovery.search import Searcher, TitleHit, told_shares
 from resonance.clients.discovery.taste import HALF_LIFE_DAYS, Taste, make_taste, save_taste
 from resonance.clients.discovery.types import Filter, FoundTitle, Library
 from resonance.clients.errors import ResonanceError, UsageError
@@ -113,7 +113,7 @@ def told(taste: Taste, found: Sequence[Recommended]) -> dict[str, Any]:
                 "media_id": one.hit.facts.media_id,
                 "uri": one.hit.facts.uri,
                 "score": one.hit.score,
-                "shares": {s.modality: {"value": s.value, "inferred": s.inferred} for s in one.hit.shares},
+                "shares": told_shares(one.hit.shares),
                 "history": {past.media_id: past.part for past in one.history.parts},
                 "reason": past.media_id if (past := past_reason(one.history)) else None,
             }
@@ -135,7 +135,7 @@ def show(taste: Taste, found: Sequence[Recommended], console: Console) -> None:
     blocks = [share.modality for share in found[0].hit.shares]
     table = Table("", "title", "score", *blocks, "speaks most for it", box=None, padding=(0, 2, 0, 0))
     for rank, one in enumerate(found, 1):
-        cells = [f"{'~' if s.inferred else ''}{s.value:+.3f}" for s in one.hit.shares]
+        cells = [share_cell(share.value, share.inferred) for share in one.hit.shares]
         past = past_reason(one.history)
         reason = "–" if past is None else f"{'' if past.share > 0 else 'unlike '}{escape(past.media_id)}"
         table.add_row(str(rank), escape(one.hit.facts.media_id), f"{one.hit.score:+.3f}", *cells, reason)

@@ -19,6 +19,7 @@ import numpy as np
 from dtaidistance import dtw
 
 from resonance.clients.discovery.arc_shapes import HARDLY_MOVES, POINTS, shape_of
+from resonance.clients.discovery.reading import known_title
 from resonance.clients.discovery.types import Filter, Library, TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.space.arcs import Arc, FloatArray, resample_to
@@ -125,9 +126,7 @@ def shapes_like(library: Library, media_id: str, names: Collection[str]) -> dict
         UsageError: the library has no such title, or the title no such arc, or one without a shape.
         StoreError: the store cannot be read.
     """
-    title = library.titles([media_id]).get(media_id)
-    if title is None:
-        raise UsageError(f"no title '{media_id}' in {library.uri}; expected a media id of it")
+    title = known_title(library, media_id)
     try:
         curves = {name: curve_of(title.arcs, name) for name in names}
     except UnusableArcError as error:

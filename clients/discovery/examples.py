@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resonance.clients.discovery.articles import article_text
+from resonance.clients.discovery.reading import known_title
 from resonance.clients.discovery.types import Library
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import UsageError
@@ -81,10 +82,8 @@ async def _embedded(
     kind, value, weight = example.kind, example.value, example.weight
     if kind == "like":
         name = str(value)
-        found = await asyncio.to_thread(library.titles, [name])
-        if name not in found:
-            raise UsageError(f"no title '{name}' in {library.uri}; expected a media id of it")
-        return Example("video", name, found[name].vector, (True, True, True), weight)
+        title = await asyncio.to_thread(known_title, library, name)
+        return Example("video", name, title.vector, (True, True, True), weight)
     if kind == "text":
         return Example.of("text", await embedder.embed_text(str(value)), weight)
     if kind == "article":

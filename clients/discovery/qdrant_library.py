@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 
 import numpy as np
 from qdrant_client import models
 
-from resonance.clients.discovery.rows import FACTS, arcs_of, facts_of, segments_of, titles_of, vectors_of
+from resonance.clients.discovery.rows import facts_of, segments_of
+from resonance.clients.discovery.stored_library import StoredLibrary
 from resonance.clients.discovery.types import (
     DATE_ATTRIBUTE,
     Filter,
     FoundSegment,
     FoundTitle,
-    StoredTitle,
-    TitleFacts,
 )
 from resonance.clients.ingest.qdrant import QdrantStore
+from resonance.clients.ingest.qdrant_collections import version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import MEDIA_ID, ROW, VERSION, payload_of, title_id
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
@@ -28,7 +28,7 @@ _MOST_AT_ONCE = 4096
 _FOR_A_SEGMENT = [MEDIA_ID, VERSION, ROW]
 
 
-class QdrantLibrary:
+class QdrantLibrary(StoredLibrary):
     """See `resonance.clients.discovery.types.Library`.
 
     Raises:
@@ -36,14 +36,10 @@ class QdrantLibrary:
     """
 
     def __init__(self, uri: str, place: QdrantPlace) -> None:
-        self._store = QdrantStore(uri, place)
-        self._collections = self._store.collections
+        store = QdrantStore(uri, place)
+        super().__init__(store)
+        self._collections, self._visible = store.collections, store.visible
         self._on_server = place.url is not None
-        self.uri, self.space = uri, self._store.space
-
-    def count(self) -> int:
-        """See `Library`."""
-        return self._store.count()
 
     def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
         """See `Library`."""
@@ -66,7 +62,7 @@ class QdrantLibrary:
         asked = limit
         while True:
             points = self._query(self._collections.segments, vector, asked, wanted)
-            found = self._store.visible(points)
+            found = self._visible(points)
             if only.since is not None or only.until is not None:
                 names = {payload_of(point)[MEDIA_ID] for point in found}
                 taken = {facts.media_id for facts in self.facts(names) if only.takes(facts)}
@@ -89,10 +85,6 @@ class QdrantLibrary:
                 with_vectors=True,
             ).points
 
-    def titles(self, media_ids: Collection[str]) -> dict[str, StoredTitle]:
-        """See `Library`."""
-        return {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
-
     def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
         """See `Library`.
 
@@ -101,13 +93,7 @@ class QdrantLibrary:
         """
         if self._on_server:
             return self._asked_for(vector, media_ids)
-        found = {}
-        for batch in self._store.find(media_ids, ["media_id", "segments"]):
-            (name,), (rows,) = batch["media_id"].to_pylist(), (parts.values for parts in batch["segments"])
-            if len(rows):
-                best = int(np.argmax(vectors_of(rows.field("vector")) @ vector))
-                found[name] = FoundSegment(name, segments_of(rows.take([best]))[0])
-        return found
+        return super().best_segments(vector, media_ids)
 
     def _asked_for(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
         query = np.asarray(vector, np.float32).tolist()
@@ -118,7 +104,7 @@ class QdrantLibrary:
                 [
                     models.QueryRequest(
                         query=query,
-                        filter=models.Filter(must=[_is(MEDIA_ID, name), _is(VERSION, version)]),
+                        filter=version_filter(name, version),
                         limit=1,
                         with_payload=_FOR_A_SEGMENT,
                         with_vector=True,
@@ -128,22 +114,6 @@ class QdrantLibrary:
             )
         points = [point for answer in answers for point in answer.points]
         return {payload_of(point)[MEDIA_ID]: _segment(point) for point in points}
-
-    def facts(self, media_ids: Collection[str] | None = None) -> Iterator[TitleFacts]:
-        """See `Library`."""
-        chosen = self._store.titles(FACTS) if media_ids is None else self._store.find(media_ids, FACTS)
-        for batch in chosen:
-            yield from map(facts_of, batch.to_pylist())
-
-    def arcs(self) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
-        """See `Library`."""
-        for batch in self._store.titles(["media_id", "arcs"]):
-            for row in batch.to_pylist():
-                yield row[MEDIA_ID], arcs_of(row["arcs"])
-
-    def close(self) -> None:
-        """See `Library`."""
-        self._store.close()
 
 
 def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> models.Filter | None:
@@ -171,10 +141,6 @@ def _dates(only: Filter) -> list[models.Condition]:
         {"gte": only.since and f"{only.since}T00:00:00Z", "lte": until}
     )
     return [models.FieldCondition(key=f"attributes.{DATE_ATTRIBUTE}", range=span)]
-
-
-def _is(key: str, value: str) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
 
 
 def _title(point: models.ScoredPoint) -> FoundTitle:

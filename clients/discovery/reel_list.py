@@ -9,6 +9,7 @@ from typing import Any
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.clients.discovery.reel_plan import Span
+from resonance.clients.discovery.search import told_shares
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.space.scores import Share
@@ -80,7 +81,7 @@ def told(reel: Reel) -> dict[str, Any]:
                 "start_at_shot": clip.start_at_shot,
                 "end_at_shot": clip.end_at_shot,
                 "score": clip.score,
-                "shares": {s.modality: {"value": s.value, "inferred": s.inferred} for s in clip.shares},
+                "shares": told_shares(clip.shares),
             }
             for clip in reel.clips
         ],

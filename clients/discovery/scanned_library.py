@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
 
-from resonance.clients.discovery.rows import FACTS, arcs_of, facts_of, segments_of, titles_of, vectors_of
-from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle, StoredTitle, TitleFacts
-from resonance.clients.ingest.types import Store
+from resonance.clients.discovery.rows import FACTS, facts_of, segments_of, vectors_of
+from resonance.clients.discovery.stored_library import StoredLibrary
+from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle, TitleFacts
 from resonance.clients.results import Vector
 
 Found = TypeVar("Found")
 
 
-class ScannedLibrary:
+class ScannedLibrary(StoredLibrary):
     """See `resonance.clients.discovery.types.Library`.
 
     Exact, and as slow as the store is long: 7 KB a title are read, or a segment. What a filter leaves out is
     left out before it counts.
     """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.uri, self.space = store.uri, store.space
-
-    def count(self) -> int:
-        """See `Library`."""
-        return self._store.count()
 
     def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
         """See `Library`."""
@@ -72,38 +63,6 @@ class ScannedLibrary:
                     (segment,) = segments_of(rows.take([at]))
                     best.add(scores[at], FoundSegment(facts.media_id, segment))
         return best.found()
-
-    def titles(self, media_ids: Collection[str]) -> dict[str, StoredTitle]:
-        """See `Library`."""
-        return {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
-
-    def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
-        """See `Library`."""
-        found = {}
-        for batch in self._store.find(media_ids, ["media_id", "segments"]):
-            for name, parts in zip(batch["media_id"].to_pylist(), batch["segments"], strict=True):
-                rows = parts.values
-                if parts.is_valid and len(rows):
-                    best = int(np.argmax(vectors_of(rows.field("vector")) @ vector))
-                    (segment,) = segments_of(rows.take([best]))
-                    found[name] = FoundSegment(name, segment)
-        return found
-
-    def facts(self, media_ids: Collection[str] | None = None) -> Iterator[TitleFacts]:
-        """See `Library`."""
-        chosen = self._store.titles(FACTS) if media_ids is None else self._store.find(media_ids, FACTS)
-        for batch in chosen:
-            yield from map(facts_of, batch.to_pylist())
-
-    def arcs(self) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
-        """See `Library`."""
-        for batch in self._store.titles(["media_id", "arcs"]):
-            for row in batch.to_pylist():
-                yield row["media_id"], arcs_of(row["arcs"])
-
-    def close(self) -> None:
-        """See `Library`."""
-        self._store.close()
 
 
 class _Best(Generic[Found]):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from resonance.clients.discovery.diversity import diverse
+from resonance.clients.discovery.reading import known_title
 from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle, Library, TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.clients.results import Segment, Vector
-from resonance.space.blocks import FloatArray
-from resonance.space.descriptor import Descriptor
+from resonance.space.descriptor import TITLE_WIDTH, Descriptor
 from resonance.space.scores import (
     Query,
     Share,
@@ -33,6 +33,11 @@ from resonance.space.scores import (
 TIMES_WANTED, LEAST_CANDIDATES = 2, 20
 #: With diversity, candidates that stand for choice.
 TIMES_FOR_DIVERSITY = 5
+
+
+def told_shares(shares: Sequence[Share]) -> dict[str, dict[str, float | bool]]:
+    """Shares by modality as JSON has them."""
+    return {share.modality: {"value": share.value, "inferred": share.inferred} for share in shares}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +96,7 @@ class Searcher:
         Raises:
             UsageError: the library has no such title.
         """
-        found = self.library.titles([media_id])
-        if media_id not in found:
-            raise UsageError(f"no title '{media_id}' in {self.library.uri}; expected a media id of it")
-        return query_from_vector(found[media_id].vector, self.descriptor)
+        return query_from_vector(known_title(self.library, media_id).vector, self.descriptor)
 
     def find_titles(
         self,
@@ -113,9 +115,8 @@ class Searcher:
         wanted = _candidates(limit, diversity)
         vector = query.weighted(weights).astype(np.float32)
         found = self.library.nearest_titles(vector, wanted, only or Filter())
-        vectors = _stacked([title.vector for title in found])
-        taken = diverse(score(query, weights, vectors), vectors, limit, diversity)
-        chosen = [found[at] for at in taken]
+        vectors = [title.vector for title in found]
+        chosen = [found[at] for at in _taken(query, weights, vectors, limit, diversity)]
         best = self.library.best_segments(vector, [title.facts.media_id for title in chosen])
         return [_hit(title, query, weights, best.get(title.facts.media_id)) for title in chosen]
 
@@ -132,9 +133,8 @@ class Searcher:
         wanted = _candidates(limit, diversity)
         vector = query.weighted(weights).astype(np.float32)
         found = self.library.nearest_segments(vector, wanted, only or Filter())
-        vectors = _stacked([hit.segment.vector for hit in found])
-        taken = diverse(score(query, weights, vectors), vectors, limit, diversity)
-        chosen = [found[at] for at in taken]
+        vectors = [hit.segment.vector for hit in found]
+        chosen = [found[at] for at in _taken(query, weights, vectors, limit, diversity)]
         return self._with_facts(chosen, query, weights)
 
     def _with_facts(self, chosen: Sequence[FoundSegment], query: Query, weights: Weights) -> list[SegmentHit]:
@@ -164,6 +164,9 @@ def _candidates(limit: int, diversity: float) -> int:
     return max(times * limit, LEAST_CANDIDATES)
 
 
-def _stacked(vectors: Sequence[Vector]) -> FloatArray:
-    """Float64 [n, 1788]."""
-    return np.asarray(vectors, np.float64).reshape(len(vectors), -1) if vectors else np.zeros((0, 1788))
+def _taken(
+    query: Query, weights: Weights, vectors: Sequence[Vector], limit: int, diversity: float
+) -> list[int]:
+    """Indices of the candidates [n] of float32 [1788] that are results, by their exact scores."""
+    stacked = np.asarray(vectors, np.float64).reshape(len(vectors), TITLE_WIDTH)  # (n, 1788)
+    return diverse(score(query, weights, stacked), stacked, limit, diversity)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from qdrant_client import models
 
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.qdrant_collections import Collections
+from resonance.clients.ingest.qdrant_collections import Collections, other_versions, version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import (
     CONTENT_HASH,
@@ -81,7 +81,7 @@ class QdrantSink:
             versions = dict(zip(rows["media_id"].to_pylist(), rows["content_hash"].to_pylist(), strict=True))
             for media_id in replaces:
                 collections.client.delete(
-                    collections.segments, _other_versions(media_id, versions[media_id]), wait=True
+                    collections.segments, other_versions(media_id, versions[media_id]), wait=True
                 )
 
     def close(self) -> None:
@@ -203,7 +203,7 @@ class QdrantStore:
             )
         if len(found) == count:
             return found
-        mine = _version(media_id, version)
+        mine = version_filter(media_id, version)
         pages = self._scroll(self.collections.segments, POINTS_AT_ONCE, mine, vectors=True)
         return [point for points in pages for point in points]
 
@@ -228,7 +228,7 @@ class QdrantStore:
                     if payload.get(FINGERPRINT) != self.space.fingerprint:
                         yield StorageFault("title of another space", payload[MEDIA_ID])
                         continue
-                    mine = _version(payload[MEDIA_ID], payload[CONTENT_HASH])
+                    mine = version_filter(payload[MEDIA_ID], payload[CONTENT_HASH])
                     if names.client.count(names.segments, mine, exact=True).count != payload[SEGMENTS]:
                         yield StorageFault("title that lacks segments", payload[MEDIA_ID])
             fields = [MEDIA_ID, VERSION, FINGERPRINT]
@@ -268,15 +268,3 @@ class QdrantStore:
     def close(self) -> None:
         """See `Store`."""
         self.collections.close()
-
-
-def _version(media_id: str, version: str) -> models.Filter:
-    return models.Filter(must=[_is(MEDIA_ID, media_id), _is(VERSION, version)])
-
-
-def _other_versions(media_id: str, version: str) -> models.Filter:
-    return models.Filter(must=[_is(MEDIA_ID, media_id)], must_not=[_is(VERSION, version)])
-
-
-def _is(key: str, value: str) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))

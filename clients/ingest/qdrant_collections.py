@@ -99,3 +99,17 @@ class Collections:
 
     def close(self) -> None:
         self.client.close()
+
+
+def version_filter(media_id: str, version: str) -> models.Filter:
+    """The segments of one version of a title."""
+    return models.Filter(must=[_is(MEDIA_ID, media_id), _is(VERSION, version)])
+
+
+def other_versions(media_id: str, version: str) -> models.Filter:
+    """Those of all its other versions."""
+    return models.Filter(must=[_is(MEDIA_ID, media_id)], must_not=[_is(VERSION, version)])
+
+
+def _is(key: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))

@@ -19,7 +19,7 @@ from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, segment_blocks, title_blocks, views_of
 from resonance.training.titles import TitleBlocks
 from resonance.training.world import oracle
-from resonance.training.world.evaluate import clip_rows, melody_written
+from resonance.training.world.evaluate import clip_rivals, clip_rows, melody_written
 from resonance.training.world.measure import fuse_titles
 from resonance.training.world.pool import Pool, load_or_render
 
@@ -133,18 +133,7 @@ def _oracles(clips: Sequence[tuple[Pool, np.ndarray]]) -> dict[str, dict[int, fl
     """
     factors = np.concatenate([np.asarray(pool["factors"])[rows] for pool, rows in clips])
     written = np.concatenate([melody_written(pool, rows) for pool, rows in clips])
-    queries = len(clips[0][1])
-    shown, tune = list(oracle.SHOWN_BY_ALL), list(oracle.MELODY)
-    found: dict[str, list[int]] = {"text": [], "sound": [], "image": []}
-    for own, query in enumerate(factors[:queries]):
-        same = (factors[:, shown] == query[shown]).all(1)
-        other_tune = (factors[:, tune] != query[tune]).any(1)
-        same[own] = False
-        found["image"].append(int(same.sum()))
-        # every clip is heard, so a melody need only be written in the query
-        found["text"].append(int((same & ~(other_tune & written[own])).sum()))
-        # a rival falls out where its own text disagrees, and where the right one's agrees
-        found["sound"].append(int((same & ~(other_tune & (written | written[own]))).sum()))
+    rivals = clip_rivals(factors, written, queries=len(clips[0][1]))
     # a picture adds to a sound nothing that the sound does not show
-    found["image + sound"] = found["sound"]
-    return {k: {n: oracle.expected_recall(np.array(r), n) for n in (1, 10)} for k, r in found.items()}
+    alike = {**rivals, "sound": rivals["audio"], "image + sound": rivals["audio"]}
+    return {kind: {k: oracle.expected_recall(of, k) for k in (1, 10)} for kind, of in alike.items()}

@@ -68,7 +68,7 @@ def clip_retrieval(
     device: torch.device,
 ) -> list[Row]:
     """A query of one modality against the clips' blocks of the OTHER modalities; hums against sound."""
-    rivals = clip_rivals(pool, clips)
+    rivals = clip_rivals(np.asarray(pool["factors"])[clips], melody_written(pool, clips))
     scores, plain = (
         _clip_and_hum_scores(blocks, *_stills_and_hums(pool, m, clips, device))
         for blocks, m in (
@@ -90,17 +90,22 @@ def clip_retrieval(
     ]
 
 
-def clip_rivals(pool: Pool, clips: np.ndarray) -> dict[str, np.ndarray]:
-    """How many other clips look like each one, int64 [clips], to an oracle by what the query is."""
-    factors = np.asarray(pool["factors"])[clips]
-    written = melody_written(pool, clips)
+def clip_rivals(
+    factors: np.ndarray, written: np.ndarray, queries: int | None = None
+) -> dict[str, np.ndarray]:
+    """How many other clips look to an oracle like each of the first `queries`, or like each, int64 [Q].
+
+    Args:
+        factors: of all clips, int8 [N, 11]. written: whether the text of each writes the melody, bool [N].
+    """
+    mine = written[:queries, None]
     return {
         # every clip is heard, so a melody need only be written in the query
-        "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None]),
+        "text": oracle.rivals(factors, oracle.SHOWN_BY_ALL, mine, queries),
         # a rival falls out where its own text disagrees, and where the right one's agrees
-        "audio": oracle.rivals(factors, oracle.SHOWN_BY_ALL, written[:, None] | written[None]),
-        "image": oracle.rivals(factors, oracle.SHOWN_BY_ALL),
-        "hum": oracle.rivals(factors, oracle.MELODY),
+        "audio": oracle.rivals(factors, oracle.SHOWN_BY_ALL, mine | written[None], queries),
+        "image": oracle.rivals(factors, oracle.SHOWN_BY_ALL, queries=queries),
+        "hum": oracle.rivals(factors, oracle.MELODY, queries=queries),
     }
 
 

@@ -44,17 +44,20 @@ def seen_of_titles(factors: np.ndarray) -> np.ndarray:
 
 
 def rivals(
-    factors: np.ndarray, columns: tuple[int, ...], melodies_met: np.ndarray | np.bool_ | None = None
+    factors: np.ndarray,
+    columns: tuple[int, ...],
+    melodies_met: np.ndarray | np.bool_ | None = None,
+    queries: int | None = None,
 ) -> np.ndarray:
-    """How many other rows equal each row in `columns`, int64 [N].
+    """How many other rows equal each of the first `queries` rows, or each row, in `columns`, int64 [Q].
 
-    `melodies_met` bool, [N, N] or what broadcasts to it: where the melody of the query in this row can be
+    `melodies_met` bool, [Q, N] or what broadcasts to it: where the melody of the query in this row can be
     compared with that of the clip in this column, which tells them apart if they differ.
     """
     rows = factors[:, columns]
-    same = (rows[:, None] == rows[None]).all(2)
+    same = (rows[:queries, None] == rows[None]).all(2)  # (Q, N)
     if melodies_met is not None:
         tunes = factors[:, MELODY]
-        differ = (tunes[:, None] != tunes[None]).any(2)
+        differ = (tunes[:queries, None] != tunes[None]).any(2)
         same &= ~(differ & melodies_met)
     return same.sum(1) - 1
