@@ -80,6 +80,10 @@ def gateway(
     import asyncio
     import faulthandler
 
+    from resonance.serving.gateway.allocation import give_large_blocks_back
+
+    give_large_blocks_back()  # before threads have arenas of their own
+
     from resonance.serving.errors import ServingError
     from resonance.serving.gateway.core_log import StderrLines
     from resonance.serving.gateway.logs import configure_logs
