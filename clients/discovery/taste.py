@@ -85,7 +85,11 @@ def engagement(viewing: Viewing) -> float:
     """
     if viewing.signal is not None:
         return {LIKE: 1.0, DISLIKE: -1.0}[viewing.signal]
-    seen = viewing.completion or 0.0
+    return engagement_of(viewing.completion or 0.0)
+
+
+def engagement_of(seen: float) -> float:
+    """The same of a viewing that says nothing, by the share watched, 0 to 1."""
     if seen < ABANDONED:
         return ABANDONED_AMOUNT * (1 - seen / ABANDONED)
     return min(max((seen - UNDECIDED) / (FINISHED - UNDECIDED), 0.0), 1.0)
