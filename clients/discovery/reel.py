@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from resonance.clients.clock import clock
 from resonance.clients.discovery.reel_clips import ClipMaker, MadeClip
 from resonance.clients.discovery.reel_list import LeftOut, Reel, ReelClip, list_path, told
@@ -18,11 +20,15 @@ from resonance.clients.discovery.search import Searcher, SegmentHit
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError
 from resonance.clients.media.types import Limits
+from resonance.clients.results import Vector
 from resonance.space.scores import Query, Weights
 
 #: Segments asked for at once: this many times the clips that fit, for titles repeat themselves and files are
 #: gone; and never more, because diversity compares all with all.
 TIMES_CLIPS, MOST_ASKED = 4, 500
+#: Cosine from which two titles' segments show the same. Copies of a clip in other containers and codecs are at
+#: 0.958 and above, clips that are no copies at 0.56 and below (docs/benchmarks.md, `agreement`).
+COPY_COSINE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,7 @@ class ReelMaker:
         self._plan = ReelPlan(options.seconds, options.clip_s, options.per_title, options.most_clips)
         self._clips = ClipMaker(searcher.descriptor, options.form, options.limits)
         self._closed: set[str] = set()  # titles of which nothing more may come
+        self._shown: list[tuple[str, Vector]] = []  # title and vector, float32 [1788], of each clip's segment
         self._left_out: list[LeftOut] = []
 
     def write(self, path: Path, title: str) -> Reel:
@@ -126,6 +133,8 @@ class ReelMaker:
         if not any(facts.present[:2]):
             self._closed.add(facts.media_id)  # an article
             return None
+        if self._is_copy(hit):
+            return None
         try:
             return self._clips.make(hit, self._plan)
         except ResonanceError as error:
@@ -133,6 +142,17 @@ class ReelMaker:
             self._left_out.append(LeftOut(facts, " ".join(str(error).split())))
             self._on_left_out(self._left_out[-1])
             return None
+
+    def _is_copy(self, hit: SegmentHit) -> bool:
+        """Whether the reel shows the same already, of another title: a library may hold a film twice.
+
+        Moments of one title may well be as alike; of those there are `per_title` at most.
+        """
+        return any(
+            float(np.dot(hit.segment.vector, vector)) >= COPY_COSINE
+            for media_id, vector in self._shown
+            if media_id != hit.facts.media_id
+        )
 
     def _appended(self, writer: ReelWriter, hit: SegmentHit, made: MadeClip) -> ReelClip:
         facts, fps = hit.facts, self._options.form.fps
@@ -144,6 +164,7 @@ class ReelMaker:
             name += f" {clock(source.start_s)}–{clock(source.end_s)}"
         writer.add(made.encoded, made.sound, name)
         self._plan.take(facts.media_id, facts.uri, source, length_s)
+        self._shown.append((facts.media_id, hit.segment.vector))
         if made.kind is Kind.PICTURE or self._plan.used_up(facts.media_id):
             self._closed.add(facts.media_id)
         return ReelClip(

@@ -93,10 +93,11 @@ SECTIONS = (
         title="Encoders along the serving path",
         about=(
             "Bare onnxruntime in one process, Triton, and the gateway before Triton get the same items from "
-            "as many callers, in rounds taken in turn. The CPU is that of all the server's processes, an "
-            "item, over that of the same work in one process; for the gateway that work includes reading and "
-            "fusion. The client's CPU stands apart: it is spent on the same cores. The cosine with bare "
-            "onnxruntime is checked in the same run, which fails below 0.999. "
+            "as many callers, in rounds taken in turn, and are counted while every caller has one under way. "
+            "The CPU is that of all the server's processes, an item, over that of the same work in one "
+            "process; for the gateway that work includes reading and fusion. The client's CPU stands apart: "
+            "it is spent on the same cores. The cosine with bare onnxruntime is checked in the same run, "
+            "which fails below 0.999. "
             "`peers` is the family of `make bench-peers`: CLIP ViT-B/32 at its full size, whose weights are "
             "random: speed does not depend on them."
         ),

@@ -262,6 +262,16 @@ def test_at_most_so_many_clips_of_a_title_and_none_overlap(tmp_path: Path) -> No
     assert all(a.end_s <= b.start_s + 1e-6 for a, b in itertools.pairwise(spans))
 
 
+def test_a_film_that_the_library_has_twice_is_shown_once(tmp_path: Path) -> None:
+    film, other = (write_film(tmp_path / f"{name}.mp4", Film((8.0,))) for name in ("film", "other"))
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(film.read_bytes())
+    # a likeness of 0.995 puts any two segments at a cosine of about 0.99, one of 0.8 at about 0.64
+    titles = [(path.stem, str(path), [Part(likeness)]) for path, likeness in ((film, 0.995), (copy, 0.994))]
+    reel = reel_of(tmp_path, [*titles, ("other", str(other), [Part(0.8)])])
+    assert [clip.facts.media_id for clip in reel.clips] == ["film", "other"]
+
+
 def test_a_title_of_hundreds_of_good_segments_does_not_hide_the_others(tmp_path: Path) -> None:
     path = write_film(tmp_path / "film.mp4", Film((4.0, 4.0)))
     parts = [Part(0.95 - at / 10_000) for at in range(700)]
