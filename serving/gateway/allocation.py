@@ -16,8 +16,10 @@ def give_large_blocks_back() -> None:
     """Keep what is resident near to what is held, for all blocks that this process allocates from now on.
 
     Media come and go in pieces of many sizes. With glibc's defaults, what was freed stayed resident until the
-    blocks above it were freed too, in an arena a core and more: RSS swung by 60 MiB about what is needed, and
-    no growth of a few MiB could have been seen in it. Another C library than glibc is left as it is.
+    blocks above it were freed too, in several arenas: RSS swung by 60 MiB about what is needed, and no growth
+    of a few MiB could have been seen in it. It costs about 0.5 ms of page faults for a call with 2.4 MB of
+    frames; with 4 MiB instead, which costs nothing, RSS swung by 40 MiB. Another C library than glibc is left
+    as it is.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
