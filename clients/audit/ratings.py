@@ -28,9 +28,7 @@ _RATINGS = Layout(
     needed=("userId", "movieId", "rating", "timestamp"),
     expected=f"{RATINGS_FILE} of MovieLens: userId,movieId,rating,timestamp",
 )
-_MOVIES = Layout(
-    needed=("movieId", "genres"), expected=f"{MOVIES_FILE} of MovieLens: movieId,title,genres"
-)
+_MOVIES = Layout(needed=("movieId", "genres"), expected=f"{MOVIES_FILE} of MovieLens: movieId,title,genres")
 _NO_GENRE = "(no genres listed)"
 
 
@@ -48,7 +46,7 @@ def read_ratings(folder: Path, *, progress: Callable[[int], None] | None = None)
     parts: list[dict[str, NDArray[Any]]] = []
     least = float(np.nextafter(0, 1))
     for rows in read_table(uri, _RATINGS):
-        part = {
+        part: dict[str, NDArray[Any]] = {
             "users": users.of(names(rows, "userId")),
             "titles": titles.of(names(rows, "movieId")),
             "at_s": times_s(rows, "timestamp"),
@@ -64,7 +62,7 @@ def read_ratings(folder: Path, *, progress: Callable[[int], None] | None = None)
 
 
 def read_genres(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The genres of each title, sorted, by movieId; empty where the folder has no `MOVIES_FILE`. Blocks.
+    """The genres of each title, sorted, by movieId; empty where it is no folder with `MOVIES_FILE`. Blocks.
 
     Raises:
         CatalogueError: it cannot be read, or a row is no title's.

@@ -101,7 +101,9 @@ def _csv(uri: str, file: BinaryIO, layout: Layout) -> Iterator[_Batch]:
         for at, row in enumerate(rows):
             if len(row) > len(names):
                 raise CatalogueError(
-                    f"{uri} row {first + at}", "more fields than columns", "fields that hold a comma in quotes"
+                    f"{uri} row {first + at}",
+                    "more fields than columns",
+                    "fields that hold a comma in quotes",
                 )
             row += [None] * (len(names) - len(row))  # type: ignore[list-item]
         columns = list(zip(*rows, strict=True))

@@ -33,14 +33,15 @@ _LAYOUT = Layout(
 )
 #: How completion was told, for reports.
 WATCHED = "share watched, as the log has it"
-#: The smallest chance that float32 holds in full.
-_LEAST_CHANCE = float(np.finfo(np.float32).tiny)
+#: What the columns' types hold: chances, scores and seconds are float32, and no list is longer than this.
+_LEAST_CHANCE, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_LAST_POSITION = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """How each title came to be shown: one row per impression, so a row that was not clicked has clicked False
-    and completion 0.
+    """How each title came to be shown: one row per impression, so a row that was not clicked has clicked
+    False and completion 0.
 
     Attributes:
         score: the recommender's, float32 [V]; NaN where the title was not recommended or the log has none.
@@ -98,14 +99,14 @@ class ViewingLog:
 def read_viewings(path: str | Path, *, progress: Callable[[int], None] | None = None) -> ViewingLog:
     """A log, from anywhere; a folder is one in MovieLens style (`resonance.clients.audit.ratings`). Blocks.
 
-    A row that does not say whether it was clicked is a viewing: it counts as clicked. One that was not clicked has
+    A row that does not say whether it was clicked is a viewing: it counts as clicked. One that was not has
     completion 0 and nothing watched, told or not.
 
     Args:
         progress: is told how many rows have been read.
 
     Raises:
-        CatalogueError: it cannot be opened or read, lacks a column, holds no viewing, or a row makes no sense.
+        CatalogueError: it cannot be opened or read, lacks a column or any viewing, or a row makes no sense.
         ServerError, UsageError: see `resonance.clients.ingest.opening.open_uri`.
     """
     uri = str(path)
@@ -117,14 +118,15 @@ def read_viewings(path: str | Path, *, progress: Callable[[int], None] | None = 
     users, titles = Numbered(), Numbered()
     parts: list[dict[str, NDArray[Any]]] = []
     for rows in read_table(uri, _LAYOUT):
-        part = {
+        completion = numbers(rows, "completion", low=0, high=1, expected="0 to 1, such as 0.85")
+        part: dict[str, NDArray[Any]] = {
             "users": users.of(names(rows, "user")),
             "titles": titles.of(names(rows, "title")),
             "at_s": times_s(rows, "time"),
-            "completion": numbers(rows, "completion", low=0, high=1, expected="0 to 1, such as 0.85"),
+            "completion": completion,
         }
         if any(name in rows.columns for name in _LAYOUT.optional):  # of JSON lines all are
-            part |= _recommended(rows, part["completion"])
+            part |= _recommended(rows, completion)
         parts.append(part)
         if progress is not None:
             progress(rows.first + rows.size - 1)
@@ -183,7 +185,7 @@ def make_log(
 
 
 def write_viewings(log: ViewingLog, path: Path) -> None:
-    """Write a log so that `read_viewings` gives it back, as .csv or .parquet; what is not known is left empty.
+    """Write a log as .csv or .parquet, so that `read_viewings` gives it back; what is not known stays empty.
 
     Raises:
         UsageError: another ending, or it cannot be written.
@@ -223,7 +225,7 @@ def _known(column: NDArray[Any]) -> pa.Array:
 def _recommended(rows: Rows, completion: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """The columns of `Recommended`; `completion` becomes 0 where a title was not clicked."""
     clicked = flags(rows, "clicked", without=True)
-    watch_s = numbers(rows, "watch_s", low=0, expected="seconds watched, 0 or more")
+    watch_s = numbers(rows, "watch_s", low=0, high=_LARGEST, expected="seconds watched, 0 or more")
     for name, watched in (("completion", completion), ("watch_s", watch_s)):
         contrary = np.flatnonzero(~clicked & (watched > 0))
         if len(contrary):
@@ -233,10 +235,15 @@ def _recommended(rows: Rows, completion: NDArray[np.float64]) -> dict[str, NDArr
             )
         watched[~clicked] = 0
     position = numbers(
-        rows, "position", low=0, whole=True, expected="a place from 1; 0 where not recommended"
+        rows,
+        "position",
+        low=0,
+        high=_LAST_POSITION,
+        whole=True,
+        expected="a place from 1; 0 where not recommended",
     )
     return {
-        "score": numbers(rows, "score", expected="a finite number"),
+        "score": numbers(rows, "score", low=-_LARGEST, high=_LARGEST, expected="a number that float32 holds"),
         "position": np.nan_to_num(position),
         "propensity": numbers(
             rows, "propensity", low=_LEAST_CHANCE, high=1, expected="a chance above 0, at most 1"

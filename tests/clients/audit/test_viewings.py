@@ -63,7 +63,8 @@ def test_all_formats_say_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["2026-11-28T21:15:00+01:00", "2026-11-28 20:15", "20261128T201500Z", "1795896900", "1.7958969e9"]
+    "value",
+    ["2026-11-28T21:15:00+01:00", "2026-11-28 20:15", "20261128T201500Z", "1795896900", "1.7958969e9"],
 )
 def test_a_moment_in_many_ways(tmp_path: Path, value: str) -> None:
     log = log_of(tmp_path / "log.csv", f"{HEAD}\nann,a,{value},1\nann,b,0,1\n")
@@ -93,7 +94,11 @@ def test_without_clicked_every_row_was_watched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("log.csv", "user,title,time\n", "log.csv: no column completion among user, title, time; expected a log"),
+        (
+            "log.csv",
+            "user,title,time\n",
+            "log.csv: no column completion among user, title, time; expected a log",
+        ),
         ("log.csv", f"{HEAD}\n", "log.csv: no viewing"),
         ("log.csv", "", "no column user"),
         ("log.csv", f"{HEAD}\nann,a,1,1\n,a,1,1\n", "log.csv row 2, user: nothing; expected a name"),
@@ -112,6 +117,8 @@ def test_without_clicked_every_row_was_watched(tmp_path: Path) -> None:
         ("log.csv", f"{HEAD},propensity\nann,a,1,1,0\n", "row 1, propensity: '0'; expected a chance above 0"),
         ("log.csv", f"{HEAD},propensity\nann,a,1,1,1.01\n", "row 1, propensity: '1.01'"),
         ("log.csv", f"{HEAD},score\nann,a,1,1,inf\n", "row 1, score: 'inf'"),
+        ("log.csv", f"{HEAD},score\nann,a,1,1,1e39\n", "row 1, score: '1e39'"),
+        ("log.csv", f"{HEAD},position\nann,a,1,1,1e19\n", "row 1, position: '1e19'"),
         ("log.csv", f"{HEAD},watch_s\nann,a,1,1,-3\n", "row 1, watch_s: '-3'"),
         ("log.csv", f"{HEAD},clicked\nann,a,1,1,maybe\n", "row 1, clicked: 'maybe'; expected true or false"),
         ("log.csv", f"{HEAD},clicked\nann,a,1,0.5,false\n", "row 1, completion: 0.5 of a title not clicked"),
@@ -143,14 +150,12 @@ def test_rows_beyond_the_first_batch_have_their_own_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resonance.clients.audit.table._ROWS_AT_ONCE", 2)
-    for name, line in (("log.csv", "ann,a,{},1"), ("log.jsonl", json.dumps({"user": "ann", "title": "a"}))):
-        if name == "log.csv":
-            text = "\n".join([HEAD, *(line.format(at) for at in range(5)), "ann,a,x,1"])
-        else:
-            rows = [{"user": "ann", "title": "a", "time": at, "completion": 1} for at in (0, 1, 2, 3, 4, "x")]
-            text = "\n".join(map(json.dumps, rows))
+    moments = (0, 1, 2, 3, 4, "x")
+    lines = [json.dumps({"user": "ann", "title": "a", "time": at, "completion": 1}) for at in moments]
+    texts = {"log.csv": [HEAD, *(f"ann,a,{at},1" for at in moments)], "log.jsonl": lines}
+    for name, text in texts.items():
         with pytest.raises(CatalogueError, match="row 6, time: 'x'"):
-            log_of(tmp_path / name, text)
+            log_of(tmp_path / name, "\n".join(text))
     told: list[int] = []
     (tmp_path / "five.csv").write_text("\n".join([HEAD, *(f"u{at},a,{5 - at},1" for at in range(5))]))
     log = read_viewings(tmp_path / "five.csv", progress=told.append)
@@ -188,7 +193,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             np.testing.assert_array_equal(
                 getattr(found.recommended, column), getattr(log.recommended, column)
             )
-    with pytest.raises(UsageError, match="'.txt'"):
+    with pytest.raises(UsageError, match=r"'\.txt'"):
         write_viewings(log, tmp_path / "log.txt")
     some = log.take(np.array([True, False, True]))
     assert len(some) == 2

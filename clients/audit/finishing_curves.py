@@ -1,0 +1,231 @@
+"""Completion against score: a curve by groups of the score, rank correlations, intervals over viewers.
+
+Rows of one viewer resemble each other, so viewers are drawn, not rows: each draw takes as many viewers as
+there are, with replacement, each with all rows (the cluster bootstrap: Davison and Hinkley, "Bootstrap
+Methods and their Application", 1997, section 3.8). What is said of single titles is drawn over titles as
+well, a row counting as often as its viewer times as often as its title (the pigeonhole bootstrap: Owen,
+Annals of Applied Statistics 1, 2007). Weights are those of the whole log in every draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from resonance.space.blocks import FloatArray
+
+IntArray = NDArray[np.int64]
+
+GROUPS = 10
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval and what it would be were all rows to count alike.
+
+    Attributes:
+        interval: 95%, or what a corrected one says it is.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    unweighted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """An outcome by groups of the score, the lowest first; all [G].
+
+    Attributes:
+        score: mean of the group. rows: how many it has.
+        value, low, high: weighted, with its interval. unweighted: all rows alike.
+        all: of all groups together. rise: highest group less the lowest.
+    """
+
+    score: FloatArray
+    rows: IntArray
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    unweighted: FloatArray
+    all: Estimate
+    rise: Estimate
+
+
+def score_groups(score: FloatArray, wanted: int = GROUPS) -> IntArray:
+    """The group of each row by its score, int64 [R], about as many rows each; fewer where scores are equal.
+
+    Rows of one score are in one group.
+    """
+    edges = np.unique(np.quantile(score, np.linspace(0, 1, wanted + 1)[1:-1]))
+    codes = np.searchsorted(edges, score, side="left")
+    return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
+
+
+def curve(
+    score: FloatArray,
+    groups: IntArray,
+    users: IntArray,
+    outcome: FloatArray,
+    weights: FloatArray,
+    counted: FloatArray,
+    *,
+    draws: int,
+    seed: int,
+) -> Curve:
+    """sum w y / sum n by group, over rows [R].
+
+    Args:
+        outcome: y, 0 where a row does not count. weights: w.
+        counted: n; `weights` of the rows that count for a self-normalised mean, 1 for a mean over all rows.
+    """
+    number = int(groups.max()) + 1
+    _, viewers = np.unique(users, return_inverse=True)
+    cells, shape = viewers * number + groups, (int(viewers.max()) + 1, number)
+
+    def sums(values: FloatArray) -> FloatArray:
+        found: FloatArray = np.bincount(cells, values, minlength=shape[0] * number).astype(np.float64)
+        return found.reshape(shape)  # (U, G)
+
+    above, below = sums(outcome * weights), sums(counted)
+    plain_above, plain_below = sums(outcome), sums((counted > 0).astype(np.float64))
+    rows = np.bincount(groups, minlength=number)
+    drawn = np.concatenate(
+        [_figures(counts @ above, counts @ below) for counts in viewer_draws(shape[0], draws, seed)]
+    )  # (draws, G + 2)
+    value = _figures(above.sum(axis=0)[None], below.sum(axis=0)[None])[0]
+    plain = _figures(plain_above.sum(axis=0)[None], plain_below.sum(axis=0)[None])[0]
+    low, high = percentile_interval(drawn)
+    last = [
+        Estimate(float(value[at]), (float(low[at]), float(high[at])), float(plain[at]))
+        for at in (number, number + 1)
+    ]
+    return Curve(
+        score=np.bincount(groups, score, minlength=number) / rows,
+        rows=rows,
+        value=value[:number],
+        low=low[:number],
+        high=high[:number],
+        unweighted=plain[:number],
+        all=last[0],
+        rise=last[1],
+    )
+
+
+def _figures(above: FloatArray, below: FloatArray) -> FloatArray:
+    """Ratios by group, of all groups together, and of the last less the first: [B, G] to [B, G + 2]."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = above / below
+        whole = above.sum(axis=1) / below.sum(axis=1)
+    return np.column_stack([ratios, whole, ratios[:, -1] - ratios[:, 0]])
+
+
+def viewer_draws(viewers: int, draws: int, seed: int) -> Iterator[FloatArray]:
+    """How often each viewer is in each draw, float64 [b, U], until there were `draws`."""
+    rng = np.random.default_rng([seed, viewers])
+    for first in range(0, draws, _AT_ONCE):
+        size = min(_AT_ONCE, draws - first)
+        yield rng.multinomial(viewers, np.full(viewers, 1 / viewers), size=size).astype(np.float64)
+
+
+def percentile_interval(drawn: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """The central `level` of each column of draws [B, C]; draws without a figure are left out."""
+    tail = (1 - level) / 2
+    columns = [column[np.isfinite(column)] for column in drawn.T]
+    bounds = [np.quantile(c, [tail, 1 - tail]) if len(c) else np.full(2, np.nan) for c in columns]
+    return np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds])
+
+
+class Ranks:
+    """Values [R], sorted once: their weighted ranks are quick for any weights."""
+
+    def __init__(self, values: FloatArray) -> None:
+        self._codes = np.unique(values, return_inverse=True)[1]
+
+    def of(self, weights: FloatArray) -> FloatArray:
+        """The weight below each value and half of that at it, as a share of all: float64 [R]."""
+        at = np.bincount(self._codes, weights)
+        upto = np.cumsum(at)
+        middle: FloatArray = (upto - at / 2) / upto[-1]
+        return middle[self._codes]
+
+
+def weighted_correlation(x: FloatArray, y: FloatArray, weights: FloatArray) -> float:
+    """Pearson's correlation of [R]; NaN where either does not vary."""
+    total = weights.sum()
+    dx, dy = x - (weights @ x) / total, y - (weights @ y) / total
+    wx = weights * dx
+    spread = np.sqrt((wx @ dx) * (weights @ (dy * dy)))
+    return float(wx @ dy / spread) if spread > 1e-12 * total else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Rows of which correlations are taken, all [R]: who, what, how far (`outcome`), how much it counts."""
+
+    users: IntArray
+    titles: IntArray
+    outcome: FloatArray
+    weights: FloatArray
+
+
+def rank_correlations(
+    pairs: Pairs,
+    columns: Sequence[FloatArray],
+    *,
+    draws: int,
+    seed: int,
+    over_titles: bool = False,
+    tests: int = 1,
+    told: Callable[[int], None] | None = None,
+) -> list[Estimate]:
+    """Spearman's correlation of the outcome with each column [R], weighted; NaN in a column does not count.
+
+    A single one has the interval of the percentiles; of `tests` at once each has the normal interval at
+    1 - 0.05 / tests, so that all of them hold together with 95% (Bonferroni).
+
+    Args:
+        over_titles: draw titles too. told: how many draws of a column are done.
+    """
+    found = []
+    done = 0
+    for column in columns:
+        rows = np.flatnonzero(np.isfinite(column))
+        if len(rows) < 3:
+            found.append(Estimate(np.nan, (np.nan, np.nan), np.nan))
+            continue
+        x, y, base = Ranks(column[rows]), Ranks(pairs.outcome[rows]), pairs.weights[rows]
+        _, users = np.unique(pairs.users[rows], return_inverse=True)
+        _, titles = np.unique(pairs.titles[rows], return_inverse=True)
+
+        def at(weights: FloatArray, x: Ranks = x, y: Ranks = y) -> float:
+            return weighted_correlation(x.of(weights), y.of(weights), weights)
+
+        rng = np.random.default_rng([seed, 1])
+        drawn = []
+        for counts in viewer_draws(int(users.max()) + 1, draws, seed):
+            for often in counts:
+                weights = base * often[users]
+                if over_titles:
+                    number = int(titles.max()) + 1
+                    weights = weights * rng.multinomial(number, np.full(number, 1 / number))[titles]
+                drawn.append(at(weights))
+            done += len(counts)
+            if told is not None:
+                told(done)
+        value = at(base)
+        found.append(Estimate(value, _interval(value, np.array(drawn), tests), at(np.ones(len(rows)))))
+    return found
+
+
+def _interval(value: float, drawn: FloatArray, tests: int) -> tuple[float, float]:
+    if tests == 1:
+        low, high = percentile_interval(drawn[:, None])
+        return float(low[0]), float(high[0])
+    half = float(stats.norm.ppf(1 - 0.025 / tests) * np.nanstd(drawn))
+    return max(value - half, -1.0), min(value + half, 1.0)

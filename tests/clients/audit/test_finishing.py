@@ -1,0 +1,277 @@
+"""With a planted position bias the weighted figures are right and the plain ones are not; kinds; weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from resonance.clients.audit.finishing_curves import (
+    Curve,
+    Estimate,
+    Pairs,
+    Ranks,
+    curve,
+    rank_correlations,
+    score_groups,
+    weighted_correlation,
+)
+from resonance.clients.audit.finishing_kinds import Kind, KindFound, carried_by, judge_kinds
+from resonance.clients.audit.finishing_weights import (
+    FITTED,
+    NONE,
+    STATED,
+    effective_size,
+    seen_weights,
+)
+from tests.clients.audit.finishing_model import PLACES, Drawn, draw
+
+RUNS, VIEWERS, LISTS = 200, 150, 6
+FIGURES = ("completion", "rise", "seen", "seen rise", "correlation")
+
+
+def curves(drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int) -> tuple[Curve, Curve]:
+    """Completion of what was clicked, and of what was seen."""
+    groups = score_groups(drawn.score)
+
+    def of(counted: NDArray[np.float64]) -> Curve:
+        return curve(
+            drawn.score,
+            groups,
+            drawn.users,
+            drawn.completion,
+            weights,
+            counted,
+            draws=draws,
+            seed=seed,
+        )
+
+    return of(weights * drawn.clicked), of(np.ones(len(weights)))
+
+
+def correlation(drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int) -> Estimate:
+    some = drawn.clicked
+    pairs = Pairs(drawn.users[some], drawn.users[some], drawn.completion[some], weights[some])
+    return rank_correlations(pairs, [drawn.score[some]], draws=draws, seed=seed)[0]
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, float]:
+    """Of very many other viewers who saw all: as expectations, and the correlation as it came."""
+    drawn = draw(40_000, LISTS, seed=10**6, all_seen=True)
+    groups = score_groups(drawn.score)
+    clicks = np.bincount(groups, drawn.would_click)
+    watched = np.bincount(groups, drawn.would_click * drawn.would_watch)
+    rows = np.bincount(groups)
+    some = drawn.clicked
+    return {
+        "completion": watched.sum() / clicks.sum(),
+        "rise": watched[-1] / clicks[-1] - watched[0] / clicks[0],
+        "seen": watched.sum() / rows.sum(),
+        "seen rise": watched[-1] / rows[-1] - watched[0] / rows[0],
+        "correlation": float(stats.spearmanr(drawn.score[some], drawn.completion[some])[0]),
+    }
+
+
+def test_weighted_figures_cover_the_truth_and_plain_ones_do_not(truth: dict[str, float]) -> None:
+    covered = dict.fromkeys(FIGURES, 0)
+    values: dict[str, list[float]] = {name: [] for name in FIGURES}
+    plain: dict[str, list[float]] = {name: [] for name in FIGURES}
+    for run in range(RUNS):
+        drawn = draw(VIEWERS, LISTS, seed=run)
+        weights = 1 / drawn.chance
+        clicked, seen = curves(drawn, weights, run, 300)
+        ranks = correlation(drawn, weights, run, 100)
+        found = (clicked.all, clicked.rise, seen.all, seen.rise, ranks)
+        for name, one in zip(FIGURES, found, strict=True):
+            covered[name] += one.interval[0] <= truth[name] <= one.interval[1]
+            values[name].append(one.value)
+            plain[name].append(one.unweighted)
+    for name in FIGURES:
+        # of 200 intervals of 95%, at least 180 cover with probability 0.998
+        assert covered[name] >= 180, (name, covered)
+        spread = np.std(values[name])
+        error = np.mean(values[name]) - truth[name]
+        assert abs(error) < 4 * spread / np.sqrt(RUNS) + 0.005, name  # 0.005: a ratio's own bias
+        if name in ("completion", "seen", "seen rise"):
+            assert abs(np.mean(plain[name]) - truth[name]) > 3 * np.std(plain[name]), name
+    assert sum(covered.values()) < 5 * RUNS  # intervals that always cover say too little
+
+
+def test_a_curve_is_the_ratio_of_sums() -> None:
+    drawn = draw(30, 5, seed=1)
+    weights = np.random.default_rng(0).uniform(1, 5, len(drawn.score))
+    groups = score_groups(drawn.score)
+    found, _ = curves(drawn, weights, 0, 50)
+    assert found.rows.tolist() == [150] * 10
+    for group in range(10):
+        mine = (groups == group) & drawn.clicked
+        expected = np.average(drawn.completion[mine], weights=weights[mine])
+        assert found.value[group] == pytest.approx(expected)
+        assert found.unweighted[group] == pytest.approx(drawn.completion[mine].mean())
+        assert found.low[group] <= expected <= found.high[group]
+    assert found.rise.value == pytest.approx(found.value[9] - found.value[0])
+
+
+def test_equal_scores_share_a_group() -> None:
+    assert score_groups(np.array([1.0] * 50 + [2.0] * 5)).tolist() == [0] * 50 + [1] * 5
+    assert set(score_groups(np.zeros(7)).tolist()) == {0}
+
+
+def test_ranks_of_equal_weights_are_scipys_and_weights_are_repetitions() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 8, 60).astype(float), rng.integers(0, 5, 60) + 0.2 * rng.integers(0, 8, 60)
+    ones = np.ones(60)
+    found = weighted_correlation(Ranks(x).of(ones), Ranks(y).of(ones), ones)
+    assert found == pytest.approx(stats.spearmanr(x, y)[0])
+    often = rng.integers(1, 4, 60)
+    found = weighted_correlation(Ranks(x).of(often * 1.0), Ranks(y).of(often * 1.0), often * 1.0)
+    assert found == pytest.approx(stats.spearmanr(np.repeat(x, often), np.repeat(y, often))[0])
+
+
+def test_what_does_not_vary_has_no_correlation() -> None:
+    pairs = Pairs(np.arange(9), np.arange(9), np.ones(9), np.ones(9))
+    (found,) = rank_correlations(pairs, [np.arange(9.0)], draws=20, seed=0)
+    assert np.isnan(found.value)
+
+
+def test_chances_are_fitted_from_clicks() -> None:
+    drawn = draw(3000, 6, seed=2)
+    unknown = np.full(len(drawn.score), np.nan)
+    found = seen_weights(
+        score=drawn.score, position=drawn.position, propensity=unknown, clicked=drawn.clicked, clip=0.01
+    )
+    assert found.method == FITTED
+    assert found.by_position is not None
+    positions, chances = found.by_position
+    assert positions.tolist() == list(range(1, PLACES + 1))
+    np.testing.assert_allclose(chances, 1 / positions, rtol=0.15)
+    plain = np.bincount(drawn.position, drawn.clicked)[1:] / np.bincount(drawn.position)[1:]
+    truth = 1 / positions
+    assert np.abs(np.log(chances / truth)).mean() < np.abs(np.log(plain / plain[0] / truth)).mean()
+    np.testing.assert_allclose(found.weights, 1 / chances[drawn.position - 1])
+
+
+def test_chances_that_can_be_fitted_exactly_are() -> None:
+    """Clicks as a product of position and score group say what they are made of."""
+    rng = np.random.default_rng(5)
+    rows = 400_000
+    position = rng.integers(1, 5, rows)
+    score = np.floor(rng.random(rows) * 5 + 0.5 * (position == 1))
+    wanted = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.6])[score.astype(int)]
+    clicked = rng.random(rows) < wanted / position
+    found = seen_weights(
+        score=score, position=position, propensity=np.full(rows, np.nan), clicked=clicked
+    ).by_position
+    assert found is not None
+    np.testing.assert_allclose(found[1], 1 / np.arange(1, 5), rtol=0.03)
+
+
+def test_where_chances_come_from_otherwise() -> None:
+    score, unknown = np.arange(6.0), np.full(6, np.nan)
+    clicked = np.array([True, False, True, False, True, True])
+    none = seen_weights(score=score, position=np.zeros(6, int), propensity=unknown, clicked=clicked)
+    assert none.method == NONE
+    assert none.weights.tolist() == [1] * 6
+    position = np.array([1, 2, 4, 100, 0, 1])
+    supposed = seen_weights(
+        score=score, position=position, propensity=unknown, clicked=clicked, position_bias=1.0
+    )
+    np.testing.assert_array_equal(supposed.weights, [1, 2, 4, 20, np.nan, 1])
+    assert supposed.clipped == pytest.approx(0.2)
+    assert "(1 / position)^1" in supposed.method
+    assert not supposed.why
+    all_clicked = np.ones(6, bool)
+    viewings = seen_weights(score=score, position=position, propensity=unknown, clicked=all_clicked)
+    assert "not clicked" in viewings.why
+    assert viewings.weights[3] == 20
+    # position 1 alone shows high scores: nothing compares it with the others
+    apart = np.array([1, 1, 1, 2, 2, 2])
+    crossed = seen_weights(score=-score, position=apart, propensity=unknown, clicked=clicked)
+    assert "do not cross" in crossed.why
+    stated = seen_weights(
+        score=score, position=position, propensity=np.array([1, 0.5, 0.01, np.nan, 1, 1]), clicked=clicked
+    )
+    assert stated.method == STATED
+    np.testing.assert_array_equal(stated.weights, [1, 2, 20, np.nan, 1, 1])
+    assert stated.clipped == pytest.approx(0.2)
+
+
+def test_effective_size() -> None:
+    assert effective_size(np.full(7, 3.0)) == pytest.approx(7)
+    assert effective_size(np.array([1.0, 0, 0])) == 1
+    assert effective_size(np.zeros(3)) == 0
+
+
+def judged(seed: int, planted: str | None = None) -> list[KindFound]:
+    """12 tags of 8 titles; titles differ in how often they are left, and viewers in how often they leave."""
+    rng = np.random.default_rng([seed, 9])
+    viewers, titles, rows = 150, 96, 6000
+    users, shown = rng.integers(0, viewers, rows), rng.integers(0, titles, rows)
+    leaving = -2 + 0.6 * rng.standard_normal(titles)[shown] + 0.6 * rng.standard_normal(viewers)[users]
+    clicking = np.full(rows, -0.5)
+    if planted is not None:
+        loud = shown // 8 == int(planted)
+        leaving, clicking = leaving + 2.0 * loud, clicking + 1.0 * loud
+    clicked = rng.random(rows) < 1 / (1 + np.exp(-clicking))
+    left = rng.random(rows) < 1 / (1 + np.exp(-leaving))
+    return judge_kinds(
+        [Kind("tag", str(tag), shown // 8 == tag) for tag in range(12)],
+        users=users,
+        titles=shown,
+        clicked=clicked,
+        abandoned=left & clicked,
+        weights=rng.uniform(1, 5, rows),
+    )
+
+
+def test_a_planted_kind_is_found_and_hardly_ever_another() -> None:
+    found = [judged(seed, planted="3") for seed in range(10)]
+    assert sum(kinds[0].name == "3" and kinds[0].is_abandoned for kinds in found) >= 9
+    first = found[0][0]
+    assert first.click_rate > first.rest_click_rate
+    assert first.interval[0] < first.difference < first.interval[1]
+    alarms = sum(
+        any(kind.is_abandoned or kind.is_finished for kind in judged(seed)) for seed in range(100, 160)
+    )
+    # of 60 draws with nothing planted, more than 8 with an alarm at 5% have probability 0.002
+    assert alarms <= 8
+
+
+def test_titles_count_as_well_as_viewers() -> None:
+    """Without them a kind of few titles is found wherever one of its titles is bad."""
+    users = np.tile(np.arange(200), 10)
+    titles = np.repeat(np.arange(10), 200)
+    left = np.isin(titles, [0])  # one title of ten, left by all
+    (kind, *_) = judge_kinds(
+        [Kind("tag", "a", titles < 5)],
+        users=users,
+        titles=titles,
+        clicked=np.ones(2000, bool),
+        abandoned=left,
+        weights=np.ones(2000),
+    )
+    assert kind.difference == pytest.approx(0.2)
+    assert not kind.is_abandoned
+    assert np.isnan(kind.click_rate)
+
+
+def test_kinds_with_too_few_of_anything_are_not_looked_at() -> None:
+    users, titles = np.arange(400) % 40, np.arange(400) % 8
+    kinds = [
+        Kind("tag", "few titles", titles < 4),
+        Kind("tag", "few viewers", users < 19),
+        Kind("tag", "few clicks", np.arange(400) < 49),
+        Kind("tag", "everything", np.ones(400, bool)),
+    ]
+    same = {"users": users, "titles": titles, "clicked": np.ones(400, bool)}
+    found = judge_kinds(kinds, **same, abandoned=users < 4, weights=np.ones(400))
+    assert found == []
+
+
+def test_the_block_that_carried_a_score() -> None:
+    nan = np.nan
+    shares = np.array([[0.9, 0.1, 0.1], [0.8, 0.3, 0.1], [0.7, 0.1, nan], [nan, nan, nan], [0.85, 0.1, 0.1]])
+    # the first block is large everywhere: what counts is where it lies above its own mean
+    assert carried_by(shares).tolist() == [0, 1, 1, -1, 0]
