@@ -143,8 +143,8 @@ Arm = Callable[[int], Awaitable[_Round]]
 class Settings:
     """How long and how often.
 
-    `least_each`: items of a round for each caller at least. Answers come as many at once as shared a run, and a
-    run across either end of a round counts on one side of it alone: of 6 times 8 items that is 2 to 4%.
+    `least_each`: items of a round for each caller at least. Answers come as many at once as shared a run, and
+    a run across either end of a round counts on one side of it alone: of 6 times 8 items that is 2 to 4%.
     """
 
     concurrency: int = CONCURRENCY

@@ -19,7 +19,7 @@ from resonance.loadtest.bench.serving_path import (
 )
 from resonance.serving.server import TritonServer
 
-SHORT = Settings(concurrency=4, rounds=1, round_s=0.05, least_each=1)
+SHORT = Settings(concurrency=4, rounds=1, round_s=0.05, least_each=3)
 
 
 class OtherWeights(BareModels):
