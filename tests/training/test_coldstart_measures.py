@@ -1,0 +1,229 @@
+"""Measures of lists against values by hand and by scikit-learn; intervals against the truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import rel_entr
+from sklearn.metrics import roc_auc_score
+
+from resonance.clients.audit.coldstart import AUC, NDCG, RECALL
+from resonance.training.coldstart.bootstrap import draw_both, draw_viewers
+from resonance.training.coldstart.measures import (
+    Ranking,
+    Viewings,
+    chance_recall,
+    exposure,
+    found,
+    head_titles,
+    miscalibration,
+    rank,
+    reliability,
+    shares,
+)
+
+#: Viewer 0 scores titles 0..5 downwards and viewed 1 and 4; viewer 1 upwards, viewed 5; viewer 2 nothing.
+SCORES = np.array([[9, 8, 7, 6, 5, 4], [1, 2, 3, 4, 5, 6], [1, 1, 1, 1, 1, 1]], np.float32)
+VIEWINGS = Viewings(np.array([0, 0, 1]), np.array([1, 4, 5]))
+NONE_SEEN = Viewings(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def ranked(
+    seen: Viewings = NONE_SEEN, viewings: Viewings = VIEWINGS, k: int = 2, chances: bool = False
+) -> Ranking:
+    pool = np.arange(6)
+    return rank(
+        lambda users, titles: SCORES[users][:, titles],
+        np.arange(3),
+        pool,
+        seen,
+        viewings,
+        k=k,
+        seed=0,
+        chances=chances,
+    )
+
+
+def by_viewer(gains: np.ndarray, viewings: Viewings = VIEWINGS) -> list[float]:
+    return np.bincount(viewings.viewers, gains, minlength=3)[:2].tolist()
+
+
+def test_places_lists_and_gains_by_hand() -> None:
+    ranking = ranked()
+    assert ranking.places.tolist() == [2, 5, 1]
+    assert ranking.lists[:2].tolist() == [[0, 1], [5, 4]]
+    everything = np.ones(3, np.bool_)
+    gains = found(ranking, VIEWINGS, everything, k=2)
+    assert by_viewer(gains[RECALL]) == [1 / 2, 1]
+    best = 1 + 1 / math.log2(3)
+    assert by_viewer(gains[NDCG]) == pytest.approx([(1 / math.log2(3)) / best, 1])
+    # viewer 0: of the four others, three stand below title 1 and one below title 4
+    assert by_viewer(gains[AUC]) == pytest.approx([(3 / 4 + 1 / 4) / 2, 1])
+    assert shares(VIEWINGS, 3).tolist() == [0.5, 0.5, 1]
+    # more viewings than places: 1 can be reached
+    assert found(ranked(k=1), VIEWINGS, everything, k=1)[RECALL].tolist() == [0, 0, 1]
+    # a slice: what is not in it is neither missed nor in its place
+    tail = np.array([False, True, True])
+    assert by_viewer(found(ranking, VIEWINGS, tail, k=2)[RECALL], VIEWINGS.take(tail)) == [0, 1]
+    assert by_viewer(found(ranking, VIEWINGS, tail, k=2)[AUC], VIEWINGS.take(tail)) == pytest.approx(
+        [1 / 4, 1]
+    )
+
+
+def test_what_was_seen_is_not_ranked() -> None:
+    seen = Viewings(np.array([0, 1, 2, 2, 2, 2, 2]), np.array([0, 4, 0, 1, 2, 3, 4]))
+    ranking = ranked(seen)
+    assert ranking.places.tolist() == [1, 4, 1]
+    assert ranking.candidates.tolist() == [5, 5, 1]
+    assert ranking.lists.tolist() == [[1, 2], [5, 3], [5, -1]]
+    assert exposure(ranking.lists, np.arange(6) >= 2).tolist() == [0.5, 1, 1]
+
+
+def test_chance_by_hand_and_by_random_lists() -> None:
+    candidates = np.array([6, 6, 6])
+    assert chance_recall(candidates, VIEWINGS, 2) == pytest.approx(((2 / 6) * 2 / 2 + (2 / 6) * 1 / 1) / 2)
+    rng = np.random.default_rng(0)
+    viewings = Viewings(np.repeat(np.arange(3000), 3), np.tile([0, 7, 9], 3000))
+    ranking = rank(
+        lambda users, titles: np.zeros((len(users), len(titles)), np.float32),
+        np.arange(3000),
+        np.arange(20),
+        NONE_SEEN,
+        viewings,
+        k=4,
+        seed=int(rng.integers(100)),
+        chances=False,
+    )
+    gains = found(ranking, viewings, np.ones(9000, np.bool_), 4)
+    expected = chance_recall(ranking.candidates, viewings, 4)
+    assert gains[RECALL].sum() / 3000 == pytest.approx(expected, abs=0.02)  # equal scores come by chance
+    assert gains[AUC].sum() / 3000 == pytest.approx(0.5, abs=0.02)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 8), st.integers(2, 30))
+def test_ranking_against_the_plain_way(seed: int, viewers: int, titles: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.permutation(viewers * titles).reshape(viewers, titles).astype(np.float32)
+    seen, viewed = rng.random((2, viewers, titles)) < 0.3
+    viewed &= ~seen
+    k = int(rng.integers(1, 6))
+    viewings = Viewings(*np.nonzero(viewed))
+    ranking = rank(
+        lambda users, pool: scores[users][:, pool],
+        np.arange(viewers),
+        np.arange(titles),
+        Viewings(*np.nonzero(seen)),
+        viewings,
+        k=k,
+        seed=0,
+        chances=True,
+    )
+    gains = found(ranking, viewings, np.ones(len(viewings.titles), np.bool_), k)
+    for viewer in range(viewers):
+        free = np.flatnonzero(~seen[viewer])
+        order = free[np.argsort(-scores[viewer, free])]
+        assert ranking.lists[viewer][ranking.lists[viewer] >= 0].tolist() == order[:k].tolist()
+        mine = viewings.viewers == viewer
+        relevant = viewed[viewer, free]
+        if not relevant.any():
+            continue
+        hits = viewed[viewer, order[:k]].sum()
+        assert gains[RECALL][mine].sum() == pytest.approx(hits / min(k, relevant.sum()))
+        if not relevant.all():
+            auc = roc_auc_score(relevant, scores[viewer, free])
+            assert gains[AUC][mine].sum() == pytest.approx(auc)
+        assert 0 <= gains[NDCG][mine].sum() <= 1 + 1e-9
+        assert ranking.expected[ranking.of == viewer].sum() == pytest.approx(1, abs=1e-5)
+        assert ranking.came[ranking.of == viewer].tolist() == relevant.tolist()
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=40))
+def test_the_head_is_the_fewest_titles_with_half_of_the_viewings(counts: list[int]) -> None:
+    views = np.array(counts)
+    head = head_titles(views)
+    if views.sum() == 0:
+        assert not head.any()
+        return
+    assert 2 * views[head].sum() >= views.sum()
+    assert 2 * (views[head].sum() - views[head].min()) < views.sum()  # one fewer would not do
+    assert views[head].min() >= views[~head].max(initial=0)
+
+
+def test_miscalibration_by_hand() -> None:
+    tags = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)
+    history = np.array([[7.0, 3, 0, 0], [7, 3, 0, 0], [0, 0, 0, 5], [0, 0, 2, 0]])
+    lists = np.array([[0, 0], [1, 1], [0, 1], [0, 1]])
+    found_by = miscalibration(history, lists, tags)
+    for row, q in ((0, [1, 0]), (1, [0, 1])):
+        p = np.array([0.7, 0.3])
+        mixed = 0.99 * np.array(q) + 0.01 * p
+        assert found_by[row] == pytest.approx(rel_entr(p, mixed).sum())
+    assert np.isnan(found_by[2])  # no tag in the history
+    assert found_by[3] == pytest.approx(0)  # half and half, as the list
+
+
+def test_reliability_by_hand() -> None:
+    """40 viewers with one viewing each of two titles: the score says 0.8 and 0.2, and so it comes."""
+    viewings = Viewings(np.arange(40), np.where(np.arange(40) < 32, 0, 1))
+
+    def right(users: np.ndarray, titles: np.ndarray) -> np.ndarray:
+        return np.log(np.tile(np.array([0.8, 0.2], np.float32), (len(users), 1)))[:, titles]
+
+    def wrong(users: np.ndarray, titles: np.ndarray) -> np.ndarray:
+        return right(users, titles)[:, ::-1]
+
+    errors = []
+    for scorer in (right, wrong):
+        ranking = rank(scorer, np.arange(40), np.arange(2), NONE_SEEN, viewings, k=1, seed=0, chances=True)
+        told = reliability(ranking, viewings)
+        assert told.expected[0] == pytest.approx(0.2)
+        assert told.expected[-1] == pytest.approx(0.8)
+        errors.append(told.error)
+    assert errors[0] < 0.5 < 1 < errors[1]
+
+
+def test_intervals_cover_the_difference_of_two_who_know_nothing() -> None:
+    """Two fixed lists of titles, drawn by lot, for everyone: viewers alone would call that a difference."""
+    both, alone, runs = 0, 0, 200
+    rng = np.random.default_rng(0)
+    viewers, titles = 150, 60
+    for run in range(runs):
+        appeal = rng.gamma(0.5, size=titles)
+        viewed = rng.random((viewers, titles)) < 0.1 * appeal[None] / appeal.mean()
+        viewings = Viewings(*np.nonzero(viewed))
+        share = shares(viewings, viewers)
+        lists = np.stack([np.isin(viewings.titles, rng.choice(titles, 20, replace=False)) for _ in range(2)])
+        gains = (lists * share).T
+        drawn = draw_both(viewings, gains, share, draws=300, seed=run)
+        low, high = drawn.difference(0, 1).interval
+        both += low <= 0 <= high
+        means = np.array([np.bincount(viewings.viewers, column, minlength=viewers) for column in gains.T]).T
+        some = viewings.counts(viewers) > 0
+        low, high = draw_viewers(means[some], draws=300, seed=run).difference(0, 1).interval
+        alone += low <= 0 <= high
+    assert both / runs > 0.9
+    assert alone / runs < 0.7
+
+
+def test_draws_are_paired_and_corrected() -> None:
+    rng = np.random.default_rng(1)
+    viewings = Viewings(np.repeat(np.arange(200), 5), rng.integers(50, size=1000))
+    share = np.full(1000, 1 / 5)
+    one = rng.random(1000) * share
+    drawn = draw_both(viewings, np.column_stack([one, one + 0.1 * share]), share, draws=500, seed=0)
+    assert drawn.values.tolist() == pytest.approx([one.sum() / 200, one.sum() / 200 + 0.1])
+    low, high = drawn.difference(1, 0).interval
+    assert (low, high) == pytest.approx((0.1, 0.1))  # the same draws: the noise falls out
+    relative = drawn.relative(1, 0)
+    assert relative is not None
+    assert relative.value == pytest.approx(0.1 / (one.sum() / 200))
+    narrow, wide = (drawn.estimate(0, tests=tests).interval for tests in (1, 10))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert drawn.relative(0, 1) is not None
+    nothing = draw_both(viewings, np.column_stack([one, 0 * one]), share, draws=100, seed=0)
+    assert nothing.relative(0, 1) is None

@@ -1,0 +1,116 @@
+"""What contestants know of a title: whole vectors of a store, single blocks, tags of the SAME titles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from resonance.clients.audit.tag_table import TagTable, tag_table
+from resonance.clients.discovery.rows import vectors_of
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.types import Store
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH
+
+FUSED, TAGS = "fused", "tags"
+#: How single blocks are called.
+BLOCK_NAMES = ("visual", "audio", "text")
+#: A tag counts where so many titles carry it, and as many do not: one of a single title says nothing.
+LEAST_CARRIERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTitles:
+    """Titles as a store has them.
+
+    Attributes:
+        vectors: float32 [N, 1788]. present: bool [N, 3]. tags: as they are stored.
+    """
+
+    media_ids: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    tags: tuple[tuple[str, ...], ...]
+
+
+def read_titles(store: Store, media_ids: Sequence[str]) -> StoredTitles:
+    """Those of some titles that the store has, in the order they are given in; 7 KB each. Blocks.
+
+    Raises:
+        StoreError: it cannot be read, or a vector holds what is no number.
+    """
+    places: dict[str, int] = {}
+    vectors, present, tags = [], [], []
+    for batch in store.find(media_ids, ("media_id", "tags", "present", "vector")):
+        for name in batch["media_id"].to_pylist():
+            places.setdefault(name, len(places))
+        vectors.append(vectors_of(batch["vector"]))
+        present.append(_presence(batch["present"]))
+        tags += [tuple(sorted(set(row or ()))) for row in batch["tags"].to_pylist()]
+    if not places:
+        raise StoreError(
+            store.uri,
+            f"none of the {len(media_ids)} titles of the log, such as {media_ids[0]}",
+            "the log's titles named by the media ids of the store",
+        )
+    found = tuple(name for name in media_ids if name in places)
+    order = [places[name] for name in found]
+    whole = np.concatenate(vectors)[order]
+    wrong = np.flatnonzero(~np.isfinite(whole).all(axis=1))
+    if len(wrong):
+        raise StoreError(
+            f"{store.uri} title {found[wrong[0]]}",
+            "a vector that is not finite",
+            "numbers; `resonance validate` tells of all such",
+        )
+    return StoredTitles(found, whole, np.concatenate(present)[order], tuple(tags[place] for place in order))
+
+
+def _presence(column: pa.StructArray) -> NDArray[np.bool_]:
+    return np.stack(
+        [column.field(name).to_numpy(zero_copy_only=False).astype(np.bool_) for name in MODALITIES], axis=1
+    )
+
+
+def stored_contestants(titles: StoredTitles) -> dict[str, NDArray[np.float32]]:
+    """Fused vectors [N, 1788] and single blocks [N, 596].
+
+    A single block of a title that lacks its modality is 0: the stored one was inferred from the others.
+    """
+    blocks = titles.vectors.reshape(-1, len(MODALITIES), BLOCK_WIDTH)  # (N, 3, 596)
+    shown = np.where(titles.present[..., None], blocks, np.float32(0))
+    singles = {name: shown[:, at] for at, name in enumerate(BLOCK_NAMES) if titles.present[:, at].any()}
+    return {FUSED: titles.vectors.reshape(-1, TITLE_WIDTH), **singles}
+
+
+def tag_features(tags: Sequence[tuple[str, ...]]) -> TagTable | None:
+    """The tags that several titles share; None: there are none."""
+    try:
+        return tag_table(tags, LEAST_CARRIERS)
+    except UsageError:
+        return None
+
+
+def other_vectors(
+    name: str, store: Store, media_ids: Sequence[str], taken: Collection[str]
+) -> NDArray[np.float32]:
+    """The vectors of another store for the same titles, float32 [N, 1788].
+
+    Raises:
+        UsageError: the name is another contestant's, or the store lacks a title.
+        StoreError: see `read_titles`.
+    """
+    if name in taken:
+        raise UsageError(f"a contestant is called {name} already; expected another name before the =")
+    titles = read_titles(store, media_ids)
+    lacking = sorted(set(media_ids) - set(titles.media_ids))
+    if lacking:
+        raise UsageError(
+            f"{name}: its store lacks {len(lacking)} of {len(media_ids)} titles, such as {lacking[0]}; "
+            "expected the same titles in both stores"
+        )
+    return titles.vectors

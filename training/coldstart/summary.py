@@ -1,0 +1,133 @@
+"""Outcomes as figures with intervals, and differences from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resonance.clients.audit.coldstart import (
+    FOUND,
+    ColdstartResult,
+    Contestant,
+    Difference,
+    Estimate,
+    SplitFacts,
+)
+from resonance.training.coldstart.bootstrap import Draws, draw_both, draw_viewers
+from resonance.training.coldstart.evaluation import Evaluation, Outcome
+from resonance.training.coldstart.measures import chance_recall, shares
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A contestant and its outcome; the rest as in `Contestant`."""
+
+    name: str
+    kind: str
+    width: int
+    epochs: int
+    seconds: float
+    outcome: Outcome
+
+
+def summarise(
+    entries: Sequence[Entry], evaluation: Evaluation, *, reference: str, trainings: int, draws: int, seed: int
+) -> ColdstartResult:
+    """All figures; the draws are shared, so differences are paired."""
+    names = [entry.name for entry in entries]
+    at, others = names.index(reference), [i for i, name in enumerate(names) if name != reference]
+    found: list[dict[tuple[str, str], Estimate]] = [{} for _ in entries]
+    differences: list[Difference] = []
+    for pool in evaluation.pools:
+        for name, mask in pool.slices.items():
+            viewings = pool.viewings.take(mask)
+            gains = np.stack([entry.outcome.gains[name] for entry in entries], axis=1)  # (p, E, measures)
+            drawn = draw_both(
+                viewings,
+                gains.reshape(len(mask[mask]), -1),  # (p, E * measures)
+                shares(viewings, len(evaluation.users)),
+                draws=draws,
+                seed=seed,
+            )
+            for column, measure in enumerate(FOUND):
+                places = [i * len(FOUND) + column for i in range(len(entries))]
+                for own, place in zip(found, places, strict=True):
+                    own[name, measure] = drawn.estimate(place)
+                for i in others:
+                    tests = len(others)
+                    differences.append(
+                        Difference(
+                            names[i],
+                            name,
+                            measure,
+                            drawn.difference(places[at], places[i], tests=tests),
+                            drawn.relative(places[at], places[i], tests=tests),
+                        )
+                    )
+    contestants = tuple(
+        _contestant(entry, own, draws=draws, seed=seed) for entry, own in zip(entries, found, strict=True)
+    )
+    return ColdstartResult(
+        reference=reference,
+        k=evaluation.k,
+        seed=seed,
+        trainings=trainings,
+        draws=draws,
+        contestants=contestants,
+        differences=tuple(differences),
+        split=_facts(evaluation),
+    )
+
+
+def _contestant(entry: Entry, found: dict[tuple[str, str], Estimate], *, draws: int, seed: int) -> Contestant:
+    outcome = entry.outcome
+    exposed = draw_viewers(outcome.exposures, draws=draws, seed=seed)
+    told: Draws | None = None
+    if outcome.miscalibration is not None:
+        known = outcome.miscalibration[~np.isnan(outcome.miscalibration)]
+        told = draw_viewers(known[:, None], draws=draws, seed=seed) if len(known) else None
+    return Contestant(
+        name=entry.name,
+        kind=entry.kind,
+        width=entry.width,
+        epochs=entry.epochs,
+        seconds=entry.seconds,
+        found=found,
+        coverage=outcome.coverage,
+        exposure_new=exposed.estimate(0),
+        exposure_tail=exposed.estimate(1),
+        miscalibration=None if told is None else told.estimate(0),
+        reliability=outcome.reliability,
+    )
+
+
+def _facts(evaluation: Evaluation) -> SplitFacts:
+    split, log = evaluation.split, evaluation.log
+    every = evaluation.pools[-1].viewings.titles  # the last pool is of all titles
+    counts = np.bincount(log.titles[split.seen], minlength=len(log.media_ids))
+    return SplitFacts(
+        cut_s=split.cut_s,
+        training=len(split.train),
+        validation=len(split.validation),
+        test=len(split.test),
+        rewatched=split.rewatched,
+        known_titles=int((~split.cold).sum()),
+        new_titles=int(split.cold.sum()),
+        first_seen_later=int((split.cold & (counts == 0)).sum()),
+        viewers=len(evaluation.users),
+        without_history=evaluation.without_history,
+        chance={
+            name: chance_recall(pool.candidates, pool.viewings.take(mask), evaluation.k)
+            for pool in evaluation.pools
+            for name, mask in pool.slices.items()
+        },
+        viewed_new=_share(split.cold, every),
+        viewed_tail=_share(evaluation.known_tail, every),
+    )
+
+
+def _share(titles: NDArray[np.bool_], viewed: NDArray[np.int64]) -> float:
+    return float(titles[viewed].mean())

@@ -1,0 +1,246 @@
+"""Two towers: what a title is and what a viewer had watched, in one space (Yi et al., RecSys 2019).
+
+The content tower is a small network over a title's features. The viewer's tower pools what the content tower
+says of the history, so that nothing is learned of a title but through its features: a title that nobody has
+seen stands where its features put it. Sampled softmax over the batch, corrected for how often a title is a
+negative: s(x, y) - log Q(y), Q the share of the training viewings that are of y ("Sampling-Bias-Corrected
+Neural Modeling for Large Corpus Item Recommendations").
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resonance.clients.audit.viewings import ViewingLog
+from resonance.training.coldstart.histories import Histories, History
+from resonance.training.coldstart.splitting import Rows, Split, is_liked
+
+#: Validation viewings that are scored after each epoch, at most.
+_MOST_VALIDATED = 4_000
+_LARGEST_SCALE = 50.0
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class TowerSettings:
+    """The same for every contestant.
+
+    Attributes:
+        width: of the common space. hidden: of the content tower. history: viewings that are pooled.
+        epochs: at most. patience: epochs without a better validation after which training stops.
+        most_examples: viewings of an epoch; of a larger log so many are drawn anew each time.
+    """
+
+    width: int = 64
+    hidden: int = 128
+    dropout: float = 0.2
+    history: int = 50
+    batch: int = 1024
+    epochs: int = 12
+    patience: int = 2
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.02
+    most_examples: int = 200_000
+
+
+class TwoTower(nn.Module):
+    """Both towers; what they give are unit vectors of `width`."""
+
+    def __init__(self, features: int, settings: TowerSettings) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(features, settings.hidden),
+            nn.ReLU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, settings.width),
+        )
+        self.attention = nn.Linear(settings.width, 1)
+        self.viewer = nn.Sequential(
+            nn.Linear(settings.width, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, settings.width)
+        )
+        # a viewer starts as the mean of the history
+        for layer in (self.attention, self.viewer[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def content(self, features: Tensor) -> Tensor:
+        """Titles [..., d] -> [..., width]."""
+        return functional.normalize(self.body(features), dim=-1)
+
+    def viewers(self, content: Tensor, amounts: Tensor) -> Tensor:
+        """Titles [n, width] and how much each counts in each history [B, n] -> [B, width].
+
+        Attention whose prior are the amounts: softmax(log amount + a(title)), which is the same as amounts
+        times exp(a), divided by their sum; so no title is copied for each history it stands in. A viewer
+        without history is the mean of nothing, 0.
+        """
+        shares = amounts * self.attention(content).squeeze(-1).exp()  # (B, n)
+        pooled = shares @ content / shares.sum(1, keepdim=True).clamp(min=_TINY)  # (B, width)
+        return functional.normalize(pooled + self.viewer(pooled), dim=-1)
+
+    @property
+    def scale(self) -> Tensor:
+        """Inverse temperature."""
+        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A tower at its best epoch, and the features of all titles as it reads them, [N, d]."""
+
+    tower: TwoTower
+    features: Tensor
+    epochs: int
+
+    def scores(self, history: History, titles: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Log-probabilities but for a constant of each viewer, float32 [B, T] of `titles`."""
+        with torch.no_grad():
+            return _scores(self.tower, self.features, history, titles).numpy()
+
+
+def scaled(features: NDArray[np.float32], known: NDArray[np.bool_]) -> Tensor:
+    """Features [N, d] less the mean of known titles, all by one factor: entries of mean square 1."""
+    centred = features - features[known].mean(axis=0, dtype=np.float64).astype(np.float32)
+    size = float(np.sqrt(np.mean(np.square(centred[known]), dtype=np.float64)))
+    return torch.from_numpy(centred / np.float32(size if size > 0 else 1.0))
+
+
+def train_towers(
+    features: NDArray[np.float32],
+    log: ViewingLog,
+    split: Split,
+    settings: TowerSettings,
+    *,
+    liked: float,
+    seed: int,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> Trained:
+    """Learn from `split.train`, and stop where `split.validation` is told best.
+
+    Args:
+        features: float32 [N, d] in the order of `log.media_ids`.
+        liked: see `resonance.training.coldstart.splitting.SplitSettings`.
+        on_epoch: is told how many are done.
+    """
+    rng = np.random.default_rng([seed, 2])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        known = np.bincount(log.titles[split.train], minlength=len(log.media_ids)) > 0
+        inputs = scaled(features, known)
+        tower = TwoTower(features.shape[1], settings)
+        wanted = is_liked(log, liked)
+        rows = split.train[wanted[split.train]]
+        histories = Histories(log, split.train, length=settings.history)
+        validation = _Validation(log, split, wanted, histories, rng)
+        log_q = _log_shares(log, rows)
+        steps = -(-min(len(rows), settings.most_examples) // settings.batch) * settings.epochs
+        optimiser = torch.optim.AdamW(
+            tower.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / (steps + 1))
+        best, best_loss, best_epoch = copy.deepcopy(tower.state_dict()), math.inf, 0
+        for epoch in range(1, settings.epochs + 1):
+            tower.train()
+            chosen = rng.permutation(rows)[: settings.most_examples]
+            for first in range(0, len(chosen), settings.batch):
+                batch = chosen[first : first + settings.batch]
+                loss = _loss(tower, inputs, log, histories, log_q, batch)
+                if loss is None:
+                    continue
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+            tower.eval()
+            found = validation.loss(tower, inputs)
+            on_epoch(epoch)
+            if found < best_loss:
+                best, best_loss, best_epoch = copy.deepcopy(tower.state_dict()), found, epoch
+            elif epoch - best_epoch >= settings.patience:
+                break
+        tower.load_state_dict(best)
+        tower.eval()
+    return Trained(tower, inputs, best_epoch)
+
+
+def _log_shares(log: ViewingLog, rows: Rows) -> Tensor:
+    """log Q of each title, [N]; of those that are no target it does not matter."""
+    counts = np.bincount(log.titles[rows], minlength=len(log.media_ids))
+    return torch.log(torch.from_numpy(np.maximum(counts, 1) / len(rows)).float())
+
+
+def _loss(
+    tower: TwoTower, inputs: Tensor, log: ViewingLog, histories: Histories, log_q: Tensor, rows: Rows
+) -> Tensor | None:
+    """Of the next title after a history, against the titles of the others of the batch."""
+    history = histories.before(log.users[rows], log.at_s[rows])
+    some = history.weights.any(axis=1)
+    if some.sum() < 2:
+        return None
+    targets = log.titles[rows][some]
+    history = History(history.titles[some], history.weights[some])
+    viewers, content, places = _embedded(tower, inputs, history, targets)
+    logits = tower.scale * viewers @ content[places].T - log_q[torch.from_numpy(targets)]  # (B, B)
+    same = torch.from_numpy(targets[:, None] == targets)
+    same.fill_diagonal_(False)
+    return functional.cross_entropy(logits.masked_fill(same, -math.inf), torch.arange(len(targets)))
+
+
+def _embedded(
+    tower: TwoTower, inputs: Tensor, history: History, titles: NDArray[np.int64]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Viewers [B, width]; each title that occurs, once, [n, width]; where in it `titles` stand."""
+    needed = np.zeros(len(inputs), np.bool_)
+    needed[history.titles] = True
+    needed[titles] = True
+    place = torch.from_numpy(np.cumsum(needed) - 1)
+    content = tower.content(inputs[torch.from_numpy(needed)])
+    amounts = torch.zeros(len(history.titles), len(content))
+    amounts.scatter_add_(1, place[torch.from_numpy(history.titles)], torch.from_numpy(history.weights))
+    return tower.viewers(content, amounts), content, place[torch.from_numpy(titles)]
+
+
+def _scores(tower: TwoTower, inputs: Tensor, history: History, titles: NDArray[np.int64]) -> Tensor:
+    viewers, content, places = _embedded(tower, inputs, history, titles)
+    return tower.scale * viewers @ content[places].T
+
+
+class _Validation:
+    """How well later viewings are told: of titles that were left out of training, and of the others."""
+
+    def __init__(
+        self,
+        log: ViewingLog,
+        split: Split,
+        wanted: NDArray[np.bool_],
+        histories: Histories,
+        rng: np.random.Generator,
+    ) -> None:
+        rows = split.validation[wanted[split.validation]]
+        rows = rng.permutation(rows)[:_MOST_VALIDATED]
+        start_s = float(log.at_s[split.validation].min())
+        history = histories.before(log.users[rows], np.full(len(rows), start_s))
+        some = history.weights.any(axis=1)
+        self._history = History(history.titles[some], history.weights[some])
+        titles = log.titles[rows[some]]
+        self._candidates = np.unique(log.titles[split.known])
+        self._targets = torch.from_numpy(np.searchsorted(self._candidates, titles))
+        self._new = torch.from_numpy(split.practice[titles])
+
+    def loss(self, tower: TwoTower, inputs: Tensor) -> float:
+        """Mean of what new titles and what others cost, in nats; where there are none of one, the other's."""
+        with torch.no_grad():
+            logits = _scores(tower, inputs, self._history, self._candidates)
+            costs = functional.cross_entropy(logits, self._targets, reduction="none")
+        parts = [costs[mask].mean() for mask in (self._new, ~self._new) if mask.any()]
+        return float(torch.stack(parts).mean()) if parts else 0.0
