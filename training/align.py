@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +18,8 @@ from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import save_heads
 from resonance.space.reference import FEWEST_BLOCKS, Reference
 from resonance.training.contrast import recall_gap
-from resonance.training.features import load_features, projection_of
+from resonance.training.fairness import mean_dependence
+from resonance.training.features import TitleFeatures, load_features, projection_of
 from resonance.training.heads import (
     HeadSettings,
     Segments,
@@ -33,7 +36,11 @@ REFERENCE_SEGMENTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class AlignReport:
-    """Before and after: recall@1 of one modality by another within the data, by group."""
+    """Before and after: recall@1 of one modality by another within the data, by group.
+
+    Attributes:
+        dependence: of blocks on the audited groups before and after; None where none were given.
+    """
 
     titles: int
     segments: int
@@ -41,6 +48,7 @@ class AlignReport:
     before: dict[int, float]
     after: dict[int, float]
     calibrated: bool
+    dependence: tuple[float, float] | None = None
 
     def lines(self) -> list[str]:
         """What a person reads."""
@@ -54,6 +62,12 @@ class AlignReport:
                 )
         if len(self.after) > 1:
             found.append(f"gap between groups {recall_gap(self.before):.3f} -> {recall_gap(self.after):.3f}")
+        if self.dependence is not None:
+            found.append(
+                "blocks depend on the audited groups: {:.4f} -> {:.4f} (0: not at all)".format(
+                    *self.dependence
+                )
+            )
         if not self.calibrated:
             found.append(
                 f"fewer than {FEWEST_BLOCKS} segments of a modality: no reference set; sigmas are 1, no axes"
@@ -68,14 +82,23 @@ def align_family(
     work: Path,
     heads: Path,
     device: torch.device,
+    *,
+    audited: Mapping[Path, tuple[int, ...]] | None = None,
 ) -> AlignReport:
     """Train projections and fusion head of `card` on cached features and write `heads`, and beside it a
     reference set (``.reference.npz``).
+
+    A run that was stopped goes on; one of other titles or settings begins anew beside it.
+
+    Args:
+        audited: the groups of each file's title that `settings.fairness` is about; of all files, or None.
 
     Raises:
         TooLittleError: there is nothing to learn from.
     """
     titles = load_features(files)
+    if audited is not None:
+        titles = [replace(title, audited=audited[file]) for title, file in zip(titles, files, strict=True)]
     if not titles:
         raise TooLittleError("no title could be read; give media the client can embed")
     segments = Segments.of(titles)
@@ -83,12 +106,14 @@ def align_family(
     projections = nn.ModuleList(projection_of(graphs[name]) for name in ENCODERS)
     fusion = cast(FusionGraph, graphs["title_fusion"])
     with torch.inference_mode():
-        before = group_recalls(project(projections, segments.features), segments)
-    blocks = train_heads(projections, fusion, titles, settings, work / "runs", device)
+        untouched = project(projections, segments.features)
+        before = group_recalls(untouched, segments)
+    runs = work / "runs" / _run_name(card, files, titles, settings)
+    blocks = train_heads(projections, fusion, titles, settings, runs, device)
     heads.parent.mkdir(parents=True, exist_ok=True)
     save_heads(graphs, heads)
     for stage in ("projections", "fusion"):
-        log = work / "runs" / stage / "losses.csv"
+        log = runs / stage / "losses.csv"
         if log.exists():
             plot_losses(log, heads.with_name(f"{stage}.png"), stage)
     calibrated = _write_reference(blocks, segments.present, heads.with_suffix(".reference.npz"))
@@ -99,7 +124,24 @@ def align_family(
         before,
         group_recalls(blocks, segments),
         calibrated,
+        (_dependence(untouched, segments), _dependence(blocks, segments)) if audited is not None else None,
     )
+
+
+def _dependence(blocks: Tensor, segments: Segments) -> float:
+    return mean_dependence(blocks, segments.present, segments.audited)
+
+
+def _run_name(
+    card: FamilyCard, files: list[Path], titles: list[TitleFeatures], settings: HeadSettings
+) -> str:
+    """Of everything that decides the weights: a checkpoint is gone on with by the same run alone.
+
+    Names of feature files change with what they hold.
+    """
+    parts = [card.name, repr(settings)]
+    parts += [f"{file.stem} {title.audited}" for file, title in zip(files, titles, strict=True)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _write_reference(blocks: Tensor, present: Tensor, path: Path) -> bool:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from resonance.clients.audit.bias_feed import BiasFeed
     from resonance.training.world.measure import Row
 
 WORK = Path("build/train")
@@ -164,6 +167,15 @@ def align(
     hardness: Annotated[
         float, typer.Option(help="How much more near negatives count; 0 is all alike.")
     ] = 0.0,
+    fairness: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FEED", help="Of `resonance audit bias --feed`: make blocks say less of its groups."
+        ),
+    ] = None,
+    fairness_weight: Annotated[
+        float, typer.Option(min=0.0, help="Of that, beside the alignment; more takes more of recall.")
+    ] = 8.0,
 ) -> None:
     """Align a family's encoders on your own media: what occurs together in a segment belongs together."""
     from resonance.training.tuning import restart_tuned
@@ -174,10 +186,19 @@ def align(
     from rich.console import Console
     from rich.progress import Progress
 
+    from resonance.clients.audit.bias_feed import read_feed
+    from resonance.clients.errors import UsageError
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.cli import chosen_card
     from resonance.training.align import align_family
-    from resonance.training.features import FeatureExtractor, ManifestError, cache_features, entries
+    from resonance.training.fairness import FairnessError, audited_groups
+    from resonance.training.features import (
+        FeatureExtractor,
+        ManifestError,
+        cache_features,
+        entries,
+        feature_file,
+    )
     from resonance.training.heads import HeadSettings, TooLittleError
     from resonance.training.loop import default_device
 
@@ -185,6 +206,8 @@ def align(
     try:
         card = chosen_card(family, checkpoint or [])
         titles = entries(source)
+        feed = read_feed(fairness) if fairness else None
+        groups = audited_groups(feed, titles) if feed else []
         extractor = FeatureExtractor(card)
         with Progress(console=console) as progress:
             task = progress.add_task("encoding titles", total=len(titles))
@@ -196,12 +219,36 @@ def align(
 
             files = cache_features(extractor, titles, work / "features", on_title=on_title)
         base = HeadSettings()
-        settings = replace(base, loop=replace(base.loop, steps=steps), balance=balance, hardness=hardness)
-        device = default_device()
-        report = align_family(card, files, settings, work, heads, device)
-    except (CheckpointError, ChoiceError, ManifestError, TooLittleError) as error:
+        settings = replace(
+            base,
+            loop=replace(base.loop, steps=steps),
+            balance=balance,
+            hardness=hardness,
+            fairness=fairness_weight if feed else 0.0,
+        )
+        audited = None
+        if feed is not None:
+            console.print(_audited_line(feed, groups), markup=False, highlight=False)
+        if feed is not None and feed.dimensions:
+            places = [feature_file(extractor.descriptor, title, work / "features") for title in titles]
+            audited = dict(zip(places, groups, strict=True))
+        report = align_family(card, files, settings, work, heads, default_device(), audited=audited)
+    except (CheckpointError, ChoiceError, ManifestError, TooLittleError, FairnessError, UsageError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     for line in report.lines():
         console.print(line, markup=False, highlight=False)
     console.print(f"heads -> {heads}; serve them with: resonance export {family} --heads {heads}")
+
+
+def _audited_line(feed: BiasFeed, groups: Sequence[tuple[int, ...]]) -> str:
+    """What the fairness term is about."""
+    if not feed.dimensions:
+        return f"fairness: no group of {feed.store} deviates, so there is no term"
+    known = sum(max(of) >= 0 for of in groups)  # -1: not known
+    names = ", ".join(
+        f"{dimension}={group}"
+        for dimension, of in zip(feed.dimensions, feed.groups, strict=True)
+        for group in of
+    )
+    return f"fairness: {known} of {len(groups)} titles have a known group; those that deviate: {names}"

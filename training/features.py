@@ -33,22 +33,29 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One title to learn from. `group`: whose it is, where the loss is to treat groups alike."""
+    """One title to learn from.
+
+    Attributes:
+        group: whose it is, where the loss is to treat groups alike.
+        media_id: its name in a store that was ingested from the same source.
+    """
 
     path: Path
     transcript: Path | None = None
     group: str = ""
+    media_id: str = ""
 
 
 def entries(source: Path) -> list[Entry]:
     """Every file under a folder; or the rows of a manifest, CSV or JSON lines, with `path` and optionally
-    `transcript` and `group`; paths are relative to the manifest.
+    `transcript`, `group` and `id`; paths are relative to the manifest.
 
     Raises:
         ManifestError: no such file, no `path`, or a row that is no object.
     """
     if source.is_dir():
-        return [Entry(p) for p in sorted(source.rglob("*")) if p.is_file()]
+        files = [p for p in sorted(source.rglob("*")) if p.is_file()]
+        return [Entry(p, media_id=p.relative_to(source).as_posix()) for p in files]
     if not source.is_file():
         raise ManifestError(f"{source}: no such folder or manifest")
     with source.open(newline="", encoding="utf-8") as file:
@@ -58,7 +65,8 @@ def entries(source: Path) -> list[Entry]:
         if not row.get("path"):
             raise ManifestError(f"{source}: row {number} has no 'path'; it has {sorted(row)}")
         transcript = source.parent / row["transcript"] if row.get("transcript") else None
-        found.append(Entry(source.parent / row["path"], transcript, row.get("group") or ""))
+        names = (row.get("group") or "", row.get("id") or "")
+        found.append(Entry(source.parent / row["path"], transcript, *names))
     return found
 
 
@@ -79,12 +87,14 @@ class TitleFeatures:
     """What the encoders say of one title's S segments, before their projections.
 
     features: by modality float32 [S, hidden], zeros where absent; present bool [S, 3]; times_s float32 [S].
+    audited: its group in each grouping of `resonance.training.fairness`; it is not stored.
     """
 
     features: Mapping[str, np.ndarray]
     present: np.ndarray
     times_s: np.ndarray
     group: str
+    audited: tuple[int, ...] = ()
 
 
 class FeatureExtractor:
@@ -186,7 +196,7 @@ def cache_features(
     files = []
     for done, entry in enumerate(titles, start=1):
         problem = ""
-        path = folder / f"{_key(extractor.descriptor, entry)}.npz"
+        path = feature_file(extractor.descriptor, entry, folder)
         if not path.exists():
             try:
                 title = extractor.title(entry)
@@ -202,14 +212,15 @@ def cache_features(
     return files
 
 
-def _key(descriptor: Descriptor, entry: Entry) -> str:
-    """Changes with the file, its transcript, its group and the encoders."""
+def feature_file(descriptor: Descriptor, entry: Entry, folder: Path) -> Path:
+    """Where a title's features are: changes with the file, its transcript, its group and the encoders."""
     parts = [descriptor.fingerprint, entry.group]
     for path in (entry.path, entry.transcript):
         if path is not None and path.exists():
             stat = path.stat()
             parts += [str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return folder / f"{key}.npz"
 
 
 def save_features(path: Path, title: TitleFeatures) -> None:

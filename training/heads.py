@@ -14,6 +14,7 @@ from torch.nn import functional
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.space.descriptor import MODALITIES
 from resonance.training.contrast import group_weights, info_nce, recall_by_group
+from resonance.training.fairness import fairness_loss
 from resonance.training.features import TitleFeatures
 from resonance.training.fusion import FusionSettings, train_fusion
 from resonance.training.loop import LoopSettings, Losses, train
@@ -31,12 +32,14 @@ class TooLittleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """`balance`: the power of a group's inverse frequency that its rows are weighed by (`group_weights`)."""
+    """`balance`: the power of a group's inverse frequency that its rows are weighed by (`group_weights`);
+    `fairness`: the weight of `fairness_loss`, of titles whose groups were audited."""
 
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(steps=500, learning_rate=1e-3))
     batch: int = 1024
     hardness: float = 0.0
     balance: float = 0.0
+    fairness: float = 0.0
     segments_per_title: int = 8
     fusion: FusionSettings = field(
         default_factory=lambda: FusionSettings(LoopSettings(steps=300, learning_rate=5e-4), titles=64)
@@ -46,21 +49,25 @@ class HeadSettings:
 @dataclass(frozen=True, slots=True)
 class Segments:
     """All segments of all titles in one place: features by modality fp32 [R, hidden], present bool [R, 3],
-    groups int64 [R]."""
+    groups int64 [R], audited int64 [R, G] (see `TitleFeatures`; G may be 0)."""
 
     features: tuple[Tensor, ...]
     present: Tensor
     groups: Tensor
+    audited: Tensor
 
     @classmethod
     def of(cls, titles: list[TitleFeatures]) -> Segments:
         """Join titles."""
         names = sorted({t.group for t in titles})
         groups = np.concatenate([np.full(len(t.present), names.index(t.group)) for t in titles])
+        lengths = [len(t.present) for t in titles]
+        audited = np.repeat(np.array([t.audited for t in titles], np.int64), lengths, axis=0)  # (R, G)
         return cls(
             tuple(torch.from_numpy(np.concatenate([t.features[m] for t in titles])) for m in MODALITIES),
             torch.from_numpy(np.concatenate([t.present for t in titles])),
             torch.from_numpy(groups.astype(np.int64)),
+            torch.from_numpy(audited),
         )
 
 
@@ -88,6 +95,7 @@ def train_projections(
     pairs = {(a, b): f"{MODALITIES[a]}_{MODALITIES[b]}" for a, b in together}
     temperatures = Temperatures(tuple(pairs.values()))
     usable = torch.nonzero(segments.present.sum(1) >= 2)[:, 0].numpy()
+    fair = settings.fairness > 0 and segments.audited.shape[1] > 0
 
     def losses(rng: np.random.Generator, step: int) -> Losses:
         rows = torch.from_numpy(rng.choice(usable, min(settings.batch, len(usable)), replace=False))
@@ -106,6 +114,9 @@ def train_projections(
                 weights=group_weights(groups[both], settings.balance) if settings.balance else None,
             )
         total = torch.stack(list(parts.values())).sum()
+        if fair:
+            parts["fairness"] = fairness_loss(blocks, present, segments.audited[rows].to(device))
+            total = total + settings.fairness * parts["fairness"]
         return {"loss": total, **parts}
 
     modules: dict[str, nn.Module] = {"projections": projections, "temperatures": temperatures}

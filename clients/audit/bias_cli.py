@@ -69,6 +69,18 @@ def bias(
     against: Annotated[
         str | None, typer.Option(metavar="STORE2", help="The same of another store, and what differs.")
     ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OLD_STORE", help="The same titles in an older space: what changed, and what it cost."
+        ),
+    ] = None,
+    feed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet", help="What `resonance align --fairness` works on: who is in which group."
+        ),
+    ] = None,
     correction: Annotated[
         Strictness,
         typer.Option(help="bh: few of the alerts are false; holm: hardly ever is any."),
@@ -105,6 +117,9 @@ def bias(
     Exit code 0: done; 1: a limit is broken (`--limit 'alerts<=0'`), or a store cannot be read; 2: wrong use.
     """
     from resonance.clients.audit.bias import BiasSettings, audit_bias
+    from resonance.clients.audit.bias_change import audit_change
+    from resonance.clients.audit.bias_change_report import make_change_report
+    from resonance.clients.audit.bias_feeding import write_feed
     from resonance.clients.audit.bias_metrics import write_metrics
     from resonance.clients.audit.bias_queries import read_queries
     from resonance.clients.audit.bias_report import make_report
@@ -131,20 +146,34 @@ def bias(
             least_deviation=least_points / 100,
             seed=seed,
         )
+        if before is not None and (against or feed or prometheus or queries or time):
+            raise UsageError(
+                "--before beside --against, --feed, --prometheus, --queries or --time; expected one of them"
+            )
         try:
-            mine = theirs = None
-            if settings.queries:
-                mine = asyncio.run(_descriptor(store, space, server, credentials))
-                if against is not None:
-                    theirs = asyncio.run(_descriptor(against, against_space or space, server, credentials))
-            audit = audit_bias(store, settings, descriptor=mine, against=against, against_descriptor=theirs)
-            if prometheus is not None:
-                write_metrics(audit, prometheus)
+            if before is not None:
+                report = make_change_report(audit_change(store, before, settings), limits)
+            else:
+                mine = theirs = None
+                if settings.queries:
+                    mine = asyncio.run(_descriptor(store, space, server, credentials))
+                    if against is not None:
+                        theirs = asyncio.run(
+                            _descriptor(against, against_space or space, server, credentials)
+                        )
+                audit = audit_bias(
+                    store, settings, descriptor=mine, against=against, against_descriptor=theirs
+                )
+                if feed is not None:
+                    write_feed(audit, feed)
+                if prometheus is not None:
+                    write_metrics(audit, prometheus)
+                report = make_report(audit, limits)
         except UsageError:
             raise
         except (ResonanceError, SpaceError, OSError) as failed:
             raise typer.Exit(failed_with(failed)) from failed
-    finish(make_report(audit, limits), json_out=json_out, html=html)
+    finish(report, json_out=json_out, html=html)
 
 
 async def _descriptor(uri: str, space: Path | None, server: str, credentials: Credentials) -> Descriptor:

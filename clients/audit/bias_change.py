@@ -1,0 +1,223 @@
+"""The same titles in two spaces: what became of each over-representation, and what the change cost.
+
+Each space has clusters of its own, so a cluster of the old one is compared with that of the new one which
+shares most titles with it; and, without any cluster, by the neighbours that its titles have in either space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resonance.clients.audit.bias import BiasAudit, BiasSettings, audit_bias
+from resonance.clients.audit.bias_feeding import space_alerts
+from resonance.clients.audit.bias_recall import (
+    DRAWS,
+    Estimate,
+    RecallChange,
+    estimate,
+    measure_recall,
+    of_draws,
+)
+from resonance.clients.audit.groups import UNKNOWN, Dimension
+from resonance.clients.audit.nearest import nearest_rows
+from resonance.clients.audit.representation import Finding
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.stores import open_store
+from resonance.space.blocks import BoolArray
+
+Rows = NDArray[np.int64]
+
+#: Neighbours of a title that are compared; titles that are asked, of a cluster and of the whole library.
+NEIGHBOURS, ASKED = 20, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An over-represented group of the old space, before and after.
+
+    Attributes:
+        finding: the alert in the old space. place, overlap: the cluster of the new one that shares most
+            titles with the old one, and how many: those in both over those in either (Jaccard).
+        before, after: share of the group in the cluster less its share of the titles in both stores.
+            Intervals: bootstrap over titles. ratio: after over before; None where `before` may be 0.
+        near_before, near_after: the same excess among the 20 nearest neighbours of the old cluster's titles.
+    """
+
+    finding: Finding
+    place: str
+    overlap: float
+    before: Estimate
+    after: Estimate
+    ratio: Estimate | None
+    near_before: Estimate
+    near_after: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class BiasChange:
+    """Two audits of the same titles, and what lies between them.
+
+    Attributes:
+        titles: those in both stores. moved: the surest alert of the old space first.
+        shared: of a title's 20 neighbours in the old space, the share that still are in the new one.
+        recall: None where the stores hold no segments of two modalities.
+    """
+
+    old: BiasAudit
+    new: BiasAudit
+    titles: int
+    moved: tuple[Moved, ...]
+    shared: Estimate
+    recall: RecallChange | None
+
+
+def audit_change(uri: str, before: str, settings: BiasSettings) -> BiasChange:
+    """Audit `before` and `uri`, and compare them. Blocks.
+
+    Raises:
+        UsageError: see `audit_bias`; or fewer than two titles are in both stores.
+        StoreError: a store cannot be read.
+    """
+    if settings.queries:
+        raise UsageError("queries beside a store of before; expected one or the other")
+    plain = replace(settings, time=None)
+    old, new = audit_bias(before, plain), audit_bias(uri, plain)
+    old_names, new_names = _names(before), _names(uri)
+    place_of = {name: at for at, name in enumerate(new_names)}
+    pairs = [(at, place_of[name]) for at, name in enumerate(old_names) if name in place_of]
+    if len(pairs) < 2:
+        raise UsageError(f"{uri} and {before} have {len(pairs)} titles in common; expected the same titles")
+    old_rows, new_rows = np.array(pairs, np.int64).T
+    alerts = [
+        one
+        for one in space_alerts(old)
+        if one.deviation > 0
+        and _known_inside(old, one)[old_rows].sum() >= settings.least_titles  # of those in both stores
+    ]
+    chance = np.random.default_rng(settings.seed)
+    everyone = _drawn(np.arange(len(pairs)), chance)
+    asked = [everyone]
+    for one in alerts:
+        asked.append(_drawn(np.flatnonzero(_inside(old, one.cell.place)[old_rows]), chance))
+    near_old, near_new = (
+        _neighbours(store, rows, asked) for store, rows in ((before, old_rows), (uri, new_rows))
+    )
+    moved = [
+        _moved(one, old, new, old_rows, new_rows, (near_old[at], near_new[at]), chance)
+        for at, one in enumerate(alerts, 1)
+    ]
+    shared = [
+        len(np.intersect1d(a[a >= 0], b[b >= 0])) / len(a)
+        for a, b in zip(near_old[0], near_new[0], strict=True)
+    ]
+    group = None
+    if alerts:
+        group = _of_group(_dimension(old, alerts[0]), alerts[0])[old_rows]
+    names = [old_names[at] for at in old_rows]
+    recall = measure_recall(before, uri, names, group, chance)
+    return BiasChange(old, new, len(pairs), tuple(moved), estimate(np.array(shared), chance), recall)
+
+
+def _names(uri: str) -> list[str]:
+    with closing(open_store(uri)) as store:
+        return [name for batch in store.titles(["media_id"]) for name in batch["media_id"].to_pylist()]
+
+
+def _drawn(rows: Rows, chance: np.random.Generator) -> Rows:
+    return np.sort(chance.permutation(rows)[:ASKED])
+
+
+def _neighbours(uri: str, rows: Rows, asked: Sequence[Rows]) -> list[Rows]:
+    """The neighbours of each asked title, int64 [n, 20] a set, as places among the titles in both stores; -1
+    for one that is in this store alone. rows: of the titles in both stores, [N]; asked: places among them."""
+    everyone = np.unique(np.concatenate(asked))
+    with closing(open_store(uri)) as store:
+        near = nearest_rows(store, rows[everyone], NEIGHBOURS)  # (n, 20) rows of this store
+    common = np.full(int(max(near.max(), rows.max())) + 1, -1)
+    common[rows] = np.arange(len(rows))
+    return [common[near[np.searchsorted(everyone, one)]] for one in asked]
+
+
+def _dimension(audit: BiasAudit, finding: Finding) -> Dimension:
+    return next(one for one in audit.survey.dimensions if one.name == finding.cell.dimension)
+
+
+def _inside(audit: BiasAudit, place: str) -> BoolArray:
+    places = audit.survey.clusters.places
+    return np.asarray(places.codes == places.groups.index(place))
+
+
+def _known_inside(audit: BiasAudit, finding: Finding) -> BoolArray:
+    known: BoolArray = _dimension(audit, finding).codes != UNKNOWN
+    return _inside(audit, finding.cell.place) & known
+
+
+def _of_group(dimension: Dimension, finding: Finding) -> NDArray[np.float64]:
+    """1 of the finding's group, 0 of another, NaN where it is not known; float64 [N]."""
+    of = np.where(dimension.codes == dimension.groups.index(finding.cell.group), 1.0, 0.0)
+    return np.where(dimension.codes == UNKNOWN, np.nan, of)
+
+
+def _moved(
+    finding: Finding,
+    old: BiasAudit,
+    new: BiasAudit,
+    old_rows: Rows,
+    new_rows: Rows,
+    near: tuple[Rows, Rows],
+    chance: np.random.Generator,
+) -> Moved:
+    inside = _inside(old, finding.cell.place)[old_rows]
+    places = new.survey.clusters.places
+    codes = places.codes[new_rows]
+    both = np.bincount(codes[inside], minlength=len(places.groups))
+    overlap = both / np.maximum(np.bincount(codes, minlength=len(places.groups)) + inside.sum() - both, 1)
+    best = int(overlap.argmax())
+    group = _of_group(_dimension(old, finding), finding)[old_rows]
+    before, after, ratio = _excesses(group, inside, codes == best, chance)
+    base = np.nanmean(group)
+    near_before, near_after = (estimate(_shares(group, rows) - base, chance) for rows in near)
+    return Moved(
+        finding=finding,
+        place=places.groups[best],
+        overlap=float(overlap[best]),
+        before=before,
+        after=after,
+        ratio=ratio,
+        near_before=near_before,
+        near_after=near_after,
+    )
+
+
+def _shares(group: NDArray[np.float64], near: Rows) -> NDArray[np.float64]:
+    """Of the neighbours [n, 20] whose group is known, the share of the group; NaN where none is; [n]."""
+    of = np.where(near >= 0, group[near], np.nan)
+    known = ~np.isnan(of)
+    return np.where(known.any(1), np.nansum(of, axis=1) / np.maximum(known.sum(1), 1), np.nan)
+
+
+def _excesses(
+    group: NDArray[np.float64], inside_old: BoolArray, inside_new: BoolArray, chance: np.random.Generator
+) -> tuple[Estimate, Estimate, Estimate | None]:
+    """Before, after and their ratio, with intervals: titles are drawn anew `DRAWS` times, clusters stand.
+
+    A title counts by three facts alone, so a draw of titles is a draw of the eight counts.
+    """
+    known = ~np.isnan(group)
+    cell = 4 * inside_old[known] + 2 * inside_new[known] + group[known].astype(np.int64)
+    counts = np.bincount(cell.astype(np.int64), minlength=8)
+    drawn = np.concatenate([counts[None], chance.multinomial(counts.sum(), counts / counts.sum(), DRAWS)])
+    table = drawn.reshape(-1, 2, 2, 2)  # (draw, old, new, group)
+    share = table[..., 1].sum((1, 2)) / table.sum((1, 2, 3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        before = table[:, 1, :, 1].sum(1) / table[:, 1].sum((1, 2)) - share
+        after = table[:, :, 1, 1].sum(1) / table[:, :, 1].sum((1, 2)) - share
+        ratio = after / before
+    told = of_draws(before)
+    # a share of what may be nothing says nothing
+    return told, of_draws(after), of_draws(ratio) if told.interval[0] > 0 else None

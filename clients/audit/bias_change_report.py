@@ -1,0 +1,134 @@
+"""The report of before and after: what became of each over-representation, and what the change cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from resonance.clients.audit.bias_change import NEIGHBOURS, BiasChange
+from resonance.clients.audit.bias_feeding import space_alerts
+from resonance.clients.audit.bias_recall import Estimate, RecallChange
+from resonance.clients.audit.metadata_plots import plot_intervals
+from resonance.clients.audit.report import Limit, Measure, Report, Section
+
+#: Over-representations drawn, at most; all are in the table.
+MOST_DRAWN = 12
+_COLUMNS = (
+    *("group", "where before", "before", "before low", "before high", "where after", "overlap"),
+    *("after", "after low", "after high", "after/before", "neighbours before", "neighbours after"),
+)
+
+
+def make_change_report(change: BiasChange, limits: Sequence[Limit] = ()) -> Report:
+    """As JSON, text and HTML have it."""
+    old, new = change.old.survey, change.new.survey
+    facts: dict[str, Any] = {
+        "store": new.uri,
+        "fingerprint": new.space.fingerprint,
+        "before": old.uri,
+        "fingerprint_before": old.space.fingerprint,
+        "titles_in_both": change.titles,
+        "clusters_before": f"{old.clusters.count} by {old.clusters.method}",
+        "clusters": f"{new.clusters.count} by {new.clusters.method}",
+        "seed": change.old.settings.seed,
+    }
+    sections = (_excess(change), _cost(change), *_recall(change.recall))
+    return Report("Representation of groups, before and after", facts, sections, tuple(limits))
+
+
+def _measure(name: str, one: Estimate, about: str = "") -> Measure:
+    return Measure(name, one.value, one.interval, about=about)
+
+
+def _excess(change: BiasChange) -> Section:
+    """Every over-representation of the old space; the surest as measures."""
+    counts = (len(space_alerts(audit)) for audit in (change.old, change.new))
+    measures = [
+        Measure(f"alerts {when}", float(count), about="over and under, in clusters of that space")
+        for when, count in zip(("before", "after"), counts, strict=True)
+    ]
+    rows = []
+    for one in change.moved:
+        cell = one.finding.cell
+        ratio = "" if one.ratio is None else one.ratio.value
+        rows.append(
+            (
+                *(f"{cell.dimension}={cell.group}", cell.place, one.before.value, *one.before.interval),
+                *(one.place, one.overlap, one.after.value, *one.after.interval, ratio),
+                *(one.near_before.value, one.near_after.value),
+            )
+        )
+    if change.moved:
+        first = change.moved[0]
+        cell = first.finding.cell
+        where = f"{cell.dimension}={cell.group} in {cell.place}"
+        measures += [
+            _measure("excess before", first.before, where),
+            _measure("excess after", first.after, f"in {first.place}, which shares most titles with it"),
+            _measure("excess of neighbours before", first.near_before, f"of the titles of {cell.place}"),
+            _measure("excess of neighbours after", first.near_after, "of the same titles"),
+            Measure("clusters overlap", first.overlap, about="titles in both over titles in either"),
+        ]
+        if first.ratio is not None:
+            measures.append(_measure("excess after/before", first.ratio, "0: gone, 1: as it was"))
+    text = (
+        "Excess: the share of a group in a cluster less its share among all titles of both stores. The "
+        "cluster of after is that which shares most titles with the one of before; where they overlap "
+        f"little, look at the neighbours: the excess among the {NEIGHBOURS} nearest neighbours of the "
+        "titles of the cluster of before, in either space. Intervals: 95%, bootstrap over titles; clusters "
+        "are taken as they are. The measures are of the surest alert before."
+        if change.moved
+        else "In the space of before no group is over-represented in a cluster: there is nothing to compare."
+    )
+    figures = (_drawn(change),) if change.moved else ()
+    return Section("Over-representation", text, tuple(measures), _COLUMNS, tuple(rows), figures)
+
+
+def _drawn(change: BiasChange) -> Figure:
+    figures = []
+    for one in change.moved[:MOST_DRAWN]:
+        name = f"{one.finding.cell.group}, {one.finding.cell.place}"
+        for when, figure in (("before", one.before), ("after", one.after)):
+            bounds = (100 * figure.interval[0], 100 * figure.interval[1])
+            figures.append((f"{name}: {when}", 100 * figure.value, bounds))
+    return plot_intervals("Excess in points of a hundred", figures, line=0.0, line_label="even")
+
+
+def _cost(change: BiasChange) -> Section:
+    text = (
+        f"Of the {NEIGHBOURS} nearest neighbours that a title had, so many it still has; a mean over titles "
+        "drawn from the whole library. A change of space moves neighbours without any fairness term: compare "
+        "with a space aligned without it."
+    )
+    return Section("Neighbours", text, (_measure("neighbours shared", change.shared),))
+
+
+def _recall(recall: RecallChange | None) -> Iterator[Section]:
+    if recall is None:
+        yield Section("Recall", "The stores hold no segments of two modalities: recall cannot be measured.")
+        return
+    measures = [
+        _measure("recall@1 before", recall.before),
+        _measure("recall@1 after", recall.after),
+        _measure("recall@1 change", recall.change, "of the same segments"),
+    ]
+    by_group = (
+        ("recall@1 of the group before", recall.group_before),
+        ("recall@1 of the group after", recall.group_after),
+        ("recall@1 of the others before", recall.others_before),
+        ("recall@1 of the others after", recall.others_after),
+        ("group gap before", recall.gap_before),
+        ("group gap after", recall.gap_after),
+    )
+    measures += [_measure(name, one) for name, one in by_group if one is not None]
+    text = (
+        "How often the block of one modality is nearest to that of another of its own segment, among "
+        f"{recall.segments} segments of {recall.titles} titles; a mean over the pairs of modalities. "
+        "Intervals: 95%, bootstrap over titles, the same draws before and after. Group: that of the surest "
+        "alert; gap: the group's recall less the others'. Where heads were aligned on these very titles, "
+        "recall on others is lower."
+    )
+    drawn = [(m.name, m.value, m.interval) for m in measures if m.interval and m.name != "recall@1 change"]
+    yield Section("Recall", text, tuple(measures), figures=(plot_intervals("Recall@1", drawn),))

@@ -1,0 +1,218 @@
+"""What an audit hands to training, and the same titles in two spaces: before and after."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from resonance.clients.audit.bias import BiasSettings, audit_bias
+from resonance.clients.audit.bias_change import audit_change
+from resonance.clients.audit.bias_cli import bias
+from resonance.clients.audit.bias_feed import read_feed
+from resonance.clients.audit.bias_feeding import write_feed
+from resonance.clients.audit.groups import UNKNOWN, make_source
+from resonance.clients.audit.nearest import nearest_rows
+from resonance.clients.discovery.rows import vectors_of
+from resonance.clients.errors import UsageError
+from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.stores import open_store
+from resonance.clients.results import SpaceRef
+from resonance.loadtest.audit.bias_store import simulate, write_simulated
+from resonance.loadtest.audit.fairness_features import write_aligned
+
+SETTINGS = BiasSettings(sources=[make_source("language")], clusters=3)
+TITLES, KINDS = 300, 3
+app = typer.Typer()
+app.command()(bias)
+
+
+def write(path: Path, intruders: int, *, noise: float = 0.2, segments: bool = True) -> str:
+    """300 titles of three kinds, 20 of each kind of group g; `intruders` of g from other kinds lie in kind 0.
+
+    Blocks of a segment are alike in all modalities, but for `noise`.
+    """
+    chance = np.random.default_rng(0)
+    kinds = np.arange(TITLES) % KINDS
+    group = np.arange(TITLES) // KINDS % 5 == 0
+    seen = kinds.copy()
+    seen[np.flatnonzero(group & (kinds > 0))[:intruders]] = 0
+    means = 3.0 * np.eye(KINDS, 596)
+    causes = means[seen] + chance.normal(0, 0.05, (TITLES, 596))  # (N, 596)
+    moments = causes[:, None, None] + chance.normal(0, 0.05, (TITLES, 2, 1, 596))
+    blocks = moments + noise * chance.normal(0, 0.05, (TITLES, 2, 3, 596))  # (N, S, 3, 596)
+    blocks /= np.linalg.norm(blocks, axis=-1, keepdims=True)
+    names = ["g" if of else "other" for of in group]
+    space = SpaceRef(path.name, path.name, True)
+    write_aligned(str(path), torch.from_numpy(blocks).float(), names, space, segments=segments)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Before: 25 intruders; after: none, and blocks of a segment are less alike."""
+    folder = tmp_path_factory.mktemp("stores")
+    return write(folder / "old", 25), write(folder / "new", 0, noise=5.0)
+
+
+def test_what_the_audit_found_is_fed(stores: tuple[str, str], tmp_path: Path) -> None:
+    audit = audit_bias(stores[0], SETTINGS)
+    write_feed(audit, tmp_path / "feed.parquet")
+    feed = read_feed(tmp_path / "feed.parquet")
+    assert feed.dimensions == ("language",)
+    assert feed.groups == (("g",),)
+    assert feed.space == audit.survey.space
+    assert feed.media_ids == tuple(map(str, range(TITLES)))
+    assert feed.codes[:, 0].tolist() == [int(at // KINDS % 5 != 0) for at in range(TITLES)]
+    worst = max(feed.found, key=lambda row: row["share"] - row["expected"])
+    assert worst["group"] == "g"
+    assert worst["share"] == pytest.approx(45 / 125)
+    assert worst["low"] < worst["share"] < worst["high"]
+
+
+def test_groups_that_are_not_known_stay_so_and_fair_groupings_are_not_fed(
+    stores: tuple[str, str], tmp_path: Path
+) -> None:
+    listed = tmp_path / "maker.csv"
+    marked = ["x" if at // KINDS % 5 == 0 else "y" for at in range(TITLES)]
+    listed.write_text("media_id,group\n" + "".join(f"{at},{marked[at]}\n" for at in range(1, TITLES)))
+    fair = tmp_path / "fair.csv"
+    fair.write_text("media_id,group\n" + "".join(f"{at},{'pq'[at // KINDS % 2]}\n" for at in range(TITLES)))
+    settings = BiasSettings(sources=[make_source(str(fair)), make_source(str(listed))], clusters=3)
+    write_feed(audit_bias(stores[0], settings), tmp_path / "feed.parquet")
+    feed = read_feed(tmp_path / "feed.parquet")
+    assert feed.dimensions == ("maker",)
+    assert feed.codes[0, 0] == UNKNOWN
+    assert feed.codes[3:6, 0].tolist() == [1, 1, 1]
+
+
+def test_a_file_that_is_no_feed_and_a_store_that_changed(stores: tuple[str, str], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"media_id": ["a"]}), tmp_path / "other.parquet")
+    (tmp_path / "text.parquet").write_text("no")
+    for name in ("other.parquet", "text.parquet", "none.parquet"):
+        with pytest.raises(UsageError, match="expected a file that `resonance audit bias --feed` wrote"):
+            read_feed(tmp_path / name)
+    moving = write(tmp_path / "moving", 25, segments=False)
+    audit = audit_bias(moving, SETTINGS)
+    next(Path(moving).glob("*.parquet")).unlink()
+    with pytest.raises((StoreError, UsageError)):
+        write_feed(audit, tmp_path / "feed.parquet")
+    assert not list(tmp_path.glob("feed*"))
+
+
+def test_before_and_after(stores: tuple[str, str]) -> None:
+    change = audit_change(stores[1], stores[0], SETTINGS)
+    (moved,) = change.moved
+    assert change.titles == TITLES
+    assert moved.before.value == pytest.approx(45 / 125 - 0.2)
+    assert moved.after.value == pytest.approx(0.0, abs=1e-9)
+    assert moved.overlap == pytest.approx(100 / 125)
+    assert moved.before.interval[0] > 0.05
+    assert moved.after.interval[0] < 0 < moved.after.interval[1]
+    assert moved.ratio is not None
+    assert moved.ratio.value == pytest.approx(0.0, abs=1e-9)
+    assert moved.ratio.interval[1] < 0.5
+    # the old cluster's titles lie among their own kind again
+    assert moved.near_before.value > 0.1
+    assert abs(moved.near_after.value) < 0.07
+    recall = change.recall
+    assert recall is not None
+    assert recall.segments == 2 * TITLES
+    assert recall.before.value > recall.after.value + 0.1
+    assert recall.change.interval[1] < 0
+    assert recall.gap_before is not None
+    assert recall.group_before is not None
+    assert recall.others_before is not None
+    assert recall.gap_before.value == pytest.approx(recall.group_before.value - recall.others_before.value)
+
+
+def test_a_store_beside_itself_has_not_changed(stores: tuple[str, str]) -> None:
+    change = audit_change(stores[0], stores[0], SETTINGS)
+    (moved,) = change.moved
+    assert moved.ratio is not None
+    assert moved.ratio.value == moved.ratio.interval[0] == moved.ratio.interval[1] == 1.0
+    assert moved.overlap == 1.0
+    assert change.shared.value == 1.0
+    assert change.recall is not None
+    assert change.recall.change.interval == (0.0, 0.0)
+
+
+def test_the_same_titles_in_another_order(stores: tuple[str, str], tmp_path: Path) -> None:
+    """Rows of the two stores are matched by name; what is in one of them alone does not count."""
+    uri = str(tmp_path / "turned")
+    with closing(open_store(stores[0])) as store:
+        space = store.space
+        rows = pa.Table.from_batches(list(store.titles()))
+    from resonance.clients.ingest.rows import title_schema
+    from resonance.clients.ingest.stores import open_sink
+
+    turned = rows.take(list(range(TITLES - 1, 9, -1))).cast(title_schema(space))
+    sink = open_sink(uri, space)
+    sink.write(turned, batch="0")
+    sink.close()
+    change = audit_change(uri, stores[0], SETTINGS)
+    assert change.titles == TITLES - 10
+    (moved,) = change.moved
+    assert moved.overlap == 1.0
+    assert moved.ratio is not None
+    assert moved.ratio.value == 1.0
+    assert change.shared.value > 0.9
+
+
+def test_the_command_with_limits(stores: tuple[str, str], tmp_path: Path) -> None:
+    page = tmp_path / "change.html"
+    arguments = [stores[1], "--group", "language", "--clusters", "3", "--before", stores[0], "--json"]
+    good = ["--limit", "excess after/before<=0.5", "--limit", "recall@1 change>=-0.95"]
+    done = CliRunner().invoke(app, [*arguments, *good, "--html", str(page)])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    measures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
+    assert measures["excess before"]["value"] == pytest.approx(0.16)
+    assert measures["excess after/before"]["interval"][1] < 0.5
+    assert measures["alerts before"]["value"] > measures["alerts after"]["value"] == 0
+    assert {"neighbours shared", "group gap before", "group gap after"} <= set(measures)
+    assert page.read_text().count("data:image/png") == 2
+    assert not re.findall(r"https?://|<script", page.read_text())
+    done = CliRunner().invoke(app, [*arguments, "--limit", "recall@1 change>=0"])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["broken"][0]["measure"] == "recall@1 change"
+
+
+def test_wrong_use(stores: tuple[str, str], tmp_path: Path) -> None:
+    invoke = CliRunner(env={"COLUMNS": "300"}).invoke
+    beside = ["--before", stores[0], "--time", "order"]
+    done = invoke(app, [stores[1], "--group", "language", *beside])
+    assert done.exit_code == 2
+    assert "expected one of them" in done.output
+    strangers = simulate(60, 3, 0)
+    write_simulated(str(tmp_path / "few"), strangers, SpaceRef("few", "few", True))
+    done = invoke(app, [str(tmp_path / "few"), "--group", "language", "--before", str(tmp_path / "none")])
+    assert done.exit_code == 1
+
+
+def test_nothing_over_represented_before(stores: tuple[str, str]) -> None:
+    change = audit_change(stores[0], stores[1], SETTINGS)
+    assert change.moved == ()
+    assert change.recall is not None
+    assert change.recall.gap_before is None
+
+
+def test_neighbours_are_those_of_all_vectors(stores: tuple[str, str]) -> None:
+    rows = np.array([50, 299, 3])
+    with closing(open_store(stores[0])) as store:
+        found = nearest_rows(store, rows, 5)
+        vectors = np.concatenate([vectors_of(batch["vector"]) for batch in store.titles(["vector"])])
+        scores = vectors[rows] @ vectors.T
+        scores[np.arange(3), rows] = -2
+        with pytest.raises(UsageError, match="300 titles; expected more than 300"):
+            nearest_rows(store, rows, 300)
+    np.testing.assert_array_equal(found, np.argsort(-scores, axis=1)[:, :5])
