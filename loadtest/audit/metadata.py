@@ -119,6 +119,8 @@ def main(
             typer.echo(json.dumps(asdict(row)))
         typer.echo(json.dumps({"fell_in_runs": fell, "runs": runs, "titles": RUN_TITLES}))
     if titles:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as made:
             typer.echo(json.dumps(measure_size(titles, Path(made))))
 
