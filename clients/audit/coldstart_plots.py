@@ -28,7 +28,7 @@ def plot_found(result: ColdstartResult, measure: str, label: str) -> Figure:
             axes.plot([estimate.value], [row], "o", color=colour, markersize=5)
         axes.axvline(result.split.chance[name], color=AGAINST, linewidth=1, linestyle="--")
         axes.set_title(f"{name} titles", fontsize=10)
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # the whole of a dot at 0
         axes.locator_params(axis="x", nbins=4)
         _plain(axes)
     _rows(panels[0], [one.name for one in result.contestants])
@@ -83,9 +83,10 @@ def plot_reliability(result: ColdstartResult) -> Figure:
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
     axes = figure.add_subplot()
     told = [(one.name, one.reliability) for one in result.contestants if one.reliability is not None]
-    largest = 0.0
+    others, largest = (*TITLE_COLOURS[1:], OTHER), 0.0
     for at, (name, curve) in enumerate(told):
-        colour = REFERENCE if name == result.reference else TITLE_COLOURS[(at + 1) % len(TITLE_COLOURS)]
+        # the first colour is too near to the reference's
+        colour = REFERENCE if name == result.reference else others[at % len(others)]
         axes.plot(
             curve.expected,
             curve.observed,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from resonance.clients.audit.coldstart import (
     AUC,
     COLD,
@@ -138,7 +140,7 @@ def _new(result: ColdstartResult) -> Section:
         f"differences are 95% for all {len(result.contestants) - 1} of a measure together (Bonferroni). "
         "Popularity and factorisation know nothing of a title without a viewing: theirs are random lists."
     )
-    figures = ()
+    figures: tuple[Figure, ...] = ()
     if any(d.slice == COLD for d in result.differences):
         figures = (plot_differences(result, COLD, RECALL, f"recall@{result.k} of new titles"),)
     measures = (*_measures(result, COLD, RECALL, NDCG, AUC), *_differences(result, COLD))

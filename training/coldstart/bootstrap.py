@@ -35,16 +35,16 @@ class Draws:
 
     def difference(self, one: int, other: int, *, tests: int = 1) -> Estimate:
         """One less another; 95% hold for `tests` differences together (Bonferroni)."""
-        return _estimate(
-            self.values[one] - self.values[other], self.drawn[:, one] - self.drawn[:, other], tests
-        )
+        drawn: Floats = self.drawn[:, one] - self.drawn[:, other]
+        return _estimate(self.values[one] - self.values[other], drawn, tests)
 
     def relative(self, one: int, other: int, *, tests: int = 1) -> Estimate | None:
         """The same as a share of the other; None where that is 0, or may be."""
         below, drawn = self.values[other], self.drawn[:, other]
         if below <= 0 or (drawn <= 0).any():
             return None
-        return _estimate(self.values[one] / below - 1, self.drawn[:, one] / drawn - 1, tests)
+        ratios: Floats = self.drawn[:, one] / drawn - 1
+        return _estimate(self.values[one] / below - 1, ratios, tests)
 
 
 def _estimate(value: float, drawn: Floats, tests: int) -> Estimate:

@@ -219,10 +219,11 @@ def evaluate(scorer: Scorer, evaluation: Evaluation, *, probabilities: bool) -> 
 def mean_outcome(outcomes: list[Outcome]) -> Outcome:
     """Of several trainings; the reliability is that of the first."""
     first = outcomes[0]
+    told = [one.miscalibration for one in outcomes if one.miscalibration is not None]
     return Outcome(
         {name: np.mean([one.gains[name] for one in outcomes], axis=0) for name in first.gains},
         np.mean([one.exposures for one in outcomes], axis=0),
-        None if first.miscalibration is None else np.mean([one.miscalibration for one in outcomes], axis=0),
+        np.mean(told, axis=0) if told else None,
         float(np.mean([one.coverage for one in outcomes])),
         first.reliability,
     )

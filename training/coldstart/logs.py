@@ -29,22 +29,18 @@ def join_logs(earlier: ViewingLog, later: ViewingLog) -> tuple[ViewingLog, NDArr
     user_ids = tuple(dict.fromkeys((*earlier.user_ids, *later.user_ids)))
     media_ids = tuple(dict.fromkeys((*earlier.media_ids, *later.media_ids)))
     parts = [_watched(log) for log in (earlier, later)]
-    whole = [
-        np.concatenate(columns)
-        for columns in (
-            [_renumbered(log.users, log.user_ids, user_ids) for log in parts],
-            [_renumbered(log.titles, log.media_ids, media_ids) for log in parts],
-            [log.at_s for log in parts],
-            [log.completion for log in parts],
-            [np.full(len(log), at == 1) for at, log in enumerate(parts)],
-        )
-    ]
-    order = np.argsort(whole[2], kind="stable")
-    users, titles, at_s, completion, second = (column[order] for column in whole)
+    at_s = np.concatenate([log.at_s for log in parts])
+    order = np.argsort(at_s, kind="stable")
     joined = ViewingLog(
-        users, titles, at_s, completion, user_ids, media_ids, completion_is=earlier.completion_is
+        np.concatenate([_renumbered(log.users, log.user_ids, user_ids) for log in parts])[order],
+        np.concatenate([_renumbered(log.titles, log.media_ids, media_ids) for log in parts])[order],
+        at_s[order],
+        np.concatenate([log.completion for log in parts])[order],
+        user_ids,
+        media_ids,
+        completion_is=earlier.completion_is,
     )
-    return joined, second
+    return joined, (np.arange(len(at_s)) >= len(parts[0]))[order]
 
 
 def _watched(log: ViewingLog) -> ViewingLog:

@@ -26,6 +26,8 @@ from resonance.training.coldstart.splitting import Rows, Split, is_liked
 
 #: Validation viewings that are scored after each epoch, at most.
 _MOST_VALIDATED = 4_000
+#: Of a small log batches are smaller, so that an epoch has some steps.
+_STEPS, _SMALLEST_BATCH = 50, 128
 _LARGEST_SCALE = 50.0
 _TINY = 1e-12
 
@@ -36,6 +38,7 @@ class TowerSettings:
 
     Attributes:
         width: of the common space. hidden: of the content tower. history: viewings that are pooled.
+        batch: viewings of a step, at most.
         epochs: at most. patience: epochs without a better validation after which training stops.
         most_examples: viewings of an epoch; of a larger log so many are drawn anew each time.
     """
@@ -143,7 +146,8 @@ def train_towers(
         histories = Histories(log, split.train, length=settings.history)
         validation = _Validation(log, split, wanted, histories, rng)
         log_q = _log_shares(log, rows)
-        steps = -(-min(len(rows), settings.most_examples) // settings.batch) * settings.epochs
+        size = min(settings.batch, max(_SMALLEST_BATCH, len(rows) // _STEPS))
+        steps = -(-min(len(rows), settings.most_examples) // size) * settings.epochs
         optimiser = torch.optim.AdamW(
             tower.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -152,8 +156,8 @@ def train_towers(
         for epoch in range(1, settings.epochs + 1):
             tower.train()
             chosen = rng.permutation(rows)[: settings.most_examples]
-            for first in range(0, len(chosen), settings.batch):
-                batch = chosen[first : first + settings.batch]
+            for first in range(0, len(chosen), size):
+                batch = chosen[first : first + size]
                 loss = _loss(tower, inputs, log, histories, log_q, batch)
                 if loss is None:
                     continue
