@@ -43,8 +43,7 @@ class Draws:
         below, drawn = self.values[other], self.drawn[:, other]
         if below <= 0 or (drawn <= 0).any():
             return None
-        ratios: Floats = self.drawn[:, one] / drawn - 1
-        return _estimate(self.values[one] / below - 1, ratios, tests)
+        return _estimate(self.values[one] / below - 1, np.divide(self.drawn[:, one], drawn) - 1.0, tests)
 
 
 def _estimate(value: float, drawn: Floats, tests: int) -> Estimate:
