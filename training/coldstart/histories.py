@@ -39,7 +39,6 @@ class Histories:
         self._rows = rows[np.lexsort((log.at_s[rows], log.users[rows]))]
         users = log.users[self._rows]
         self._starts = np.searchsorted(users, np.arange(len(log.user_ids)))
-        # one number that rises with viewer, then time, so that a moment is found by bisection
         self._times, self._ends = log.at_s[self._rows], np.append(self._starts[1:], len(self._rows))
         completion = np.nan_to_num(log.completion[self._rows], nan=1.0)
         self._liked = np.maximum(completion, _LEAST_WEIGHT)
