@@ -5,7 +5,9 @@ Each week a viewer chooses some titles, one after another and never one twice, e
     P(i) proportional to (1 + views_i)^popularity * exp(appeal_i + taste_weight * affinity_ui)
 
 among those that are out: popular titles are shown more and so become more popular, the rest is a long tail.
-How many, varies between viewers. All choices of a week see the views of the weeks before.
+A title that has just come out is announced: it is shown as though it had been watched more often than three
+in four. How many titles are chosen, varies between viewers. All choices of a week see the views of the weeks
+before.
 """
 
 from __future__ import annotations
@@ -33,15 +35,17 @@ class Choosing:
             exp(taste_weight) times as likely to be chosen.
         popularity: 0 shows all titles alike, 1 each as often as it was watched.
         appeal: standard deviation of what posters and prizes add, of each title and the same to all viewers.
+        premiere_weeks: so long a new title is announced.
         new_share: of the titles that come out during the weeks, evenly; the others are there from the start.
         start_s: of the Unix epoch; 2026-01-05, a Monday.
     """
 
     weeks: int = 26
     viewings: float = 40.0
-    taste_weight: float = 1.0
-    popularity: float = 0.75
-    appeal: float = 0.75
+    taste_weight: float = 1.5
+    popularity: float = 0.5
+    appeal: float = 0.5
+    premiere_weeks: int = 4
     new_share: float = 0.4
     start_s: float = 1_767_571_200.0
 
@@ -103,8 +107,14 @@ def choose(
     for week in range(settings.weeks):
         start_s = settings.start_s + week * WEEK_S
         wanted = rng.poisson(keenness)
-        exposure = appeal + settings.popularity * np.log1p(views).astype(np.float32)
-        exposure[released_s > start_s] = -np.inf
+        out = released_s <= start_s
+        shown = np.where(
+            out & (released_s > start_s - settings.premiere_weeks * WEEK_S),
+            np.maximum(views, np.quantile(views[out], 0.75)),
+            views,
+        )
+        exposure = (appeal + settings.popularity * np.log1p(shown)).astype(np.float32)
+        exposure[~out] = -np.inf
         users = np.flatnonzero(wanted)
         worth = exposure + settings.taste_weight * affinity[users]
         worth[seen[users]] = -np.inf
