@@ -21,6 +21,7 @@ EXTRAS = {
     **dict.fromkeys(("carry", "carry-taste"), "audit"),
     **dict.fromkeys(("contours", "hum"), "melody"),
     **dict.fromkeys(("search", "arcs", "explain", "taste", "reel"), "discovery"),
+    "audit coldstart": "coldstart",
     "train-tiny": "train",
     "evaluate-tiny": "train",
     "align": "train",
@@ -49,7 +50,8 @@ def make_app() -> typer.Typer:
         group = typer.Typer(help=loaded.info.help, no_args_is_help=True)
         for command in loaded.registered_commands:
             assert command.callback is not None, "a command is a function"
-            group.command(command.name)(_checked(point.name, command.callback))
+            name = f"{point.name} {command.name or command.callback.__name__}"
+            group.command(command.name)(_checked(name, command.callback))
         app.add_typer(group, name=point.name)
     return app
 
@@ -62,7 +64,8 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*arguments, **options)
         except ModuleNotFoundError as missing:
-            extra = EXTRAS.get(name, name)
+            group = name.split()[0]
+            extra = EXTRAS.get(name, EXTRAS.get(group, group))
             typer.echo(
                 f"resonance {name}: the package {missing.name} is not installed; "
                 f"run: pip install 'resonance[{extra}]'",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 
 from resonance.serving.server import TritonServer
 
@@ -170,6 +171,28 @@ def test_a_command_whose_extra_is_missing_names_it(monkeypatch: pytest.MonkeyPat
     assert "pip install 'resonance[serve]'" in shown.output
 
 
+@pytest.mark.parametrize(("command", "extra"), [("coldstart", "coldstart"), ("bias", "audit")])
+def test_a_command_of_a_group_names_its_own_extra(
+    monkeypatch: pytest.MonkeyPatch, command: str, extra: str
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    from typer.testing import CliRunner
+
+    from resonance.clients.cli import main
+
+    point = EntryPoint("audit", f"{__name__}:group", main.GROUP)
+    monkeypatch.setattr(main, "entry_points", lambda group: [point])
+    shown = CliRunner().invoke(main.make_app(), ["audit", command])
+    assert shown.exit_code == 2
+    assert f"pip install 'resonance[{extra}]'" in shown.output
+
+
 def needs_more() -> None:
     """Stands for a command of an extra that is not installed."""
     import no_such_package_here  # noqa: F401
+
+
+group = typer.Typer()
+group.command("coldstart")(needs_more)
+group.command("bias")(needs_more)
