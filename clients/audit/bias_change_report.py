@@ -130,5 +130,6 @@ def _recall(recall: RecallChange | None) -> Iterator[Section]:
         "alert; gap: the group's recall less the others'. Where heads were aligned on these very titles, "
         "recall on others is lower."
     )
-    drawn = [(m.name, m.value, m.interval) for m in measures if m.interval and m.name != "recall@1 change"]
+    drawn = [(m.name, m.value, m.interval) for m in measures if m.interval and m.name.startswith("recall@1")]
+    drawn = [one for one in drawn if one[0] != "recall@1 change"]
     yield Section("Recall", text, tuple(measures), figures=(plot_intervals("Recall@1", drawn),))

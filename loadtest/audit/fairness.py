@@ -9,9 +9,11 @@ titles that were held out.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -262,7 +264,8 @@ def main(
 ) -> None:
     """Excess and recall by weight of the fairness term."""
     planted = Planted(mark=0.0, real=0.11) if real else Planted()
-    runs = measure(range(first_seed, first_seed + seeds), tuple(weight or WEIGHTS), planted, html=html)
+    with redirect_stdout(sys.stderr):  # where training shows its progress
+        runs = measure(range(first_seed, first_seed + seeds), tuple(weight or WEIGHTS), planted, html=html)
     summaries = summarise(runs)
     if picture is not None and summaries:
         plot(summaries).savefig(picture, dpi=130)

@@ -1,0 +1,38 @@
+"""The short form of the measurement of the fairness term; docs/audit-bias.md has the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from resonance.loadtest.audit.fairness import measure, plot, summarise
+from resonance.loadtest.audit.fairness_features import KINDS, MARKED_KIND, Planted, draw_titles
+
+
+def test_drawn_groups_are_even_and_the_mark_is_the_group_s_alone() -> None:
+    drawn = draw_titles(400, Planted(), 1)
+    for kind in range(KINDS):
+        assert drawn.group[drawn.kinds == kind].mean() == 0.2
+    plain = draw_titles(400, Planted(mark=0.0), 1)
+    differ = [
+        not np.array_equal(one.features["audio"], other.features["audio"])
+        for one, other in zip(drawn.titles, plain.titles, strict=True)
+    ]
+    np.testing.assert_array_equal(differ, drawn.group)
+    real = draw_titles(400, Planted(real=0.1), 1)
+    assert real.group[real.kinds == MARKED_KIND].mean() == 0.3
+
+
+def test_the_term_halves_a_planted_over_representation(tmp_path: Path) -> None:
+    page = tmp_path / "change.html"
+    plain, fair = measure([0], (8.0,), html=page)
+    assert plain.found
+    assert plain.after == plain.before > 0.05
+    assert fair.before == plain.before
+    assert fair.after < plain.before / 2
+    assert fair.near_after < plain.near_before / 2
+    assert plain.recall - fair.recall < 0.1
+    assert page.read_text().count("data:image/png") == 2
+    plot(summarise([plain, fair])).savefig(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
