@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
@@ -156,6 +160,42 @@ def test_aligning_a_library_end_to_end(
     save_heads({"visual_encoder": torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})}, other)
     with pytest.raises(WeightsError, match="title_fusion has 0 tensors"):
         load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
+
+
+def test_what_an_audit_found_enters_the_alignment(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs in one folder, with a feed and without: neither goes on with the other's checkpoint."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    feed = tmp_path / "feed.parquet"
+    films = [library / f"{i}.mkv" for i in range(FILMS)]
+    facts = {"version": 1, "store": "films", "space": {"name": "s", "fingerprint": "f", "trained": True}}
+    facts |= {"groups": {"language": ["de"]}, "found": []}
+    columns = {"media_id": [p.name for p in films], "uri": [str(p) for p in films]}
+    columns["group:language"] = ["de" if i % 2 else "" for i in range(FILMS)]
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    schema = schema.with_metadata({b"resonance.bias_feed": json.dumps(facts).encode()})
+    pq.write_table(pa.table(columns, schema=schema), feed)
+    heads = {}
+    for name, arguments in (("plain", []), ("fair", ["--fairness", str(feed), "--fairness-weight", "50"])):
+        heads[name] = tmp_path / f"{name}.safetensors"
+        source = ["align", str(library / "library.csv"), "--work", str(tmp_path), "--steps", "30"]
+        result = CliRunner().invoke(make_app(), [*source, "--heads", str(heads[name]), *arguments])
+        assert result.exit_code == 0, result.output
+        assert ("8 of 9 titles have a known group; those that deviate: language=de" in result.output) == (
+            name == "fair"
+        )
+    told = re.search(r"depend on the audited groups: (\S+) -> (\S+)", result.output)
+    assert told is not None
+    assert float(told[2]) < float(told[1])
+    plain, fair = (load_file(path) for path in heads.values())
+    assert not all(torch.equal(plain[name], fair[name]) for name in plain)
+
+    strange = ["align", str(library), "--work", str(tmp_path), "--fairness", str(library / "library.csv")]
+    result = CliRunner().invoke(make_app(), strange)
+    assert result.exit_code == 1
+    assert "expected a file that `resonance audit bias --feed` wrote" in result.output
 
 
 def test_recall_by_group_of_perfect_blocks_is_one(titles: list[TitleFeatures]) -> None:
