@@ -174,7 +174,7 @@ def truths(known: Population, log: ViewingLog) -> dict[str, float]:
     groups = np.searchsorted(edges, known.score, side="right")
 
     def sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.bincount(groups, values, minlength=GROUPS)
+        return np.bincount(groups, values, minlength=GROUPS).astype(np.float64)
 
     click, finished, rows = sums(known.click), sums(known.finished), sums(np.ones_like(known.click))
     of_clicked, of_seen = finished / click, finished / rows
@@ -243,10 +243,10 @@ def measure(
                 progress.advance(task)
     covered = []
     for (name, chances), rows in found.items():
-        true, value, plain, holds = (list(column) for column in zip(*rows, strict=True))
-        means = (float(np.mean(column)) for column in (true, value, plain))
-        covered.append(Covered(name, chances, *means, int(sum(holds)), runs))
-    return covered, [Kinds(chances, *counts, runs) for chances, counts in kinds.items()]
+        true, value, plain, holds = np.array(rows).T
+        means = (float(true.mean()), float(value.mean()), float(plain.mean()))
+        covered.append(Covered(name, chances, *means, covered=int(holds.sum()), runs=runs))
+    return covered, [Kinds(chances, both[0], both[1], runs) for chances, both in kinds.items()]
 
 
 def main(
@@ -263,8 +263,8 @@ def main(
         store = write_catalogue(str(Path(folder) / "store"), catalogue, descriptor)
         covered, kinds = measure(store, catalogue, descriptor, known, runs=runs, viewers=viewers)
         store.close()
-    for row in (*covered, *kinds):
-        typer.echo(json.dumps(asdict(row)))
+    for row in [asdict(figure) for figure in covered] + [asdict(kind) for kind in kinds]:
+        typer.echo(json.dumps(row))
 
 
 if __name__ == "__main__":
