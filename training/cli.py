@@ -155,7 +155,8 @@ def align(
         "build/align"
     ),
     heads: Annotated[Path, typer.Option(help="Where the heads go.")] = Path("build/align/heads.safetensors"),
-    steps: Annotated[int, typer.Option(help="Steps for the projections.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Steps for the projections.")] = 500,
+    fusion_steps: Annotated[int, typer.Option(min=1, help="Steps for the fusion head.")] = 300,
     balance: Annotated[
         float,
         typer.Option(
@@ -222,6 +223,7 @@ def align(
         settings = replace(
             base,
             loop=replace(base.loop, steps=steps),
+            fusion=replace(base.fusion, loop=replace(base.fusion.loop, steps=fusion_steps)),
             balance=balance,
             hardness=hardness,
             fairness=fairness_weight if feed else 0.0,

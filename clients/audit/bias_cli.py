@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,8 +23,7 @@ from resonance.clients.cli.server_options import (
 )
 
 if TYPE_CHECKING:
-    from resonance.clients.credentials import Credentials
-    from resonance.space.descriptor import Descriptor
+    pass
 
 
 class Time(StrEnum):
@@ -125,6 +122,7 @@ def bias(
     from resonance.clients.audit.bias_report import make_report
     from resonance.clients.audit.groups import make_source, read_target
     from resonance.clients.audit.representation import Correction
+    from resonance.clients.cli.descriptors import descriptor_of_store
     from resonance.clients.cli.reporting import failed_with
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.space.errors import SpaceError
@@ -156,11 +154,9 @@ def bias(
             else:
                 mine = theirs = None
                 if settings.queries:
-                    mine = asyncio.run(_descriptor(store, space, server, credentials))
+                    mine = descriptor_of_store(store, space, server, credentials)
                     if against is not None:
-                        theirs = asyncio.run(
-                            _descriptor(against, against_space or space, server, credentials)
-                        )
+                        theirs = descriptor_of_store(against, against_space or space, server, credentials)
                 audit = audit_bias(
                     store, settings, descriptor=mine, against=against, against_descriptor=theirs
                 )
@@ -174,11 +170,3 @@ def bias(
         except (ResonanceError, SpaceError, OSError) as failed:
             raise typer.Exit(failed_with(failed)) from failed
     finish(report, json_out=json_out, html=html)
-
-
-async def _descriptor(uri: str, space: Path | None, server: str, credentials: Credentials) -> Descriptor:
-    from resonance.clients.cli.descriptors import descriptor_for
-    from resonance.clients.discovery.libraries import open_library
-
-    with closing(await asyncio.to_thread(open_library, uri)) as library:
-        return await descriptor_for(library, space, server, credentials)

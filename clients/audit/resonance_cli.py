@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,8 +23,7 @@ from resonance.clients.cli.server_options import (
 )
 
 if TYPE_CHECKING:
-    from resonance.clients.credentials import Credentials
-    from resonance.space.descriptor import Descriptor
+    pass
 
 
 def resonance(
@@ -90,6 +88,7 @@ def resonance(
     from resonance.clients.audit.ratings import read_genres
     from resonance.clients.audit.report import Report
     from resonance.clients.audit.viewings import read_viewings
+    from resonance.clients.cli.descriptors import descriptor_of_store
     from resonance.clients.cli.reporting import failed_with
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
@@ -115,7 +114,7 @@ def resonance(
                 )
                 genres = {} if local_path(log) is None else read_genres(Path(log))
                 status.update("asking for the space")
-                descriptor = asyncio.run(_descriptor(store, space, server, credentials))
+                descriptor = descriptor_of_store(store, space, server, credentials)
                 with closing(open_store(store)) as opened:
                     audit = audit_finishing(
                         opened, viewings, descriptor, settings, more_tags=genres, tell=status.update
@@ -141,11 +140,3 @@ def resonance(
     }
     report = Report("Audit of finishing", facts, finishing_sections(audit), limits)
     finish(report, json_out=json_out, html=html)
-
-
-async def _descriptor(uri: str, space: Path | None, server: str, credentials: Credentials) -> Descriptor:
-    from resonance.clients.cli.descriptors import descriptor_for
-    from resonance.clients.discovery.libraries import open_library
-
-    with closing(await asyncio.to_thread(open_library, uri)) as library:
-        return await descriptor_for(library, space, server, credentials)

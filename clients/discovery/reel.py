@@ -26,8 +26,8 @@ from resonance.space.scores import Query, Weights
 #: Segments asked for at once: this many times the clips that fit, for titles repeat themselves and files are
 #: gone; and never more, because diversity compares all with all.
 TIMES_CLIPS, MOST_ASKED = 4, 500
-#: Cosine from which two titles' segments show the same. Copies of a clip in other containers and codecs are at
-#: 0.958 and above, clips that are no copies at 0.56 and below (docs/benchmarks.md, `agreement`).
+#: Cosine from which two titles' segments show the same. Copies of a clip in other containers and codecs are
+#: at 0.958 and above, clips that are no copies at 0.56 and below (docs/benchmarks.md, `agreement`).
 COPY_COSINE = 0.95
 
 

@@ -33,6 +33,7 @@ from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film
 
 FILMS, SEGMENTS = 8, 4
+FEW_STEPS = ("--steps", "30", "--fusion-steps", "10")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_aligning_a_library_end_to_end(
         monkeypatch.setenv(name, value)
     heads = tmp_path / "heads.safetensors"
     arguments = ["align", str(library / "library.csv"), "--work", str(tmp_path), "--heads", str(heads)]
-    result = CliRunner().invoke(make_app(), [*arguments, "--steps", "30", "--balance", "0.5"])
+    result = CliRunner().invoke(make_app(), [*arguments, *FEW_STEPS, "--balance", "0.5"])
     assert result.exit_code == 0, result.output
     assert "group 'a'" in result.output
     assert "broken.mkv" in result.output
@@ -180,7 +181,7 @@ def test_what_an_audit_found_enters_the_alignment(
     heads = {}
     for name, arguments in (("plain", []), ("fair", ["--fairness", str(feed), "--fairness-weight", "50"])):
         heads[name] = tmp_path / f"{name}.safetensors"
-        source = ["align", str(library / "library.csv"), "--work", str(tmp_path), "--steps", "30"]
+        source = ["align", str(library / "library.csv"), "--work", str(tmp_path), *FEW_STEPS]
         result = CliRunner().invoke(make_app(), [*source, "--heads", str(heads[name]), *arguments])
         assert result.exit_code == 0, result.output
         assert ("8 of 9 titles have a known group; those that deviate: language=de" in result.output) == (
