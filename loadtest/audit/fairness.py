@@ -53,6 +53,8 @@ TITLES, HELD_OUT = 2000, 400
 WEIGHTS = (2.0, 4.0, 8.0, 16.0)
 LOOP = LoopSettings(steps=100, learning_rate=1e-3, warmup_steps=20)
 BATCH = 512
+#: Added to the seed of training where a space is aligned plainly once more: what another training alone does.
+AGAIN = 1000
 AUDIT = BiasSettings(sources=[make_source("language")], clusters=KINDS)
 
 
@@ -61,6 +63,7 @@ class Run:
     """One alignment.
 
     Attributes:
+        again: the control: aligned without the term, as the plain space was, from another seed of training.
         found: the plain space's audit told of an over-representation; without it there is nothing to feed.
         before, after: its excess in its cluster and in that which shares most titles with it, 0 to 1.
         near_before, near_after: among the neighbours of the cluster's titles.
@@ -81,6 +84,7 @@ class Run:
     others: float
     dependence: float
     align_s: float
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Summary:
     """Means over seeds with 95% intervals by Student's t; the cost is plain less weighted, by seed."""
 
     weight: float
+    again: bool
     seeds: int
     before: tuple[float, float, float]
     after: tuple[float, float, float]
@@ -106,7 +111,11 @@ def measure(
     loop: LoopSettings = LOOP,
     html: Path | None = None,
 ) -> list[Run]:
-    """Every weight of every seed, 0 first. `html`: where the report of the first seed's last weight goes."""
+    """Every weight of every seed, 0 first, then the control.
+
+    Args:
+        html: where the report of the first seed's last weight goes.
+    """
     runs = []
     for seed in track(seeds, "drawn libraries", console=Console(stderr=True)):
         with tempfile.TemporaryDirectory() as folder:
@@ -129,6 +138,10 @@ def _of_seed(
     runs = [_run(seed, 0.0, audit_change(before, before, AUDIT), plain, held_out, align_s)]
     if not found:
         return runs
+    other, align_s = _align(drawn.titles, loop, 0.0, seed + AGAIN, folder / "again")
+    after = _store(folder / "again-store", other, drawn, "again", segments=False)
+    again = _run(seed, 0.0, audit_change(after, before, AUDIT), other, held_out, align_s)
+    runs.append(replace(again, again=True))
     # titles are named by their number, and read as they were written or not
     codes = dict(zip(feed.media_ids, feed.codes.tolist(), strict=True))
     titles = [replace(title, audited=tuple(codes[str(at)])) for at, title in enumerate(drawn.titles)]
@@ -200,14 +213,15 @@ def _run(
 
 def summarise(runs: Sequence[Run]) -> list[Summary]:
     """By weight; seeds in which nothing was found before are left out, and counted by their absence."""
-    plain = {run.seed: run for run in runs if run.weight == 0 and run.found}
+    plain = {run.seed: run for run in runs if run.weight == 0 and run.found and not run.again}
     found = []
-    for weight in sorted({run.weight for run in runs}):
-        mine = [run for run in runs if run.weight == weight and run.seed in plain]
+    for weight, again in sorted({(run.weight, run.again) for run in runs}):
+        mine = [run for run in runs if (run.weight, run.again) == (weight, again) and run.seed in plain]
         if mine:
             found.append(
                 Summary(
                     weight,
+                    again,
                     len(mine),
                     _mean([run.before for run in mine]),
                     _mean([run.after for run in mine]),
@@ -232,6 +246,7 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float]:
 
 def plot(summaries: Sequence[Summary]) -> Figure:
     """What is left of the excess against recall, a point a weight."""
+    summaries = [one for one in summaries if not one.again]
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     axes = figure.subplots()
     x, y = (np.array([getattr(one, name) for one in summaries]) for name in ("recall", "after"))  # (W, 3)
@@ -280,7 +295,10 @@ def main(
     )
     for one in summaries:
         figures = (one.before, one.after, one.ratio, one.near_ratio, one.recall, one.cost, one.gap)
-        table.add_row(f"{one.weight:g}", *("{:.3f} ({:.3f}, {:.3f})".format(*figure) for figure in figures))
+        table.add_row(
+            f"{one.weight:g}{' again' * one.again}",
+            *("{:.3f} ({:.3f}, {:.3f})".format(*figure) for figure in figures),
+        )
     Console(width=170).print(table)
 
 
