@@ -45,7 +45,8 @@ class Moved:
             titles with the old one, and how many: those in both over those in either (Jaccard).
         before, after: share of the group in the cluster less its share of the titles in both stores.
             Intervals: bootstrap over titles. ratio: after over before; None where `before` may be 0.
-        near_before, near_after: the same excess among the 20 nearest neighbours of the old cluster's titles.
+        near_before, near_after, near_ratio: the same among the 20 nearest neighbours of the old cluster's
+            titles, in either space; draws are of those titles.
     """
 
     finding: Finding
@@ -56,6 +57,7 @@ class Moved:
     ratio: Estimate | None
     near_before: Estimate
     near_after: Estimate
+    near_ratio: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def _moved(
     group = _of_group(_dimension(old, finding), finding)[old_rows]
     before, after, ratio = _excesses(group, inside, codes == best, chance)
     base = np.nanmean(group)
-    near_before, near_after = (estimate(_shares(group, rows) - base, chance) for rows in near)
+    near_before, near_after, near_ratio = _near_excesses(group, near, base, chance)
     return Moved(
         finding=finding,
         place=places.groups[best],
@@ -191,6 +193,7 @@ def _moved(
         ratio=ratio,
         near_before=near_before,
         near_after=near_after,
+        near_ratio=near_ratio,
     )
 
 
@@ -199,6 +202,23 @@ def _shares(group: NDArray[np.float64], near: Rows) -> NDArray[np.float64]:
     of = np.where(near >= 0, group[near], np.nan)
     known = ~np.isnan(of)
     return np.where(known.any(1), np.nansum(of, axis=1) / np.maximum(known.sum(1), 1), np.nan)
+
+
+def _near_excesses(
+    group: NDArray[np.float64], near: tuple[Rows, Rows], base: float, chance: np.random.Generator
+) -> tuple[Estimate, Estimate, Estimate | None]:
+    """Before, after and their ratio among the neighbours of the same titles in either space, [n, 20] each."""
+    excess = np.stack([_shares(group, rows) - base for rows in near])  # (2, n)
+    excess = excess[:, ~np.isnan(excess).any(0)]
+    titles = excess.shape[1]
+    if not titles:
+        nothing = Estimate(0.0, (0.0, 0.0))
+        return nothing, nothing, None
+    drawn = chance.integers(titles, size=(DRAWS, titles))
+    before, after = np.concatenate([excess.mean(1)[:, None], excess[:, drawn].mean(2)], axis=1)
+    told = of_draws(before)
+    ratio = of_draws(after / before) if told.interval[0] > 0 else None
+    return told, of_draws(after), ratio
 
 
 def _excesses(

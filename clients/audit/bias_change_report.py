@@ -73,12 +73,16 @@ def _excess(change: BiasChange) -> Section:
         ]
         if first.ratio is not None:
             measures.append(_measure("excess after/before", first.ratio, "0: gone, 1: as it was"))
+        if first.near_ratio is not None:
+            name = "excess of neighbours after/before"
+            measures.append(_measure(name, first.near_ratio, "without clusters, which move by themselves"))
     text = (
         "Excess: the share of a group in a cluster less its share among all titles of both stores. The "
         "cluster of after is that which shares most titles with the one of before; where they overlap "
         f"little, look at the neighbours: the excess among the {NEIGHBOURS} nearest neighbours of the "
         "titles of the cluster of before, in either space. Intervals: 95%, bootstrap over titles; clusters "
-        "are taken as they are. The measures are of the surest alert before."
+        "are taken as they are, though another training alone finds others. The measures are of the surest "
+        "alert before."
         if change.moved
         else "In the space of before no group is over-represented in a cluster: there is nothing to compare."
     )

@@ -245,16 +245,20 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def plot(summaries: Sequence[Summary]) -> Figure:
-    """What is left of the excess against recall, a point a weight."""
+    """What is left of the excess against recall, a point a weight, and the control."""
+    control = [one for one in summaries if one.again]
     summaries = [one for one in summaries if not one.again]
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     axes = figure.subplots()
     x, y = (np.array([getattr(one, name) for one in summaries]) for name in ("recall", "after"))  # (W, 3)
     reach = [np.abs(of[:, 1:] - of[:, :1]).T for of in (x, 100 * y)]
     axes.errorbar(x[:, 0], 100 * y[:, 0], reach[1], reach[0], "o-", color="#1f4e79", capsize=2, linewidth=1)
-    for one in summaries:
+    for one in control:
+        axes.plot(one.recall[0], 100 * one.after[0], "s", color="#777777", fillstyle="none")
+    for one in [*summaries, *control]:
         place = (one.recall[0], 100 * one.after[0])
-        axes.annotate(f"{one.weight:g}", place, (6, 6), textcoords="offset points", fontsize=9)
+        name = "0, trained again" if one.again else f"{one.weight:g}"
+        axes.annotate(name, place, (6, 6), textcoords="offset points", fontsize=9)
     axes.axhline(50 * summaries[0].after[0], color="#b3261e", linewidth=1, linestyle="--", label="half")
     axes.set_xlabel("recall@1 across modalities, titles held out")
     axes.set_ylabel("excess of the group, points of a hundred")

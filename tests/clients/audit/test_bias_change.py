@@ -124,6 +124,9 @@ def test_before_and_after(stores: tuple[str, str]) -> None:
     # the old cluster's titles lie among their own kind again
     assert moved.near_before.value > 0.1
     assert abs(moved.near_after.value) < 0.07
+    assert moved.near_ratio is not None
+    assert moved.near_ratio.value == pytest.approx(moved.near_after.value / moved.near_before.value)
+    assert moved.near_ratio.interval[1] < 0.6
     recall = change.recall
     assert recall is not None
     assert recall.segments == 2 * TITLES
@@ -140,6 +143,8 @@ def test_a_store_beside_itself_has_not_changed(stores: tuple[str, str]) -> None:
     (moved,) = change.moved
     assert moved.ratio is not None
     assert moved.ratio.value == moved.ratio.interval[0] == moved.ratio.interval[1] == 1.0
+    assert moved.near_ratio is not None
+    assert moved.near_ratio.interval == (1.0, 1.0)
     assert moved.overlap == 1.0
     assert change.shared.value == 1.0
     assert change.recall is not None
@@ -171,7 +176,8 @@ def test_the_same_titles_in_another_order(stores: tuple[str, str], tmp_path: Pat
 def test_the_command_with_limits(stores: tuple[str, str], tmp_path: Path) -> None:
     page = tmp_path / "change.html"
     arguments = [stores[1], "--group", "language", "--clusters", "3", "--before", stores[0], "--json"]
-    good = ["--limit", "excess after/before<=0.5", "--limit", "recall@1 change>=-0.95"]
+    good = ["--limit", "excess after/before<=0.5", "--limit", "excess of neighbours after/before<=0.5"]
+    good += ["--limit", "recall@1 change>=-0.95"]
     done = CliRunner().invoke(app, [*arguments, *good, "--html", str(page)])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
