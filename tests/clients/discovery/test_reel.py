@@ -425,7 +425,7 @@ def test_real_media_of_all_kinds_make_one_film(tmp_path: Path, media: Path) -> N
     titles = []
     for at, path in enumerate(paths):
         still = path.name.startswith("image_")
-        part = Part(0.99 - at / 500, 0.0, 0.0 if still else 3.0)
+        part = Part(0.95 - at / 500, 0.0, 0.0 if still else 3.0)
         titles.append((path.name, str(path), [part]))
     options = ReelOptions(seconds=300, clip_s=1.0, diversity=0, form=ReelFormat(320, 180, 25))
     reel = reel_of(tmp_path, titles, options)
