@@ -10,6 +10,8 @@ from torch import Tensor
 
 #: Subsets of (visual, audio, transcript) that a title may be reduced to.
 SUBSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1))
+#: What uploads come with, each as likely: words for four in seven.
+UPLOADS = (*SUBSETS, (1, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from resonance.clients.audit.bias import BiasAudit, BiasSettings, audit_bias
 from resonance.clients.audit.bias_feeding import space_alerts
-from resonance.clients.audit.bias_recall import (
-    DRAWS,
-    Estimate,
-    RecallChange,
-    estimate,
-    measure_recall,
-    of_draws,
-)
+from resonance.clients.audit.bias_recall import RecallChange, measure_recall
+from resonance.clients.audit.estimates import DRAWS, Estimate, estimate, of_draws
 from resonance.clients.audit.groups import UNKNOWN, Dimension
 from resonance.clients.audit.nearest import nearest_rows
 from resonance.clients.audit.representation import Finding

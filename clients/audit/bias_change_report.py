@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from resonance.clients.audit.bias_change import NEIGHBOURS, BiasChange
 from resonance.clients.audit.bias_feeding import space_alerts
-from resonance.clients.audit.bias_recall import Estimate, RecallChange
+from resonance.clients.audit.bias_recall import RecallChange
+from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.metadata_plots import plot_intervals
 from resonance.clients.audit.report import Limit, Measure, Report, Section
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ from resonance.clients.cli.server_options import (
     make_credentials,
     wrong_use,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Time(StrEnum):

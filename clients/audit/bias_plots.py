@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from resonance.clients.audit.plot_parts import plain
 from resonance.clients.audit.representation import Against, Finding, usual_range
 from resonance.clients.plot import REST_COLOUR, TITLE_COLOURS
 
@@ -32,7 +33,7 @@ def plot_surest(findings: Sequence[Finding]) -> Figure:
     _named(axes, "y", [f"{_short(_where(one))}: {_short(one.cell.group)}" for one in shown])
     axes.set_xlabel("share of the group in %; grey: the central 95% by chance; coloured: an alert")
     axes.set_xlim(left=0)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -91,7 +92,7 @@ def plot_time(findings: Sequence[Finding], heading: str) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_title(f"{heading}; dotted: the whole library; dots: alerts", fontsize=10).set_parse_math(False)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -119,7 +120,3 @@ def _named(axes: Axes, side: str, names: Sequence[str]) -> None:
     axis.set_ticks(range(len(names)), list(names), fontsize=8)
     for label in axis.get_ticklabels():
         label.set_parse_math(False)  # a name may hold dollar signs
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from resonance.clients.audit.estimates import DRAWS, Estimate, of_draws
 from resonance.clients.discovery.rows import segments_of
 from resonance.clients.ingest.stores import open_store
 from resonance.space.blocks import ROOT_BLOCKS, BoolArray, FloatArray
@@ -17,18 +18,9 @@ from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 
 #: Titles whose segments are compared, and segments of each, at most: 28 MB a store.
 MOST_TITLES, SEGMENTS_A_TITLE = 1000, 4
-DRAWS = 2000
 PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
 
 Key = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure; `interval`: 95% by bootstrap."""
-
-    value: float
-    interval: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +45,6 @@ class RecallChange:
     others_after: Estimate | None = None
     gap_before: Estimate | None = None
     gap_after: Estimate | None = None
-
-
-def estimate(values: FloatArray, chance: np.random.Generator) -> Estimate:
-    """The mean of values [n] that are independent; NaN are left out."""
-    kept = values[~np.isnan(values)]
-    if not len(kept):
-        return Estimate(0.0, (0.0, 0.0))
-    means = np.array([chance.choice(kept, len(kept)).mean() for _ in range(DRAWS)])
-    low, high = np.percentile(means, (2.5, 97.5))
-    return Estimate(float(kept.mean()), (float(low), float(high)))
 
 
 def measure_recall(
@@ -105,12 +87,6 @@ def measure_recall(
     return RecallChange(
         int(usable.sum()), len(names), of_draws(old), of_draws(new), of_draws(new - old), **by_group
     )
-
-
-def of_draws(values: FloatArray) -> Estimate:
-    """The first value is the figure, the others are draws of it; NaN are left out."""
-    low, high = np.nanpercentile(values[1:], (2.5, 97.5))
-    return Estimate(float(values[0]), (float(low), float(high)))
 
 
 class _Titles:

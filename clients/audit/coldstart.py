@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resonance.clients.audit.estimates import Estimate
+
 #: Groups of test viewings, as they are reported. New: of titles that were held out whole, ranked among those
 #: alone. Known: of titles with viewings before the cut, ranked among those. All: ranked among all.
 COLD, COLD_HEAD, COLD_TAIL = "new", "new head", "new tail"
@@ -17,16 +19,6 @@ SLICES = (COLD, COLD_HEAD, COLD_TAIL, WARM, WARM_HEAD, WARM_TAIL, EVERY)
 #: Measures of what was found, each by slice.
 RECALL, NDCG, AUC = "recall", "ndcg", "auc"
 FOUND = (RECALL, NDCG, AUC)
-
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure and its interval: 95%, of one figure where nothing else is said."""
-
-    value: float
-    interval: Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resonance.clients.audit.coldstart import COLD_HEAD, COLD_TAIL, WARM_HEAD, WARM_TAIL, ColdstartResult
+from resonance.clients.audit.plot_parts import name_rows, plain
 from resonance.clients.plot import REST_COLOUR, TITLE_COLOURS
 
 REFERENCE, OTHER, AGAINST = "#1f4e79", "#777777", "#b3261e"
@@ -30,8 +28,8 @@ def plot_found(result: ColdstartResult, measure: str, label: str) -> Figure:
         axes.set_title(f"{name} titles", fontsize=10)
         axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # the whole of a dot at 0
         axes.locator_params(axis="x", nbins=4)
-        _plain(axes)
-    _rows(panels[0], [one.name for one in result.contestants])
+        plain(axes, "x")
+    name_rows(panels[0], [one.name for one in result.contestants])
     figure.suptitle(f"{label}; dashed: lists in random order", fontsize=11)
     return figure
 
@@ -47,9 +45,9 @@ def plot_differences(result: ColdstartResult, slice_: str, measure: str, label: 
         axes.plot([low, high], [row, row], color=colour, linewidth=2)
         axes.plot([one.estimate.value], [row], "o", color=colour, markersize=5)
     axes.axvline(0, color="#333333", linewidth=1)
-    _rows(axes, [f"over {d.other}" for d in shown])
+    name_rows(axes, [f"over {d.other}" for d in shown])
     axes.set_title(f"{result.reference} over others: {label}", loc="left", fontsize=11)
-    _plain(axes)
+    plain(axes, "x")
     return figure
 
 
@@ -70,11 +68,11 @@ def plot_exposure(result: ColdstartResult) -> Figure:
         axes.barh(rows, [100 * width for width in widths], left=starts, height=0.7, color=colour, label=label)
         starts = [start + 100 * width for start, width in zip(starts, widths, strict=True)]
     axes.axhline(1.5, color="#333333", linewidth=0.8)
-    _rows(axes, [name for name, *_ in named])
+    name_rows(axes, [name for name, *_ in named])
     axes.set_xlim(0, 100)
     axes.set_xlabel("places of the lists in %")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    _plain(axes)
+    plain(axes, "x")
     return figure
 
 
@@ -101,16 +99,5 @@ def plot_reliability(result: ColdstartResult) -> Figure:
     axes.set_xlabel("viewings expected a pair")
     axes.set_ylabel("viewings that came")
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    _plain(axes, "both")
+    plain(axes, "both")
     return figure
-
-
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    # a dollar would begin a formula
-    axes.set_yticks(range(len(names), 0, -1), [name.replace("$", r"\$") for name in names])
-    axes.set_ylim(0.4, len(names) + 0.6)
-
-
-def _plain(axes: Axes, grid: str = "x") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="both" if grid == "both" else "x", alpha=0.3)

@@ -20,7 +20,6 @@ from resonance.clients.audit.coldstart import (
     ColdstartResult,
     Contestant,
     Difference,
-    Estimate,
 )
 from resonance.clients.audit.coldstart_plots import (
     plot_differences,
@@ -28,6 +27,7 @@ from resonance.clients.audit.coldstart_plots import (
     plot_found,
     plot_reliability,
 )
+from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.report import Measure, Section
 
 _NO_FEATURES = ("popularity", "factorisation")

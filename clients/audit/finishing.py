@@ -37,15 +37,13 @@ from resonance.clients.audit.finishing_rows import (
     recommended_rows,
 )
 from resonance.clients.audit.finishing_taste import taste_shares
-from resonance.clients.audit.finishing_titles import Titles, read_titles
 from resonance.clients.audit.finishing_weights import SeenWeights, effective_size
+from resonance.clients.audit.logged_titles import Titles, read_titles
 from resonance.clients.audit.viewings import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import Store
 from resonance.space.blocks import FloatArray
 from resonance.space.descriptor import Descriptor
-
-__all__ = ["FinishingAudit", "FinishingSettings", "audit_finishing"]
 
 #: Below that, intervals mean nothing.
 LEAST_CLICKS, LEAST_VIEWERS = 100, 20

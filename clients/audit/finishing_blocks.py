@@ -18,7 +18,7 @@ import numpy as np
 from resonance.clients.audit.finishing_curves import Estimate, Pairs, curve, rank_correlations
 from resonance.clients.audit.finishing_kinds import carried_by
 from resonance.clients.audit.finishing_rows import FinishingRows, FinishingSettings
-from resonance.clients.audit.finishing_titles import Titles
+from resonance.clients.audit.logged_titles import Titles
 from resonance.space.descriptor import MODALITIES
 
 #: Blocks are looked at where so many clicks have a score by taste.

@@ -57,13 +57,18 @@ class Curve:
     rise: Estimate
 
 
+def score_edges(score: FloatArray, wanted: int = GROUPS) -> FloatArray:
+    """Where scores are cut into groups of about as many rows, ascending; fewer where many are equal."""
+    edges: FloatArray = np.unique(np.quantile(score, np.linspace(0, 1, wanted + 1)[1:-1]))
+    return edges
+
+
 def score_groups(score: FloatArray, wanted: int = GROUPS) -> IntArray:
     """The group of each row by its score, int64 [R], about as many rows each; fewer where scores are equal.
 
     Rows of one score are in one group.
     """
-    edges = np.unique(np.quantile(score, np.linspace(0, 1, wanted + 1)[1:-1]))
-    codes = np.searchsorted(edges, score, side="left")
+    codes = np.searchsorted(score_edges(score, wanted), score, side="left")
     return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from resonance.clients.audit.finishing_curves import IntArray
-from resonance.clients.audit.finishing_titles import Titles
+from resonance.clients.audit.logged_titles import Titles
 from resonance.space.blocks import BoolArray, FloatArray
 from resonance.space.descriptor import MODALITIES
 

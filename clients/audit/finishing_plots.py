@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resonance.clients.audit.finishing_curves import Curve
 from resonance.clients.audit.finishing_weights import SeenWeights
+from resonance.clients.audit.plot_parts import plain
 
 _INK, _PLAIN = "#1f4e79", "#c2410c"
 
@@ -37,7 +37,7 @@ def plot_curves(curves: Sequence[tuple[str, Curve]], scored_by: str) -> Figure:
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("mean score of the group", fontsize=9)
-        _plain(axes)
+        plain(axes, "both")
     panels[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"By {scored_by}", fontsize=11)
     return figure
@@ -56,10 +56,5 @@ def plot_seen(weights: SeenWeights, clip: float) -> Figure | None:
     axes.set_xlabel("position")
     axes.set_title("Chance of being seen, relative to the first position", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
-    _plain(axes)
+    plain(axes, "both")
     return figure
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from resonance.clients.audit.finishing_curves import IntArray
-from resonance.clients.audit.finishing_titles import Titles
 from resonance.clients.audit.finishing_weights import CLIP, SeenWeights, seen_weights
 from resonance.clients.audit.groups import GroupSource
+from resonance.clients.audit.logged_titles import Titles
 from resonance.clients.audit.viewings import Recommended, ViewingLog
 from resonance.clients.discovery.taste import ABANDONED
 from resonance.clients.errors import UsageError

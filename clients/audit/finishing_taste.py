@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.finishing_titles import Titles
+from resonance.clients.audit.logged_titles import Titles
 from resonance.clients.audit.viewings import ViewingLog
 from resonance.clients.discovery.taste import HALF_LIFE_DAYS, engagement_of
 from resonance.space.blocks import ROOT_BLOCKS, BoolArray, FloatArray

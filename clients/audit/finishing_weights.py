@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from resonance.clients.audit.finishing_curves import score_edges
 from resonance.space.blocks import BoolArray, FloatArray
 
 #: Chances below count as this: no row counts for more than 20 seen for certain. A choice.
@@ -118,7 +119,7 @@ def _fit(
     used = ranked & np.isfinite(score)
     if clicked[used].all() or not clicked[used].any():
         return "the log has no rows that were shown and not clicked, or none that was clicked"
-    edges = np.unique(np.quantile(score[used], np.linspace(0, 1, _SCORE_GROUPS + 1)[1:-1]))
+    edges = score_edges(score[used], _SCORE_GROUPS)
     groups = np.searchsorted(edges, score[used], side="right")
     shape = (int(codes.max()) + 1, len(edges) + 1)
     cells = codes[used] * shape[1] + groups

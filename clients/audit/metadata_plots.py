@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from resonance.clients.audit.plot_parts import name_rows, plain
+
 _INK, _LINE = "#1f4e79", "#b3261e"
 _LONGEST_NAME = 32
 
@@ -27,12 +29,8 @@ def plot_intervals(
     if line is not None:
         axes.axvline(line, color=_LINE, linewidth=1, linestyle="--", label=line_label)
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
-    # a dollar would begin a formula
-    names = [name.replace("$", r"\$") for name, _, _ in figures]
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
-    axes.set_yticks(list(places), names)
-    axes.set_ylim(0.4, len(figures) + 0.6)
+    names = [name for name, _, _ in figures]
+    name_rows(axes, [n if len(n) <= _LONGEST_NAME else f"{n[: _LONGEST_NAME - 1]}…" for n in names])
     axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.3)
+    plain(axes, "x")
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ from resonance.clients.cli.server_options import (
     make_credentials,
     wrong_use,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def resonance(
@@ -112,7 +109,8 @@ def resonance(
                 viewings = read_viewings(
                     log, progress=lambda rows: status.update(f"{rows:,} rows of the log")
                 )
-                genres = {} if local_path(log) is None else read_genres(Path(log))
+                here = local_path(log)
+                genres = {} if here is None else read_genres(here)
                 status.update("asking for the space")
                 descriptor = descriptor_of_store(store, space, server, credentials)
                 with closing(open_store(store)) as opened:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, ColdstartResult, Estimate
+from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, ColdstartResult
+from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.metadata import metadata_score
 from resonance.clients.audit.sampling import LibrarySample
 from resonance.clients.audit.tag_table import tag_table

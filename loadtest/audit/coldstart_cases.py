@@ -25,7 +25,7 @@ from resonance.training.coldstart.features import (
 from resonance.training.recipes import RECIPES
 from resonance.training.world.factors import GENRES, TitleFactors
 from resonance.training.world.pool import title_of
-from resonance.training.world.viewers import Taste, draw_viewers
+from resonance.training.world.viewers import TASTE_FOR_FEEL, TASTE_FOR_TAGS, Taste, draw_viewers
 from resonance.training.world.viewers_choosing import Choosing, choose, draw_releases
 
 UNTRAINED, TEXT_ALONE = "untrained", "text alone"
@@ -48,9 +48,9 @@ class Case:
 
 
 CASES = (
-    Case("feel, complete titles", Taste(feel=1.0), False, "fused"),
-    Case("feel, titles with gaps", Taste(feel=1.0), True, "fused"),
-    Case("tags, complete titles", Taste(feel=0.0, tags=1.0), False, TAGS),
+    Case("feel, complete titles", TASTE_FOR_FEEL, False, "fused"),
+    Case("feel, titles with gaps", TASTE_FOR_FEEL, True, "fused"),
+    Case("tags, complete titles", TASTE_FOR_TAGS, False, TAGS),
 )
 
 

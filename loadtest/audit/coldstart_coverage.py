@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from resonance.clients.audit.coldstart import COLD, RECALL, Estimate
+from resonance.clients.audit.coldstart import COLD, RECALL
+from resonance.clients.audit.estimates import Estimate
 from resonance.training.coldstart.evaluation import evaluate, make_evaluation
 from resonance.training.coldstart.measures import Scorer
 from resonance.training.coldstart.splitting import SplitSettings, check_split, make_split

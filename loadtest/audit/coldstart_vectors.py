@@ -15,12 +15,9 @@ from resonance.export.families import tiny
 from resonance.loadtest.audit.carry_spaces import CPU, SEGMENT_S, held_out_pool
 from resonance.space.descriptor import BLOCK_WIDTH
 from resonance.training.tiny import load_modules, segment_blocks, views_of
-from resonance.training.titles import SUBSETS, TitleBlocks
+from resonance.training.titles import UPLOADS, TitleBlocks
 from resonance.training.world.measure import fuse_titles
 from resonance.training.world.pool import Pool
-
-#: Every subset of the modalities as often: transcripts are there for four titles in seven.
-UPLOADS = (*SUBSETS, (1, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,9 @@ from resonance.loadtest.audit.fairness_features import (
     DrawnTitles,
     Planted,
     draw_titles,
-    encoders,
     write_aligned,
 )
+from resonance.loadtest.bench.alignment import encoders
 from resonance.training.fairness import mean_dependence
 from resonance.training.features import TitleFeatures, projection_of
 from resonance.training.heads import HeadSettings, Segments, group_recalls, project, train_projections

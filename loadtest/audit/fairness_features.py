@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.media.types import SampledBy
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef, Timing
-from resonance.export.cards import families
 from resonance.loadtest.audit.stored import title_rows
+from resonance.loadtest.bench.alignment import encoders
 from resonance.space.blocks import ROOT_BLOCKS
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 from resonance.training.features import TitleFeatures, projection_of
@@ -97,12 +97,6 @@ def draw_titles(count: int, planted: Planted, seed: int, *, held_out: bool = Fal
         for at in range(count)
     ]
     return DrawnTitles(titles, kinds, group)
-
-
-def encoders() -> dict[str, nn.Module]:
-    """The graphs of `tiny`'s encoders by modality."""
-    graphs = {g.model: g for g in families()["tiny"].graphs}
-    return {m: graphs[f"{m}_encoder"].build() for m in MODALITIES}
 
 
 def write_aligned(

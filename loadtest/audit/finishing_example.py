@@ -21,7 +21,6 @@ from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.resonance import (
     DESCRIPTOR,
-    LOUD,
     SHOWING,
     VIEWERS,
     Catalogue,
@@ -32,7 +31,6 @@ from resonance.loadtest.audit.stored import title_rows
 from resonance.space.axes import AxisMeter
 from resonance.space.descriptor import Descriptor
 from resonance.training.recipes import RECIPES
-from resonance.training.world.factors import GENRES
 from resonance.training.world.pool import title_of
 
 
@@ -55,11 +53,7 @@ def write_catalogue(
     vectors: [N, 1788]; present: [N, 3].
     """
     space = SpaceRef.of(descriptor)
-    tags = [
-        [GENRES[title.genre], *([LOUD] if loud else [])]
-        for title, loud in zip(catalogue.titles, catalogue.loud, strict=True)
-    ]
-    rows = title_rows(catalogue.media_ids, vectors, present, tags, space)
+    rows = title_rows(catalogue.media_ids, vectors, present, catalogue.tags, space)
     meter = AxisMeter(descriptor.axes)
     axes = [
         [

@@ -23,7 +23,7 @@ from rich.progress import Progress, track
 from scipy import stats
 
 from resonance.clients.audit.finishing import FinishingAudit, audit_finishing
-from resonance.clients.audit.finishing_curves import GROUPS
+from resonance.clients.audit.finishing_curves import GROUPS, score_edges
 from resonance.clients.audit.finishing_rows import FinishingSettings
 from resonance.clients.audit.viewings import ViewingLog
 from resonance.clients.discovery.taste import ABANDONED
@@ -61,6 +61,14 @@ class Catalogue:
     def media_ids(self) -> tuple[str, ...]:
         """By number."""
         return tuple(str(at) for at in range(len(self.titles)))
+
+    @property
+    def tags(self) -> list[list[str]]:
+        """The genre of each title, and `LOUD`."""
+        return [
+            [GENRES[title.genre], *([LOUD] if loud else [])]
+            for title, loud in zip(self.titles, self.loud, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +129,9 @@ def write_catalogue(uri: str, catalogue: Catalogue, descriptor: Descriptor) -> S
     space = SpaceRef.of(descriptor)
     blocks = np.random.default_rng(1).standard_normal((count, len(MODALITIES), BLOCK_WIDTH), np.float32)
     vectors = blocks / np.linalg.norm(blocks, axis=-1, keepdims=True) / np.float32(ROOT_BLOCKS)
-    tags = [
-        [GENRES[title.genre], *([LOUD] if loud else [])]
-        for title, loud in zip(catalogue.titles, catalogue.loud, strict=True)
-    ]
     present = np.ones((count, len(MODALITIES)), np.bool_)
     sink = open_sink(uri, space)
-    rows = title_rows(catalogue.media_ids, vectors.reshape(count, -1), present, tags, space)
+    rows = title_rows(catalogue.media_ids, vectors.reshape(count, -1), present, catalogue.tags, space)
     sink.write(rows, batch="catalogue")
     sink.close()
     return open_store(uri)
@@ -169,9 +173,8 @@ def population(catalogue: Catalogue, viewers: int, showing: Showing) -> Populati
 def truths(known: Population, log: ViewingLog) -> dict[str, float]:
     """The figures of a log, whose score groups the population is put into."""
     assert log.recommended is not None
-    # as `finishing_curves.score_groups` cuts them
-    edges = np.quantile(log.recommended.score, np.linspace(0, 1, GROUPS + 1)[1:-1])
-    groups = np.searchsorted(edges, known.score, side="right")
+    edges = score_edges(log.recommended.score.astype(np.float64))
+    groups = np.searchsorted(edges, known.score.astype(np.float64), side="right")
 
     def sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.bincount(groups, values, minlength=GROUPS).astype(np.float64)

@@ -77,7 +77,7 @@ def measure_fairness() -> list[GroupGap]:
     rows = []
     for balance in (0.0, 0.5, 1.0):
         segments = Segments.of(list(_titles(TITLES, CONTENDED, small_share=SMALL_SHARE)))
-        projections = nn.ModuleList(projection_of(graph) for graph in _encoders().values())
+        projections = nn.ModuleList(projection_of(graph) for graph in encoders().values())
         base = HeadSettings()
         settings = replace(base, loop=replace(base.loop, steps=STEPS), balance=balance)
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
@@ -91,7 +91,7 @@ def measure_fairness() -> list[GroupGap]:
 def _titles(count: int, drawn: Drawn, *, small_share: float) -> Iterator[TitleFeatures]:
     """Titles of two groups, of which 'b', the small one, comes first."""
     rng = np.random.Generator(np.random.PCG64(SEED))
-    widths = {m: projection_of(graph).in_features for m, graph in _encoders().items()}
+    widths = {m: projection_of(graph).in_features for m, graph in encoders().items()}
 
     def view(modality: str) -> NDArray[np.float64]:
         return rng.normal(size=(drawn.causes, widths[modality])) / drawn.causes**0.5
@@ -113,7 +113,7 @@ def _titles(count: int, drawn: Drawn, *, small_share: float) -> Iterator[TitleFe
         yield TitleFeatures(features, np.ones((SEGMENTS_A_TITLE, 3), bool), times_s, group)
 
 
-def _encoders() -> dict[str, nn.Module]:
+def encoders() -> dict[str, nn.Module]:
     """The graphs of `tiny`'s encoders by modality."""
     graphs = {g.model: g for g in families()["tiny"].graphs}
     return {m: graphs[f"{m}_encoder"].build() for m in MODALITIES}

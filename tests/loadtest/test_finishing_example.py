@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resonance.clients.audit.finishing import FinishingSettings, audit_finishing
+from resonance.clients.audit.finishing import audit_finishing
+from resonance.clients.audit.finishing_rows import FinishingSettings
 from resonance.clients.audit.finishing_weights import FITTED
 from resonance.clients.ingest.stores import open_store
 from resonance.loadtest.audit.finishing_example import evaluated_catalogue, write_catalogue

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.coldstart import Estimate
+from resonance.clients.audit.estimates import Estimate
 from resonance.training.coldstart.measures import Floats, Viewings
 
 #: Draws times viewings that are weighed at once.

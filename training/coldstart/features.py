@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from resonance.clients.audit import logged_titles
 from resonance.clients.audit.tag_table import TagTable, tag_table
-from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.types import Store
@@ -43,37 +42,23 @@ def read_titles(store: Store, media_ids: Sequence[str]) -> StoredTitles:
     Raises:
         StoreError: it cannot be read, or a vector holds what is no number.
     """
-    places: dict[str, int] = {}
-    vectors, present, tags = [], [], []
-    for batch in store.find(media_ids, ("media_id", "tags", "present", "vector")):
-        for name in batch["media_id"].to_pylist():
-            places.setdefault(name, len(places))
-        vectors.append(vectors_of(batch["vector"]))
-        present.append(_presence(batch["present"]))
-        tags += [tuple(sorted(set(row or ()))) for row in batch["tags"].to_pylist()]
-    if not places:
+    titles = logged_titles.read_titles(store, media_ids, (), {})
+    there = np.flatnonzero(titles.known)
+    if not len(there):
         raise StoreError(
             store.uri,
             f"none of the {len(media_ids)} titles of the log, such as {media_ids[0]}",
             "the log's titles named by the media ids of the store",
         )
-    found = tuple(name for name in media_ids if name in places)
-    order = [places[name] for name in found]
-    whole = np.concatenate(vectors)[order]
-    wrong = np.flatnonzero(~np.isfinite(whole).all(axis=1))
+    found, vectors = tuple(media_ids[at] for at in there), titles.vectors[there]
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise StoreError(
             f"{store.uri} title {found[wrong[0]]}",
             "a vector that is not finite",
             "numbers; `resonance validate` tells of all such",
         )
-    return StoredTitles(found, whole, np.concatenate(present)[order], tuple(tags[place] for place in order))
-
-
-def _presence(column: pa.StructArray) -> NDArray[np.bool_]:
-    return np.stack(
-        [column.field(name).to_numpy(zero_copy_only=False).astype(np.bool_) for name in MODALITIES], axis=1
-    )
+    return StoredTitles(found, vectors, titles.present[there], tuple(titles.tags[at] for at in there))
 
 
 def stored_contestants(titles: StoredTitles) -> dict[str, NDArray[np.float32]]:

@@ -13,9 +13,9 @@ from resonance.clients.audit.coldstart import (
     ColdstartResult,
     Contestant,
     Difference,
-    Estimate,
     SplitFacts,
 )
+from resonance.clients.audit.estimates import Estimate
 from resonance.training.coldstart.bootstrap import Draws, draw_both, draw_viewers
 from resonance.training.coldstart.evaluation import Evaluation, Outcome
 from resonance.training.coldstart.measures import chance_recall, shares

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from resonance.training.titles import SUBSETS, TitleBlocks
+from resonance.training.titles import UPLOADS, TitleBlocks
 from resonance.training.world.measure import Row, concatenated, fuse_titles, recall
 from resonance.training.world.pool import Pool, title_of
 
@@ -29,7 +29,7 @@ def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool
     rng = np.random.Generator(np.random.PCG64(SEED))
     genres = np.array([title_of(pool.settings, i).genre for i in range(count)])
     tags = (genres[:, None] == genres[None]) + rng.uniform(0, 0.5, (count, count))
-    masks = torch.tensor([*SUBSETS, (1, 1, 1)], dtype=torch.bool)
+    masks = torch.tensor(UPLOADS, dtype=torch.bool)
     gaps = masks[torch.from_numpy(rng.integers(len(masks), size=count))].unsqueeze(1)
     chance, best = ndcg(rng.uniform(size=(count, count)), gain), ndcg(gain, gain)
     rows = []

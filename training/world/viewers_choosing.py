@@ -21,6 +21,8 @@ from resonance.clients.audit.viewings import ViewingLog
 from resonance.training.world.viewers import Viewers
 
 WEEK_S = 7 * 86_400.0
+#: 2026-01-05, a Monday, in seconds of the Unix epoch, when viewers begin to be watched, and for how long.
+START_S, WEEKS = 1_767_571_200.0, 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,17 @@ class Choosing:
         appeal: standard deviation of what posters and prizes add, of each title and the same to all viewers.
         premiere_weeks: so long a new title is announced.
         new_share: of the titles that come out during the weeks, evenly; the others are there from the start.
-        start_s: of the Unix epoch; 2026-01-05, a Monday.
+        start_s: of the Unix epoch.
     """
 
-    weeks: int = 26
+    weeks: int = WEEKS
     viewings: float = 40.0
     taste_weight: float = 1.5
     popularity: float = 0.5
     appeal: float = 0.5
     premiere_weeks: int = 4
     new_share: float = 0.4
-    start_s: float = 1_767_571_200.0
+    start_s: float = START_S
 
 
 #: Half of all viewers with less than 84% of the mean, one in eleven with twice it or more.

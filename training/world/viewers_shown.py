@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 
 from resonance.clients.audit.viewings import Recommended, ViewingLog
 from resonance.training.world.viewers import Viewers
-from resonance.training.world.viewers_choosing import WEEK_S, draw_completion, mean_completion
+from resonance.training.world.viewers_choosing import (
+    START_S,
+    WEEK_S,
+    WEEKS,
+    draw_completion,
+    mean_completion,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,8 @@ class Showing:
     position_bias: float = 1.0
     click_at_0: float = -1.0
     duration_s: float = 96.0
-    weeks: int = 26
-    start_s: float = 1_767_571_200.0
+    weeks: int = WEEKS
+    start_s: float = START_S
 
     def propensities(self) -> NDArray[np.float64]:
         """The chance that each position is seen, float64 [positions], from position 1."""

@@ -16,12 +16,12 @@ import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from resonance.clients.audit.finishing import FinishingSettings, audit_finishing
+from resonance.clients.audit.finishing import audit_finishing
 from resonance.clients.audit.finishing_report import verdict
-from resonance.clients.audit.finishing_rows import BY_LOG, BY_TASTE
+from resonance.clients.audit.finishing_rows import BY_LOG, BY_TASTE, FinishingSettings
 from resonance.clients.audit.finishing_taste import taste_shares
-from resonance.clients.audit.finishing_titles import Titles, read_titles
 from resonance.clients.audit.finishing_weights import FITTED, NONE
+from resonance.clients.audit.logged_titles import Titles, read_titles
 from resonance.clients.audit.resonance_cli import resonance
 from resonance.clients.audit.viewings import Recommended, ViewingLog, write_viewings
 from resonance.clients.discovery.history import Viewing
