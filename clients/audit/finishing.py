@@ -42,7 +42,7 @@ from resonance.clients.audit.logged_titles import Titles, read_titles
 from resonance.clients.audit.viewings import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import Store
-from resonance.space.blocks import FloatArray
+from resonance.space.blocks import BoolArray, FloatArray
 from resonance.space.descriptor import Descriptor
 
 #: Below that, intervals mean nothing.
@@ -150,7 +150,7 @@ def _figures(
     clicked = rows.clicked
     groups = score_groups(rows.score)
 
-    def by_score(outcome: FloatArray, counted: FloatArray) -> Curve:
+    def by_score(outcome: FloatArray, counted: BoolArray, *, is_normalised: bool = True) -> Curve:
         return curve(
             rows.score,
             groups,
@@ -158,12 +158,13 @@ def _figures(
             outcome,
             rows.weights,
             counted,
+            is_normalised=is_normalised,
             draws=settings.draws,
             seed=settings.seed,
+            refit=rows.fit,
         )
 
     tell("curves")
-    counted = rows.weights * clicked
     abandoned = clicked & (rows.completion < settings.abandoned)
     timed = clicked & np.isfinite(rows.watch_s)
     watched_s = np.where(timed, rows.watch_s, 0.0)
@@ -188,15 +189,17 @@ def _figures(
         scored_by=chosen.scored_by,
         weights=chosen.weights,
         effective=effective_size(rows.weights[clicked]),
-        completion=by_score(rows.completion, counted),
-        seen=None if clicked.all() else by_score(rows.completion, np.ones(len(clicked))),
-        watch_s=by_score(watched_s, rows.weights * timed) if timed.any() else None,
+        completion=by_score(rows.completion, clicked),
+        seen=None
+        if clicked.all()
+        else by_score(rows.completion, np.ones(len(clicked), np.bool_), is_normalised=False),
+        watch_s=by_score(watched_s, timed) if timed.any() else None,
         correlation=_against_score(clicked_pairs(rows), rows.score[clicked], settings),
         watch_correlation=watch,
         taste_correlation=_agreement(rows) if chosen.scored_by == BY_LOG else None,
         blocks=find_blocks(rows, settings, tell),
         axes=find_axes(rows, titles, settings, tell),
-        abandoned=by_score(abandoned.astype(np.float64), counted).all,
+        abandoned=by_score(abandoned.astype(np.float64), clicked).all,
         kinds=tuple(found),
         kinds_left=len(kinds) - len(found),
         settings=settings,

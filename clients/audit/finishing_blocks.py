@@ -83,16 +83,18 @@ def find_blocks(
         mine = rows.clicked & (carrier == at)
         carried = None
         if mine.any():
-            weights = rows.weights[mine]
+            count = int(mine.sum())
             carried = curve(
                 rows.score[mine],
-                np.zeros(len(weights), np.int64),
+                np.zeros(count, np.int64),
                 rows.users[mine],
                 rows.completion[mine],
-                weights,
-                weights,
+                rows.weights[mine],
+                np.ones(count, np.bool_),
+                is_normalised=True,
                 draws=settings.draws,
                 seed=settings.seed,
+                refit=None if rows.fit is None else rows.fit.take(mine),
             ).all
         together = float((away[:, at] * (scores - scores.mean())).mean())
         varies = np.isfinite(correlations[at].value)

@@ -4,19 +4,22 @@ Rows of one viewer resemble each other, so viewers are drawn, not rows: each dra
 there are, with replacement, each with all rows (the cluster bootstrap: Davison and Hinkley, "Bootstrap
 Methods and their Application", 1997, section 3.8). What is said of single titles is drawn over titles as
 well, a row counting as often as its viewer times as often as its title (the pigeonhole bootstrap: Owen,
-Annals of Applied Statistics 1, 2007). Weights are those of the whole log in every draw.
+Annals of Applied Statistics 1, 2007). In a curve's draws weights that were fitted are fitted again; in those
+of correlations they are those of the whole log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.sparse import coo_array, csr_array
 
-from resonance.space.blocks import FloatArray
+from resonance.space.blocks import BoolArray, FloatArray
 
 IntArray = NDArray[np.int64]
 
@@ -72,40 +75,80 @@ def score_groups(score: FloatArray, wanted: int = GROUPS) -> IntArray:
     return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
 
 
+class Refit(Protocol):
+    """Weights that were fitted by position, which is a code of each row.
+
+    codes: int64 [R], below K.
+    """
+
+    @property
+    def codes(self) -> IntArray: ...
+
+    def moved(self, viewers: IntArray, counts: FloatArray) -> FloatArray:
+        """Weights of draws over those of the whole log, [B, K].
+
+        Args:
+            viewers: int64 [V], ascending. counts: how often each is in each draw, [B, V].
+        """
+        ...
+
+
 def curve(
     score: FloatArray,
     groups: IntArray,
     users: IntArray,
     outcome: FloatArray,
     weights: FloatArray,
-    counted: FloatArray,
+    counted: BoolArray,
     *,
+    is_normalised: bool,
     draws: int,
     seed: int,
+    refit: Refit | None = None,
 ) -> Curve:
-    """sum w y / sum n by group, over rows [R].
+    """sum w y / sum w by group, over rows [R] that are counted; or sum w y / their number.
 
     Args:
-        outcome: y, 0 where a row does not count. weights: w.
-        counted: n; `weights` of the rows that count for a self-normalised mean, 1 for a mean over all rows.
+        outcome: y. weights: w. is_normalised: whether it is divided by the sum of w.
+        refit: of the weights; None where they are not fitted.
     """
     number = int(groups.max()) + 1
-    _, viewers = np.unique(users, return_inverse=True)
-    cells, shape = viewers * number + groups, (int(viewers.max()) + 1, number)
+    ids, viewers = np.unique(users, return_inverse=True)
+    codes = np.zeros_like(viewers) if refit is None else refit.codes
+    positions = int(codes.max()) + 1
+    weighed = np.where(counted, outcome * weights, 0.0)
+    parts = weights * counted if is_normalised else counted.astype(np.float64)
+    cells = groups * positions + codes
 
-    def sums(values: FloatArray) -> FloatArray:
-        found: FloatArray = np.bincount(cells, values, minlength=shape[0] * number).astype(np.float64)
-        return found.reshape(shape)  # (U, G)
+    def by_viewer(values: FloatArray) -> csr_array:
+        shape = (len(ids), number * positions)
+        return coo_array((values, (viewers, cells)), shape=shape).tocsr()  # (U, G * K)
 
-    above, below = sums(outcome * weights), sums(counted)
-    plain_above, plain_below = sums(outcome), sums((counted > 0).astype(np.float64))
+    above, below = by_viewer(weighed), by_viewer(parts)
+
+    def figures(counts: FloatArray, ratio: FloatArray) -> FloatArray:
+        """[B, U] and [B, K] -> [B, G + 2]."""
+        shape = (len(counts), number, positions)
+        top, bottom = ((counts @ one).reshape(shape) for one in (above, below))
+        top = np.einsum("bgk,bk->bg", top, ratio)
+        bottom = np.einsum("bgk,bk->bg", bottom, ratio) if is_normalised else bottom.sum(axis=2)
+        return _figures(top, bottom)
+
+    drawn = []
+    for counts in viewer_draws(len(ids), draws, seed):
+        ratio = np.ones((len(counts), positions))
+        if refit is not None:
+            ratio = refit.moved(ids, counts)[:, :positions]
+        drawn.append(figures(counts, ratio))
+    value = figures(np.ones((1, len(ids))), np.ones((1, positions)))[0]
+    plain = _figures(
+        *(
+            np.bincount(groups, column, minlength=number).astype(np.float64)[None]
+            for column in (np.where(counted, outcome, 0.0), counted)
+        )
+    )[0]
     rows = np.bincount(groups, minlength=number)
-    drawn = np.concatenate(
-        [_figures(counts @ above, counts @ below) for counts in viewer_draws(shape[0], draws, seed)]
-    )  # (draws, G + 2)
-    value = _figures(above.sum(axis=0)[None], below.sum(axis=0)[None])[0]
-    plain = _figures(plain_above.sum(axis=0)[None], plain_below.sum(axis=0)[None])[0]
-    low, high = percentile_interval(drawn)
+    low, high = percentile_interval(np.concatenate(drawn))
     last = [
         Estimate(float(value[at]), (float(low[at]), float(high[at])), float(plain[at]))
         for at in (number, number + 1)

@@ -5,11 +5,9 @@ rows. The difference of two ratios has the influence
 
     w (a - r_kind) / W_kind   in the kind,   - w (a - r_rest) / W_rest   outside,
 
-summed by viewer and by title: rows of one viewer resemble each other and so do those of one title, so that
-both count (V = V_viewers + V_titles - V_both: Cameron, Gelbach and Miller, "Robust Inference with Multiway
-Clustering", Journal of Business & Economic Statistics 29, 2011). The interval is Student's with one degree of
-freedom less than the kind has viewers or titles, at 1 - alpha / tests: all intervals of a report hold
-together with 95%, and a kind is found where its interval leaves 0 out.
+summed by viewer and by title (`two_way`). The interval is Student's with one degree of freedom less than the
+kind has viewers or titles, at 1 - alpha / tests: all intervals of a report hold together with 95%, and a kind
+is found where its interval leaves 0 out.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from resonance.clients.audit.finishing_curves import IntArray
 from resonance.clients.audit.logged_titles import Titles
+from resonance.clients.audit.two_way import TwoWay, quantile
 from resonance.space.blocks import BoolArray, FloatArray
 from resonance.space.descriptor import MODALITIES
 
@@ -29,7 +27,6 @@ from resonance.space.descriptor import MODALITIES
 LEAST_CLICKS, LEAST_VIEWERS, LEAST_TITLES = 50, 20, 5
 #: Of more tags those of the most titles.
 MOST_TAGS = 100
-ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +137,14 @@ def judge_kinds(
     """
     u, t, a, w = users[clicked], titles[clicked], abandoned[clicked].astype(np.float64), weights[clicked]
     chosen = [kind for kind in kinds if _enough(kind.rows[clicked], u, t)]
-    found = [_judge(kind, u, t, a, w, clicked, weights, len(chosen)) for kind in chosen]
+    clusters = TwoWay(u, t)
+    found = [_judge(kind, clusters, u, t, a, w, clicked, weights, len(chosen)) for kind in chosen]
     return sorted(found, key=lambda one: -one.interval[0])
 
 
 def _judge(
     kind: Kind,
+    clusters: TwoWay,
     users: IntArray,
     titles: IntArray,
     abandoned: FloatArray,
@@ -159,9 +158,7 @@ def _judge(
     rate, rest = (float(w @ abandoned / w.sum()) for w in (mine, others))
     influence = mine * (abandoned - rate) / mine.sum() - others * (abandoned - rest) / others.sum()
     viewers, own_titles = len(np.unique(users[inside])), len(np.unique(titles[inside]))
-    freedom = min(viewers, own_titles) - 1
-    error = two_way_error(influence, users, titles)
-    half = float(stats.t.ppf(1 - ALPHA / (2 * tests), freedom)) * error
+    half = quantile(min(viewers, own_titles), tests) * clusters.error(influence)
     difference = rate - rest
     rates = [np.nan, np.nan]
     if not clicked.all():
@@ -179,20 +176,6 @@ def _judge(
         click_rate=rates[0],
         rest_click_rate=rates[1],
     )
-
-
-def two_way_error(influence: FloatArray, users: IntArray, titles: IntArray) -> float:
-    """Standard error of a sum of influences [R] that depend on each other within viewers and titles."""
-    by_user, by_title = _squares(influence, users), _squares(influence, titles)
-    both = _squares(influence, users * (int(titles.max()) + 1) + titles)
-    # in small logs the difference may fall below either part, which alone would be too little
-    return float(np.sqrt(max(by_user + by_title - both, by_user, by_title)))
-
-
-def _squares(influence: FloatArray, clusters: IntArray) -> float:
-    _, codes = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(codes, influence)
-    return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))
 
 
 def _enough(inside: BoolArray, users: IntArray, titles: IntArray) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from resonance.clients.audit.finishing_curves import IntArray
+from resonance.clients.audit.finishing_positions import PositionFit
 from resonance.clients.audit.finishing_weights import CLIP, SeenWeights, seen_weights
 from resonance.clients.audit.groups import GroupSource
 from resonance.clients.audit.logged_titles import Titles
@@ -57,6 +58,7 @@ class FinishingRows:
         clicked, completion, watch_s: what came of it; 0 where not clicked, watch_s NaN where not known.
         shares: what each block brings to the score by taste, [R, 3]; NaN in blocks that are not real, and in
             all where the viewer had watched nothing before.
+        fit: of chances that were fitted, and with them the weights; None where they were not.
     """
 
     users: IntArray
@@ -67,6 +69,7 @@ class FinishingRows:
     completion: FloatArray
     watch_s: FloatArray
     shares: FloatArray
+    fit: PositionFit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ def choose_rows(log: ViewingLog, titles: Titles, shares: FloatArray, settings: F
     why = "no score" if scored_by == BY_LOG else "the viewer had watched nothing before that counts"
     keep(np.isfinite(score), why)
     weights = seen_weights(
+        users=log.users[left],
         score=score[left],
         position=given.position[left],
         propensity=given.propensity[left].astype(np.float64),
@@ -133,6 +137,7 @@ def choose_rows(log: ViewingLog, titles: Titles, shares: FloatArray, settings: F
     )
     of_log = np.full(len(log), np.nan)
     of_log[left] = weights.weights
+    weighed = left
     keep(np.isfinite(of_log), "the chance of being seen is not known")
     keep(~given.clicked | np.isfinite(log.completion), "clicked, and how far it was watched is not known")
     rows = FinishingRows(
@@ -144,6 +149,7 @@ def choose_rows(log: ViewingLog, titles: Titles, shares: FloatArray, settings: F
         completion=np.where(given.clicked, log.completion, 0.0)[left].astype(np.float64),
         watch_s=given.watch_s[left].astype(np.float64),
         shares=np.where(titles.present[log.titles[left]], shares[left], np.nan),
+        fit=None if weights.fit is None else weights.fit.take(np.isin(weighed, left)),
     )
     return Chosen(rows, replace(weights, weights=rows.weights), scored_by, left_out)
 

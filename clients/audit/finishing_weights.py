@@ -9,14 +9,13 @@ Counterfactual Learning", NIPS 2015). Chances are clipped from below: a little b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from resonance.clients.audit.finishing_curves import score_edges
+from resonance.clients.audit.finishing_curves import IntArray
+from resonance.clients.audit.finishing_positions import PositionFit, clipped_chances, fit_positions
 from resonance.space.blocks import BoolArray, FloatArray
 
 #: Chances below count as this: no row counts for more than 20 seen for certain. A choice.
@@ -30,8 +29,6 @@ FITTED = (
 )
 SUPPOSED = "supposed: (1 / position)^{bias:g}"
 NONE = "not known: the log has neither propensity nor position, so that all rows count alike"
-_SCORE_GROUPS = 10
-_ROUNDS, _TOLERANCE = 2000, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,7 @@ class SeenWeights:
     method: where the chances come from, in words. why: why not from a better place; may be empty.
     clipped: share of the rows whose chance lay below the clip.
     by_position: (positions, chances) where they go by position alone.
+    fit: what they were fitted to, where they were.
     """
 
     weights: FloatArray
@@ -48,6 +46,7 @@ class SeenWeights:
     why: str
     clipped: float
     by_position: tuple[NDArray[np.int64], FloatArray] | None = None
+    fit: PositionFit | None = None
 
 
 def effective_size(weights: FloatArray) -> float:
@@ -58,6 +57,7 @@ def effective_size(weights: FloatArray) -> float:
 
 def seen_weights(
     *,
+    users: IntArray,
     score: FloatArray,
     position: NDArray[np.int64],
     propensity: FloatArray,
@@ -68,7 +68,8 @@ def seen_weights(
     """Weights of recommended rows, all [R]: stated where the log states any, else by position.
 
     Args:
-        score: NaN where there is none. position: from 1, 0 where not known. propensity: NaN where not known.
+        users: whose they are. score: NaN where there is none. position: from 1, 0 where not known.
+        propensity: NaN where not known.
         position_bias: suppose (1 / position)^position_bias, and fit nothing.
     """
     if np.isfinite(propensity).any() and position_bias is None:
@@ -79,10 +80,13 @@ def seen_weights(
     positions, codes = np.unique(position, return_inverse=True)
     why = ""
     if position_bias is None:
-        fitted = _fit(score, codes, clicked, ranked)
-        if not isinstance(fitted, str):
-            chances = np.where(positions > 0, np.minimum(fitted, 1.0), np.nan)
-            return _clipped(chances[codes], clip, FITTED, positions, chances)
+        fitted = fit_positions(
+            users=users, score=score, codes=codes, clicked=clicked, ranked=ranked, clip=clip
+        )
+        if isinstance(fitted, PositionFit):
+            chances = np.where(positions > 0, fitted.chances, np.nan)
+            weights = _clipped(chances[codes], clip, FITTED, positions, chances)
+            return replace(weights, fit=fitted)
         why = fitted
     bias = POSITION_BIAS if position_bias is None else position_bias
     with np.errstate(divide="ignore"):
@@ -104,47 +108,5 @@ def _clipped(
     table = None
     if positions is not None and by_position is not None:
         there = np.isfinite(by_position)
-        table = (positions[there], np.maximum(by_position[there], clip))
-    return SeenWeights(1 / np.maximum(chances, clip), method, why, clipped, table)
-
-
-def _fit(
-    score: FloatArray, codes: NDArray[np.int64], clicked: BoolArray, ranked: BoolArray
-) -> FloatArray | str:
-    """The chance of each position code, relative to that of the first position; or why it cannot be fitted.
-
-    Poisson likelihood with a product of two factors is at its maximum where each factor makes its own margin
-    right, so that they are scaled in turn.
-    """
-    used = ranked & np.isfinite(score)
-    if clicked[used].all() or not clicked[used].any():
-        return "the log has no rows that were shown and not clicked, or none that was clicked"
-    edges = score_edges(score[used], _SCORE_GROUPS)
-    groups = np.searchsorted(edges, score[used], side="right")
-    shape = (int(codes.max()) + 1, len(edges) + 1)
-    cells = codes[used] * shape[1] + groups
-    shown = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)  # (K, G)
-    clicks = np.bincount(cells, clicked[used], minlength=shape[0] * shape[1]).reshape(shape)
-    there = shown.sum(axis=1) > 0
-    if not _connected(shown):
-        return "scores and positions do not cross: some position shows scores that no other shows"
-    seen, wanted = np.ones(shape[0]), np.ones(shape[1])
-    for _ in range(_ROUNDS):
-        wanted = clicks.sum(axis=0) / np.maximum(seen @ shown, 1e-300)
-        before, seen = seen, clicks.sum(axis=1) / np.maximum(shown @ wanted, 1e-300)
-        first = seen[np.flatnonzero(there)[0]]
-        if first <= 0:
-            return "nothing at the first position was clicked"
-        seen = seen / first
-        if np.abs(seen - before).max() < _TOLERANCE:
-            break
-    return np.where(there, seen, np.nan)
-
-
-def _connected(shown: FloatArray) -> bool:
-    """Whether all positions can be compared by way of score groups that they have in common."""
-    positions, groups = np.nonzero(shown)
-    size = sum(shown.shape)
-    graph = coo_array((np.ones(len(positions)), (positions, groups + shown.shape[0])), shape=(size, size))
-    _, parts = connected_components(graph, directed=False)
-    return len(np.unique(parts[positions])) <= 1
+        table = (positions[there], clipped_chances(by_position[there], clip))
+    return SeenWeights(1 / clipped_chances(chances, clip), method, why, clipped, table)

@@ -18,6 +18,7 @@ from resonance.clients.audit.finishing_curves import (
     weighted_correlation,
 )
 from resonance.clients.audit.finishing_kinds import Kind, KindFound, carried_by, judge_kinds
+from resonance.clients.audit.finishing_positions import PositionFit
 from resonance.clients.audit.finishing_weights import (
     FITTED,
     NONE,
@@ -31,11 +32,13 @@ RUNS, VIEWERS, LISTS = 200, 150, 6
 FIGURES = ("completion", "rise", "seen", "seen rise", "correlation")
 
 
-def curves(drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int) -> tuple[Curve, Curve]:
+def curves(
+    drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int, fit: PositionFit | None = None
+) -> tuple[Curve, Curve]:
     """Completion of what was clicked, and of what was seen."""
     groups = score_groups(drawn.score)
 
-    def of(counted: NDArray[np.float64]) -> Curve:
+    def of(counted: NDArray[np.bool_], *, is_normalised: bool) -> Curve:
         return curve(
             drawn.score,
             groups,
@@ -43,11 +46,14 @@ def curves(drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int) ->
             drawn.completion,
             weights,
             counted,
+            is_normalised=is_normalised,
             draws=draws,
             seed=seed,
+            refit=fit,
         )
 
-    return of(weights * drawn.clicked), of(np.ones(len(weights)))
+    everything = np.ones(len(weights), np.bool_)
+    return of(drawn.clicked, is_normalised=True), of(everything, is_normalised=False)
 
 
 def correlation(drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int) -> Estimate:
@@ -99,6 +105,61 @@ def test_weighted_figures_cover_the_truth_and_plain_ones_do_not(truth: dict[str,
     assert sum(covered.values()) < 5 * RUNS  # intervals that always cover say too little
 
 
+def test_intervals_know_that_fitted_chances_are_not_certain(truth: dict[str, float]) -> None:
+    fitted, kept, values = 0, 0, []
+    for run in range(RUNS):
+        drawn = draw(VIEWERS, LISTS, seed=run)
+        weights = seen_weights(
+            users=drawn.users,
+            score=drawn.score,
+            position=drawn.position,
+            propensity=np.full(len(drawn.score), np.nan),
+            clicked=drawn.clicked,
+        )
+        assert weights.fit is not None
+        for fit in (weights.fit, None):
+            _, seen = curves(drawn, weights.weights, run, 300, fit)
+            covered = seen.all.interval[0] <= truth["seen"] <= seen.all.interval[1]
+            if fit is None:
+                kept += covered
+            else:
+                fitted += covered
+        values.append(seen.all.value)
+    assert fitted >= 180, (fitted, kept)
+    assert kept < fitted, "weights that are kept are taken for certain"
+    assert abs(np.mean(values) - truth["seen"]) < 0.02 * truth["seen"]
+
+
+def test_a_draw_of_everyone_once_fits_what_was_fitted() -> None:
+    drawn = draw(200, 5, seed=4)
+    fit = seen_weights(
+        users=drawn.users,
+        score=drawn.score,
+        position=drawn.position,
+        propensity=np.full(len(drawn.score), np.nan),
+        clicked=drawn.clicked,
+    ).fit
+    assert fit is not None
+    counts = np.ones((3, 200))
+    counts[1, :100] = 0
+    counts[2] = 0
+    moved = fit.moved(np.arange(200), counts)
+    np.testing.assert_allclose(moved[0], 1, atol=1e-4)
+    assert np.abs(moved[1] - 1).max() > 0.01
+    alone = drawn.users >= 100
+    half = seen_weights(
+        users=drawn.users[alone],
+        score=drawn.score[alone],
+        position=drawn.position[alone],
+        propensity=np.full(int(alone.sum()), np.nan),
+        clicked=drawn.clicked[alone],
+    ).fit
+    assert half is not None
+    # groups are cut by all scores, and by those of the half alone
+    np.testing.assert_allclose(fit.chances / moved[1], half.chances, rtol=0.1)
+    assert np.isnan(moved[2]).all(), "nobody clicked"
+
+
 def test_a_curve_is_the_ratio_of_sums() -> None:
     drawn = draw(30, 5, seed=1)
     weights = np.random.default_rng(0).uniform(1, 5, len(drawn.score))
@@ -140,7 +201,12 @@ def test_chances_are_fitted_from_clicks() -> None:
     drawn = draw(3000, 6, seed=2)
     unknown = np.full(len(drawn.score), np.nan)
     found = seen_weights(
-        score=drawn.score, position=drawn.position, propensity=unknown, clicked=drawn.clicked, clip=0.01
+        users=drawn.users,
+        score=drawn.score,
+        position=drawn.position,
+        propensity=unknown,
+        clicked=drawn.clicked,
+        clip=0.01,
     )
     assert found.method == FITTED
     assert found.by_position is not None
@@ -162,36 +228,48 @@ def test_chances_that_can_be_fitted_exactly_are() -> None:
     wanted = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.6])[score.astype(int)]
     clicked = rng.random(rows) < wanted / position
     found = seen_weights(
-        score=score, position=position, propensity=np.full(rows, np.nan), clicked=clicked
+        users=np.arange(rows) % 1000,
+        score=score,
+        position=position,
+        propensity=np.full(rows, np.nan),
+        clicked=clicked,
     ).by_position
     assert found is not None
     np.testing.assert_allclose(found[1], 1 / np.arange(1, 5), rtol=0.03)
 
 
 def test_where_chances_come_from_otherwise() -> None:
-    score, unknown = np.arange(6.0), np.full(6, np.nan)
+    score, unknown, users = np.arange(6.0), np.full(6, np.nan), np.arange(6)
     clicked = np.array([True, False, True, False, True, True])
-    none = seen_weights(score=score, position=np.zeros(6, int), propensity=unknown, clicked=clicked)
+    none = seen_weights(
+        users=users, score=score, position=np.zeros(6, int), propensity=unknown, clicked=clicked
+    )
     assert none.method == NONE
     assert none.weights.tolist() == [1] * 6
     position = np.array([1, 2, 4, 100, 0, 1])
     supposed = seen_weights(
-        score=score, position=position, propensity=unknown, clicked=clicked, position_bias=1.0
+        users=users, score=score, position=position, propensity=unknown, clicked=clicked, position_bias=1.0
     )
     np.testing.assert_array_equal(supposed.weights, [1, 2, 4, 20, np.nan, 1])
     assert supposed.clipped == pytest.approx(0.2)
     assert "(1 / position)^1" in supposed.method
     assert not supposed.why
     all_clicked = np.ones(6, bool)
-    viewings = seen_weights(score=score, position=position, propensity=unknown, clicked=all_clicked)
+    viewings = seen_weights(
+        users=users, score=score, position=position, propensity=unknown, clicked=all_clicked
+    )
     assert "not clicked" in viewings.why
     assert viewings.weights[3] == 20
     # position 1 alone shows high scores: nothing compares it with the others
     apart = np.array([1, 1, 1, 2, 2, 2])
-    crossed = seen_weights(score=-score, position=apart, propensity=unknown, clicked=clicked)
+    crossed = seen_weights(users=users, score=-score, position=apart, propensity=unknown, clicked=clicked)
     assert "do not cross" in crossed.why
     stated = seen_weights(
-        score=score, position=position, propensity=np.array([1, 0.5, 0.01, np.nan, 1, 1]), clicked=clicked
+        users=users,
+        score=score,
+        position=position,
+        propensity=np.array([1, 0.5, 0.01, np.nan, 1, 1]),
+        clicked=clicked,
     )
     assert stated.method == STATED
     np.testing.assert_array_equal(stated.weights, [1, 2, 20, np.nan, 1, 1])
