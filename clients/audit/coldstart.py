@@ -115,14 +115,13 @@ class ColdstartResult:
 
     Attributes:
         k: length of the lists. reference: the contestant that others are compared with.
-        seed, trainings, draws: of the experiment, of each tower, of the bootstrap.
+        seed, trainings: of the experiment, of each tower.
     """
 
     reference: str
     k: int
     seed: int
     trainings: int
-    draws: int
     contestants: tuple[Contestant, ...]
     differences: tuple[Difference, ...]
     split: SplitFacts

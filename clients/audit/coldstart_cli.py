@@ -56,7 +56,7 @@ def coldstart(
     viewers: Annotated[
         int, typer.Option(min=10, help="That the test counts, at most; of more, so many are drawn.")
     ] = 5_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is held out, of towers and draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is held out and of towers.")] = 0,
     json_out: JsonOption = False,
     html: HtmlOption = None,
     limit: LimitOption = None,

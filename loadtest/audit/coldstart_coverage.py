@@ -28,7 +28,7 @@ from resonance.training.world.factors import draw_title
 from resonance.training.world.viewers import TASTE_FOR_FEEL, Viewers, draw_viewers
 from resonance.training.world.viewers_choosing import Choosing, choose, draw_releases
 
-TITLES, VIEWERS, K, DRAWS = 400, 300, 10, 1000
+TITLES, VIEWERS, K = 400, 300, 10
 #: Rankings in pairs, and what of a taste each knows; those by lot order titles alike for all viewers.
 PAIRS = (("drama", "subject matter"), ("lot", "other lot"))
 KNOWS = {"drama": ("arc", "tension", "pace"), "subject matter": ("setting", "subject")}
@@ -46,9 +46,7 @@ class Covered:
     runs: int
 
 
-def run(
-    seed: int, *, titles: int = TITLES, viewers: int = VIEWERS, draws: int = DRAWS
-) -> dict[str, Estimate]:
+def run(seed: int, *, titles: int = TITLES, viewers: int = VIEWERS) -> dict[str, Estimate]:
     """Figures of one log with their intervals."""
     rng = np.random.Generator(np.random.PCG64([seed, 7]))
     catalogue = [draw_title(rng, held_out=True) for _ in range(titles)]
@@ -72,7 +70,7 @@ def run(
             )
             for name in pair
         ]
-        result = summarise(entries, evaluation, reference=pair[0], trainings=1, draws=draws, seed=seed)
+        result = summarise(entries, evaluation, reference=pair[0], trainings=1, seed=seed)
         found |= {f"recall by {name}": result.contestant(name).found[COLD, RECALL] for name in pair}
         found[f"recall by {pair[0]} less that by {pair[1]}"] = result.difference(pair[1]).estimate
     return found
@@ -92,19 +90,14 @@ def _ranking(name: str, viewers: Viewers, rng: np.random.Generator) -> Scorer:
     return score
 
 
-def measure(
-    runs: int, others: int, *, titles: int = TITLES, viewers: int = VIEWERS, draws: int = DRAWS
-) -> list[Covered]:
-    """So many runs against the mean over so many others, whose intervals are not needed."""
+def measure(runs: int, others: int, *, titles: int = TITLES, viewers: int = VIEWERS) -> list[Covered]:
+    """So many runs against the mean over so many others, the truth."""
     console = Console(stderr=True)
     far = [
-        run(1_000_000 + at, titles=titles, viewers=viewers, draws=1)
+        run(1_000_000 + at, titles=titles, viewers=viewers)
         for at in track(range(others), "the truth", console=console)
     ]
-    near = [
-        run(at, titles=titles, viewers=viewers, draws=draws)
-        for at in track(range(runs), "runs", console=console)
-    ]
+    near = [run(at, titles=titles, viewers=viewers) for at in track(range(runs), "runs", console=console)]
     rows = []
     for name in near[0]:
         truth = float(np.mean([found[name].value for found in far]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from resonance.export.contract import ENCODERS
 from resonance.export.families import tiny
+from resonance.export.weights import weights_sha256
 from resonance.loadtest.audit.carry_spaces import CPU, SEGMENT_S, held_out_pool
 from resonance.space.descriptor import BLOCK_WIDTH
 from resonance.training.tiny import load_modules, segment_blocks, views_of
@@ -37,12 +40,14 @@ def kept_blocks(
     folder: Path, pool_folder: Path, name: str, *, note: Callable[[str], None] = print
 ) -> NDArray[np.float32]:
     """Blocks of every segment of the evaluation's titles, float32 [N, S, 3, 596]; float16 on the disk."""
-    path = folder / f"{name}.blocks.npy"
+    modules = encoders(name)
+    digest = hashlib.sha256("".join(weights_sha256(modules[m]) for m in ENCODERS).encode()).hexdigest()
+    path = folder / f"{name} {digest[:12]}.blocks.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         pool = held_out_pool(pool_folder)
         note(f"encoding {pool.settings.segments:,} segments, {name}")
-        blocks = segment_blocks(views_of(pool, encoders(name), CPU)).unflatten(0, _shape(pool))
+        blocks = segment_blocks(views_of(pool, modules, CPU)).unflatten(0, _shape(pool))
         np.save(path, blocks.numpy().astype(np.float16))
     return np.load(path).astype(np.float32)
 

@@ -28,7 +28,7 @@ from resonance.training.world.factors import TitleFactors
 from resonance.training.world.viewers import describe
 
 TITLES, SEGMENTS = 240, 2
-SETTINGS = ColdstartSettings(tower=TowerSettings(epochs=4, learning_rate=3e-4), draws=300)
+SETTINGS = ColdstartSettings(tower=TowerSettings(epochs=4, learning_rate=3e-4))
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,11 @@ def test_poorer_tags_are_found_poorer(blocks: Mapping[str, NDArray[np.float32]])
 
 
 def test_a_run_of_coverage_holds_what_rankings_know() -> None:
-    found = run(3, titles=200, viewers=200, draws=200)
+    found = run(3, titles=200, viewers=200)
     assert found["recall by drama"].interval[0] > found["recall by lot"].value
     low, high = found["recall by lot less that by other lot"].interval
     assert low < 0 < high
-    assert run(3, titles=200, viewers=200, draws=200) == found
+    assert run(3, titles=200, viewers=200) == found
 
 
 def test_text_alone_knows_nothing_of_picture_and_sound(

@@ -16,7 +16,7 @@ from resonance.training.coldstart.two_tower import TowerSettings
 DAY_S = 86_400.0
 GENRES, LATENT = 6, 6
 #: Small, so that a test takes seconds.
-FAST = ColdstartSettings(tower=TowerSettings(width=16, hidden=32, batch=256, epochs=12), draws=1000)
+FAST = ColdstartSettings(tower=TowerSettings(width=16, hidden=32, batch=256, epochs=12))
 
 
 @dataclass(frozen=True)

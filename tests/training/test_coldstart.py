@@ -15,7 +15,7 @@ from resonance.clients.errors import UsageError
 from resonance.training.coldstart.baselines import Factorisation
 from resonance.training.coldstart.experiment import run_coldstart
 from resonance.training.coldstart.features import tag_features
-from resonance.training.coldstart.histories import Histories
+from resonance.training.coldstart.histories import Histories, History
 from resonance.training.coldstart.splitting import (
     LeakageError,
     Split,
@@ -138,6 +138,21 @@ def test_nothing_of_the_test_reaches_the_towers() -> None:
         history = Histories(its_log, split.known, length=20).before(viewers, np.full(50, split.cut_s))
         found.append(trained.scores(history, known))
     np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_before_anything_is_learned_lists_are_what_lies_near() -> None:
+    """Features of three numbers, which their components leave as they are but for a rotation."""
+    log, split = BY_VECTORS.log, make_split(BY_VECTORS.log, SplitSettings(), seed=0)
+    features = np.random.default_rng(6).standard_normal((len(log.media_ids), 3)).astype(np.float32)
+    trained = train_towers(features, log, split, replace(FAST.tower, epochs=0), liked=0.5, seed=0)
+    assert trained.epochs == 0
+    watched = np.array([[7], [11]])
+    titles = np.arange(len(features))
+    scores = trained.scores(History(watched, np.ones((2, 1), np.float32)), titles)
+    known = np.bincount(log.titles[split.train], minlength=len(features)) > 0
+    away = features - features[known].mean(axis=0)
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    np.testing.assert_allclose(scores, 10 * away[watched[:, 0]] @ away.T, atol=1e-3)
 
 
 def test_histories_are_what_lies_before() -> None:

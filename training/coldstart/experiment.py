@@ -40,7 +40,6 @@ class ColdstartSettings:
         k: length of the lists.
         trainings: of each tower, by as many seeds; a viewer's figures are their mean.
         viewers: that the test counts, at most; of more, so many are drawn.
-        draws: of the bootstrap.
     """
 
     k: int = 10
@@ -48,7 +47,6 @@ class ColdstartSettings:
     tower: TowerSettings = field(default_factory=TowerSettings)
     trainings: int = 1
     viewers: int = 5_000
-    draws: int = 4_000
     seed: int = 0
 
 
@@ -94,7 +92,6 @@ def run_coldstart(
         evaluation,
         reference=reference or next(iter(contestants)),
         trainings=chosen.trainings,
-        draws=chosen.draws,
         seed=chosen.seed,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ Scorer = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 _CELLS = 4_000_000
 #: Of Steck 2018: so much of the history is mixed into the list, so that no logarithm is of 0.
 _STECK_ALPHA = 0.01
+#: A list that shares nothing with the history: its divergence is the logarithm of what was mixed in.
+MOST_MISCALIBRATION = -math.log(_STECK_ALPHA)
 _GROUPS = 10
 
 

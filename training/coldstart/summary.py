@@ -16,9 +16,9 @@ from resonance.clients.audit.coldstart import (
     SplitFacts,
 )
 from resonance.clients.audit.estimates import Estimate
-from resonance.training.coldstart.bootstrap import Draws, draw_both, draw_viewers
 from resonance.training.coldstart.evaluation import Evaluation, Outcome
-from resonance.training.coldstart.measures import chance_recall, shares
+from resonance.training.coldstart.intervals import Means, over_viewers
+from resonance.training.coldstart.measures import MOST_MISCALIBRATION, chance_recall, shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Entry:
 
 
 def summarise(
-    entries: Sequence[Entry], evaluation: Evaluation, *, reference: str, trainings: int, draws: int, seed: int
+    entries: Sequence[Entry], evaluation: Evaluation, *, reference: str, trainings: int, seed: int
 ) -> ColdstartResult:
-    """All figures; the draws are shared, so differences are paired."""
+    """All figures."""
     names = [entry.name for entry in entries]
     at, others = names.index(reference), [i for i, name in enumerate(names) if name != reference]
     found: list[dict[tuple[str, str], Estimate]] = [{} for _ in entries]
@@ -45,17 +45,12 @@ def summarise(
         for name, mask in pool.slices.items():
             viewings = pool.viewings.take(mask)
             gains = np.stack([entry.outcome.gains[name] for entry in entries], axis=1)  # (p, E, measures)
-            drawn = draw_both(
-                viewings,
-                gains.reshape(len(mask[mask]), -1),  # (p, E * measures)
-                shares(viewings, len(evaluation.users)),
-                draws=draws,
-                seed=seed,
-            )
+            columns = gains.reshape(len(viewings.viewers), -1)  # (p, E * measures)
+            means = Means(viewings, columns, shares(viewings, len(evaluation.users)))
             for column, measure in enumerate(FOUND):
                 places = [i * len(FOUND) + column for i in range(len(entries))]
                 for own, place in zip(found, places, strict=True):
-                    own[name, measure] = drawn.estimate(place)
+                    own[name, measure] = means.estimate(place)
                 for i in others:
                     tests = len(others)
                     differences.append(
@@ -63,32 +58,29 @@ def summarise(
                             names[i],
                             name,
                             measure,
-                            drawn.difference(places[at], places[i], tests=tests),
-                            drawn.relative(places[at], places[i], tests=tests),
+                            means.difference(places[at], places[i], tests=tests),
+                            means.relative(places[at], places[i], tests=tests),
                         )
                     )
-    contestants = tuple(
-        _contestant(entry, own, draws=draws, seed=seed) for entry, own in zip(entries, found, strict=True)
-    )
+    contestants = tuple(_contestant(entry, own) for entry, own in zip(entries, found, strict=True))
     return ColdstartResult(
         reference=reference,
         k=evaluation.k,
         seed=seed,
         trainings=trainings,
-        draws=draws,
         contestants=contestants,
         differences=tuple(differences),
         split=_facts(evaluation),
     )
 
 
-def _contestant(entry: Entry, found: dict[tuple[str, str], Estimate], *, draws: int, seed: int) -> Contestant:
+def _contestant(entry: Entry, found: dict[tuple[str, str], Estimate]) -> Contestant:
     outcome = entry.outcome
-    exposed = draw_viewers(outcome.exposures, draws=draws, seed=seed)
-    told: Draws | None = None
+    new, tail = (over_viewers(outcome.exposures[:, column]) for column in (0, 1))
+    told = None
     if outcome.miscalibration is not None:
         known = outcome.miscalibration[~np.isnan(outcome.miscalibration)]
-        told = draw_viewers(known[:, None], draws=draws, seed=seed) if len(known) else None
+        told = over_viewers(known, most=MOST_MISCALIBRATION) if len(known) else None
     return Contestant(
         name=entry.name,
         kind=entry.kind,
@@ -97,9 +89,9 @@ def _contestant(entry: Entry, found: dict[tuple[str, str], Estimate], *, draws: 
         seconds=entry.seconds,
         found=found,
         coverage=outcome.coverage,
-        exposure_new=exposed.estimate(0),
-        exposure_tail=exposed.estimate(1),
-        miscalibration=None if told is None else told.estimate(0),
+        exposure_new=new,
+        exposure_tail=tail,
+        miscalibration=told,
         reliability=outcome.reliability,
     )
 

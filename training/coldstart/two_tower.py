@@ -1,10 +1,11 @@
 """Two towers: what a title is and what a viewer had watched, in one space (Yi et al., RecSys 2019).
 
-The content tower is a small network over a title's features. The viewer's tower pools what the content tower
-says of the history, so that nothing is learned of a title but through its features: a title that nobody has
-seen stands where its features put it. Sampled softmax over the batch, corrected for how often a title is a
-negative: s(x, y) - log Q(y), Q the share of the training viewings that are of y ("Sampling-Bias-Corrected
-Neural Modeling for Large Corpus Item Recommendations").
+The content tower starts as the principal components of a title's features, so that before anything is learned
+a viewer is shown what lies near to what was watched, and a small network learns to correct it. The viewer's
+tower pools what the content tower says of the history, so that nothing is learned of a title but through its
+features: a title that nobody has seen stands where its features put it. Sampled softmax over the batch,
+corrected for how often a title is a negative: s(x, y) - log Q(y), Q the share of the training viewings that
+are of y ("Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations").
 """
 
 from __future__ import annotations
@@ -56,12 +57,18 @@ class TowerSettings:
 
 
 class TwoTower(nn.Module):
-    """Both towers; what they give are unit vectors of `width`."""
+    """Both towers; what they give are unit vectors of `width`.
 
-    def __init__(self, features: int, settings: TowerSettings) -> None:
+    Args:
+        components: rows that features are projected on at first, [width, d].
+    """
+
+    def __init__(self, components: Tensor, settings: TowerSettings) -> None:
         super().__init__()
+        self.straight = nn.Linear(components.shape[1], settings.width, bias=False)
+        self.straight.weight.data.copy_(components)
         self.body = nn.Sequential(
-            nn.Linear(features, settings.hidden),
+            nn.Linear(components.shape[1], settings.hidden),
             nn.ReLU(),
             nn.Dropout(settings.dropout),
             nn.Linear(settings.hidden, settings.width),
@@ -70,15 +77,15 @@ class TwoTower(nn.Module):
         self.viewer = nn.Sequential(
             nn.Linear(settings.width, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, settings.width)
         )
-        # a viewer starts as the mean of the history
-        for layer in (self.attention, self.viewer[-1]):
+        # a title starts as its components, a viewer as the mean of the history
+        for layer in (self.body[-1], self.attention, self.viewer[-1]):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def content(self, features: Tensor) -> Tensor:
         """Titles [..., d] -> [..., width]."""
-        return functional.normalize(self.body(features), dim=-1)
+        return functional.normalize(self.straight(features) + self.body(features), dim=-1)
 
     def viewers(self, content: Tensor, amounts: Tensor) -> Tensor:
         """Titles [n, width] and how much each counts in each history [B, n] -> [B, width].
@@ -118,6 +125,18 @@ def scaled(features: NDArray[np.float32], known: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(centred / np.float32(size if size > 0 else 1.0))
 
 
+def principal_components(inputs: Tensor, known: NDArray[np.bool_], width: int) -> Tensor:
+    """Of known titles' features [N, d], [width, d], which project to a mean square of 1 a title; fewer
+    components than `width` leave zeros."""
+    rows = inputs[torch.from_numpy(known)]
+    _, axes = torch.linalg.eigh((rows.T @ rows).double())  # columns, the least first
+    axes = axes.T.flip(0)[:width].float()
+    found = torch.zeros(width, inputs.shape[1])
+    found[: len(axes)] = axes
+    size = (rows @ found.T).square().sum(1).mean().sqrt()
+    return found / size.clamp(min=_TINY)
+
+
 def train_towers(
     features: NDArray[np.float32],
     log: ViewingLog,
@@ -140,7 +159,7 @@ def train_towers(
         torch.manual_seed(seed)
         known = np.bincount(log.titles[split.train], minlength=len(log.media_ids)) > 0
         inputs = scaled(features, known)
-        tower = TwoTower(features.shape[1], settings)
+        tower = TwoTower(principal_components(inputs, known, settings.width), settings)
         wanted = is_liked(log, liked)
         rows = split.train[wanted[split.train]]
         histories = Histories(log, split.train, length=settings.history)
@@ -152,7 +171,8 @@ def train_towers(
             tower.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / (steps + 1))
-        best, best_loss, best_epoch = copy.deepcopy(tower.state_dict()), math.inf, 0
+        tower.eval()
+        best, best_loss, best_epoch = copy.deepcopy(tower.state_dict()), validation.loss(tower, inputs), 0
         for epoch in range(1, settings.epochs + 1):
             tower.train()
             chosen = rng.permutation(rows)[: settings.most_examples]

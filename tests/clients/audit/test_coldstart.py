@@ -234,7 +234,6 @@ def result_of(differences: dict[str, tuple[float, float, float]]) -> ColdstartRe
         k=10,
         seed=0,
         trainings=1,
-        draws=10,
         contestants=(
             contestant("fused", 0.3),
             *(contestant(name, 0.3 - value) for name, (value, _, _) in differences.items()),
