@@ -27,7 +27,7 @@ RECIPES = {
     "cpu": Recipe(
         summary="two cores, under 40 minutes",
         pool=PoolSettings(titles=2000, segments_per_title=12, wild=3200, seed=SEED),
-        towers=TowerSettings(LoopSettings(steps=850, learning_rate=1.5e-3)),
+        towers=TowerSettings(LoopSettings(steps=1100, learning_rate=1.5e-3)),
         fusion=FusionSettings(LoopSettings(steps=400, learning_rate=1e-3)),
         evaluation=PoolSettings(titles=1001, segments_per_title=12, seed=10 * SEED, held_out=True),
     ),

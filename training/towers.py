@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from resonance.training.contrast import info_nce
 from resonance.training.loop import LoopSettings, Losses, train
+from resonance.training.world.factors import SUBJECT_KINDS, SUBJECTS
 from resonance.training.world.views import Views
 from resonance.training.world.wild import MOMENTS, THINGS
 
@@ -32,6 +33,8 @@ class TowerSettings:
         batch: segments a step.
         title_mates: of these, how many come in pairs from one title: same setting, subject and melody
             at another moment, the hardest negatives there are.
+        likes: of these, how many come in fours of titles with one setting and subjects of one shape and one
+            call, which differ in its marking and in how the calls are grouped.
         wild: things of no title, of which two views belong together.
         hardness: see `info_nce`.
         frames: numbers of frames a step draws from; 1 is a still picture.
@@ -45,6 +48,7 @@ class TowerSettings:
     loop: LoopSettings
     batch: int = 256
     title_mates: int = 64
+    likes: int = 64
     wild: int = 32
     hardness: float = 0.0
     frames: tuple[int, ...] = (1, 1, 1, 2)
@@ -114,19 +118,35 @@ def train_towers(views: Views, settings: TowerSettings, folder: Path) -> Path:
 
 
 def draw_rows(views: Views, settings: TowerSettings, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a batch, rising, int64 [batch]: `title_mates` of them two from a title, the others alone."""
+    """Rows of a batch, rising, int64 [batch]: `title_mates` of them two from a title, `likes` of titles that
+    are like others of the batch, the rest alone."""
     pool = views.pool.settings
+    each = pool.segments_per_title
     pairs = min(settings.title_mates // 2, pool.titles // 4)
     alone = min(settings.batch - 2 * pairs, pool.titles - pairs)
-    titles = rng.choice(pool.titles, pairs + alone, replace=False)
-    first = rng.integers(pool.segments_per_title, size=pairs + alone)
+    likes = _titles_alike(views.pool["factors"][::each], min(settings.likes, alone), rng)
+    others = rng.permutation(np.setdiff1d(np.arange(pool.titles), likes))
+    titles = np.concatenate([others[:pairs], likes, others[pairs : pairs + alone - len(likes)]])
+    first = rng.integers(each, size=len(titles))
     # the second lies far enough away for the arc to have moved on
-    away = rng.integers(3, max(pool.segments_per_title - 2, 4), size=pairs)
-    second = (first[:pairs] + away) % pool.segments_per_title
-    rows = np.concatenate(
-        [titles * pool.segments_per_title + first, titles[:pairs] * pool.segments_per_title + second]
-    )
-    return np.unique(rows)
+    away = rng.integers(3, max(each - 2, 4), size=pairs)
+    second = (first[:pairs] + away) % each
+    return np.unique(np.concatenate([titles * each + first, titles[:pairs] * each + second]))
+
+
+def _titles_alike(factors: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Titles of one setting and of subjects of one kind, of each such subject one; int64, at most `most`.
+
+    Args:
+        factors: of a segment of each title, int8 [titles, 11].
+    """
+    shuffled = rng.permutation(len(factors))
+    setting, subject = factors[shuffled, 0].astype(int), factors[shuffled, 1].astype(int)
+    _, place = np.unique(setting * len(SUBJECTS) + subject, return_index=True)  # one of each
+    alike = setting[place] * SUBJECT_KINDS + subject[place] % SUBJECT_KINDS
+    kinds, counts = np.unique(alike, return_counts=True)
+    found = [shuffled[place[alike == kind]] for kind in rng.permutation(kinds[counts > 1])]
+    return np.concatenate([*found, np.zeros(0, np.int64)])[:most].astype(np.int64)
 
 
 def _wild_loss(views: Views, settings: TowerSettings, rng: np.random.Generator, scale: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
 from resonance.export.families import fusion_head
 from resonance.export.families.description import describe_space
-from resonance.export.graphs.compact import CompactSound, CompactText, CompactVision, Contour
+from resonance.export.graphs.compact import CompactSound, CompactText, CompactVision, Contour, Rhythm
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.compact_transcript import CompactTranscriptGraph
 from resonance.export.graphs.compact_visual import CompactVisualGraph
@@ -63,6 +63,8 @@ CONTOUR: dict[str, Any] = {
     "hops_a_step": 10,
     "reach": 11,
 }
+#: Swells of 0.125 to 8 a second, the rates a quarter of a hertz apart, in 32 groups of 2 bands.
+RHYTHM: dict[str, Any] = {"groups": 32, "lowest_hz": 0.125, "highest_hz": 8.0, "at_once": 2}
 TEXT: dict[str, Any] = {"ngrams": (3, 4, 5), "buckets": 4096}
 
 
@@ -82,12 +84,25 @@ def new_visual() -> CompactVisualGraph:
 
 
 def new_audio() -> CompactAudioGraph:
-    """Convolutions and 3 transformer layers over 64 mel bands by 800 frames, and the contour."""
+    """Convolutions and 3 transformer layers over 64 mel bands by 800 frames, the contour and the rhythm."""
     frames = contract.WINDOW_SAMPLES // MEL["hop_samples"]
     steps = contract.WINDOW_SAMPLES // (CONTOUR["hop_samples"] * CONTOUR["hops_a_step"])
     encoder = CompactSound(hidden=HIDDEN, layers=3, heads=HEADS, bands=MEL["bands"], frames=frames)
     contour = Contour(sample_rate_hz=SAMPLE_RATE_HZ, **CONTOUR)
-    return CompactAudioGraph(encoder, contour, hidden=HIDDEN, width=BLOCK_WIDTH, contour_steps=steps, **MEL)
+    return CompactAudioGraph(
+        encoder, contour, new_rhythm(), hidden=HIDDEN, width=BLOCK_WIDTH, contour_steps=steps, **MEL
+    )
+
+
+def new_rhythm() -> Rhythm:
+    """Over the frames of the mel bands; nothing of it is learned."""
+    return Rhythm(
+        bands=MEL["bands"],
+        frames=contract.WINDOW_SAMPLES // MEL["hop_samples"],
+        frames_a_s=SAMPLE_RATE_HZ / MEL["hop_samples"],
+        decades=MEL["range_db"] / 10.0,
+        **RHYTHM,
+    )
 
 
 def new_transcript() -> CompactTranscriptGraph:
@@ -179,7 +194,7 @@ TINY = register(
                 "audio_encoder",
                 partial(trained, "audio_encoder"),
                 ("pcm", "pcm_length"),
-                {**MEL, "contour": CONTOUR},
+                {**MEL, "contour": CONTOUR, "rhythm": RHYTHM},
                 SOURCE,
                 LICENCE,
                 {"AUDIO": _EXACT, "AUDIO_SIGNALS": _SIGNAL},

@@ -173,6 +173,63 @@ class Contour(nn.Module):
         return matched / torch.sqrt(power + self.QUIET**2)
 
 
+class Rhythm(nn.Module):
+    """Log-mel [B, frames, bands] -> how strongly what is heard swells at each rate, fp32 [B, rates, groups].
+
+    The modulation spectrum (Greenberg and Kingsbury 1997, "The modulation spectrogram") of the whole window:
+    the envelope of neighbouring bands together, over the mean of all; the power of that by frequency, of
+    several neighbouring ones together; its logarithm. When something sounds within the window changes
+    nothing, nor does how loud it is. Without it the encoder learned what a call is like and next to nothing
+    of how calls are grouped.
+
+    Args:
+        frames: of the window. frames_a_s: how many of them are a second.
+        decades: of power, that 1 of the scaled log-mel is.
+        groups: of neighbouring bands. lowest_hz: the first frequency, and the distance of all.
+        highest_hz: the last. at_once: frequencies that make a rate.
+    """
+
+    #: Envelopes are power to this: what stands out counts more than its logarithm does, by which a linear
+    #: reader told the grouping of calls in 0.82 of the clips and in 0.95 by this; pace is read best at 0.5.
+    POWER = 0.75
+    #: A swing of 0.6% of the mean of all has this power.
+    QUIET = 1e-5
+    #: Powers lie about this many decades from 1.
+    DECADES = -3.0
+
+    def __init__(
+        self,
+        *,
+        bands: int,
+        frames: int,
+        frames_a_s: float,
+        decades: float,
+        groups: int,
+        lowest_hz: float,
+        highest_hz: float,
+        at_once: int,
+    ) -> None:
+        super().__init__()
+        self.at_once, self.exponent = at_once, self.POWER * decades * math.log(10.0)
+        self.rates, self.groups = round(highest_hz / lowest_hz) // at_once, groups
+        hz = lowest_hz * np.arange(1, self.rates * at_once + 1)
+        phase = 2 * np.pi * hz[:, None] * np.arange(frames)[None] / frames_a_s  # (frequencies, frames)
+        waves = np.stack([np.cos(phase), np.sin(phase)]).astype(np.float32)
+        self.register_buffer("waves", torch.from_numpy(waves).flatten(0, 1), persistent=False)
+        together = np.repeat(np.eye(groups), bands // groups, axis=0) * (groups / bands)
+        self.register_buffer("together", torch.from_numpy(together.astype(np.float32)), persistent=False)
+
+    def forward(self, mel: Tensor, heard: Tensor) -> Tensor:
+        """See the class; `heard`, bool [B, frames], is true of at least one frame."""
+        used = heard.to(mel.dtype).unsqueeze(2)  # (B, frames, 1)
+        envelope = torch.exp(self.exponent * mel) @ self.together.to(mel.dtype)  # (B, frames, groups)
+        mean = masked_mean(envelope, heard).unsqueeze(1)  # (B, 1, groups)
+        swing = (envelope - mean) * used / mean.mean(2, keepdim=True)
+        parts = (self.waves.to(mel.dtype) @ swing).float() / used.float().sum(1, keepdim=True)
+        power = (parts * parts).unflatten(1, (2, self.rates, self.at_once)).sum((1, 3))  # (B, rates, groups)
+        return torch.log10(power + self.QUIET) - self.DECADES
+
+
 class CompactText(nn.Module):
     """Bytes as IDS int64 [B, L], MASK [B, L] -> [B, hidden]; padding changes nothing.
 

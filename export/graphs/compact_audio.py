@@ -1,11 +1,11 @@
-"""The audio encoder of the compact family: what it sounds like, and the shape of its melody."""
+"""The audio encoder of the compact family: what it sounds like, how it swells, the shape of its melody."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from resonance.export.graphs.compact import CompactSound, Contour
+from resonance.export.graphs.compact import CompactSound, Contour, Rhythm
 from resonance.export.graphs.pooling import masked_mean, unit
 from resonance.export.graphs.signals import AudioSignals
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
@@ -19,6 +19,7 @@ class CompactAudioGraph(nn.Module):
     Args:
         encoder: log-mel [B, frames, bands] to tokens over time [B, columns, hidden].
         contour: the melody's shape, [B, contour_steps, offsets].
+        rhythm: how strongly the sound swells at each rate, [B, rates, groups].
         floor_db: power below this counts as this much.
         mean_db, range_db: the log-mel spectrum in dB is fed as (x - mean_db) / range_db.
     """
@@ -27,6 +28,7 @@ class CompactAudioGraph(nn.Module):
         self,
         encoder: CompactSound,
         contour: Contour,
+        rhythm: Rhythm,
         *,
         hidden: int,
         width: int,
@@ -42,7 +44,7 @@ class CompactAudioGraph(nn.Module):
         range_db: float,
     ) -> None:
         super().__init__()
-        self.encoder, self.contour = encoder, contour
+        self.encoder, self.contour, self.rhythm = encoder, contour, rhythm
         self.signals = AudioSignals(sample_rate_hz)
         self.power = PowerSpectrum(window_samples, hop_samples)
         mel = mel_matrix(self.power.bins, bands, sample_rate_hz, low_hz, high_hz)
@@ -55,7 +57,14 @@ class CompactAudioGraph(nn.Module):
             nn.Linear(2 * hidden, hidden),
         )
         self.tune_norm = nn.LayerNorm(hidden)
-        self.projection = nn.Linear(2 * hidden, width, bias=False)
+        self.pulse = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(rhythm.rates * rhythm.groups, 2 * hidden),
+            nn.GELU(),
+            nn.Linear(2 * hidden, hidden),
+        )
+        self.pulse_norm = nn.LayerNorm(hidden)
+        self.projection = nn.Linear(3 * hidden, width, bias=False)
         self.hop_samples = hop_samples
         self.power_floor = 10.0 ** (floor_db / 10.0)
         self.mean_db, self.range_db = mean_db, range_db
@@ -68,10 +77,13 @@ class CompactAudioGraph(nn.Module):
 
     def embed(self, mel: Tensor, contour: Tensor, pcm_length: Tensor) -> Tensor:
         """Features to AUDIO [B, 596]."""
-        starts = self.hop_samples * torch.arange(0, mel.shape[1], CompactSound.STRIDE, device=mel.device)
-        heard = starts.unsqueeze(0) < pcm_length.clamp_min(1)  # (B, columns), the first always
+        starts = self.hop_samples * torch.arange(mel.shape[1], device=mel.device)
+        begun = starts.unsqueeze(0) < pcm_length.clamp_min(1)  # (B, frames), the first always
+        heard = begun[:, :: CompactSound.STRIDE]  # (B, columns)
         tokens = self.encoder(mel, heard)  # (B, columns, hidden)
-        heard_as = torch.cat([masked_mean(tokens, heard), self.tune_norm(self.tune(contour))], dim=1)
+        tune = self.tune_norm(self.tune(contour))
+        pulse = self.pulse_norm(self.pulse(self.rhythm(mel, begun)))
+        heard_as = torch.cat([masked_mean(tokens, heard), tune, pulse], dim=1)  # (B, 3 * hidden)
         return unit(self.projection(heard_as))  # (B, 596)
 
     def forward(self, pcm: Tensor, pcm_length: Tensor) -> tuple[Tensor, Tensor]:

@@ -115,6 +115,7 @@ def ast_base() -> torch.nn.Module:
     return CompactAudioGraph(
         _Columns(transformers.ASTModel(config), tiny.MEL["bands"] // patch),
         Contour(sample_rate_hz=tiny.SAMPLE_RATE_HZ, **tiny.CONTOUR),
+        tiny.new_rhythm(),
         hidden=768,
         width=BLOCK_WIDTH,
         contour_steps=contract.WINDOW_SAMPLES // (tiny.CONTOUR["hop_samples"] * tiny.CONTOUR["hops_a_step"]),

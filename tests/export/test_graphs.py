@@ -101,6 +101,41 @@ def test_a_melody_has_the_same_contour_in_every_key() -> None:
     assert float(other) < 0.7
 
 
+@pytest.mark.parametrize("rate_hz", [2.0, 5.0])
+def test_a_rhythm_is_the_same_whenever_and_however_loud(rate_hz: float) -> None:
+    """Swells in two bands; the others sound steadily."""
+    rhythm = tiny.new_rhythm()
+    seconds = torch.arange(800) / 100
+    envelope = torch.full((4, 800, 64), 0.1)
+    for row, (rate, late_s, gain) in enumerate(
+        [(rate_hz, 0.0, 1.0), (rate_hz, 0.31, 1.0), (rate_hz, 0.0, 5.0), (1.5 * rate_hz, 0.0, 1.0)]
+    ):
+        swell = 0.5 + 0.4 * torch.sin(2 * torch.pi * rate * (seconds - late_s))
+        envelope[row, :, 20:22] = swell[:, None]
+        envelope[row] *= gain
+    mel = torch.log(envelope) / rhythm.exponent
+    told = rhythm(mel, torch.ones(4, 800, dtype=torch.bool))  # (4, rates, groups)
+    assert told.shape == (4, 32, 32)
+    torch.testing.assert_close(told[0].expand(2, -1, -1), told[1:3], atol=1e-3, rtol=0)
+    # rates of 0.125 and 0.25 Hz make the first; bands 20 and 21 the group 10
+    where = torch.nonzero(told[0] == told[0].max())
+    assert where.tolist() == [[int((rate_hz / 0.125 - 1) // 2), 10]]
+    # a swing of 0.4 beside a mean of (62 * 0.1 + 2 * 0.5) / 64: the square of half of it, at one rate
+    swing = 0.4 / ((62 * 0.1 + 2 * 0.5) / 64)
+    assert float(told[0].max()) == pytest.approx(float(np.log10(swing**2 / 4) + 3), abs=1e-3)
+    assert float((told[3] - told[0]).abs().max()) > 2, "another rate"
+    steady = told[0, :, torch.arange(32) != 10]
+    torch.testing.assert_close(steady, torch.full_like(steady, float(np.log10(rhythm.QUIET) + 3)))
+
+
+def test_a_rhythm_is_of_what_is_heard() -> None:
+    rhythm = tiny.new_rhythm()
+    mel = torch.randn(1, 800, 64, generator=torch.Generator().manual_seed(0)) * 0.2
+    heard = torch.arange(800)[None] < 300
+    other = torch.where(heard.unsqueeze(2), mel, 0.7)
+    torch.testing.assert_close(rhythm(mel, heard), rhythm(other, heard))
+
+
 @pytest.fixture(scope="module")
 def fusion() -> FusionGraph:
     """The head with seeded corrections, as after training; the family's own start at zero."""

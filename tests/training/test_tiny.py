@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,10 +19,13 @@ from resonance.export.weights import load_weights
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, train_tiny
 from resonance.training.titles import shuffled
+from resonance.training.towers import draw_rows
 from resonance.training.world.cold_start import ndcg
 from resonance.training.world.evaluate import evaluate
+from resonance.training.world.factors import SUBJECT_KINDS
 from resonance.training.world.measure import Row, recall
-from resonance.training.world.pool import PoolSettings, load_or_render
+from resonance.training.world.pool import Pool, PoolSettings, encode_factors, load_or_render, title_of
+from resonance.training.world.views import Views
 
 CPU = torch.device("cpu")
 #: Held-out titles of another seed than the model card's: fewer, so that CI has time for them. Among 150
@@ -107,6 +112,24 @@ def test_the_recipe_in_the_weights_is_the_one_in_the_code() -> None:
     with safe_open(tiny.WEIGHTS, "pt") as file:
         metadata = file.metadata()
     assert json.loads(metadata["recipe"]) == json.loads(json.dumps(asdict(RECIPES["cpu"])))
+
+
+def test_a_batch_has_titles_that_only_marking_and_grouping_tell_apart() -> None:
+    settings = PoolSettings(titles=1000, segments_per_title=12, seed=1)
+    factors = np.repeat([encode_factors(title_of(settings, t).at(0.0)) for t in range(1000)], 12, axis=0)
+    views = SimpleNamespace(pool=Pool(settings, {"factors": factors}))
+    towers = RECIPES["cpu"].towers
+    for seed in range(5):
+        rows = draw_rows(cast(Views, views), towers, np.random.default_rng(seed))
+        assert len(rows) == len(np.unique(rows)) == towers.batch
+        titles, segments = np.unique(rows // 12, return_counts=True)
+        assert (segments == 2).sum() == towers.title_mates // 2
+        setting, subject = factors[titles * 12, 0].astype(int), factors[titles * 12, 1].astype(int)
+        alike = setting * SUBJECT_KINDS + subject % SUBJECT_KINDS
+        others = [len(np.unique(subject[alike == kind])) for kind in alike]
+        # 9 to 21 of a batch drawn without them
+        assert sum(count == 4 for count in others) > 0.5 * towers.likes
+        assert len(np.unique(setting)) == 16
 
 
 def test_a_short_training_runs_and_what_it_writes_loads(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ SUBJECTS = (
     "puppet", "sailor", "beetle", "queen", "tractor", "ghost", "juggler", "raven",
     "compass", "gardener", "dragon", "clown", "hunter", "mirror", "wolf", "nurse",
 )  # fmt: skip
+#: Subjects s and s + SUBJECT_KINDS have one shape and one call; marking and grouping of the calls tell them.
+SUBJECT_KINDS = 8
 TENSIONS = ("serene", "gentle", "uneasy", "urgent", "frantic")
 PACES = ("still", "slow", "steady", "brisk", "rapid")
 ARCS = ("rise", "fall", "comeback", "peak", "slow burn", "early shock")

@@ -7,7 +7,7 @@ import colorsys
 
 import numpy as np
 
-from resonance.training.world.factors import LEVELS, SegmentFactors
+from resonance.training.world.factors import LEVELS, SUBJECT_KINDS, SegmentFactors
 
 #: Shots in 8 s, by pace.
 SHOTS = (1, 2, 3, 6, 10)
@@ -134,7 +134,7 @@ class _Look:
         """Cover 0..1 of a shape of radius 1 with its marking, and of its shade, a little larger."""
         r = np.sqrt(u * u + v * v)
         a = np.arctan2(v, u)
-        shape, marking = self.f.subject % 8, self.f.subject // 8
+        shape, marking = self.f.subject % SUBJECT_KINDS, self.f.subject // SUBJECT_KINDS
         if shape == 0:
             inside = 1.0 - r  # disc
         elif shape == 1:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from resonance.training.world.factors import MELODY_STEPS, SegmentFactors
+from resonance.training.world.factors import MELODY_STEPS, SUBJECT_KINDS, SegmentFactors
 
 SAMPLE_RATE_HZ = 16_000
 SEGMENT_SAMPLES = 128_000
@@ -110,7 +110,7 @@ def _ambience(setting: int, rng: np.random.Generator) -> np.ndarray:
 
 def _source(subject: int, rng: np.random.Generator) -> np.ndarray:
     """Calls of one of 8 kinds in groups of 1, 2, 3 or 6."""
-    kind, group = subject % 8, (1, 2, 3, 6)[subject // 8]
+    kind, group = subject % SUBJECT_KINDS, (1, 2, 3, 6)[subject // SUBJECT_KINDS]
     length = {1: 0.55, 2: 0.32, 3: 0.24, 6: 0.12}[group] * rng.uniform(0.9, 1.1)
     call = _call(kind, int(length * SAMPLE_RATE_HZ), 2 ** rng.uniform(-0.15, 0.15), rng)
     track = np.zeros(SEGMENT_SAMPLES, np.float32)
