@@ -77,9 +77,10 @@ def test_a_text_is_itself_in_any_company(model_repository: Path) -> None:
 def test_tiny_stays_tiny() -> None:
     from resonance.export.weights import count_parameters
 
-    # 1.6 million of them are the table of hashed n-grams, which costs no arithmetic; 12 MB is the limit
+    # 1.6 million of them are the table of hashed n-grams, which costs no arithmetic, 0.4 million read the rhythm;
+    # the limit is 12 MB of files, see test_weights_are_small_enough_to_commit
     total = sum(count_parameters(g.build()) for g in families()["tiny"].graphs)
-    assert 2.5e6 < total < 4.6e6
+    assert 2.5e6 < total < 5e6
 
 
 def test_weights_of_a_seed_are_the_same_twice_and_other_for_another() -> None:
