@@ -4,8 +4,8 @@ TensorRT 11 takes every tensor's type from the ONNX file and has no precision fl
 fp16 goes to what lies inside a graph's `encoder` module, the learned tower and nearly all of its work.
 Everything else stays fp32: the reduction of pictures, spectra and their logarithms (powers below 6e-8 do
 not exist in fp16), the signals, pooling, the projection and the unit norm; of the tower its local contrast,
-which is a small difference over a small spread (in fp16 its error was 150 times that of all other layers). The
-fusion head is small and stays fp32 as a whole.
+which is a small difference over a small spread (in fp16 its error was 150 times that of all other layers).
+The fusion head is small and stays fp32 as a whole.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ def test_a_text_is_itself_in_any_company(model_repository: Path) -> None:
 def test_tiny_stays_tiny() -> None:
     from resonance.export.weights import count_parameters
 
-    # 1.6 million of them are the table of hashed n-grams, which costs no arithmetic, 0.4 million read the rhythm;
-    # the limit is 12 MB of files, see test_weights_are_small_enough_to_commit
+    # 1.6 million of them are the table of hashed n-grams, which costs no arithmetic, and 0.4 million read the
+    # rhythm; the limit is 12 MB of files, see test_weights_are_small_enough_to_commit
     total = sum(count_parameters(g.build()) for g in families()["tiny"].graphs)
     assert 2.5e6 < total < 5e6
 
