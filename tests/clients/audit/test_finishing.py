@@ -20,9 +20,11 @@ from resonance.clients.audit.finishing_curves import (
 from resonance.clients.audit.finishing_kinds import Kind, KindFound, carried_by, judge_kinds
 from resonance.clients.audit.finishing_positions import PositionFit
 from resonance.clients.audit.finishing_weights import (
+    CLIP,
     FITTED,
     NONE,
     STATED,
+    SeenWeights,
     effective_size,
     seen_weights,
 )
@@ -54,6 +56,21 @@ def curves(
 
     everything = np.ones(len(weights), np.bool_)
     return of(drawn.clicked, is_normalised=True), of(everything, is_normalised=False)
+
+
+def fitted_weights(
+    drawn: Drawn, chosen: NDArray[np.bool_] | None = None, *, clip: float = CLIP
+) -> SeenWeights:
+    """Of rows, or of those chosen, of which positions alone are known."""
+    rows = np.ones(len(drawn.score), np.bool_) if chosen is None else chosen
+    return seen_weights(
+        users=drawn.users[rows],
+        score=drawn.score[rows],
+        position=drawn.position[rows],
+        propensity=np.full(int(rows.sum()), np.nan),
+        clicked=drawn.clicked[rows],
+        clip=clip,
+    )
 
 
 def correlation(drawn: Drawn, weights: NDArray[np.float64], seed: int, draws: int) -> Estimate:
@@ -109,13 +126,7 @@ def test_intervals_know_that_fitted_chances_are_not_certain(truth: dict[str, flo
     fitted, kept, values = 0, 0, []
     for run in range(RUNS):
         drawn = draw(VIEWERS, LISTS, seed=run)
-        weights = seen_weights(
-            users=drawn.users,
-            score=drawn.score,
-            position=drawn.position,
-            propensity=np.full(len(drawn.score), np.nan),
-            clicked=drawn.clicked,
-        )
+        weights = fitted_weights(drawn)
         assert weights.fit is not None
         for fit in (weights.fit, None):
             _, seen = curves(drawn, weights.weights, run, 300, fit)
@@ -132,13 +143,7 @@ def test_intervals_know_that_fitted_chances_are_not_certain(truth: dict[str, flo
 
 def test_a_draw_of_everyone_once_fits_what_was_fitted() -> None:
     drawn = draw(200, 5, seed=4)
-    fit = seen_weights(
-        users=drawn.users,
-        score=drawn.score,
-        position=drawn.position,
-        propensity=np.full(len(drawn.score), np.nan),
-        clicked=drawn.clicked,
-    ).fit
+    fit = fitted_weights(drawn).fit
     assert fit is not None
     counts = np.ones((3, 200))
     counts[1, :100] = 0
@@ -146,14 +151,7 @@ def test_a_draw_of_everyone_once_fits_what_was_fitted() -> None:
     moved = fit.moved(np.arange(200), counts)
     np.testing.assert_allclose(moved[0], 1, atol=1e-4)
     assert np.abs(moved[1] - 1).max() > 0.01
-    alone = drawn.users >= 100
-    half = seen_weights(
-        users=drawn.users[alone],
-        score=drawn.score[alone],
-        position=drawn.position[alone],
-        propensity=np.full(int(alone.sum()), np.nan),
-        clicked=drawn.clicked[alone],
-    ).fit
+    half = fitted_weights(drawn, drawn.users >= 100).fit
     assert half is not None
     # groups are cut by all scores, and by those of the half alone
     np.testing.assert_allclose(fit.chances / moved[1], half.chances, rtol=0.1)
@@ -199,15 +197,7 @@ def test_what_does_not_vary_has_no_correlation() -> None:
 
 def test_chances_are_fitted_from_clicks() -> None:
     drawn = draw(3000, 6, seed=2)
-    unknown = np.full(len(drawn.score), np.nan)
-    found = seen_weights(
-        users=drawn.users,
-        score=drawn.score,
-        position=drawn.position,
-        propensity=unknown,
-        clicked=drawn.clicked,
-        clip=0.01,
-    )
+    found = fitted_weights(drawn, clip=0.01)
     assert found.method == FITTED
     assert found.by_position is not None
     positions, chances = found.by_position
