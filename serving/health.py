@@ -28,6 +28,10 @@ from resonance.serving.readiness import Probe
 INTERVAL_S = 5.0
 TIMEOUT_S = 10.0
 
+#: An ensemble that serves is asked once in so many intervals: it has no process of its own that could die, its
+#: steps are asked themselves, and each of its probes runs all of them.
+_ENSEMBLE_INTERVALS = 12
+
 #: While something does not answer it is asked this often.
 RETRY_S = 0.5
 #: For `ModelState.recent`.
@@ -84,8 +88,8 @@ class ModelHealth:
 
     Args:
         address: ``host:port`` of Triton's gRPC endpoint.
-        interval_s: after which a model that nobody else got an answer from is asked; one that failed
-            lately is asked every `RETRY_S`.
+        interval_s: after which a model that nobody else got an answer from is asked; an ensemble whose steps
+            serve after twelve of them; one that failed lately every `RETRY_S`.
         timeout_s: within which a model has to answer, or to have completed something else.
         headers: sent with every call.
         models: names that must serve; others are found by themselves. Without it an unloaded model is only
@@ -264,8 +268,10 @@ class ModelHealth:
         state = self._states[name]
         if state.serving is None or name in self._suspects:
             return True
-        well = state.serving and not state.recent
-        return time.monotonic() >= state.checked_s + (self._interval_s if well else RETRY_S)
+        if not state.serving or state.recent:
+            return time.monotonic() >= state.checked_s + RETRY_S
+        intervals = _ENSEMBLE_INTERVALS if steps(self._configs[name]) else 1
+        return time.monotonic() >= state.checked_s + intervals * self._interval_s
 
     async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:
         """Send one model its probe; `count` inferences had succeeded before."""

@@ -159,6 +159,23 @@ async def test_a_model_that_answers_others_is_not_asked(server, health):
         assert await answered("lookup") > before["lookup"]
 
 
+async def test_an_ensemble_whose_steps_serve_is_asked_seldom(server):
+    async with InferenceServerClient(server.grpc_address) as client, looking(server) as health:
+
+        async def answered(name: str) -> int:
+            statistics = await client.get_inference_statistics(name)
+            return int(statistics.model_stats[0].inference_stats.success.count)
+
+        before = {name: await answered(name) for name in ("chain", "encoder")}
+        asked_s = health.snapshot()["chain"].checked_s
+        await asyncio.sleep(5 * INTERVAL_S)
+        assert await answered("chain") == before["chain"]
+        assert await answered("encoder") >= before["encoder"] + 3
+        again_s = await until(health, lambda: health.snapshot()["chain"].checked_s > asked_s)
+        assert again_s < 7 * INTERVAL_S + SLACK_S
+        assert await answered("chain") == before["chain"] + 1
+
+
 async def test_an_unloaded_model_does_not_serve(server, health):
     headers = dict(admin.grpc_headers(server.key))
     async with InferenceServerClient(server.grpc_address) as client:
@@ -222,7 +239,8 @@ async def test_nothing_is_asked_while_it_is_paused(server):
             await asyncio.sleep(3 * INTERVAL_S)
             assert health.snapshot() == before
         await asyncio.sleep(3 * INTERVAL_S)
-        assert all(state.checked_s > before[n].checked_s for n, state in health.snapshot().items())
+        after = health.snapshot()
+        assert all(after[name].checked_s > before[name].checked_s for name in ALL - {"chain"})
 
 
 async def test_a_probe_that_is_refused_says_what_was_sent(server):
