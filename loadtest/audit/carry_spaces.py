@@ -54,9 +54,9 @@ def trained_modules(seed: int, folder: Path, *, steps: int = STEPS) -> dict[str,
     return modules
 
 
-def held_out_pool(folder: Path) -> Pool:
-    """Those titles that `tiny` is evaluated on."""
-    return load_or_render(folder, RECIPES["cpu"].evaluation, workers=torch.get_num_threads())
+def held_out_pool(folder: Path, settings: PoolSettings = RECIPES["cpu"].evaluation) -> Pool:
+    """By default those titles that `tiny` is evaluated on."""
+    return load_or_render(folder, settings, workers=torch.get_num_threads())
 
 
 def title_vectors(pool: Pool, modules: dict[str, nn.Module], *, every: int = 3) -> np.ndarray:

@@ -1,7 +1,8 @@
 """`python -m resonance.loadtest.audit.coldstart`: does the audit of cold start say what is true?
 
-Titles are the 1,001 held-out ones of the evaluation of `tiny`, through its real encoders; viewers are
-simulated (`resonance.training.world.viewers`). With taste for feel the fused vectors should win, with taste
+Titles are held out of the training of `tiny` and go through its real encoders, three times as many as it is
+evaluated on: what new titles are found by differs from title to title. Viewers are simulated
+(`resonance.training.world.viewers`). With taste for feel the fused vectors should win, with taste
 for tags alone the tags should; and tags that are made poorer should be found poorer.
 """
 
@@ -31,11 +32,10 @@ from resonance.loadtest.audit.coldstart_cases import (
     all_blocks,
     case_contestants,
     draw_log,
-    evaluation_titles,
     genre_tags,
     poorer_tags,
 )
-from resonance.loadtest.audit.coldstart_vectors import fuse, upload_gaps
+from resonance.loadtest.audit.coldstart_vectors import catalogue_titles, fuse, upload_gaps
 from resonance.space.blocks import ROOT_BLOCKS
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.training.coldstart.experiment import ColdstartSettings, run_coldstart
@@ -45,7 +45,7 @@ from resonance.training.coldstart.two_tower import TowerSettings
 from resonance.training.world.viewers import TASTE_FOR_FEEL
 from resonance.training.world.viewers_choosing import Choosing
 
-VIEWERS = 3000
+TITLES, VIEWERS = 3003, 9000
 #: Slower than the audit's own, whose towers are best after their first epoch here.
 TOWER = TowerSettings(learning_rate=3e-4)
 #: More new titles than the audit holds out by itself: they are what the intervals are widest for.
@@ -70,7 +70,7 @@ def run_case(
     progress: Progress | None = None,
 ) -> ColdstartResult:
     """The whole audit of one case, from a store to figures."""
-    titles = evaluation_titles()[: len(blocks["trained"])]
+    titles = catalogue_titles(len(blocks["trained"]))
     present = np.ones((len(titles), len(MODALITIES)), np.bool_)
     if case.gaps:
         present = upload_gaps(len(titles), settings.seed)
@@ -94,7 +94,7 @@ def run_poorer(
     Args:
         blocks: of every segment from trained encoders, [N, S, 3, 596].
     """
-    titles = evaluation_titles()[: len(blocks)]
+    titles = catalogue_titles(len(blocks))
     whole = np.ones((len(titles), len(MODALITIES)), np.bool_)
     vectors = fuse(blocks, whole, "trained").vectors
     levels = poorer_tags(titles, seed=settings.seed)
@@ -149,9 +149,10 @@ def main(
     work: Annotated[Path, typer.Option(help="Where blocks and figures are kept.")] = Path(
         "build/audit/coldstart"
     ),
-    pool: Annotated[Path, typer.Option(help="Where the held-out titles are, or are rendered.")] = Path(
-        "build/train/cpu/evaluation"
-    ),
+    pool: Annotated[
+        Path, typer.Option(help="Where the titles are, or are rendered: 10 GB, of no use once encoded.")
+    ] = Path("build/train/cpu/catalogue"),
+    titles: Annotated[int, typer.Option(help="Of the catalogue.")] = TITLES,
     case: Annotated[
         list[str] | None, typer.Option(help="Of the cases, and `poorer tags`. [default: all]")
     ] = None,
@@ -164,7 +165,7 @@ def main(
 
     restart_tuned()
     wanted = case or [one.name for one in CASES] + ["poorer tags"]
-    blocks = all_blocks(work, pool)
+    blocks = all_blocks(work, pool, titles)
     settings = ColdstartSettings(seed=seed, trainings=trainings, tower=TOWER, split=SPLIT)
     with Progress(console=Console(stderr=True)) as progress:
         for one in CASES:

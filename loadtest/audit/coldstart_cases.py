@@ -22,9 +22,7 @@ from resonance.training.coldstart.features import (
     stored_contestants,
     tag_features,
 )
-from resonance.training.recipes import RECIPES
 from resonance.training.world.factors import GENRES, TitleFactors
-from resonance.training.world.pool import title_of
 from resonance.training.world.viewers import TASTE_FOR_FEEL, TASTE_FOR_TAGS, Taste, draw_viewers
 from resonance.training.world.viewers_choosing import Choosing, choose, draw_releases
 
@@ -52,12 +50,6 @@ CASES = (
     Case("feel, titles with gaps", TASTE_FOR_FEEL, True, "fused"),
     Case("tags, complete titles", TASTE_FOR_TAGS, False, TAGS),
 )
-
-
-def evaluation_titles() -> list[TitleFactors]:
-    """Factors of the titles that `tiny` is evaluated on."""
-    settings = RECIPES["cpu"].evaluation
-    return [title_of(settings, at) for at in range(settings.titles)]
 
 
 def genre_tags(titles: Sequence[TitleFactors]) -> list[tuple[str, ...]]:
@@ -132,6 +124,6 @@ def case_contestants(
     }
 
 
-def all_blocks(folder: Path, pool_folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Blocks of the evaluation's segments from trained encoders, and from those that training starts with."""
-    return {name: kept_blocks(folder, pool_folder, name) for name in ("trained", UNTRAINED)}
+def all_blocks(folder: Path, pool_folder: Path, titles: int) -> dict[str, NDArray[np.float32]]:
+    """Blocks of a catalogue's segments from trained encoders, and from those that training starts with."""
+    return {name: kept_blocks(folder, pool_folder, name, titles=titles) for name in ("trained", UNTRAINED)}

@@ -1,10 +1,10 @@
-"""The held-out titles of the evaluation as vectors, complete and as uploads come; encoded once and kept."""
+"""Held-out titles as vectors, complete and as uploads come; encoded once and kept."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,15 @@ from resonance.export.families import tiny
 from resonance.export.weights import weights_sha256
 from resonance.loadtest.audit.carry_spaces import CPU, SEGMENT_S, held_out_pool
 from resonance.space.descriptor import BLOCK_WIDTH
+from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, segment_blocks, views_of
 from resonance.training.titles import UPLOADS, TitleBlocks
 from resonance.training.world.measure import fuse_titles
-from resonance.training.world.pool import Pool
+from resonance.training.world.factors import TitleFactors
+from resonance.training.world.pool import Pool, PoolSettings, title_of
+
+#: Titles that `tiny` is evaluated on; a catalogue of more begins with them.
+EVALUATED = RECIPES["cpu"].evaluation.titles
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +36,37 @@ class TitleVectors:
     present: NDArray[np.bool_]
 
 
+def catalogue_settings(titles: int) -> PoolSettings:
+    """Of the first `titles` that no training has seen."""
+    return replace(RECIPES["cpu"].evaluation, titles=titles)
+
+
+def catalogue_titles(titles: int) -> list[TitleFactors]:
+    """Their factors."""
+    settings = catalogue_settings(titles)
+    return [title_of(settings, at) for at in range(titles)]
+
+
 def encoders(name: str) -> dict[str, nn.Module]:
     """Graphs of `tiny`: ``trained`` are the committed ones, ``untrained`` as training starts."""
     return load_modules({"trained": tiny.WEIGHTS, "untrained": None}[name])
 
 
 def kept_blocks(
-    folder: Path, pool_folder: Path, name: str, *, note: Callable[[str], None] = print
+    folder: Path,
+    pool_folder: Path,
+    name: str,
+    *,
+    titles: int = EVALUATED,
+    note: Callable[[str], None] = print,
 ) -> NDArray[np.float32]:
-    """Blocks of every segment of the evaluation's titles, float32 [N, S, 3, 596]; float16 on the disk."""
+    """Blocks of every segment of a catalogue, float32 [N, S, 3, 596]; float16 on the disk."""
     modules = encoders(name)
     digest = hashlib.sha256("".join(weights_sha256(modules[m]) for m in ENCODERS).encode()).hexdigest()
-    path = folder / f"{name} {digest[:12]}.blocks.npy"
+    path = folder / f"{name} {digest[:12]} {titles}.blocks.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        pool = held_out_pool(pool_folder)
+        pool = held_out_pool(pool_folder, catalogue_settings(titles))
         note(f"encoding {pool.settings.segments:,} segments, {name}")
         blocks = segment_blocks(views_of(pool, modules, CPU)).unflatten(0, _shape(pool))
         np.save(path, blocks.numpy().astype(np.float16))

@@ -15,11 +15,10 @@ from resonance.loadtest.audit.coldstart_cases import (
     CASES,
     Case,
     catalogue_tags,
-    evaluation_titles,
     write_titles,
 )
 from resonance.loadtest.audit.coldstart_coverage import run
-from resonance.loadtest.audit.coldstart_vectors import TitleVectors, fuse, fuse_text_alone, upload_gaps
+from resonance.loadtest.audit.coldstart_vectors import TitleVectors, catalogue_titles, fuse, fuse_text_alone, upload_gaps
 from resonance.loadtest.audit.tagged import Poorer
 from resonance.space import unit
 from resonance.training.coldstart.experiment import ColdstartSettings
@@ -33,7 +32,7 @@ SETTINGS = ColdstartSettings(tower=TowerSettings(epochs=4, learning_rate=3e-4))
 
 @pytest.fixture(scope="module")
 def titles() -> list[TitleFactors]:
-    return evaluation_titles()[:TITLES]
+    return catalogue_titles(TITLES)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +103,7 @@ def test_a_store_gives_back_vectors_presence_and_tags(
 ) -> None:
     present = upload_gaps(20, seed=2)
     made: TitleVectors = fuse(blocks["trained"][:20], present, "trained")
-    titles = evaluation_titles()[:20]
+    titles = catalogue_titles(20)
     tags = catalogue_tags(titles, Poorer(), np.random.default_rng(0))
     stored = write_titles(str(tmp_path / "store"), made, tags)
     np.testing.assert_array_equal(stored.vectors, made.vectors)
