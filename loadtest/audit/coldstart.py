@@ -1,8 +1,7 @@
 """`python -m resonance.loadtest.audit.coldstart`: does the audit of cold start say what is true?
 
-Titles are held out of the training of `tiny` and go through its real encoders, three times as many as it is
-evaluated on: what new titles are found by differs from title to title. Viewers are simulated
-(`resonance.training.world.viewers`). With taste for feel the fused vectors should win, with taste
+Titles are the 1,001 held-out ones of the evaluation of `tiny`, through its real encoders; viewers are
+simulated (`resonance.training.world.viewers`). With taste for feel the fused vectors should win, with taste
 for tags alone the tags should; and tags that are made poorer should be found poorer.
 """
 
@@ -35,17 +34,18 @@ from resonance.loadtest.audit.coldstart_cases import (
     genre_tags,
     poorer_tags,
 )
-from resonance.loadtest.audit.coldstart_vectors import catalogue_titles, fuse, upload_gaps
+from resonance.loadtest.audit.coldstart_vectors import EVALUATED, catalogue_titles, fuse, upload_gaps
 from resonance.space.blocks import ROOT_BLOCKS
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.training.coldstart.experiment import ColdstartSettings, run_coldstart
 from resonance.training.coldstart.features import FUSED, TAGS, tag_features
 from resonance.training.coldstart.splitting import SplitSettings
 from resonance.training.coldstart.two_tower import TowerSettings
+from resonance.training.world.factors import TitleFactors
 from resonance.training.world.viewers import TASTE_FOR_FEEL
 from resonance.training.world.viewers_choosing import Choosing
 
-TITLES, VIEWERS = 3003, 9000
+VIEWERS = 3000
 #: Slower than the audit's own, whose towers are best after their first epoch here.
 TOWER = TowerSettings(learning_rate=3e-4)
 #: More new titles than the audit holds out by itself: they are what the intervals are widest for.
@@ -64,13 +64,17 @@ class Poorness:
 def run_case(
     case: Case,
     blocks: dict[str, NDArray[np.float32]],
+    titles: Sequence[TitleFactors],
     *,
     viewers: int,
     settings: ColdstartSettings,
     progress: Progress | None = None,
 ) -> ColdstartResult:
-    """The whole audit of one case, from a store to figures."""
-    titles = catalogue_titles(len(blocks["trained"]))
+    """The whole audit of one case, from a store to figures.
+
+    Args:
+        blocks: of every segment, [N, S, 3, 596], by ``trained`` and ``untrained``. titles: theirs, N.
+    """
     present = np.ones((len(titles), len(MODALITIES)), np.bool_)
     if case.gaps:
         present = upload_gaps(len(titles), settings.seed)
@@ -84,6 +88,7 @@ def run_case(
 
 def run_poorer(
     blocks: NDArray[np.float32],
+    titles: Sequence[TitleFactors],
     *,
     viewers: int,
     settings: ColdstartSettings,
@@ -92,9 +97,8 @@ def run_poorer(
     """Five levels of three ways: tags that name factors, ever poorer, of viewers with taste for feel.
 
     Args:
-        blocks: of every segment from trained encoders, [N, S, 3, 596].
+        blocks: of every segment from trained encoders, [N, S, 3, 596]. titles: theirs, N.
     """
-    titles = catalogue_titles(len(blocks))
     whole = np.ones((len(titles), len(MODALITIES)), np.bool_)
     vectors = fuse(blocks, whole, "trained").vectors
     levels = poorer_tags(titles, seed=settings.seed)
@@ -149,10 +153,9 @@ def main(
     work: Annotated[Path, typer.Option(help="Where blocks and figures are kept.")] = Path(
         "build/audit/coldstart"
     ),
-    pool: Annotated[
-        Path, typer.Option(help="Where the titles are, or are rendered: 10 GB, of no use once encoded.")
-    ] = Path("build/train/cpu/catalogue"),
-    titles: Annotated[int, typer.Option(help="Of the catalogue.")] = TITLES,
+    pool: Annotated[Path, typer.Option(help="Where the held-out titles are, or are rendered.")] = Path(
+        "build/train/cpu/evaluation"
+    ),
     case: Annotated[
         list[str] | None, typer.Option(help="Of the cases, and `poorer tags`. [default: all]")
     ] = None,
@@ -165,15 +168,18 @@ def main(
 
     restart_tuned()
     wanted = case or [one.name for one in CASES] + ["poorer tags"]
-    blocks = all_blocks(work, pool, titles)
+    blocks = all_blocks(work, pool, EVALUATED)
+    titles = catalogue_titles(EVALUATED)
     settings = ColdstartSettings(seed=seed, trainings=trainings, tower=TOWER, split=SPLIT)
     with Progress(console=Console(stderr=True)) as progress:
         for one in CASES:
             if one.name in wanted:
-                result = run_case(one, blocks, viewers=viewers, settings=settings, progress=progress)
+                result = run_case(one, blocks, titles, viewers=viewers, settings=settings, progress=progress)
                 _keep(work / f"{one.name}, seed {seed}.json", told(one.name, result))
         if "poorer tags" in wanted:
-            rows = run_poorer(blocks["trained"], viewers=viewers, settings=settings, progress=progress)
+            rows = run_poorer(
+                blocks["trained"], titles, viewers=viewers, settings=settings, progress=progress
+            )
             _keep(work / f"poorer tags, seed {seed}.json", {"poorer": [asdict(row) for row in rows]})
 
 

@@ -20,8 +20,8 @@ from resonance.space.descriptor import BLOCK_WIDTH
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, segment_blocks, views_of
 from resonance.training.titles import UPLOADS, TitleBlocks
-from resonance.training.world.measure import fuse_titles
 from resonance.training.world.factors import TitleFactors
+from resonance.training.world.measure import fuse_titles
 from resonance.training.world.pool import Pool, PoolSettings, title_of
 
 #: Titles that `tiny` is evaluated on; a catalogue of more begins with them.

@@ -18,7 +18,14 @@ from resonance.loadtest.audit.coldstart_cases import (
     write_titles,
 )
 from resonance.loadtest.audit.coldstart_coverage import run
-from resonance.loadtest.audit.coldstart_vectors import TitleVectors, catalogue_titles, fuse, fuse_text_alone, upload_gaps
+from resonance.loadtest.audit.coldstart_repeats import MEASURES, compared, over_runs
+from resonance.loadtest.audit.coldstart_vectors import (
+    TitleVectors,
+    catalogue_titles,
+    fuse,
+    fuse_text_alone,
+    upload_gaps,
+)
 from resonance.loadtest.audit.tagged import Poorer
 from resonance.space import unit
 from resonance.training.coldstart.experiment import ColdstartSettings
@@ -51,8 +58,10 @@ def blocks(titles: list[TitleFactors]) -> dict[str, NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=lambda case: case.expected)
-def test_the_audit_favours_what_taste_follows(blocks: Mapping[str, NDArray[np.float32]], case: Case) -> None:
-    result = run_case(case, dict(blocks), viewers=400, settings=SETTINGS)
+def test_the_audit_favours_what_taste_follows(
+    blocks: Mapping[str, NDArray[np.float32]], titles: list[TitleFactors], case: Case
+) -> None:
+    result = run_case(case, dict(blocks), titles, viewers=400, settings=SETTINGS)
     found = {one.name: one.found[COLD, RECALL].value for one in result.contestants}
     if case.expected == "fused":
         assert found["fused"] > 1.3 * found["tags"]
@@ -61,8 +70,11 @@ def test_the_audit_favours_what_taste_follows(blocks: Mapping[str, NDArray[np.fl
         assert found["tags"] > 1.3 * max(found["fused"], found["text"], found["untrained"])
 
 
-def test_poorer_tags_are_found_poorer(blocks: Mapping[str, NDArray[np.float32]]) -> None:
-    rows = {row.tags: row for row in run_poorer(blocks["trained"], viewers=400, settings=SETTINGS)}
+def test_poorer_tags_are_found_poorer(
+    blocks: Mapping[str, NDArray[np.float32]], titles: list[TitleFactors]
+) -> None:
+    found = run_poorer(blocks["trained"], titles, viewers=400, settings=SETTINGS)
+    rows = {row.tags: row for row in found}
     for way in ("drop", "merge", "randomise"):
         scores = [rows[f"{way} {at}"].metadata_score for at in range(5)]
         assert scores == sorted(scores, reverse=True)
@@ -75,6 +87,37 @@ def test_a_run_of_coverage_holds_what_rankings_know() -> None:
     low, high = found["recall by lot less that by other lot"].interval
     assert low < 0 < high
     assert run(3, titles=200, viewers=200) == found
+
+
+def test_runs_are_compared_pairwise() -> None:
+    # what comes and goes with a run is in both, and not in what one is ahead by
+    moods = np.random.default_rng(0).normal(0, 0.1, 12)
+    runs = []
+    for at, mood in enumerate(moods):
+        wobble = 0.001 * (-1) ** at
+        runs.append(
+            {
+                (name, measure): 0.5 + mood + lead
+                for name, lead in (("fused", 0.05), ("other", wobble), ("same", 0.05 + 10 * wobble))
+                for measure in MEASURES
+            }
+        )
+    rows = {row.name: row for row in compared(runs, "fused") if row.measure == RECALL}
+    low, high = rows["other"].lead.interval
+    assert 0.048 < low < 0.05 < high < 0.052
+    assert (rows["other"].ahead, rows["same"].ahead) == (12, 6)
+    low, high = rows["same"].lead.interval
+    assert low < 0 < high
+    low, high = rows["fused"].value.interval
+    assert low < 0.5 + moods.mean() < high
+    assert high - low > 0.08
+    assert rows["fused"].lead is None
+
+
+def test_an_interval_over_runs_is_students() -> None:
+    found = over_runs(np.array([1.0, 2.0, 3.0]))
+    assert found.value == 2
+    np.testing.assert_allclose(found.interval, (2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), rtol=1e-4)
 
 
 def test_text_alone_knows_nothing_of_picture_and_sound(
