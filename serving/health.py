@@ -28,8 +28,8 @@ from resonance.serving.readiness import Probe
 INTERVAL_S = 5.0
 TIMEOUT_S = 10.0
 
-#: An ensemble that serves is asked once in so many intervals: it has no process of its own that could die, its
-#: steps are asked themselves, and each of its probes runs all of them.
+#: An ensemble that serves is asked once in so many intervals: it has no process of its own that could die,
+#: its steps are asked themselves, and each of its probes runs all of them.
 _ENSEMBLE_INTERVALS = 12
 
 #: While something does not answer it is asked this often.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from resonance.clients.audit.coldstart import COLD, RECALL
+from resonance.clients.audit.coldstart_plots import AGAINST, OTHER, REFERENCE
 from resonance.loadtest.audit.coldstart import run_case, run_poorer
 from resonance.loadtest.audit.coldstart_cases import (
     CASES,
@@ -18,6 +20,7 @@ from resonance.loadtest.audit.coldstart_cases import (
     write_titles,
 )
 from resonance.loadtest.audit.coldstart_coverage import run
+from resonance.loadtest.audit.coldstart_leads import plot_leads
 from resonance.loadtest.audit.coldstart_repeats import MEASURES, compared, over_runs
 from resonance.loadtest.audit.coldstart_vectors import (
     TitleVectors,
@@ -109,9 +112,21 @@ def test_runs_are_compared_pairwise() -> None:
     low, high = rows["same"].lead.interval
     assert low < 0 < high
     low, high = rows["fused"].value.interval
-    assert low < 0.5 + moods.mean() < high
+    assert low < 0.55 + moods.mean() < high
     assert high - low > 0.08
     assert rows["fused"].lead is None
+
+
+def test_leads_are_drawn_by_what_is_sure() -> None:
+    def row(name: str, lead: tuple[float, float, float] | None) -> dict[str, Any]:
+        told = lead and {"value": lead[0], "interval": lead[1:]}
+        return {"name": name, "measure": RECALL, "lead": told}
+
+    rows = [row("fused", None), row("a", (2, 1, 3)), row("b", (-2, -3, -1)), row("c", (0, -1, 1))]
+    (axes,) = plot_leads({"some case": rows}).axes
+    drawn = [line.get_color() for line in axes.lines if len(line.get_xdata()) == 2][:-1]  # the last is at 0
+    assert drawn == [REFERENCE, AGAINST, OTHER]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["over a", "over b", "over c"]
 
 
 def test_an_interval_over_runs_is_students() -> None:
