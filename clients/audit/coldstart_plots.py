@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resonance.clients.audit.coldstart import COLD_HEAD, COLD_TAIL, WARM_HEAD, WARM_TAIL, ColdstartResult
+from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.plot_parts import name_rows, plain
 from resonance.clients.plot import REST_COLOUR, TITLE_COLOURS
 
@@ -39,16 +43,21 @@ def plot_differences(result: ColdstartResult, slice_: str, measure: str, label: 
     shown = [d for d in result.differences if (d.slice, d.measure) == (slice_, measure)]
     figure = Figure(figsize=(7.5, 1.4 + 0.3 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
-    for row, one in zip(range(len(shown), 0, -1), shown, strict=True):
-        low, high = one.estimate.interval
+    draw_leads(axes, {d.other: d.estimate for d in shown})
+    axes.set_title(f"{result.reference} over others: {label}", loc="left", fontsize=11)
+    return figure
+
+
+def draw_leads(axes: Axes, leads: Mapping[str, Estimate]) -> None:
+    """What one is ahead of the others by, a row each; blue where that is sure, red where the other is."""
+    for row, lead in zip(range(len(leads), 0, -1), leads.values(), strict=True):
+        low, high = lead.interval
         colour = REFERENCE if low > 0 else AGAINST if high < 0 else OTHER
         axes.plot([low, high], [row, row], color=colour, linewidth=2)
-        axes.plot([one.estimate.value], [row], "o", color=colour, markersize=5)
+        axes.plot([lead.value], [row], "o", color=colour, markersize=5)
     axes.axvline(0, color="#333333", linewidth=1)
-    name_rows(axes, [f"over {d.other}" for d in shown])
-    axes.set_title(f"{result.reference} over others: {label}", loc="left", fontsize=11)
+    name_rows(axes, [f"over {name}" for name in leads])
     plain(axes, "x")
-    return figure
 
 
 def plot_exposure(result: ColdstartResult) -> Figure:

@@ -43,6 +43,13 @@ def quantile(clusters: int, tests: int = 1) -> float:
     return float(stats.t.ppf(1 - ALPHA / (2 * tests), clusters - 1)) if clusters > 1 else np.inf
 
 
+def half_width_of_mean(values: FloatArray, *, tests: int = 1) -> float:
+    """Half of Student's interval of the mean of independent values [n], for `tests` means together; infinite
+    of a single one."""
+    count = len(values)
+    return quantile(count, tests) * float(values.std(ddof=1)) / float(np.sqrt(count)) if count > 1 else np.inf
+
+
 def _squares(influence: FloatArray, codes: IntArray) -> float:
     sums = np.bincount(codes, influence)
     return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))

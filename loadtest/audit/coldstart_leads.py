@@ -11,8 +11,8 @@ import typer
 from matplotlib.figure import Figure
 
 from resonance.clients.audit.coldstart import RECALL
-from resonance.clients.audit.coldstart_plots import AGAINST, OTHER, REFERENCE
-from resonance.clients.audit.plot_parts import name_rows, plain
+from resonance.clients.audit.coldstart_plots import draw_leads
+from resonance.clients.audit.estimates import Estimate
 
 
 def plot_leads(cases: Mapping[str, Sequence[Mapping[str, Any]]], measure: str = RECALL) -> Figure:
@@ -25,16 +25,9 @@ def plot_leads(cases: Mapping[str, Sequence[Mapping[str, Any]]], measure: str = 
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for axes, (case, rows) in zip(panels, cases.items(), strict=True):
         shown = [row for row in rows if row["measure"] == measure and row["lead"] is not None]
-        for at, row in zip(range(len(shown), 0, -1), shown, strict=True):
-            low, high = row["lead"]["interval"]
-            colour = REFERENCE if low > 0 else AGAINST if high < 0 else OTHER
-            axes.plot([low, high], [at, at], color=colour, linewidth=2)
-            axes.plot([row["lead"]["value"]], [at], "o", color=colour, markersize=5)
-        axes.axvline(0, color="#333333", linewidth=1)
+        draw_leads(axes, {row["name"]: Estimate(**row["lead"]) for row in shown})
         axes.set_title(case, fontsize=10)
         axes.locator_params(axis="x", nbins=4)
-        plain(axes, "x")
-        name_rows(axes, [f"over {row['name']}" for row in shown])
     figure.suptitle(
         f"fused over others: {measure} of new titles, over runs; left of 0 the other is better", fontsize=11
     )

@@ -23,7 +23,7 @@ from rich.progress import Progress
 
 from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, ColdstartResult
 from resonance.clients.audit.estimates import Estimate
-from resonance.clients.audit.two_way import quantile
+from resonance.clients.audit.two_way import half_width_of_mean
 from resonance.loadtest.audit.coldstart import SPLIT, TOWER, VIEWERS, run_case
 from resonance.loadtest.audit.coldstart_cases import CASES, Case, all_blocks
 from resonance.loadtest.audit.coldstart_vectors import catalogue_titles
@@ -62,8 +62,7 @@ class Repeated:
 
 def over_runs(values: FloatArray, *, tests: int = 1) -> Estimate:
     """The mean of values [runs], with Student's interval for `tests` means together."""
-    mean, count = float(values.mean()), len(values)
-    half = quantile(count, tests) * float(values.std(ddof=1)) / np.sqrt(count) if count > 1 else np.inf
+    mean, half = float(values.mean()), half_width_of_mean(values, tests=tests)
     return Estimate(mean, (mean - half, mean + half))
 
 

@@ -25,7 +25,6 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import stats
 from torch import nn
 
 from resonance.clients.audit.bias import BiasSettings, audit_bias
@@ -34,6 +33,7 @@ from resonance.clients.audit.bias_change_report import make_change_report
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
 from resonance.clients.audit.groups import make_source
+from resonance.clients.audit.two_way import half_width_of_mean
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.fairness_features import (
     KINDS,
@@ -240,7 +240,7 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, float("nan"), float("nan")
-    reach = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    reach = half_width_of_mean(np.asarray(values))
     return mean, mean - reach, mean + reach
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from resonance.clients.audit.viewings import write_viewings
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
+from resonance.loadtest.audit.coldstart_vectors import EVALUATED, catalogue_titles, fuse, kept_blocks
 from resonance.loadtest.audit.resonance import (
     DESCRIPTOR,
     SHOWING,
@@ -30,14 +31,11 @@ from resonance.loadtest.audit.resonance import (
 from resonance.loadtest.audit.stored import title_rows
 from resonance.space.axes import AxisMeter
 from resonance.space.descriptor import Descriptor
-from resonance.training.recipes import RECIPES
-from resonance.training.world.pool import title_of
 
 
 def evaluated_catalogue(loud_share: float = 0.1) -> Catalogue:
     """Titles as `tiny` is evaluated on them; some are loud, whatever they are like."""
-    settings = RECIPES["cpu"].evaluation
-    titles = tuple(title_of(settings, at) for at in range(settings.titles))
+    titles = tuple(catalogue_titles(EVALUATED))
     return Catalogue(titles, np.random.default_rng(0).random(len(titles)) < loud_share)
 
 
@@ -81,9 +79,6 @@ def main(
     viewers: Annotated[int, typer.Option(help="Of the log.")] = VIEWERS,
 ) -> None:
     """Write them, and say how they are audited."""
-    # torch and the encoders
-    from resonance.loadtest.audit.coldstart_vectors import fuse, kept_blocks
-
     descriptor = Descriptor.load(space)
     catalogue = evaluated_catalogue()
     complete = np.ones((len(catalogue.titles), 3), np.bool_)

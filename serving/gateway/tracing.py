@@ -37,6 +37,7 @@ class Tracing:
 
     def __init__(self, exporter: SpanExporter | None = None, *, version: str = "") -> None:
         self._provider: TracerProvider | None = None
+        self._exporter = exporter
         if exporter is not None:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
@@ -117,7 +118,7 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is left, within a few seconds, and end. A collector that is gone changes nothing."""
-        if self._provider is None:
+        if self._provider is None or self._exporter is None:
             return
         # the SDK waits half a minute for a collector that does not answer
         ending = threading.Thread(target=self._provider.shutdown, name="tracing-close", daemon=True)
@@ -125,6 +126,7 @@ class Tracing:
         ending.join(_CLOSE_TIMEOUT_S)
         if ending.is_alive():
             _log.warning("the collector did not take the last spans within %g s", _CLOSE_TIMEOUT_S)
+            self._exporter.shutdown()  # else it tries on behind what comes after
 
     @contextmanager
     def _call_span(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Iterator[None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from resonance.clients.audit.estimates import Estimate
-from resonance.clients.audit.two_way import TwoWay, quantile
+from resonance.clients.audit.two_way import TwoWay, half_width_of_mean
 from resonance.training.coldstart.measures import Floats, Viewings
 
 
@@ -57,9 +57,7 @@ class Means:
 def over_viewers(values: Floats, *, most: float = 1.0) -> Estimate:
     """The mean of values of viewers [U], each from 0 to `most`, viewers alone being a sample: for what lists
     are made of."""
-    count = len(values)
-    half = quantile(count) * float(values.std(ddof=1)) / np.sqrt(count) if count > 1 else np.inf
-    return _within(float(values.mean()), half, 0.0, most)
+    return _within(float(values.mean()), half_width_of_mean(values), 0.0, most)
 
 
 def _within(value: float, half: float, least: float, most: float) -> Estimate:

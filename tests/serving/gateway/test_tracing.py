@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +172,10 @@ async def test_a_collector_that_is_gone_costs_the_calls_nothing() -> None:
     started_s = time.monotonic()
     tracing.close()
     assert time.monotonic() - started_s < 5
+    for thread in threading.enumerate():
+        if thread.name == "tracing-close":
+            thread.join(2)  # the attempt that was under way
+            assert not thread.is_alive()
 
 
 def test_off_it_costs_nothing_measurable_and_is_not_even_imported() -> None:
