@@ -32,7 +32,9 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	# torch first and alone: its version decides what everything after it may install
 	$(BIN)/pip install --quiet 'torch==2.13.0' 'numpy>=1.26,<2'
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	# uv resolves in seconds what takes pip minutes; the system's certificates, as pip's
+	$(BIN)/pip install --quiet 'uv>=0.13.9,<0.14'
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --editable '.[dev]'
 	@touch $@
 
 $(SPACE): $(STAMP) $(wildcard export/*.py export/*/*.py export/families/*.toml export/families/*.safetensors export/families/*.npz) space/descriptor.py space/calibration.py
