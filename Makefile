@@ -14,7 +14,7 @@ SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 PARTS ?=
 # By folder: servers under load, killed ones and stopwatches share the machine with nobody.
-ALONE_TESTS := tests/serving tests/clients/gateway tests/clients/explorer $(wildcard tests/loadtest/test_*.py)
+ALONE_TESTS := $(wildcard tests/serving/test_*.py) tests/serving/gateway tests/clients/gateway tests/clients/explorer $(wildcard tests/loadtest/test_*.py)
 SHARED_TESTS := tests $(ALONE_TESTS:%=--ignore=%)
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3

@@ -1,15 +1,19 @@
-"""The parts `encoders` (eager and CUDA graphs) and `compiled` (torch.compile)."""
+"""The parts `encoders` (eager, CUDA graphs) and `compiled` (torch.compile), each plain and with GELU fused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+
+from torch import nn
 
 from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.towers import fuse_gelu
 from resonance.loadtest.gpu_bench.variants import compiled, graphed
 
 #: Above this, launches are a small share of the work and a graph gains nothing.
-LARGEST_GRAPHED = 64
+LARGEST_GRAPHED = 128
 #: Left for one encoder's compilation before it is begun.
 COMPILE_S = 30.0
 
@@ -30,40 +34,51 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
         reference, module = bench.towers(encoder)
-        for batch in encoder.batches:
-            if bench.deadline.passed():
-                bench.result.skipped.append(f"{encoder.name}, batch {batch}: out of time")
-                continue
-            bench.measure(encoder, "eager", module, batch, reference)
-            if bench.device == "cuda" and batch <= LARGEST_GRAPHED:
-                run = graphed(module, bench.place(encoder.inputs(batch, 0)))
-                bench.measure(encoder, "CUDA graph", run, batch, reference)
+        for suffix, way in ways(module):
+            for batch in encoder.batches:
+                _measure(bench, encoder, ("eager" + suffix, "CUDA graph" + suffix), way, batch, reference)
     if bench.device != "cuda":
         bench.result.skipped.append("CUDA graphs: no NVIDIA GPU")
 
 
 def measure_compiled(bench: Bench, encoders: Sequence[Encoder]) -> None:
-    """Each tower compiled by layer, at its smallest batch (from a graph) and its largest ones."""
+    """Each tower compiled by layer, at its two largest batches and its smallest."""
     for encoder in encoders[:1] if bench.quick else encoders:
         if bench.deadline.passed(0 if bench.quick else COMPILE_S):
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
         reference, module = bench.towers(encoder)
-        module = compiled(module)
-        for batch in encoder.batches[-1:] if bench.quick else (encoder.batches[-1], encoder.batches[0]):
-            if bench.deadline.passed():
-                bench.result.skipped.append(f"{encoder.name}, batch {batch}: out of time")
-                continue
+        for suffix, way in ways(module):
+            name = "compiled" + suffix
+            module = compiled(way)
             try:
-                bench.measure(encoder, "compiled", module, batch, reference)
-                if bench.device == "cuda" and batch <= LARGEST_GRAPHED:
-                    run = graphed(module, bench.place(encoder.inputs(batch, 0)))
-                    bench.measure(encoder, "compiled, CUDA graph", run, batch, reference)
+                for batch in encoder.batches[-1:] if bench.quick else (*encoder.batches[:-3:-1], 1):
+                    _measure(bench, encoder, (name, name + ", CUDA graph"), module, batch, reference)
             except Exception as error:  # the compiler's are of many kinds; the other towers go on
-                bench.result.errors.append(f"{encoder.name}, compiled: {first_line(error)}")
-                break
+                bench.result.errors.append(f"{encoder.name}, {name}: {first_line(error)}")
     if bench.quick:
         bench.result.skipped.append("other towers: --quick compiles one")
+
+
+def ways(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """`module` as it is, and, where its layers have a GELU, with that inside the product before it."""
+    fused = copy.deepcopy(module)
+    yield "", module
+    if fuse_gelu(fused):
+        yield ", GELU fused", fused
+
+
+def _measure(
+    bench: Bench, encoder: Encoder, names: tuple[str, str], way: nn.Module, batch: int, reference: nn.Module
+) -> None:
+    """`way` by itself and, on the GPU at the smaller batches, from a graph; `names` are of the two."""
+    if bench.deadline.passed():
+        bench.result.skipped.append(f"{encoder.name}, {names[0]}, batch {batch}: out of time")
+        return
+    bench.measure(encoder, names[0], way, batch, reference)
+    if bench.device == "cuda" and batch <= LARGEST_GRAPHED:
+        run = graphed(way, bench.place(encoder.inputs(batch, 0)))
+        bench.measure(encoder, names[1], run, batch, reference)
 
 
 def first_line(error: Exception) -> str:

@@ -21,6 +21,8 @@ from resonance.loadtest.gpu_bench.media import choose_keyframes
 from resonance.loadtest.gpu_bench.report import PartResult, plain
 from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
+from resonance.loadtest.gpu_bench.towers import fuse_gelu
+from resonance.loadtest.gpu_bench.towers_part import ways
 
 
 @pytest.mark.parametrize("tower", [*REAL, *QUICK], ids=lambda e: e.name)
@@ -104,6 +106,24 @@ def test_parity_on_inputs_that_do_not_matter_is_an_error() -> None:
     assert "parity shows nothing" in b.result.errors[0]
 
 
+@pytest.mark.parametrize(("name", "tolerance"), [("quick-siglip", 2e-3), ("quick-bert", 1e-5)])
+def test_a_fused_gelu_is_that_gelu(name: str, tolerance: float) -> None:
+    """On the CPU the fused product takes the exact formula, so a tower with the tanh one moves a little."""
+    tower = encoder(name)
+    plain_tower, fused = tower.build(), tower.build()
+    assert fuse_gelu(fused)
+    x = tower.inputs(3, 1)
+    want, got = plain_tower(x), fused(x)
+    torch.testing.assert_close(got, want, atol=tolerance, rtol=0)
+    if name == "quick-siglip":
+        assert not torch.equal(got, want)
+
+
+def test_a_tower_without_gelu_has_no_fused_variant() -> None:
+    module = encoder("quick-clip").build()
+    assert [suffix for suffix, _ in ways(module)] == [""]
+
+
 def test_bars_take_the_best_variant_and_say_whether_they_are_met() -> None:
     rows = [
         {"encoder": "siglip-b16", "variant": v, "batch": 64, "of_matrix_rate": share}
@@ -163,7 +183,7 @@ def test_quick_runs_the_compilers(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", "compiled", "aoti"]) == 0
     parts = json.loads(out.read_text())["parts"]
-    assert [row["variant"] for row in parts["compiled"]["rows"]] == ["compiled"]
+    assert [row["variant"] for row in parts["compiled"]["rows"]] == ["compiled", "compiled, GELU fused"]
     assert [row["variant"] for row in parts["aoti"]["rows"]] == ["AOTI: compile", "AOTI", "AOTI"]
 
 
