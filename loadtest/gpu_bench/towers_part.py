@@ -1,4 +1,4 @@
-"""The parts `encoders` (eager, CUDA graphs) and `compiled` (torch.compile), each plain and with GELU fused."""
+"""The parts `encoders` (eager, CUDA graphs) and `compiled` (torch.compile), plain and with GELU fused."""
 
 from __future__ import annotations
 
