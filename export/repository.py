@@ -103,6 +103,9 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
     if group.kind == pb.ModelInstanceGroup.KIND_GPU and model.gpu_profiles > 1:
         # Triton takes the nearest of the profiles that are named here; unnamed ones are never used.
         group.profile.extend(str(i) for i in range(model.gpu_profiles))
+        # Each has a context, which by default takes the memory of the largest of them all.
+        strategy = config.parameters["execution_context_allocation_strategy"]
+        strategy.string_value = "ON_PROFILE_CHANGE"
     config.instance_group.append(group)
     if model.dynamic_batching:
         config.dynamic_batching.SetInParent()

@@ -65,7 +65,8 @@ class ClapGraph(nn.Module):
         length = (pcm_length.clamp_min(1) * self.factor).clamp_max(self.clip_samples)  # (B, 1)
         index = torch.arange(self.clip_samples, device=pcm.device).unsqueeze(0)  # (1, clip)
         if self.padding == "repeatpad":
-            covered = torch.full_like(length, self.clip_samples) // length * length  # (B, 1), whole repeats
+            whole = torch.full_like(length, self.clip_samples)
+            covered = whole - whole % length  # (B, 1), whole repeats
         else:
             covered = length if self.padding == "pad" else torch.full_like(length, self.clip_samples)
         repeated = torch.gather(sound, 1, index % length)  # (B, clip)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.export.graphs.compact import CompactVision
-from resonance.export.graphs.pooling import masked_mean, projected, unit
+from resonance.export.graphs.pooling import masked_mean, previous, projected, unit
 from resonance.export.graphs.resize import reduction_matrix
 from resonance.export.graphs.signals import VisualSignals
 
@@ -36,8 +36,9 @@ class CompactVisualGraph(nn.Module):
         """Pixels 0..255 fp32 [B*T, 3, S, S] of the encoder's size, mask bool [B, T] -> VISUAL [B, 596]."""
         batch, count = frame_mask.shape
         pooled = self.encoder(pixels / 127.5 - 1.0).unflatten(0, (batch, count))  # (B, T, hidden)
-        both = frame_mask[:, 1:] & frame_mask[:, :-1]  # (B, T-1)
-        change = masked_mean((pooled[:, 1:] - pooled[:, :-1]).abs(), both)  # (B, hidden)
+        mask = frame_mask.to(pooled.dtype)
+        both = mask * previous(mask)  # (B, T), 0 for the first
+        change = masked_mean((pooled - previous(pooled)).abs(), both)  # (B, hidden)
         seen = torch.cat([masked_mean(pooled, frame_mask), change], dim=1)  # (B, 2*hidden)
         return unit(projected(self.projection, seen))  # (B, 596)
 

@@ -14,6 +14,15 @@ def unit(x: Tensor) -> Tensor:
     return x / torch.sqrt((x * x).sum(-1, keepdim=True)).clamp_min(NORM_FLOOR)
 
 
+def previous(x: Tensor) -> Tensor:
+    """Of each frame of `x` [B, T, ...] the one before it, zeros before the first: [B, T, ...].
+
+    As long as `x`, so that a single picture leaves no axis of length 0, which not every runtime takes.
+    """
+    before = [0, 0] * (x.dim() - 2) + [1, 0]  # padding is given from the last axis on
+    return nn.functional.pad(x, before)[:, :-1]
+
+
 def projected(projection: nn.Linear, rows: Tensor) -> Tensor:
     """`projection` of `rows` [B, hidden] -> [B, width], each row a function of itself alone, bit for bit.
 
@@ -24,7 +33,7 @@ def projected(projection: nn.Linear, rows: Tensor) -> Tensor:
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `x` [B, T, D] over the T where `mask` [B, T] is true; a row without any gives zeros.
+    """Mean of `x` [B, T, D] over the T where `mask` [B, T] is true (or 1); a row without any gives zeros.
 
     The sum is a product of matrices, one a row: a reduction sums in another order where B is 1.
     """

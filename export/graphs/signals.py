@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from resonance.export.graphs.pooling import previous
 from resonance.export.graphs.spectrum import PowerSpectrum, mel_matrix, valid_samples
 
 #: Rec. 709 luma of gamma-coded RGB.
@@ -51,9 +52,10 @@ class VisualSignals(nn.Module):
         colour = (colour.unflatten(0, (batch, count)) * mask).sum(1) / valid
 
         thumbs = nn.functional.avg_pool2d(luma, 4).flatten(1).unflatten(0, (batch, count))  # (B, T, cells)
-        change = (thumbs[:, 1:] - thumbs[:, :-1]).abs().mean(-1)  # (B, T-1)
-        pair = mask[:, 1:] * mask[:, :-1]  # (B, T-1)
-        gap_s = (frame_times[:, 1:] - frame_times[:, :-1]).clamp_min(1e-3)  # (B, T-1)
+        # every frame against the one before it; the first has none, and `pair` leaves it out
+        change = (thumbs - previous(thumbs)).abs().mean(-1)  # (B, T)
+        pair = mask * previous(mask)  # (B, T)
+        gap_s = (frame_times - previous(frame_times)).clamp_min(1e-3)  # (B, T)
         pairs = pair.sum(1)  # (B,)
         span_s = (gap_s * pair).sum(1).clamp_min(1e-3)
         known = pairs > 0

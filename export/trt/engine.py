@@ -47,6 +47,10 @@ class Log(trt.ILogger):
         """The errors so far, in one line."""
         return "; ".join(self.errors) or "TensorRT gave no reason"
 
+    def reason_of(self, error: Exception) -> str:
+        """The errors so far, or where there are none, what the bindings raised, in one line."""
+        return "; ".join(self.errors) or " ".join(str(error).split()) or type(error).__name__
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -96,12 +100,16 @@ def build_plan(
     config.hardware_compatibility_level = _LEVELS[options.hardware_compatibility]
     for number, ranges in enumerate(profiles):
         profile = builder.create_optimization_profile()
-        for name, shapes in ranges.items():
-            profile.set_shape(
-                name, trt.Dims(shapes.minimum), trt.Dims(shapes.preferred), trt.Dims(shapes.maximum)
-            )
+        refused = f"{network_path}: profile {number} is refused ({ranges})"
+        try:
+            for name, shapes in ranges.items():
+                profile.set_shape(
+                    name, trt.Dims(shapes.minimum), trt.Dims(shapes.preferred), trt.Dims(shapes.maximum)
+                )
+        except RuntimeError as error:  # the bindings raise it where shapes do not fit each other
+            raise TensorRTError(f"{refused}: {log.reason_of(error)}") from error
         if config.add_optimization_profile(profile) != number:
-            raise TensorRTError(f"{network_path}: profile {number} is refused ({ranges}): {log.reason()}")
+            raise TensorRTError(f"{refused}: {log.reason()}")
     _attach_timing_cache(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -155,25 +163,35 @@ class Engine:
         index = first_admitting(self._profiles, shapes)
         if index is None:
             raise TensorRTError(f"{self._model.name}: no profile takes inputs of shape {shapes}")
-        context, stream = self._context, self._stream
-        done = [context.set_optimization_profile_async(index, stream.cuda_stream)]
-        with torch.cuda.stream(stream):
-            held = {n: torch.from_numpy(np.ascontiguousarray(v)).to("cuda") for n, v in inputs.items()}
-            for name, tensor in held.items():
-                done.append(context.set_input_shape(name, tuple(tensor.shape)))
-                done.append(context.set_tensor_address(name, tensor.data_ptr()))
-            outputs = []
-            for output in self._model.outputs:
-                dims = context.get_tensor_shape(output.name)
-                shape = [dims[axis] for axis in range(len(dims))]
-                outputs.append(torch.empty(shape, dtype=_TORCH_TYPES[output.dtype], device="cuda"))
-                done.append(context.set_tensor_address(output.name, outputs[-1].data_ptr()))
-            done.append(context.execute_async_v3(stream.cuda_stream))
-            results = [tensor.cpu().numpy() for tensor in outputs]
-        stream.synchronize()
-        if not all(done):
-            raise TensorRTError(f"{self._model.name}: the engine refused {shapes}: {self._log.reason()}")
+        refused = f"{self._model.name}: the engine refused {shapes}"
+        try:
+            with torch.cuda.stream(self._stream):
+                results = self._run(inputs, index)
+        except RuntimeError as error:  # of the bindings, or torch's where the GPU's memory is short
+            raise TensorRTError(f"{refused}: {self._log.reason_of(error)}") from error
+        if results is None:
+            raise TensorRTError(f"{refused}: {self._log.reason()}")
         return results
+
+    def _run(self, inputs: Arrays, index: int) -> list[np.ndarray] | None:
+        """Outputs by profile `index`, on the stream that is current; None where a call was refused."""
+        context, stream = self._context, self._stream.cuda_stream
+        done = [context.set_optimization_profile_async(index, stream)]
+        held = {n: torch.from_numpy(np.ascontiguousarray(v)).to("cuda") for n, v in inputs.items()}
+        for name, tensor in held.items():
+            done.append(context.set_input_shape(name, tuple(tensor.shape)))
+            done.append(context.set_tensor_address(name, tensor.data_ptr()))
+        if not all(done):  # outputs would have no shape yet
+            return None
+        outputs = []
+        for output in self._model.outputs:
+            dims = context.get_tensor_shape(output.name)
+            shape = [dims[axis] for axis in range(len(dims))]
+            outputs.append(torch.empty(shape, dtype=_TORCH_TYPES[output.dtype], device="cuda"))
+            done.append(context.set_tensor_address(output.name, outputs[-1].data_ptr()))
+        if not (all(done) and context.execute_async_v3(stream)):
+            return None
+        return [tensor.cpu().numpy() for tensor in outputs]  # each copy waits for the stream
 
     def _check_tensors(self) -> None:
         """Names, directions and types against the contract, which Triton's config repeats."""

@@ -14,7 +14,6 @@ from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.towers_part import first_line
-from resonance.loadtest.gpu_bench.variants import Run
 
 #: Left for building one engine before it is begun.
 BUILD_S = 60.0
@@ -34,15 +33,19 @@ def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
             bench.result.skipped.append(f"{tower.name}: out of time")
             continue
         try:
-            reference, run = tower.build().to("cuda"), _engine(tower)
-            for batch in tower.batches:
-                bench.measure(tower, "TensorRT fp16", run, batch, reference)
+            reference = tower.build().to("cuda")
+            # On the default stream TensorRT waits for the whole device in every call.
+            with torch.cuda.stream(torch.cuda.Stream()):
+                run = _engine(tower)
+                for number, batch in enumerate(tower.batches):
+                    run.profile(number)
+                    bench.measure(tower, "TensorRT fp16", run, batch, reference)
         except Exception as error:  # of ONNX, parser, builder and runtime; the other towers go on
             bench.result.errors.append(f"{tower.name}, TensorRT: {first_line(error)}")
 
 
-def _engine(tower: Encoder) -> Run:
-    """The tower through ONNX as an engine for batches 1 to its largest."""
+def _engine(tower: Encoder) -> _Runner:
+    """The tower through ONNX as an engine with a profile for each of its batches."""
     import tensorrt as trt
 
     module = tower.build().to("cuda", torch.float16)
@@ -54,16 +57,17 @@ def _engine(tower: Encoder) -> Run:
         path = _onnx(tower, module, Path(folder, "tower.onnx"))
         if not parser.parse_from_file(str(path)):
             raise RuntimeError("; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)))
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    config = builder.create_builder_config()
     shape = tuple(tower.inputs(1, 0).shape[1:])
-    largest = tower.batches[-1]
-    profile.set_shape("x", (1, *shape), (largest, *shape), (largest, *shape))
-    config.add_optimization_profile(profile)
+    for batch in tower.batches:
+        profile = builder.create_optimization_profile()
+        profile.set_shape("x", *[(batch, *shape)] * 3)
+        config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise RuntimeError("the engine could not be built")
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
-    return _runner(engine, engine.create_execution_context())
+    return _Runner(engine)
 
 
 def _onnx(tower: Encoder, module: nn.Module, path: Path) -> Path:
@@ -76,9 +80,20 @@ def _onnx(tower: Encoder, module: nn.Module, path: Path) -> Path:
     return path
 
 
-def _runner(engine: Any, context: Any) -> Run:
-    def run(x: Tensor) -> Tensor:
+class _Runner:
+    """An engine on the stream that is current; fp16 out. Holds the engine, which its context does not."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine, self._context = engine, engine.create_execution_context()
+
+    def profile(self, number: int) -> None:
+        """Take the kernels that were chosen for the tower's batch `number`."""
+        if not self._context.set_optimization_profile_async(number, torch.cuda.current_stream().cuda_stream):
+            raise RuntimeError(f"profile {number} is refused")
+
+    def __call__(self, x: Tensor) -> Tensor:
         x = (x.half() if x.is_floating_point() else x).contiguous()
+        context = self._context
         context.set_input_shape("x", tuple(x.shape))
         out = torch.empty(tuple(context.get_tensor_shape("y")), device="cuda", dtype=torch.float16)
         context.set_tensor_address("x", x.data_ptr())
@@ -86,6 +101,3 @@ def _runner(engine: Any, context: Any) -> Run:
         if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
             raise RuntimeError("the engine did not run")
         return out
-
-    run.engine = engine  # type: ignore[attr-defined]  # the context does not keep it alive
-    return run
