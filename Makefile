@@ -99,7 +99,7 @@ bench-peers: $(STAMP) ## Other servers and libraries on the same weights, each i
 	$(BIN)/python -m resonance.loadtest.bench.peers $(PARTS)
 
 gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", QUICK=1 on a CPU)
-	PYTHONPATH=src $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
+	PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--device cpu --quick)
 
 chaos: $(SPACE) ## Kill stubs, Triton, the gateway and clients in the middle of titles, 50 times each (ROUNDS=50)
 	$(BIN)/python -m resonance.loadtest.chaos $(if $(ROUNDS),--rounds $(ROUNDS))

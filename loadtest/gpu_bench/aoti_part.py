@@ -40,7 +40,8 @@ def measure_aoti(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: boo
         )
         return
     chosen = [e for e in encoders if e.name == "quick-bert"] if bench.quick else list(encoders)
-    wanted = [(e, True) for e in chosen] + [(e, False) for e in chosen if e.name == FIXED]
+    # each tower's dynamic batch, and straight after its own the fixed one, or it would never be its turn
+    wanted = [(e, dynamic) for e in chosen for dynamic in (True, False) if dynamic or e.name == FIXED]
     with tempfile.TemporaryDirectory() as folder:
         files = _compile(bench, wanted, Path(folder), max_autotune)
         for (tower, dynamic), file in zip(wanted, files, strict=True):
@@ -106,7 +107,10 @@ def _start(
     flags = [*([] if dynamic else ["--fixed"]), *(["--max-autotune"] if max_autotune else [])]
     command = [sys.executable, "-W", "ignore", "-m", __name__, tower.name, str(file), bench.device, dtype]
     with file.with_suffix(".log").open("wb") as log:
-        return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=log)
+        workers = {"TORCHINDUCTOR_COMPILE_THREADS": str(CORES_A_JOB)}  # by default as many as there are cores
+        return subprocess.Popen(
+            [*command, *flags], stdout=subprocess.DEVNULL, stderr=log, env=os.environ | workers
+        )
 
 
 def _measure(bench: Bench, tower: Encoder, file: Path, *, dynamic: bool) -> None:

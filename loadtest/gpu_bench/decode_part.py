@@ -93,12 +93,11 @@ class OneThreadDecoder(PyAvDecoder):
 DECODERS: tuple[Decoder, ...] = (DaliDecoder(), PyAvDecoder(), OneThreadDecoder())
 
 
-def measure_decode(folder: Path, *, quick: bool, deadline: Deadline) -> PartResult:
-    """A row a codec and decoder; 1080p, procedural, a keyframe every 2 s."""
-    result = PartResult()
+def measure_decode(result: PartResult, folder: Path, *, quick: bool, deadline: Deadline) -> None:
+    """A row a codec and decoder into `result`; 1080p, procedural, a keyframe every 2 s."""
     if reason := missing("av"):
         result.skipped.append(f"everything: the films are made with PyAV, and {reason}")
-        return result
+        return
     from resonance.loadtest.gpu_bench.media import CODECS, make
 
     here = [d for d in DECODERS if not d.missing()]
@@ -126,4 +125,3 @@ def measure_decode(folder: Path, *, quick: bool, deadline: Deadline) -> PartResu
             result.rows.append(row)
     for decoder in here:
         decoder.close()
-    return result

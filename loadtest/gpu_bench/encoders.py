@@ -84,9 +84,9 @@ MINILM = BertSize(30_522, 512, 128, 384, 6, 12, 1536)
 E5_BASE = BertSize(250_002, 514, 128, 768, 12, 12, 3072, types=1)
 
 REAL = (
-    _vit("siglip-b16", SIGLIP_B16, (1, 8, 64, 256), bar=0.60),
+    _vit("siglip-b16", SIGLIP_B16, (1, 8, 128, 256), bar=0.60),
     _vit("clip-l14", CLIP_L14, (1, 8, 64, 128), bar=0.70),
-    _bert("minilm-l6", MINILM, (1, 32, 128, 1024), bar=0.40),
+    _bert("minilm-l6", MINILM, (1, 128, 256, 1024), bar=0.40),
     _vit("clip-b32", CLIP_B32, (1, 8, 64, 512)),
     _bert("e5-base", E5_BASE, (1, 32, 256)),
     _htsat("clap-htsat", HtsatSize(), MEL_FRAMES, (1, 8, 64)),

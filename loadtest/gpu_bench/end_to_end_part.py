@@ -35,10 +35,17 @@ CPU_STAGES, DEVICE_STAGES = (
 
 
 def measure_end_to_end(
-    device: str, dtype: torch.dtype, folder: Path, *, quick: bool, deadline: Deadline
-) -> PartResult:
-    """A row a sampling: segments decoded beforehand (what the device alone could do), then whole films."""
-    result = PartResult()
+    result: PartResult,
+    device: str,
+    dtype: torch.dtype,
+    folder: Path,
+    *,
+    quick: bool,
+    deadline: Deadline,
+) -> None:
+    """A row a sampling into `result`: segments decoded beforehand (what the device alone could do), then
+    whole films.
+    """
     pipeline = Pipeline.build(device, dtype, quick=quick)
     for sampling, count in FRAMES.items():
         if deadline.passed():
@@ -49,7 +56,7 @@ def measure_end_to_end(
     result.skipped.append("tokenising: rows of random tokens stand for the words")
     if reason := missing("av"):
         result.skipped.append(f"films: {reason}")
-        return result
+        return
     from resonance.loadtest.gpu_bench.media import FILM, QUICK_FILM, make
 
     film = QUICK_FILM if quick else FILM
@@ -65,7 +72,6 @@ def measure_end_to_end(
             result.rows.append({"film": f"{film.height}p H.264", "sampling": sampling, **row})
             if sampling == "keyframes" and device == "cuda":
                 result.rows[-1]["bar"] = BAR
-    return result
 
 
 def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: float) -> dict[str, object]:
@@ -116,11 +122,14 @@ def _run(
     for warm in [submit() for _ in range(workers)]:
         stretch = warm.result()
         pipeline.vectors(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), StageClock(pipeline.device))
-    clock, cpu, done, decoded = StageClock(pipeline.device), Counter[str](), 0, 0
-    started = time.perf_counter()
+    clock, cpu, done, decoded, waited_s = StageClock(pipeline.device), Counter[str](), 0, 0, 0.0
     running = {submit() for _ in range(IN_FLIGHT * workers)}
+    wait(running, return_when=FIRST_COMPLETED)  # from here on workers are full, and at the end they still are
+    started = time.perf_counter()
     while time.perf_counter() - started < seconds or not done:
+        asked = time.perf_counter()
         finished, running = wait(running, return_when=FIRST_COMPLETED)
+        waited_s += time.perf_counter() - asked
         for job in finished:
             running.add(submit())
             stretch = job.result()
@@ -134,15 +143,16 @@ def _run(
     if not bool(torch.isfinite(out).all()):
         raise RuntimeError(f"{sampling}: vectors are not finite")
     hours = done * SEGMENT_S / 3600
-    device_share = sum(device_s.values()) / wall_s
-    cpu_share = sum(cpu.values()) / wall_s / workers
+    waiting = waited_s / wall_s
     return {
         "hours_per_hour": hours * 3600 / wall_s,
         "frames_decoded_per_s": decoded / wall_s,
         "workers": workers,
-        "workers_busy": cpu_share,
-        "device_busy": device_share,
-        "bounded_by": "device" if device_share > cpu_share else "decoding on the CPU",
+        "workers_busy": sum(cpu.values()) / wall_s / workers,
+        # with the gaps in which it waits for its next kernel to be launched
+        "device_busy": sum(device_s.values()) / wall_s,
+        "waiting_for_decoded": waiting,
+        "bounded_by": "decoding on the CPU" if waiting > 0.2 else "the device and its feeding",
         # seconds of one core, or of the device, for an hour of film
         **{f"cpu_{name}_s_per_h": cpu[name] / hours for name in CPU_STAGES},
         **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},

@@ -25,13 +25,18 @@ BAR_MS = 25.0
 
 
 def measure_latency(
-    device: str, dtype: torch.dtype, folder: Path, *, quick: bool, deadline: Deadline
-) -> PartResult:
-    """Two rows; the bar is for the GPU and what the server gets."""
-    result = PartResult()
+    result: PartResult,
+    device: str,
+    dtype: torch.dtype,
+    folder: Path,
+    *,
+    quick: bool,
+    deadline: Deadline,
+) -> None:
+    """Two rows into `result`; the bar is for the GPU and what the server gets."""
     if reason := missing("av"):
         result.skipped.append(f"everything: {reason}")
-        return result
+        return
     from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, make
 
     film = QUICK_FILM if quick else FILM
@@ -46,7 +51,6 @@ def measure_latency(
             if device == "cuda" and case == "wire":
                 row["bar_ms"] = BAR_MS
             result.rows.append({"case": case, "film": f"{film.height}p H.264", **row})
-    return result
 
 
 class Segment:

@@ -25,16 +25,17 @@ COMPILE_S = 60.0
 BATCHES = (1, 3, 8, 5)
 
 
-def measure_profile(device: str, *, quick: bool, max_autotune: bool, deadline: Deadline) -> PartResult:
-    """A row a graph and batch."""
-    result = PartResult()
+def measure_profile(
+    result: PartResult, device: str, *, quick: bool, max_autotune: bool, deadline: Deadline
+) -> None:
+    """A row a graph and batch into `result`."""
     needed = ("resonance.export.families.tiny", "resonance.export.onnx_export")
     reasons = [reason for reason in map(missing, needed) if reason]
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         reasons.append("AOTInductor needs a C++ compiler")
     if reasons:
         result.skipped.append(f"everything: {'; '.join(reasons)}")
-        return result
+        return
     from resonance.export.families.tiny import TINY
 
     for card in TINY.graphs:
@@ -47,7 +48,6 @@ def measure_profile(device: str, *, quick: bool, max_autotune: bool, deadline: D
             _measure(result, card.model, Path(folder), device, max_autotune)
     if quick:
         result.skipped.append("the encoders: --quick compiles the fusion head alone")
-    return result
 
 
 def _measure(result: PartResult, name: str, folder: Path, device: str, max_autotune: bool) -> None:

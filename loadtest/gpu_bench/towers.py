@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
+#: CLIP's activation is x sigmoid(1.702 x), an approximation of GELU (Hendrycks and Gimpel 2016).
+QUICK_GELU = 1.702
+
 
 @dataclass(frozen=True, slots=True)
 class VitSize:
@@ -118,9 +121,20 @@ class Vit(nn.Module):
         if size.projection:
             self.project = nn.Linear(size.width, size.projection, bias=False)
 
+    def patches(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, patches, D]: the convolution as the product that it is.
+
+        What a convolution gives has to be transposed, and every layer after it would work on the transposed
+        memory: each norm a copy, each sum strided.
+        """
+        side, count = self.size.patch_px, self.size.image_px // self.size.patch_px
+        grid = pixels.unflatten(3, (count, side)).unflatten(2, (count, side))  # (B, 3, n, p, n, p)
+        rows = grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (B, n * n, 3 * p * p)
+        return F.linear(rows, self.patch.weight.flatten(1), self.patch.bias)
+
     def forward(self, pixels: Tensor) -> Tensor:
         """See the class."""
-        x = self.patch(pixels).flatten(2).transpose(1, 2)  # (B, patches, D)
+        x = self.patches(pixels)  # (B, patches, D)
         if self.size.class_token:
             x = torch.cat([self.first.expand(x.shape[0], 1, -1), x], dim=1)  # (B, L, D)
         x = x + self.position
@@ -176,22 +190,32 @@ class Bert(nn.Module):
         return x.mean(1)
 
 
-def fuse_gelu(module: nn.Module) -> bool:
-    """GELU inside the product before it, as cuBLASLt offers it, so that what is four times as wide as the
-    tower crosses memory twice less a layer; whether any layer has such a pair.
+@torch.no_grad()
+def fuse_activations(module: nn.Module) -> bool:
+    """Fewer passes over what is four times as wide as the tower; whether `module` has such layers.
 
-    cuBLASLt's GELU is the tanh formula; for towers with the exact one, parity tells what that costs.
+    GELU goes inside the product before it, as cuBLASLt offers it: its formula is the tanh one, and for
+    towers with the exact one parity tells what that costs. CLIP's x sigmoid(1.702 x) is
+    silu(1.702 x) / 1.702: one kernel and not three once the factors are in the weights around it.
     """
-    blocks = [m for m in module.modules() if isinstance(m, Block) and m.activation in ("gelu", "gelu_tanh")]
+    blocks = [m for m in module.modules() if isinstance(m, Block)]
     for block in blocks:
-        block.fused_gelu = True
+        if block.activation == "quick_gelu":
+            block.up.weight *= QUICK_GELU
+            block.up.bias *= QUICK_GELU
+            block.down.weight /= QUICK_GELU
+            block.activation = "silu"
+        else:
+            block.fused_gelu = True
     return bool(blocks)
 
 
 def activate(x: Tensor, name: str) -> Tensor:
-    """The activation called `name`: `gelu`, `gelu_tanh`, or CLIP's `quick_gelu`."""
+    """The activation called `name`: `gelu`, `gelu_tanh`, `silu`, or CLIP's `quick_gelu`."""
     if name == "quick_gelu":
-        return x * torch.sigmoid(1.702 * x)
+        return x * torch.sigmoid(QUICK_GELU * x)
+    if name == "silu":
+        return F.silu(x)
     return F.gelu(x, approximate="tanh" if name == "gelu_tanh" else "none")
 
 

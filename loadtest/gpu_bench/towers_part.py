@@ -1,4 +1,4 @@
-"""The parts `encoders` (eager, CUDA graphs) and `compiled` (torch.compile), plain and with GELU fused."""
+"""The parts `encoders` (eager, CUDA graphs) and `compiled`, plain and with activations fused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.towers import fuse_gelu
+from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.variants import compiled, graphed
 
 #: Above this, launches are a small share of the work and a graph gains nothing.
@@ -34,38 +34,59 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
         reference, module = bench.towers(encoder)
-        for suffix, way in ways(module):
-            for batch in encoder.batches:
-                _measure(bench, encoder, ("eager" + suffix, "CUDA graph" + suffix), way, batch, reference)
+        try:
+            for suffix, way in ways(module):
+                for batch in encoder.batches:
+                    _measure(bench, encoder, ("eager" + suffix, "CUDA graph" + suffix), way, batch, reference)
+        except Exception as error:  # of memory, kernels or a capture; the other towers go on
+            bench.result.errors.append(f"{encoder.name}: {first_line(error)}")
     if bench.device != "cuda":
         bench.result.skipped.append("CUDA graphs: no NVIDIA GPU")
 
 
-def measure_compiled(bench: Bench, encoders: Sequence[Encoder]) -> None:
-    """Each tower compiled by layer, at its two largest batches and its smallest."""
+def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: bool) -> None:
+    """Each tower compiled by layer, at its two largest batches and its smallest.
+
+    A tower without a bar has its largest batch alone: HTSAT's ten kinds of layer take minutes to compile.
+    With `max_autotune` towers with a bar are compiled once more, tuned, at their largest batch.
+    """
     for encoder in encoders[:1] if bench.quick else encoders:
         if bench.deadline.passed(0 if bench.quick else COMPILE_S):
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
         reference, module = bench.towers(encoder)
         for suffix, way in ways(module):
-            name = "compiled" + suffix
-            module = compiled(way)
-            try:
-                for batch in encoder.batches[-1:] if bench.quick else (*encoder.batches[:-3:-1], 1):
-                    _measure(bench, encoder, (name, name + ", CUDA graph"), module, batch, reference)
-            except Exception as error:  # the compiler's are of many kinds; the other towers go on
-                bench.result.errors.append(f"{encoder.name}, {name}: {first_line(error)}")
+            batches = (*encoder.batches[:-3:-1], 1) if encoder.bar else encoder.batches[-1:]
+            _measure_compiled(bench, encoder, "compiled" + suffix, compiled(way), batches, reference)
+            if max_autotune and encoder.bar:
+                tuned = compiled(way, max_autotune=True)
+                name = f"compiled{suffix}, max-autotune"
+                _measure_compiled(bench, encoder, name, tuned, encoder.batches[-1:], reference)
     if bench.quick:
         bench.result.skipped.append("other towers: --quick compiles one")
 
 
 def ways(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """`module` as it is, and, where its layers have a GELU, with that inside the product before it."""
+    """`module` as it is, and where it has layers for it, with `fuse_activations`."""
     fused = copy.deepcopy(module)
     yield "", module
-    if fuse_gelu(fused):
-        yield ", GELU fused", fused
+    if fuse_activations(fused):
+        yield ", activation fused", fused
+
+
+def _measure_compiled(
+    bench: Bench,
+    encoder: Encoder,
+    name: str,
+    module: nn.Module,
+    batches: Sequence[int],
+    reference: nn.Module,
+) -> None:
+    try:
+        for batch in batches:
+            _measure(bench, encoder, (name, name + ", CUDA graph"), module, batch, reference)
+    except Exception as error:  # the compiler's are of many kinds; the other towers go on
+        bench.result.errors.append(f"{encoder.name}, {name}: {first_line(error)}")
 
 
 def _measure(

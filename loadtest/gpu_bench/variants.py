@@ -11,17 +11,21 @@ from torch import Tensor, nn
 Run = Callable[[Tensor], Tensor]
 
 
-def compiled(module: nn.Module) -> nn.Module:
-    """`module` with each of its layers under torch.compile.
+def compiled(module: nn.Module, *, max_autotune: bool = False) -> nn.Module:
+    """`module` with each of its layers under torch.compile, which forgets what it compiled before.
 
     By layer, not whole: layers of one shape share one compilation, so a tower takes seconds instead of
-    half a minute; what could be fused across layers is little, a layer ends in a sum.
+    half a minute; what could be fused across layers is little, a layer ends in a sum. With `max_autotune`
+    products are timed as kernels of Triton's too, with what follows them inside.
     """
-    torch._dynamo.config.recompile_limit = 64  # HTSAT's layers differ in shape, and so do batches
+    torch._dynamo.reset()
+    torch._dynamo.config.recompile_limit = 256  # HTSAT's layers differ in shape, and so do batches
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # else it goes on eagerly under this name
+    options = {"max_autotune": True, "triton.enable_persistent_tma_matmul": True} if max_autotune else None
     blocks = module.blocks
     assert isinstance(blocks, nn.ModuleList)
     for block in blocks:
-        block.compile(dynamic=False)
+        block.compile(dynamic=False, options=options)
     return module
 
 

@@ -21,7 +21,7 @@ from resonance.loadtest.gpu_bench.media import choose_keyframes
 from resonance.loadtest.gpu_bench.report import PartResult, plain
 from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
-from resonance.loadtest.gpu_bench.towers import fuse_gelu
+from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.towers_part import ways
 
 
@@ -106,12 +106,14 @@ def test_parity_on_inputs_that_do_not_matter_is_an_error() -> None:
     assert "parity shows nothing" in b.result.errors[0]
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("quick-siglip", 2e-3), ("quick-bert", 1e-5)])
-def test_a_fused_gelu_is_that_gelu(name: str, tolerance: float) -> None:
-    """On the CPU the fused product takes the exact formula, so a tower with the tanh one moves a little."""
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("quick-siglip", 2e-3), ("quick-bert", 1e-5), ("quick-clip", 1e-5)]
+)
+def test_a_fused_activation_is_that_activation(name: str, tolerance: float) -> None:
+    """On the CPU the fused product takes the exact GELU, so a tower with the tanh one moves a little."""
     tower = encoder(name)
     plain_tower, fused = tower.build(), tower.build()
-    assert fuse_gelu(fused)
+    assert fuse_activations(fused)
     x = tower.inputs(3, 1)
     want, got = plain_tower(x), fused(x)
     torch.testing.assert_close(got, want, atol=tolerance, rtol=0)
@@ -119,15 +121,31 @@ def test_a_fused_gelu_is_that_gelu(name: str, tolerance: float) -> None:
         assert not torch.equal(got, want)
 
 
-def test_a_tower_without_gelu_has_no_fused_variant() -> None:
-    module = encoder("quick-clip").build()
+def test_a_tower_of_other_layers_has_no_fused_variant() -> None:
+    module = encoder("quick-htsat").build()
     assert [suffix for suffix, _ in ways(module)] == [""]
+
+
+@pytest.mark.parametrize("name", ["quick-siglip", "quick-clip"])
+def test_patches_are_the_convolution_and_lie_in_order(name: str) -> None:
+    tower = encoder(name)
+    module = tower.build()
+    x = tower.inputs(2, 1)
+    rows = module.patches(x)  # type: ignore[operator]
+    convolved = module.patch(x).flatten(2).transpose(1, 2)  # type: ignore[operator]
+    torch.testing.assert_close(rows, convolved, atol=1e-5, rtol=0)
+    assert rows.is_contiguous()
 
 
 def test_bars_take_the_best_variant_and_say_whether_they_are_met() -> None:
     rows = [
-        {"encoder": "siglip-b16", "variant": v, "batch": 64, "of_matrix_rate": share}
-        for v, share in (("eager", 0.4), ("compiled", 0.61))
+        {"encoder": "siglip-b16", "variant": v, "batch": 64, "of_matrix_rate": share, "cosine_fp32": cosine}
+        for v, share, cosine in (
+            ("eager", 0.4, 0.9999),
+            ("compiled", 0.61, 0.9999),
+            ("wrong", 0.7, 0.99),
+            ("broken", 0.7, float("nan")),
+        )
     ]
     parts = {
         "encoders": {"rows": rows},
@@ -183,7 +201,10 @@ def test_quick_runs_the_compilers(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", "compiled", "aoti"]) == 0
     parts = json.loads(out.read_text())["parts"]
-    assert [row["variant"] for row in parts["compiled"]["rows"]] == ["compiled", "compiled, GELU fused"]
+    assert [row["variant"] for row in parts["compiled"]["rows"]] == [
+        "compiled",
+        "compiled, activation fused",
+    ]
     assert [row["variant"] for row in parts["aoti"]["rows"]] == ["AOTI: compile", "AOTI", "AOTI"]
 
 
