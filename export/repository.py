@@ -80,7 +80,8 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
         if model.name == "video_decoder":
             config.parameters["dali_codecs"].string_value = ",".join(DALI_CODECS[target is Target.CPU])
     elif model.runs is Runs.DALI:
-        config.backend, config.default_model_filename = "dali", "dali.py"
+        # Not NVIDIA's `dali`: inside Triton's own process a decoder that hangs or dies takes Triton along.
+        config.backend, config.default_model_filename = "resonance_dali", "dali.py"
         if target is not Target.CPU:
             group = pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_GPU)
     elif target is Target.TENSORRT:

@@ -62,6 +62,9 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(min=1, help="How long requests in flight may take after SIGTERM.")
     ] = 10.0,
+    start_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds until every model has to have answered for the first time.")
+    ] = 180.0,
     log_file: Annotated[
         Path | None, typer.Option(help="Keep Triton's log here. [default: a file removed at exit]")
     ] = None,
@@ -127,6 +130,7 @@ def serve(
             http_port=0 if gateway else http_port,
             http=not gateway,
             metrics_port=metrics_port,
+            start_timeout_s=start_timeout,
             drain_s=drain_seconds,
             log_file=log_file,
             extra=triton_trace_flags(triton_otlp_url) if triton_otlp_url else (),

@@ -14,5 +14,7 @@ class Decoder(StrEnum):
 
 #: The model that runs DALI; it is loaded for that decoder alone.
 DALI_MODEL = "keyframe_decoder"
+#: Models that the server does without, for another stands in: PyAV for DALI.
+SPARED_MODELS = frozenset((DALI_MODEL,))
 #: How the model `video_decoder` is told, in its environment.
 DECODER_VARIABLE = "RESONANCE_DECODER"

@@ -22,6 +22,7 @@ import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from resonance.serving.decoder import SPARED_MODELS
 from resonance.serving.health_probe import Asker, reason, steps
 from resonance.serving.readiness import Probe
 
@@ -189,11 +190,11 @@ class ModelHealth:
 
     @property
     def serving(self) -> bool:
-        """Whether Triton and every model of it answer."""
+        """Whether Triton and every model of it answer, but for those that another stands in for."""
         return (
             not self.server_failures
             and bool(self._states)
-            and all(state.serving for state in self._states.values())
+            and all(state.serving for state in self._states.values() if state.name not in SPARED_MODELS)
         )
 
     async def wait_changed(self, known: Mapping[str, ModelState] | None = None) -> Mapping[str, ModelState]:

@@ -5,6 +5,7 @@ Triton's own readiness says only that models were loaded; it stays true when a s
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ import numpy.typing as npt
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from resonance.serving.decoder import SPARED_MODELS
 from resonance.serving.errors import RepositoryError
 from resonance.serving.probe_clip import probe_clip, probe_keyframe
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import DescriptorError
+
+_log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -91,22 +95,35 @@ def probe_all(
     timeout_s: float,
     headers: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Send one inference through every model of `wanted`, at most `timeout_s` each; their names in order.
+    """Send one inference through every model of `wanted`, at most `timeout_s` each.
 
     Args:
         headers: what Triton wants to see for its index of models (`admin.grpc_headers`).
+
+    Returns:
+        Names of those that answered, in order: all of them, but for `SPARED_MODELS`.
 
     Raises:
         RepositoryError: a model was not loaded or did not answer; names it, its inputs and the reason.
     """
     failed = failed_models(client, wanted, timeout_s, headers)
-    if failed:
+    spared = {name: why or "not loaded" for name, why in failed.items() if name in SPARED_MODELS}
+    if failed.keys() - spared.keys():
         told = "; ".join(f"{name}: {why or 'not loaded'}" for name, why in failed.items())
         raise RepositoryError(f"model(s) could not be loaded: {told}")
-    names = sorted(wanted)
-    for name in names:
-        probe(client, name, timeout_s)
-    return names
+    answered = []
+    for name in sorted(set(wanted) - spared.keys()):
+        try:
+            probe(client, name, timeout_s)
+        except RepositoryError as error:
+            if name not in SPARED_MODELS:
+                raise
+            spared[name] = str(error)
+        else:
+            answered.append(name)
+    for name, why in spared.items():
+        _log.warning("serving without model %s, another stands in: %s", name, why)
+    return answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ DEFAULT_FILES = {
     "tensorrt": "model.plan",
     "aoti": "model.pt2",
     "python": "model.py",
-    "dali": "dali.py",
+    "resonance_dali": "dali.py",
 }
 
 #: Triton counts as many bytes for a text element here; the real size is unknown.

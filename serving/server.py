@@ -310,7 +310,7 @@ class TritonServer:
                 headers = admin.grpc_headers(self._key)
                 self.models = probe_all(client, wanted, settings.probe_timeout_s, headers)
                 self.space = read_space(client, settings.probe_timeout_s)
-                warm_up(client, wanted, settings.probe_timeout_s, headers)
+                warm_up(client, self.models, settings.probe_timeout_s, headers)
         except InferenceServerException as error:
             code = self._process.poll()
             ended = f" and ended ({process.ending(code)})" if code is not None else ""

@@ -2,7 +2,8 @@
 
 A model whose process died, or that twice in a row does not answer its probe, is loaded anew; a Triton that
 ended, does not answer, or whose model does not come back, is started again on the same ports, a bounded
-number of times. `Supervisor.run` is the whole of `resonance serve`.
+number of times. A model that another stands in for (`SPARED_MODELS`) is loaded anew now and then, and never
+has Triton started again. `Supervisor.run` is the whole of `resonance serve`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from resonance.serving.decoder import SPARED_MODELS
 from resonance.serving.errors import ServerDiedError, ServingError, StartError
 from resonance.serving.health import INTERVAL_S, TIMEOUT_S, ModelHealth, ModelState
 from resonance.serving.readiness import one_line
@@ -224,6 +226,10 @@ class Supervisor:
         now = time.monotonic()
         times = self._reloaded.setdefault(name, deque(maxlen=_RELOADS))
         if len(times) == _RELOADS and times[0] > now - _RELOAD_WINDOW_S:
+            if (
+                name in SPARED_MODELS
+            ):  # no reason to take the others along; tried again when the window is over
+                return True
             await self._restart(health, f"has model {name} that fails again and again ({reason})")
             return False
         times.append(now)

@@ -19,6 +19,8 @@
 #   RESONANCE_EXPORT_OPTIONS    more options of `resonance export`, split at spaces
 #   RESONANCE_SPOOL             where uploads are kept while they are read              [/spool]
 #   RESONANCE_READY_FILE        holds a line while the server takes requests            [/tmp/resonance-ready]
+#   RESONANCE_START_TIMEOUT_S   until every model has to have answered                  [540]
+#   RESONANCE_TRITON_LOG        where Triton's log is kept over its restarts            [/tmp/triton.log]
 set -euo pipefail
 
 models=${RESONANCE_MODELS:-/models}
@@ -27,6 +29,8 @@ family=${RESONANCE_FAMILY:-tiny}
 options=${RESONANCE_EXPORT_OPTIONS:-}
 spool=${RESONANCE_SPOOL:-/spool}
 ready_file=${RESONANCE_READY_FILE:-/tmp/resonance-ready}
+start_timeout_s=${RESONANCE_START_TIMEOUT_S:-540}
+triton_log=${RESONANCE_TRITON_LOG:-/tmp/triton.log}
 image=${RESONANCE_IMAGE:-/opt/resonance} # where the image has `source` and `model_repository`
 
 die() {
@@ -82,6 +86,7 @@ serve() {
   [ -d "$folder" ] || die "$folder is missing; run the export image on this machine with the same volume and \
 RESONANCE_ variables: it makes the models of this image, family and GPU"
   own=(--model-repository "$folder" --metrics-host 0.0.0.0 --ready-file "$ready_file")
+  own+=(--log-file "$triton_log" --start-timeout "$start_timeout_s")
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     words+=("$1")
     shift

@@ -23,7 +23,7 @@ from resonance.serving.models.common import answer_each, descriptor_beside
 
 #: What Triton says of a model that is not there. Its code does not tell: between models of one server
 #: Triton 2.51 turns every code into INTERNAL.
-GONE = re.compile("not healthy|unhealthy|not ready")
+GONE = re.compile("not healthy|unhealthy|not ready|not found|unknown model")
 
 
 class TritonPythonModel:

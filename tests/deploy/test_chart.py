@@ -199,7 +199,7 @@ def test_a_replica_is_ready_only_when_every_model_has_answered(manifests):
         assert server[probe]["exec"]["command"] == ["/opt/resonance/bin/ready.py"]
     assert server["livenessProbe"]["httpGet"] == {"path": "/metrics", "port": "metrics"}
     startup = server["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300  # Dockerfile: start-period
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 600  # Dockerfile: start-period
     names = {p["name"]: p["containerPort"] for p in server["ports"]}
     assert names == {"grpc": 8080, "metrics": 8081, "triton-metrics": 8002}
 

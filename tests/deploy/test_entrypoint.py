@@ -113,12 +113,16 @@ def test_another_family_or_option_leaves_the_earlier_models_alone(container):
 
 def test_serve_takes_the_folder_of_this_machine_and_passes_options_on(container):
     container.run("export")
-    code, out = container.run(
-        "resonance", "serve", "--target", "gpu", "--drain-seconds", "30", RESONANCE_READY_FILE="/run/ready"
-    )
+    environment = {
+        "RESONANCE_READY_FILE": "/run/ready",
+        "RESONANCE_TRITON_LOG": "/log/triton",
+        "RESONANCE_START_TIMEOUT_S": "900",
+    }
+    code, out = container.run("resonance", "serve", "--target", "gpu", "--drain-seconds", "30", **environment)
     assert code == 0
     folder = container.models / container.folders()[0]
-    given = ["--ready-file", "/run/ready", "--target", "gpu", "--drain-seconds", "30"]
+    given = ["--ready-file", "/run/ready", "--log-file", "/log/triton", "--start-timeout", "900"]
+    given += ["--target", "gpu", "--drain-seconds", "30"]
     metrics = ["--metrics-host", "0.0.0.0"]  # noqa: S104 (of a container)
     # Triton has no login: without a gateway nothing but its metrics leaves the container.
     assert out.split() == ["resonance", "serve", "--model-repository", str(folder), *metrics, *given]
@@ -139,7 +143,8 @@ def test_the_gateways_options_come_after_the_containers_own(container, words, op
     assert code == 0, out
     folder = container.models / container.folders()[0]
     own = ["--model-repository", str(folder), "--metrics-host", "0.0.0.0"]  # noqa: S104 (of a container)
-    own += ["--ready-file", "/tmp/resonance-ready", "--host", "0.0.0.0"]  # noqa: S104, S108 (of a container)
+    own += ["--ready-file", "/tmp/resonance-ready", "--log-file", "/tmp/triton.log"]  # noqa: S108 (of a container)
+    own += ["--start-timeout", "540", "--host", "0.0.0.0"]  # noqa: S104 (of a container)
     front = ["--", "--spool-folder", str(container.spool)]
     assert out.split() == ["resonance", "serve", *own, "--gateway", "--host", "::", *front, *options]
 

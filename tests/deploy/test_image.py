@@ -133,6 +133,21 @@ def test_the_library_that_confines_readers_is_installed_and_loaded_by_the_build(
     assert any("python -c 'import pyseccomp'" in v for i, v in instructions() if i == "RUN")
 
 
+def test_nothing_of_the_images_own_packages_comes_before_ours():
+    """NVIDIA's image has DALI's packages, numpy 2 among them, in PYTHONPATH; an empty one is none."""
+    stage, cleared = "", set()
+    for instruction, value in instructions():
+        if instruction == "FROM":
+            stage = value.split()[-1]
+        elif instruction == "ENV" and {"PYTHONPATH=", "PIP_CONSTRAINT="} <= set(value.split()):
+            cleared.add(stage)
+        elif instruction == "RUN" and "pip" in value:
+            assert stage in cleared or stage == "export", f"{stage}: pip runs with the image's PYTHONPATH"
+    assert cleared == {"wheel", "serve"}  # `export` begins from `serve`
+    (install,) = [v for i, v in instructions() if i == "RUN" and "resonance[container,nvdec]" in v]
+    assert 'numpy as n; assert n.__version__ < "2"' in install
+
+
 def test_the_tag_is_pinned_and_the_same_in_the_docs():
     tags = {v.split("=")[1] for i, v in instructions() if i == "ARG"}
     assert len(tags) == 1

@@ -35,9 +35,9 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for line in text.splitlines():
         for words in re.findall(r"resonance serve ([^`#]*)", line):
             yield f"docs: {line[:60]}", words.split()
-    own, front = re.search(r"own=\((--.*)\)", ENTRYPOINT.read_text()), "-- --spool-folder x"
-    assert own
-    yield "entry point", ["--gateway", "--host", "x", *own[1].split(), *front.split()]
+    own, front = re.findall(r"own\+?=\((--.*)\)", ENTRYPOINT.read_text()), "-- --spool-folder x"
+    assert len(own) == 3
+    yield "entry point", ["--gateway", *" ".join(own).split(), *front.split()]
 
 
 COMMANDS = list(commands())

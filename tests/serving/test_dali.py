@@ -242,3 +242,52 @@ def test_a_repository_without_the_pipeline_is_named(model_repository: Path, tmp_
     (repository / DALI_MODEL / "1" / "dali.py").unlink()
     with pytest.raises(RepositoryError, match=r"keyframe_decoder/1/dali\.py"):
         TritonServer(settings(repository)).start()
+
+
+def test_a_pipeline_that_cannot_be_built_stops_no_server(
+    model_repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As without NVDEC, or with a driver that is too old: PyAV can do everything."""
+    repository = copied(model_repository, tmp_path)
+    (repository / DALI_MODEL / "1" / "dali.py").write_text("raise RuntimeError('no NVDEC here')\n")
+    clip = vp9()
+    with TritonServer(settings(repository)) as server:
+        assert DALI_MODEL not in server.models
+        assert "video_decoder" in server.models
+        assert "serving without model keyframe_decoder, another stands in: " in caplog.text
+        assert "no NVDEC here" in caplog.text
+        pixels, mask = decoded(server, clip)
+        expected = decode_clip(clip, GEOMETRY)
+        assert np.array_equal(pixels[mask], expected.pixels[expected.mask])
+        assert keyframes_by(server)["dali"] == 0
+
+
+BREAKS = (
+    HANGS.replace("def wait(encoded):", "built = []\n\ndef wait(encoded):")
+    .replace(
+        "    time.sleep(60 if len(encoded) > 4096 else 0)\n",
+        "    if len(encoded) > 4096:\n        raise RuntimeError('illegal address')\n",
+    )
+    .replace(
+        "    encoded = fn.external",
+        "    if built:\n        raise RuntimeError('the context is lost')\n"
+        "    built.append(1)\n    encoded = fn.external",
+    )
+)
+
+
+def test_a_pipeline_that_cannot_be_built_again_ends_the_process(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    """As after a fault on the GPU, which nothing but another process gets over."""
+    repository = copied(model_repository, tmp_path)
+    (repository / DALI_MODEL / "1" / "dali.py").write_text(BREAKS)
+    clip = vp9(height=720, rows=180)
+    with TritonServer(replace(settings(repository), log_file=tmp_path / "log")) as server:
+        pixels, mask = decoded(server, clip)
+        expected = decode_clip(clip, GEOMETRY)
+        assert np.array_equal(pixels[mask], expected.pixels[expected.mask])
+        told = (tmp_path / "log").read_text()
+        assert "DALI cannot begin anew (the context is lost" in told
+        assert "illegal address" in told
+        assert server.check() == [DALI_MODEL]

@@ -1,12 +1,14 @@
-"""A Triton backend named `dali`, in Python, for servers that lack NVIDIA's C++ one.
+"""A Triton backend named `resonance_dali`, in Python: DALI in a process that may die alone.
 
-Triton picks this folder up for `backend: "dali"`. The file stands alone: numpy, DALI and Triton's own
-utilities. It runs the pipeline that the model's file (`dali.py`) marks with `@autoserialize`, whose
-external sources are named as the model's inputs and which has one output.
+NVIDIA's C++ backend `dali` runs inside Triton's process, where a decoder that hangs or breaks the GPU's
+context takes every request along. Triton picks this folder up for `backend: "resonance_dali"`. The file
+stands alone: numpy, DALI and Triton's own utilities. It runs the pipeline that the model's file (`dali.py`)
+marks with `@autoserialize`, whose external sources are named as the model's inputs and which has one output.
 
 One bad sample fails a batch and leaves the pipeline unusable, so the pipeline is built again and the
-requests are run one by one; those that fail alone are refused. A run that does not end ends this
-process: a hung decoder cannot be stopped otherwise, and whoever looks after the server starts it anew.
+requests are run one by one; those that fail alone are refused. A run that does not end, and a pipeline
+that cannot be built again, as after a fault on the GPU, end this process: nothing less frees a hung decoder
+or a broken context, and whoever looks after the server starts it anew.
 
 Model parameter read: `run_timeout_s`, the longest a run may take, in seconds (default 10).
 """
@@ -21,7 +23,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLongError
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,10 @@ Array = npt.NDArray[Any]
 
 RUN_TIMEOUT_S = 10.0
 HUNG = 70  # this process's exit code; EX_SOFTWARE of sysexits.h
+#: Rows a run, however many come together: on the GPU each holds eight frames of its film's size at once.
+MOST_ROWS = 16
+#: On the GPU. A thread keeps one of NVDEC's engines busy (an H200 has seven), and waits for it.
+GPU_THREADS = 16
 
 
 class TritonPythonModel:
@@ -46,7 +52,7 @@ class TritonPythonModel:
             )
         self._inputs = [t["name"] for t in config["input"]]
         self._output = config["output"][0]["name"]
-        self._most = int(config["max_batch_size"])
+        self._most = min(int(config["max_batch_size"]), MOST_ROWS)
         timeout = config.get("parameters", {}).get("run_timeout_s", {}).get("string_value")
         self._timeout_s = float(timeout or RUN_TIMEOUT_S)
         file = os.path.join(
@@ -91,7 +97,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor(self._output, rows)])
 
     def _run_all(self, batches: Sequence[list[Array]]) -> list[Array]:
-        """Outputs of every request, at most `max_batch_size` rows a run.
+        """Outputs of every request, at most `MOST_ROWS` rows a run.
 
         Raises:
             RuntimeError: DALI refused a sample; the pipeline was built again.
@@ -111,15 +117,17 @@ class TritonPythonModel:
         try:
             return run.result(self._timeout_s)
         except TookTooLongError:
-            print(
-                f"{self._name}: DALI did not come back within {self._timeout_s:g} s; ending this process",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(HUNG)
-        except RuntimeError:
-            self._pipeline = self._make()
-            raise
+            self._end(f"DALI did not come back within {self._timeout_s:g} s")
+        except Exception as refused:  # RuntimeError of most operators, MemoryError of some
+            try:
+                self._pipeline = self._make()
+            except Exception as error:
+                self._end(f"after '{one_line(refused)}' DALI cannot begin anew ({one_line(error)})")
+            raise RuntimeError(one_line(refused)) from refused
+
+    def _end(self, why: str) -> NoReturn:
+        print(f"{self._name}: {why}; ending this process", file=sys.stderr, flush=True)
+        os._exit(HUNG)
 
     def _run_now(self, columns: list[list[Array]]) -> Array:
         for name, column in zip(self._inputs, columns, strict=True):
@@ -156,7 +164,9 @@ def load_definition(file: str, model: str) -> Callable[..., Any]:
 def build(definition: Callable[..., Any], batch: int, device_id: int | None) -> Any:
     """A pipeline ready to run; on the CPU where there is no device."""
     arguments: dict[str, Any] = {"batch_size": batch, "device_id": device_id}
-    if device_id is None and "device" in inspect.signature(definition).parameters:
+    if device_id is not None:
+        arguments["num_threads"] = GPU_THREADS
+    elif "device" in inspect.signature(definition).parameters:
         arguments["device"] = "cpu"
     pipeline = definition(**arguments)
     pipeline.build()
