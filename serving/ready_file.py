@@ -14,7 +14,8 @@ from resonance.serving.health import ModelState
 class ReadyFile:
     """The ready line, a line a model and one of restarts, all of ``key=value`` after the first word.
 
-    ``model=NAME state=serving since_s=UNIX reloads=N`` and ``restarts triton=N gateway=N``.
+    ``model=NAME state=serving since_s=UNIX reloads=N`` and ``restarts triton=N gateway=N``. A model that
+    another stands in for may be ``state=not-serving``.
 
     A reader finds a whole file or none.
     """
@@ -33,14 +34,14 @@ class ReadyFile:
     def update(
         self, states: Mapping[str, ModelState], reloads: Mapping[str, int], restarts: Mapping[str, int]
     ) -> None:
-        """Say that every model serves; writes only what has changed.
+        """Say that everything serves that has to; writes only what has changed.
 
         `reloads` is by model, `restarts` by process, since the start.
         """
         lines = [self._line]
         lines += [
-            f"model={name} state=serving since_s={state.since_s + self._offset_s:.0f} "
-            f"reloads={reloads.get(name, 0)}"
+            f"model={name} state={'serving' if state.serving else 'not-serving'} "
+            f"since_s={state.since_s + self._offset_s:.0f} reloads={reloads.get(name, 0)}"
             for name, state in sorted(states.items())
         ]
         lines.append(" ".join(["restarts", *(f"{what}={n}" for what, n in restarts.items())]))

@@ -17,6 +17,13 @@ FRAME_PX = 224
 STRETCH = 16  # frames of a film in one sample
 BATCH = {True: 32, False: 8}  # keyframes, and stretches, a run
 THREADS = 8
+#: Mean absolute difference in levels of 255 that two ways of scaling and two roundings stay well below,
+#: and another picture does not.
+SAME_PICTURE = 5.0
+
+
+class NotSentError(ValueError):
+    """A film of a codec that DALI is not sent."""
 
 
 class DaliDecoder:
@@ -37,20 +44,23 @@ class DaliDecoder:
         return ""
 
     def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
-        """See `Decoder`."""
-        batch = BATCH[keyframes_only]
-        files = keyframe_files(path) if keyframes_only else [path.read_bytes()]
+        """See `Decoder`.
+
+        Raises:
+            NotSentError: a codec that DALI is not sent.
+            ValueError: it gives other pictures than PyAV, or not as many as it was asked for.
+        """
+        batch, length = BATCH[keyframes_only], 1 if keyframes_only else STRETCH
+        keyframes = keyframe_files(path)[:batch]  # tells a codec that is not sent
+        files = keyframes if keyframes_only else [path.read_bytes()]
         samples = [np.frombuffer(files[i % len(files)], np.uint8) for i in range(batch)]
-        pipeline = self._pipeline(batch, 1 if keyframes_only else STRETCH)
-        frames = self._run(pipeline, samples)  # decoders and memory are made here
+        pipeline = self._pipeline(batch, length)
+        first = self._run(pipeline, samples)  # decoders and memory are made here
+        self._check(path, first, length, pyav_pictures(path, len(files), keyframes_only=keyframes_only))
         done, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
-            done += self._run(pipeline, samples)
-        rate = done / (time.perf_counter() - started)
-        wanted = batch * (1 if keyframes_only else STRETCH)
-        if frames != wanted:
-            raise ValueError(f"{path}: DALI gave {frames} frames a run; expected {wanted}")
-        return rate
+            done += sum(len(sample) for sample in self._run(pipeline, samples))
+        return done / (time.perf_counter() - started)
 
     def close(self) -> None:
         """See `Decoder`. A pipeline goes with its last use."""
@@ -74,28 +84,69 @@ class DaliDecoder:
         return pipeline
 
     @staticmethod
-    def _run(pipeline: Any, samples: list[np.ndarray]) -> int:
-        """One run to its end; frames that came out."""
+    def _run(pipeline: Any, samples: list[np.ndarray]) -> list[np.ndarray]:
+        """One run to its end: of each sample its frames, uint8 RGB [T, 224, 224, 3]."""
         pipeline.feed_input("encoded", samples)
         (output,) = pipeline.run()
-        first = np.asarray(output.as_cpu()[0])  # the copy waits for the GPU
-        return len(samples) * first.shape[0]
+        on_host = output.as_cpu()  # waits for the GPU; 150 kB a frame
+        return [np.asarray(on_host[i]) for i in range(len(on_host))]
+
+    def _check(self, path: Path, got: list[np.ndarray], length: int, expected: list[np.ndarray]) -> None:
+        """Compare the first picture of every distinct sample with PyAV's: a count alone is met by memory
+        that nothing was decoded into, since it comes from what was asked for.
+
+        Args:
+            got: of each sample uint8 [T, 224, 224, 3], the distinct ones first.
+            expected: of each distinct sample uint8 [224, 224, 3].
+        """
+        counts = {len(frames) for frames in got}
+        if counts != {length}:
+            raise ValueError(f"{path}: {self.name} gave {sorted(counts)} frames a sample; expected {length}")
+        for place, picture in enumerate(expected):
+            difference = float(np.abs(got[place][0].astype(np.int16) - picture).mean())
+            if not difference < SAME_PICTURE:
+                raise ValueError(
+                    f"{path}: sample {place} of {self.name} differs from PyAV's picture by {difference:.1f} "
+                    f"of 255 levels; expected below {SAME_PICTURE:g}"
+                )
+
+
+def pyav_pictures(path: Path, count: int, *, keyframes_only: bool) -> list[np.ndarray]:
+    """The first `count` keyframes of a film, or its first frame, by PyAV: uint8 RGB [224, 224, 3] each.
+
+    Raises:
+        ValueError: not every keyframe yields a picture.
+    """
+    import av
+
+    from resonance.loadtest.gpu_bench.media import decode_alone, to_rgb
+
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        if not keyframes_only:
+            return [to_rgb(next(container.decode(video)))]
+        packets = [bytes(p) for p in container.demux(video) if p.size and p.is_keyframe][:count]
+        pictures = decode_alone(video, packets, {})
+    if len(pictures) != count:
+        raise ValueError(f"{path}: PyAV decodes {len(pictures)} of the first {count} keyframes")
+    return pictures
 
 
 def keyframe_files(path: Path) -> list[bytes]:
     """Every keyframe of the film at `path` as a file of its own.
 
     Raises:
-        ValueError: a codec that DALI is not sent.
+        NotSentError: a codec that DALI is not sent.
     """
     import av
 
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         codec = video.codec_context
-        if codec.codec.canonical_name not in CODEC_IDS:
-            raise ValueError(f"{path}: {codec.codec.canonical_name} is not sent to DALI, but to PyAV")
+        name = codec.codec.canonical_name
+        if name not in CODEC_IDS:
+            raise NotSentError(f"{path}: {name} is not sent to DALI, but to PyAV")
         clip = Clip(
-            codec.codec.canonical_name, codec.extradata or b"", codec.width, codec.height, 0, (1, 1), (), 1
+            name, codec.extradata or b"", codec.width, codec.height, 0, (1, 1), (), 1, codec.pix_fmt or ""
         )
         return [keyframe_file(clip, bytes(p)) for p in container.demux(video) if p.size and p.is_keyframe]

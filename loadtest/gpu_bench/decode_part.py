@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder
+from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, NotSentError
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.report import PartResult
 from resonance.loadtest.gpu_bench.timing import Deadline
@@ -31,7 +31,8 @@ class Decoder(Protocol):
     def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
         """Frames decoded a second by everything there is of it; measured for about `seconds`.
 
-        Raises whatever a codec that it does not know makes it raise.
+        Raises `NotSentError` for a codec that the server does not give it either, and else whatever a
+        codec that it does not know makes it raise.
         """
         ...
 
@@ -117,11 +118,19 @@ def measure_decode(result: PartResult, folder: Path, *, quick: bool, deadline: D
             continue
         for decoder in here:
             row: dict[str, object] = {"codec": film.name, "decoder": decoder.name, "px": f"{spec.height}p"}
-            for column, keyframes_only in (("frames_per_s", False), ("keyframes_per_s", True)):
-                try:
-                    row[column] = decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=seconds)
-                except Exception as error:
-                    result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
+            try:
+                for column, keyframes_only in (("frames_per_s", False), ("keyframes_per_s", True)):
+                    try:
+                        row[column] = decoder.frames_per_s(
+                            path, keyframes_only=keyframes_only, seconds=seconds
+                        )
+                    except NotSentError:
+                        raise
+                    except Exception as error:
+                        result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
+            except NotSentError as error:  # of both
+                result.skipped.append(f"{film.name}, {decoder.name}: {error}")
+                continue
             result.rows.append(row)
     for decoder in here:
         decoder.close()

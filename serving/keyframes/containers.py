@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resonance.clients.media.types import Clip
+from resonance.serving.keyframes.headers import keyframe_header
 
 #: Matroska's codec ids by FFmpeg's names.
 CODEC_IDS = {
@@ -27,6 +28,8 @@ CODEC_IDS = {
     "mpeg4": b"V_MPEG4/ISO/ASP",
     "mjpeg": b"V_MJPEG",
 }
+#: FFmpeg's pixel format of samples from 0 to 255.
+FULL_RANGE_FORMAT = "yuvj420p"
 FEWEST_BYTES = 4096
 _VOID = 0xEC  # EBML's element for bytes to be skipped (RFC 8794, 11.3.3)
 _VOID_HEAD_BYTES = 9  # its id, and a size in 8 bytes
@@ -36,11 +39,15 @@ _FRAME_NS, _TICK_NS = 40_000_000, 1_000_000
 def keyframe_file(clip: Clip, data: bytes) -> bytes:
     """A Matroska file that holds packet `data` of `clip`'s stream as its only frame.
 
-    H.264 and HEVC with start codes are put in as they are: FFmpeg's demuxer hands them on unchanged.
+    H.264 and HEVC with start codes are put in as they are: FFmpeg's demuxer hands them on unchanged, and so
+    does it with MPEG-4. Parameter sets that only the extradata have are put before such a packet.
 
     Raises:
         KeyError: a codec that is not among `CODEC_IDS`.
     """
+    header = keyframe_header(clip.codec, clip.extradata, data)
+    if header is not None and header.wants_extradata:
+        data = clip.extradata + data
     head = _element(
         0x1A45DFA3,  # EBML
         _number(0x4286, 1) + _number(0x42F7, 1) + _number(0x42F2, 4) + _number(0x42F3, 8),
@@ -51,13 +58,15 @@ def keyframe_file(clip: Clip, data: bytes) -> bytes:
         _number(0x2AD7B1, _TICK_NS) + _element(0x4489, struct.pack(">d", _FRAME_NS / _TICK_NS)),
         _element(0x4D80, b"resonance") + _element(0x5741, b"resonance"),
     )
-    size = _element(0xE0, _number(0xB0, clip.width_px) + _number(0xBA, clip.height_px))
+    video = _number(0xB0, clip.width_px) + _number(0xBA, clip.height_px)
+    if clip.pixel_format == FULL_RANGE_FORMAT or (header is not None and header.full_range):
+        video += _element(0x55B0, _number(0x55B9, 2))  # Colour, Range: full
     track = _element(
         0xAE,
         _number(0xD7, 1) + _number(0x73C5, 1) + _number(0x83, 1) + _number(0x23E383, _FRAME_NS),
         _element(0x86, CODEC_IDS[clip.codec]),
         _element(0x63A2, clip.extradata) if clip.extradata else b"",
-        size,
+        _element(0xE0, video),
     )
     block = b"\x81\x00\x00\x80" + data  # track 1, time 0, a keyframe
     cluster = _element(0x1F43B675, _number(0xE7, 0), _element(0xA3, block))

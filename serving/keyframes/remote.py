@@ -19,6 +19,10 @@ from resonance.serving.keyframes.routing import looks_whole, takes
 #: A batch of keyframe files uint8 [N, n] and colour matrices fp32 [N, 3, 3] to pictures uint8 [N, H, W, 3].
 Decode = Callable[[NDArray[np.uint8], NDArray[np.float32]], ByteArray]
 
+#: What DALI takes for a sample at once: nine frames of 3 bytes a pixel, about, of the size that it claims.
+BYTES_PER_PIXEL = 27
+MOST_BYTES = 2 * 1024**3  # in a request
+
 
 class DecoderGoneError(RuntimeError):
     """The decoder does not answer at all; what it was given may be whole."""
@@ -68,7 +72,16 @@ class RemoteDecoder:
         return nothing
 
     def _decoded(self, files: Sequence[bytes], clip: Clip) -> list[ByteArray | None]:
-        """All files in one batch; if that fails, each alone, for one bad file fails its whole batch."""
+        """All files, in batches for which there is memory."""
+        rows = rows_at_once(clip)
+        batches = [files[first : first + rows] for first in range(0, len(files), rows)]
+        return [picture for batch in batches for picture in self._batch(batch, clip)]
+
+    def _batch(self, files: Sequence[bytes], clip: Clip) -> list[ByteArray | None]:
+        """Files in one batch; if that fails, each alone, for one bad file fails its whole batch."""
+        if time.monotonic() < self._paused_until_s:  # it went with a batch before this
+            self.gone += len(files)
+            return [None] * len(files)
         try:
             pictures = self._ask(files, clip)
         except DecoderGoneError:
@@ -77,7 +90,7 @@ class RemoteDecoder:
             return [None] * len(files)
         except ValueError:
             if len(files) > 1:
-                return [picture for file in files for picture in self._decoded([file], clip)]
+                return [picture for file in files for picture in self._batch([file], clip)]
             self.failed += 1
             return [None]
         self.decoded += len(files)
@@ -94,3 +107,8 @@ class RemoteDecoder:
             self._pool.shutdown(wait=False)
             self._pool = ThreadPoolExecutor(1)
             raise DecoderGoneError(f"no answer within {self.timeout_s:g} s") from error
+
+
+def rows_at_once(clip: Clip) -> int:
+    """Keyframes of `clip`'s size, 1 or more, that one request may hold."""
+    return max(1, MOST_BYTES // (BYTES_PER_PIXEL * clip.width_px * clip.height_px))

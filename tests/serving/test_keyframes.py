@@ -31,7 +31,7 @@ ENCODERS = {
 GPU_CODECS = frozenset(("h264", "hevc", "vp9", "mpeg4"))
 
 
-def pictures(count: int, width: int = 320, height: int = 192) -> list[np.ndarray]:
+def pictures(count: int, width: int = 320, height: int = 180) -> list[np.ndarray]:
     """A gradient of strong colours that moves."""
     across, down = np.linspace(0, 255, width), np.linspace(0, 255, height)[:, None]
     frames = []
@@ -48,7 +48,7 @@ def stream(codec: str, container: str = "matroska", count: int = 6) -> tuple[Cli
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         video = out.add_stream(name, rate=25, options={**options, "g": "100"})
-        video.width, video.height = 320, 192
+        video.width, video.height = 320, 180
         video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for picture in pictures(count):
             out.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
@@ -62,7 +62,7 @@ def stream(codec: str, container: str = "matroska", count: int = 6) -> tuple[Cli
             codec,
             context.extradata or b"",
             320,
-            192,
+            180,
             0,
             (1, 1),
             (Packet(0.0, next(data for key, data in packets if key)),),
@@ -82,7 +82,7 @@ def test_a_keyframe_comes_out_of_its_container_as_it_went_in(codec: str) -> None
         assert video.codec_context.codec.canonical_name == codec
         frames = [f for packet in container.demux(video) for f in packet.decode()]
     assert len(frames) == 1
-    (alone,) = decode_packets(clip, FrameGeometry(320, 192, "stretch", "bilinear", "stream"))
+    (alone,) = decode_packets(clip, FrameGeometry(320, 180, "stretch", "bilinear", "stream"))
     assert alone is not None
     difference = np.abs(frames[0].to_ndarray(format="rgb24").astype(int) - alone)
     assert difference.mean() < 1.0  # colour conversion alone; other pictures are off by tens

@@ -20,6 +20,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from resonance.serving import process, shm
+from resonance.serving.decoder import DALI_MODEL
 from resonance.serving.errors import RepositoryError, ServerDiedError
 from resonance.serving.readiness import probe
 from resonance.serving.server import ServerSettings, TritonServer
@@ -39,9 +40,9 @@ def repository(small_repository: Path, tmp_path: Path) -> Path:
 class Serve:
     """`resonance serve` as a command."""
 
-    def __init__(self, repository: Path, folder: Path) -> None:
+    def __init__(self, repository: Path, folder: Path, *options: str) -> None:
         self.ready_file = folder / "ready"
-        self.command = start_command(repository, f"--ready-file={self.ready_file}", *QUICK)
+        self.command = start_command(repository, f"--ready-file={self.ready_file}", *QUICK, *options)
         self.ready = read_ready(self.command)
         self.grpc = self.ready["grpc"]
 
@@ -171,6 +172,32 @@ def test_a_model_that_hangs_in_its_work_is_loaded_again_and_its_caller_told(serv
     assert sleep_on(serve.grpc, 0.01) == pytest.approx(0.01)
     caller.join(10)
     assert told == ["StatusCode.INTERNAL"]
+
+
+def test_a_model_that_another_stands_in_for_takes_nobody_along(repository, tmp_path):
+    """As DALI on a GPU whose decoder is broken: PyAV decodes, and nothing else is to suffer."""
+    slow, broken = repository / "slow", repository / DALI_MODEL
+    shutil.copytree(slow, broken)
+    for config in (broken / "config.pbtxt", broken / "configs" / "cpu.pbtxt"):
+        config.write_text(config.read_text().replace('name: "slow"', f'name: "{DALI_MODEL}"'))
+    dies = "import os\n" + (slow / "1" / "model.py").read_text().replace("answers = []", "os._exit(1)")
+    (broken / "1" / "model.py").write_text(dies)
+    serve = Serve(repository, tmp_path, "--decoder=dali")
+    try:
+        triton = serve.triton.pid
+        began = time.monotonic()
+        while time.monotonic() - began < 4 * (INTERVAL_S + TIMEOUT_S):
+            assert serve.answers("lookup")
+            assert serve.ready_file.exists()
+            time.sleep(0.1)
+        assert f"model={DALI_MODEL} state=not-serving" in serve.told()
+        assert serve.triton.pid == triton
+    finally:
+        code, err, _ = serve.terminate()
+    assert code == 0
+    assert f"W serving without model {DALI_MODEL}, another stands in: " in err
+    assert len(re.findall(f"model {DALI_MODEL}: .*loading it again", err)) == 3  # within a minute
+    assert "starting it again" not in err
 
 
 def test_a_killed_triton_answers_again_on_its_port(serve):

@@ -1,7 +1,6 @@
 """The DALI pipeline of `keyframe_decoder`: a file of one frame to a picture of the space's geometry.
 
-NVIDIA's C++ backend serializes it when it loads the model; the Python-based `dali` backend of this
-project runs it as it stands. Either gives this file alone, with DALI, to an interpreter.
+The backend `resonance_dali` runs what is marked here, at its own batch size and with its own threads.
 """
 
 import json
