@@ -113,7 +113,8 @@ def build_plan(
     _attach_timing_cache(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TensorRTError(f"{network_path}: no engine could be built: {log.reason()}")
+        hint = "; version-compatible plans need libnvinfer_lean here" if options.version_compatible else ""
+        raise TensorRTError(f"{network_path}: no engine could be built: {log.reason()}{hint}")
     _keep_timing_cache(config, timing_cache)
     return bytes(memoryview(plan))
 

@@ -118,19 +118,15 @@ def measure_decode(result: PartResult, folder: Path, *, quick: bool, deadline: D
             continue
         for decoder in here:
             row: dict[str, object] = {"codec": film.name, "decoder": decoder.name, "px": f"{spec.height}p"}
-            try:
-                for column, keyframes_only in (("frames_per_s", False), ("keyframes_per_s", True)):
-                    try:
-                        row[column] = decoder.frames_per_s(
-                            path, keyframes_only=keyframes_only, seconds=seconds
-                        )
-                    except NotSentError:
-                        raise
-                    except Exception as error:
-                        result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
-            except NotSentError as error:  # of both
-                result.skipped.append(f"{film.name}, {decoder.name}: {error}")
-                continue
-            result.rows.append(row)
+            for column, keyframes_only in (("frames_per_s", False), ("keyframes_per_s", True)):
+                try:
+                    row[column] = decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=seconds)
+                except NotSentError as error:  # neither column of it
+                    result.skipped.append(f"{film.name}, {decoder.name}: {error}")
+                    break
+                except Exception as error:
+                    result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
+            else:
+                result.rows.append(row)
     for decoder in here:
         decoder.close()

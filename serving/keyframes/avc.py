@@ -1,4 +1,4 @@
-"""Sequence and picture parameter sets and slices of H.264, as far as the size of an IDR picture takes them."""
+"""Sequence and picture parameter sets and slices of H.264, as far as an IDR picture's size takes them."""
 
 from __future__ import annotations
 

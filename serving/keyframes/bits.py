@@ -11,7 +11,7 @@ class MalformedError(ValueError):
 
 
 def unescaped(unit: bytes) -> bytes:
-    """A NAL unit without the bytes that keep start codes out of it (Rec. H.264, 7.3.1): the third of 00 00 03.
+    """A NAL unit without the bytes that keep start codes out of it (Rec. H.264, 7.3.1): 03 after 00 00.
 
     Three zeros do not occur in a NAL unit, so no 00 00 03 overlaps with another.
     """

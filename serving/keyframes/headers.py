@@ -38,9 +38,9 @@ def keyframe_header(codec: str, extradata: bytes, data: bytes) -> Header | None:
 
 
 def _vp9(extradata: bytes, data: bytes) -> Header:
-    """Profile 0 (VP9 bitstream specification, 6.2): marker, no repeated frame, a keyframe, shown, sync code."""
+    """A shown keyframe of profile 0 (VP9 bitstream specification, 6.2)."""
     bits = Bits(data)
-    need(bits.u(6) == 0b10_00_0_0, "no keyframe of profile 0")
+    need(bits.u(6) == 0b10_00_0_0, "no keyframe of profile 0")  # marker, profile, not repeated, a keyframe
     need(bits.flag(), "a frame that is not shown")
     bits.flag()
     need(bits.u(24) == 0x498342, "no sync code")

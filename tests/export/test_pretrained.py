@@ -33,7 +33,7 @@ from resonance.export.trt.build import onnx_runner
 from resonance.export.trt.parity import compare
 from resonance.export.trt.precision import write_network
 from tests.export import random_checkpoints, references
-from tests.export.test_trt import LOOKED_UP
+from tests.export.test_trt import LOOKED_UP, troubles
 
 CARDS = {card.name: card for card in vars(pretrained).values() if isinstance(card, EncoderCard)}
 WINDOW = contract.WINDOW_SAMPLES
@@ -189,7 +189,9 @@ def test_exported_graph_equals_torch_and_rows_do_not_see_each_other(
     precision = write_network(graph.model, path, network, rows)
     assert precision.fp16_nodes > precision.nodes / 3
     assert compare(graph, onnx_runner(path), onnx_runner(network), rows, []).failures == []
-    assert {node.op_type for node in onnx.load(network, load_external_data=False).graph.node} <= LOOKED_UP
+    made = onnx.load(network, load_external_data=False)
+    assert {node.op_type for node in made.graph.node} <= LOOKED_UP
+    assert troubles(made) == []
 
 
 def test_weights_too_large_for_one_file_stand_beside_it(

@@ -237,9 +237,51 @@ _LOOKED_UP = """
 LOOKED_UP = frozenset(_LOOKED_UP.split())
 
 
+def troubles(network: onnx.ModelProto) -> list[str]:
+    """What TensorRT refuses though it knows the operator: bools compared with each other (NvInfer.h: a logic
+    operation alone takes them), and axes of length 0, where every variable axis is at its least, 1."""
+    least = onnx.ModelProto()
+    least.CopyFrom(network)
+    del least.graph.value_info[:]
+    for tensor in (*least.graph.input, *least.graph.output):
+        for axis in tensor.type.tensor_type.shape.dim:
+            if axis.HasField("dim_param"):
+                axis.dim_value = 1
+    inferred = onnx.shape_inference.infer_shapes(least, data_prop=True).graph
+    known = {v.name: v.type.tensor_type for v in (*inferred.value_info, *inferred.input)}
+    assert len(known) > 0.9 * len(inferred.node)  # or nothing would be looked at
+    found = [
+        f"{node.op_type} {node.name} of bools"
+        for node in inferred.node
+        if node.op_type in ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual")
+        and any(name in known and known[name].elem_type == TensorProto.BOOL for name in node.input)
+    ]
+    return found + [
+        f"{name} has an axis of length 0"
+        for name, tensor in known.items()
+        if any(axis.HasField("dim_value") and axis.dim_value == 0 for axis in tensor.shape.dim)
+    ]
+
+
+def test_what_tensorrt_refuses_is_found() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.BOOL, ["batch", "frames"])
+    y = helper.make_tensor_value_info("y", TensorProto.BOOL, None)
+    bounds = {"from": [1], "to": [2**63 - 1], "axis": [1]}
+    constants = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in bounds.items()]
+    nodes = [
+        helper.make_node("Slice", ["x", *bounds], ["later"]),
+        helper.make_node("Equal", ["later", "later"], ["y"], name="same"),
+    ]
+    graph = helper.make_graph(nodes, "refused", [x], [y], constants)
+    found = troubles(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+    assert "Equal same of bools" in found
+    assert "later has an axis of length 0" in found
+
+
 @pytest.mark.parametrize("name", GRAPHS)
 def test_tensorrts_parser_knows_every_operator(name: str, networks: Path) -> None:
     network = onnx.load(networks / name / "1" / NETWORK)
+    assert troubles(network) == []
     assert {node.domain for node in network.graph.node} <= {"", "ai.onnx"}
     new = {node.op_type for node in network.graph.node} - LOOKED_UP
     assert not new, (

@@ -241,6 +241,47 @@ def test_dali_decodes_as_many_frames_as_it_is_asked_for(tmp_path: Path, keyframe
         decoder.frames_per_s(h264, keyframes_only=keyframes_only, seconds=0.1)
 
 
+def test_memory_that_dali_wrote_nothing_into_is_no_record(tmp_path: Path) -> None:
+    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, pyav_pictures
+
+    film = next(f for f in media.CODECS if f.name == "vp9")
+    path = media.make(replace(film, width=320, height=180, loop_s=4), tmp_path, whole=False)
+    expected = pyav_pictures(path, 2, keyframes_only=True)
+    decoder = DaliDecoder("cpu")
+    got = [picture[None] for picture in expected] * 3
+    decoder._check(path, got, 1, expected)
+    with pytest.raises(ValueError, match=r"sample 1 of DALI, CPU differs .* by \d+\.\d of 255 levels"):
+        decoder._check(path, [got[0], np.zeros_like(got[1])], 1, expected)
+    with pytest.raises(ValueError, match=r"sample 0 .* expected below 5"):
+        decoder._check(path, got[::-1], 1, expected)  # another keyframe's
+    with pytest.raises(ValueError, match=r"gave \[1, 2\] frames a sample; expected 1"):
+        decoder._check(path, [got[0], np.repeat(got[1], 2, 0)], 1, expected)
+    with pytest.raises(ValueError, match="PyAV decodes 2 of the first 3 keyframes"):
+        pyav_pictures(path, 3, keyframes_only=True)
+
+
+def test_a_codec_that_dali_is_not_sent_is_skipped_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resonance.loadtest.gpu_bench import decode_part
+    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder
+
+    films = [f for f in media.CODECS if f.name in ("vp9", "av1")]
+    small = tuple(replace(f, width=320, height=180, loop_s=4) for f in films)
+    monkeypatch.setattr(media, "CODECS", small)
+    monkeypatch.setattr(decode_part, "DECODERS", (DaliDecoder("cpu"),))
+    result = PartResult()
+    decode_part.measure_decode(result, tmp_path, quick=False, deadline=Deadline(60))
+    assert result.errors == []
+    (row,) = result.rows
+    assert row["codec"] == "vp9"
+    assert row["frames_per_s"] > 0
+    assert row["keyframes_per_s"] > 0
+    (skipped,) = result.skipped
+    assert skipped.startswith("av1, DALI, CPU: ")
+    assert skipped.endswith("av1 is not sent to DALI, but to PyAV")
+
+
 def test_wrong_use_is_told(capsys) -> None:
     assert main(["--device", "cpu"]) == 2
     assert "use --device cpu --quick" in capsys.readouterr().err

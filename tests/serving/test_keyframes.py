@@ -5,21 +5,24 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes, decode_packets
+from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.types import Clip, Packet
 from resonance.serving.keyframes.colour import LUMA_WEIGHTS, correction
 from resonance.serving.keyframes.containers import FEWEST_BYTES, file_rows, keyframe_file
-from resonance.serving.keyframes.remote import DecoderGoneError, RemoteDecoder
+from resonance.serving.keyframes.remote import DecoderGoneError, RemoteDecoder, rows_at_once
 from resonance.serving.keyframes.routing import looks_whole, takes
 from resonance.space.descriptor import FrameGeometry
 
-GEOMETRY = FrameGeometry(224, 224, "stretch", "bilinear", "stream")
+WHOLE = FrameGeometry(320, 180, "stretch", "bilinear", "stream")
 ENCODERS = {
     "h264": ("libx264", {"x264-params": "scenecut=0"}),
     "hevc": ("libx265", {"x265-params": "log-level=none"}),
@@ -82,10 +85,9 @@ def test_a_keyframe_comes_out_of_its_container_as_it_went_in(codec: str) -> None
         assert video.codec_context.codec.canonical_name == codec
         frames = [f for packet in container.demux(video) for f in packet.decode()]
     assert len(frames) == 1
-    (alone,) = decode_packets(clip, FrameGeometry(320, 180, "stretch", "bilinear", "stream"))
+    (alone,) = decode_packets(clip, WHOLE)
     assert alone is not None
-    difference = np.abs(frames[0].to_ndarray(format="rgb24").astype(int) - alone)
-    assert difference.mean() < 1.0  # colour conversion alone; other pictures are off by tens
+    assert np.array_equal(frame_to_rgb(frames[0], WHOLE, 0, VideoReformatter()), alone)
 
 
 def test_streams_with_start_codes_need_no_other_headers() -> None:
@@ -148,8 +150,30 @@ def test_only_what_nvdec_decodes_goes_there() -> None:
         assert not takes(replace(clip, pixel_format=pixel_format), GPU_CODECS)
     assert not takes(replace(clip, width_px=4098), GPU_CODECS)
     assert not takes(replace(clip, width_px=0, height_px=0), GPU_CODECS)
+    assert not takes(replace(clip, width_px=321), GPU_CODECS)
+    assert not takes(replace(clip, height_px=181), GPU_CODECS)
     assert not takes(replace(clip, colour_matrix=8), GPU_CODECS)  # YCgCo
     assert takes(replace(clip, colour_matrix=1), GPU_CODECS)
+
+
+def test_sizes_that_dali_would_take_for_others_do_not_go_there() -> None:
+    clip = Clip("h264", b"", 1920, 1080, 0, (1, 1), (), 4, "yuv420p")
+    assert takes(clip, GPU_CODECS)
+    assert takes(replace(clip, width_px=1080, height_px=1920), GPU_CODECS)
+    for codec, lines, taken in [("h264", 1088, False), ("mpeg4", 1088, False), ("vp9", 1088, True)]:
+        assert takes(replace(clip, codec=codec, height_px=lines), GPU_CODECS) is taken
+    assert not takes(replace(clip, width_px=1088, height_px=1920), GPU_CODECS)  # upright
+    for lines in (180, 270, 360, 540, 1080):
+        assert takes(replace(clip, height_px=lines), GPU_CODECS)
+        assert not takes(replace(clip, height_px=-(-lines // 16) * 16), GPU_CODECS)
+
+
+def test_mpeg4_has_a_largest_count_of_macroblocks() -> None:
+    clip = Clip("mpeg4", b"", 1920, 1080, 0, (1, 1), (), 4, "yuv420p")
+    assert takes(clip, GPU_CODECS)  # 120 * 68
+    assert not takes(replace(clip, width_px=2032), GPU_CODECS)  # 127 * 68
+    assert takes(replace(clip, width_px=2032, height_px=1024), GPU_CODECS)  # 127 * 64
+    assert not takes(replace(clip, width_px=2032, height_px=1026), GPU_CODECS)
 
 
 def test_what_the_demuxer_probed_travels_with_the_clip() -> None:
@@ -213,6 +237,45 @@ def test_one_bad_file_costs_its_batch_one_more_try_and_nothing_else() -> None:
     assert [p is None for p in found] == [False, False, True, False]
     assert sizes == [4, 1, 1, 1, 1]
     assert (decoder.failed, decoder.decoded, decoder.refused) == (1, 3, 0)
+
+
+def test_large_pictures_go_in_smaller_batches() -> None:
+    """27 bytes a pixel and picture within 2 GiB: 9 of 3840 x 2160."""
+    encoder = av.CodecContext.create("libvpx", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 3840, 2160, "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.options = {"deadline": "realtime", "cpu-used": "8"}
+    frame = av.VideoFrame(3840, 2160, "yuv420p")
+    frame.pts = 0
+    data = next(bytes(p) for p in (*encoder.encode(frame), *encoder.encode(None)) if p.size)
+    clip = Clip("vp8", b"", 3840, 2160, 0, (1, 1), (Packet(0.0, data),) * 20, 32, "yuv420p")
+    asked = []
+
+    def decode(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
+        asked.append(len(files))
+        return answer(files, colour)
+
+    decoder = RemoteDecoder(decode, frozenset(("vp8",)))
+    found = decoder.pictures(clip)
+    assert asked == [9, 9, 2]
+    assert [int(p.max()) for p in found if p is not None] == [*range(9), *range(9), 0, 1]
+    assert rows_at_once(replace(clip, width_px=320, height_px=180)) >= 64  # a clip has no more
+    assert rows_at_once(replace(clip, width_px=100_000, height_px=100_000)) == 1
+
+
+def test_a_decoder_that_goes_between_batches_is_not_asked_again() -> None:
+    asked = []
+
+    def decode(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
+        asked.append(len(files))
+        if len(asked) > 1:
+            raise DecoderGoneError("Stub process is not healthy")
+        raise ValueError("a file of the batch is broken")
+
+    decoder = RemoteDecoder(decode, frozenset(("vp9",)))
+    assert decoder.pictures(many("vp9", 4)) == [None] * 4
+    assert asked == [4, 1]  # of the four alone the first
+    assert (decoder.gone, decoder.failed) == (4, 0)
 
 
 def test_what_does_not_look_whole_is_kept_out_of_the_batch() -> None:
