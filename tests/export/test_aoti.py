@@ -105,7 +105,7 @@ def test_batches_run_in_the_smallest_graph_that_holds_them(
 ) -> None:
     captured: list[int] = []
 
-    def capture(call, inputs: list[torch.Tensor]) -> runner.Captured:
+    def capture(call, inputs: list[torch.Tensor], pool: object) -> runner.Captured:
         captured.append(inputs[0].shape[0])
         graph = Replay(call, inputs)
         return runner.Captured(graph, graph.inputs, graph.outputs)  # type: ignore[arg-type]

@@ -27,6 +27,10 @@ MOST_GRAPHS = 24
 WARM_UP_RUNS = 2
 
 
+#: A memory pool of CUDA graphs, as `torch.cuda.graph_pool_handle` names it.
+Pool = tuple[int, int]
+
+
 class PackageError(RuntimeError):
     """The package cannot be served here; one line that says why and what to do."""
 
@@ -62,6 +66,8 @@ class Runner:
         self._batched = batched
         self._graph_batches = sorted(graph_batches) if self.device.type == "cuda" and batched else []
         self._graphs: OrderedDict[tuple[torch.Size, ...], Captured] = OrderedDict()
+        # What graphs work on between their inputs and outputs lies in one place: they never run at once.
+        self._pool: Pool | None = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
         # cuDNN takes convolutions in TF32 by default: too coarse for a log-mel spectrum.
         torch.backends.cudnn.allow_tf32 = False
         try:
@@ -78,7 +84,7 @@ class Runner:
 
     @torch.inference_mode()
     def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Outputs for `inputs`, on the device; valid until the next run of the same shape.
+        """Outputs for `inputs`, on the device; valid until the next run.
 
         Inputs elsewhere are moved here. Raises whatever the package raises.
         """
@@ -106,15 +112,17 @@ class Runner:
             return found
         # Spare rows repeat the first one: real values, which no kernel turns into NaN.
         static = [x[:1].repeat(bucket, *[1] * (x.dim() - 1)) for x in inputs]
-        captured = capture(self._call, static)
+        captured = capture(self._call, static, self._pool)
         self._graphs[key] = captured
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
         return captured
 
 
-def capture(call: Callable[[list[torch.Tensor]], list[torch.Tensor]], inputs: list[torch.Tensor]) -> Captured:
-    """`call` on exactly these tensors as a CUDA graph."""
+def capture(
+    call: Callable[[list[torch.Tensor]], list[torch.Tensor]], inputs: list[torch.Tensor], pool: Pool | None
+) -> Captured:
+    """`call` on exactly these tensors as a CUDA graph, whose memory is of `pool`."""
     device = inputs[0].device
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
@@ -123,7 +131,8 @@ def capture(call: Callable[[list[torch.Tensor]], list[torch.Tensor]], inputs: li
             call(inputs)
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    # thread_local: what other threads of this process ask of CUDA meanwhile is no part of it
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
         outputs = call(inputs)
     return Captured(graph, inputs, outputs)
 
