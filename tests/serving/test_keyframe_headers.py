@@ -180,6 +180,11 @@ def test_parameter_sets_of_the_packet_count_last(codec: str) -> None:
     assert (header.width_px, header.height_px) == (320, 180)
     both = keyframe_header(codec, b"", annex_b(large)[0] + key(small))
     assert both == header
+    sets, rest = annex_b(small)
+    units = [START + part for part in sets.split(START)[1:]]
+    # A sequence told anew; what the extradata say of pictures went with the one before.
+    assert keyframe_header(codec, annex_b(large)[0], b"".join(units[:-1]) + rest) is None
+    assert keyframe_header(codec, sets, b"".join(units[:-1]) + rest) == replace(header, wants_extradata=True)
 
 
 def test_two_hevc_sequences_of_one_name_are_refused_where_ffmpeg_puts_in_the_records() -> None:
@@ -204,15 +209,18 @@ def test_a_part_of_the_sets_in_a_packet_with_lengths_is_refused() -> None:
     assert not looks_whole(clip, lengths[pps] + key(clip))
 
 
-def test_a_picture_that_does_not_begin_at_its_first_block_is_refused() -> None:
-    clip = clip_of("h264", options=(("x264-params", "slices=2:scenecut=0"),))
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_picture_that_does_not_begin_at_its_first_block_is_refused(codec: str) -> None:
+    params = "slices=2:scenecut=0" if codec == "h264" else "slices=2:log-level=none"
+    name = "x264-params" if codec == "h264" else "x265-params"
+    clip = clip_of(codec, size=(640, 360), options=((name, params),))
     record = key(clip)
     units, at = [], 0
     while at < len(record):
         size = 4 + int.from_bytes(record[at : at + 4], "big")
         units.append(record[at : at + size])
         at += size
-    slices = [unit for unit in units if unit[4] & 31 == 5]
+    slices = [u for u in units if (u[4] & 31 == 5 if codec == "h264" else u[4] >> 1 < 32)]
     assert len(slices) == 2
     assert looks_whole(clip, b"".join(units))
     assert not looks_whole(clip, b"".join(slices[1:]))
@@ -244,6 +252,18 @@ def test_hevc_of_many_tools_is_read(params: str) -> None:
     assert looks_whole(clip, key(clip))
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_hevc_picture_that_is_not_to_be_output_is_refused(shown: bool) -> None:
+    clip = clip_of("hevc", "mpegts")
+    vps, sps, _ = [START + part for part in annex_b(clip)[0].split(START)[1:]]
+    # PPS 0 of SPS 0, no dependent slices, says whether pictures are output, no extra bits
+    pps = START + bytes([34 << 1, 1, 0b1_1_0_1_000_1, 0x80])
+    # the first slice, an I slice of PPS 0 (and whether it is output), of an IDR picture
+    head = 0b1_0_1_011_0_1 | (0b10 if shown else 0)
+    picture = START + bytes([19 << 1, 1, head]) + b"\x55" * 20
+    assert looks_whole(clip, vps + sps + pps + picture) is shown
+
+
 def test_an_sps_that_no_encoder_here_writes_is_read() -> None:
     """Scaling lists, pictures in an order by a cycle (type 1), and cropping at the right and bottom."""
 
@@ -253,12 +273,12 @@ def test_an_sps_that_no_encoder_here_writes_is_read() -> None:
     def se(value: int) -> str:
         return ue(2 * value - 1 if value > 0 else -2 * value)
 
-    def sps(crop: tuple[int, int, int, int], profile: int = 100) -> bytes:
+    def sps(crop: tuple[int, int, int, int], profile: int = 100, *, frames: bool = True) -> bytes:
         # A list of 16, one that ends with its first scale, four that are not there, one of 64, one that ends.
         lists = "1" + "1" + se(1) * 16 + "1" + se(-8) + "0" * 4 + "1" + se(2) * 64 + "1" + se(0) * 3 + se(-8)
         chroma = ue(1) + ue(0) + ue(0) + "0" + lists if profile == 100 else ""
         order = ue(1) + "0" + se(-3) + se(70_000) + ue(2) + se(5) + se(-6)
-        size = ue(20 - 1) + ue(12 - 1) + "1" + "1" + "1" + "".join(map(ue, crop))
+        size = ue(20 - 1) + ue(12 - 1) + ("111" + "".join(map(ue, crop)) if frames else "0100")
         bits = (
             f"{profile:08b}"
             + "0" * 8
@@ -294,6 +314,7 @@ def test_an_sps_that_no_encoder_here_writes_is_read() -> None:
     for crop in ((1, 0, 0, 6), (0, 0, 1, 5), (0, 160, 0, 0), (0, 0, 0, 96)):
         assert keyframe_header("h264", b"", packet(sps(crop))) is None
     assert keyframe_header("h264", b"", packet(sps((0, 0, 0, 0), 88))) is None  # Extended
+    assert keyframe_header("h264", b"", packet(sps((0, 0, 0, 0), frames=False))) is None
 
 
 def test_mpeg4_gets_its_layer_from_the_extradata() -> None:
@@ -311,6 +332,7 @@ def test_mpeg4_gets_its_layer_from_the_extradata() -> None:
     assert in_packet is not None
     assert not in_packet.wants_extradata
     other = clip_of("mpeg4", "mp4", (638, 358))
+    assert not looks_whole(clip, clip.extradata + other.extradata + key(clip))
     assert not looks_whole(clip, other.extradata + clip.extradata + key(clip))  # two layers
 
 
@@ -337,6 +359,14 @@ def test_full_range_is_told_to_whoever_reads_the_file(codec: str, full: bool) ->
     assert (clip.pixel_format == "yuvj420p") is full
     with av.open(io.BytesIO(keyframe_file(clip, key(clip)))) as container:
         assert (container.streams.video[0].codec_context.color_range == 2) is full
+
+
+def test_ffmpeg_takes_the_range_from_the_file_where_the_stream_does_not_tell() -> None:
+    clip = clip_of("vp8", "webm")
+    for pixel_format, expected in (("yuv420p", 0), ("yuvj420p", 2)):
+        file = keyframe_file(replace(clip, pixel_format=pixel_format), key(clip))
+        with av.open(io.BytesIO(file)) as container:
+            assert container.streams.video[0].codec_context.color_range == expected
 
 
 @pytest.mark.parametrize("full", [False, True])
