@@ -17,7 +17,7 @@ from tests.deploy.files import CHART, alerts, read_yaml
 #: The oldest that Chart.yaml takes, and the newest whose schemas are there.
 KUBERNETES = ["1.27", "1.37"]
 #: Kinds that Kubernetes does not know itself.
-FOREIGN = {"ServiceMonitor"}
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 
 #: What the chart does not render without.
 DOORS: dict[str, Any] = {"tls": {"existingSecret": "pair"}, "tokens": {"existingSecret": "callers"}}
@@ -26,6 +26,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "everything": {
         "autoscaling": {"enabled": True},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "image": {"repository": "registry.example/resonance", "tag": "0.1.1"},
         "imagePullSecrets": [{"name": "registry"}],
         "fingerprint": "a2fa8b2dde8c",
@@ -360,6 +361,13 @@ def test_services_select_the_replicas_and_the_headless_has_no_address():
     assert 'job=~"resonance|' in next(r["expr"] for r in alerts() if r["alert"] == "ResonanceDown")
     for service in services:
         assert {p["targetPort"] for p in service["spec"]["ports"]} <= {"grpc", "metrics", "triton-metrics"}
+
+
+def test_the_rule_has_every_alert_as_it_is():
+    rule = one(render(CHOICES["everything"]), "PrometheusRule")
+    found = [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
+    assert found == alerts()  # templates of Prometheus in it are not Helm's
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
 
 
 def test_the_autoscaler_alone_decides_on_replicas():
