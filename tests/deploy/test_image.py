@@ -16,6 +16,7 @@ import pytest
 from docker.utils.build import exclude_paths
 from dockerfile_parse import DockerfileParser
 
+from resonance.serving.decoder import DALI_MODEL, SPARED_MODELS
 from resonance.serving.server import TritonServer
 from tests.deploy.files import DEPLOY, ROOT, tool, tracked
 
@@ -197,10 +198,14 @@ def test_ready_asks_the_gateway_what_its_models_say(production, tmp_path):
 
 
 def test_a_model_that_does_not_serve_is_named():
-    fault = runpy.run_path(str(READY))["models_fault"]
+    script = runpy.run_path(str(READY))
+    fault = script["models_fault"]
     metrics = """# TYPE resonance_gateway_model_serving gauge
 resonance_gateway_model_serving{model="audio_encoder"} 1.0
 resonance_gateway_model_serving{model="visual_encoder"} 0.0
 """
     assert fault(metrics) == 'resonance_gateway_model_serving{model="visual_encoder"} is 0.0, expected 1'
     assert fault(metrics.replace(" 0.0", " 1.0")) == ""
+    # a replica whose DALI is broken decodes with PyAV and goes on taking requests
+    assert fault(metrics.replace("visual_encoder", DALI_MODEL)) == ""
+    assert set(script["SPARED"]) == SPARED_MODELS
