@@ -226,9 +226,7 @@ class Supervisor:
         now = time.monotonic()
         times = self._reloaded.setdefault(name, deque(maxlen=_RELOADS))
         if len(times) == _RELOADS and times[0] > now - _RELOAD_WINDOW_S:
-            if (
-                name in SPARED_MODELS
-            ):  # no reason to take the others along; tried again when the window is over
+            if name in SPARED_MODELS:  # tried again when the window is over; no reason to take others along
                 return True
             await self._restart(health, f"has model {name} that fails again and again ({reason})")
             return False

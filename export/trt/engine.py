@@ -43,13 +43,10 @@ class Log(trt.ILogger):
         if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
             self.errors.append(" ".join(msg.split()))
 
-    def reason(self) -> str:
-        """The errors so far, in one line."""
-        return "; ".join(self.errors) or "TensorRT gave no reason"
-
-    def reason_of(self, error: Exception) -> str:
-        """The errors so far, or where there are none, what the bindings raised, in one line."""
-        return "; ".join(self.errors) or " ".join(str(error).split()) or type(error).__name__
+    def reason(self, raised: Exception | None = None) -> str:
+        """The errors so far, in one line; where there are none, what the bindings `raised`."""
+        told = " ".join(str(raised or "").split())
+        return "; ".join(self.errors) or told or "TensorRT gave no reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ def build_plan(
                     name, trt.Dims(shapes.minimum), trt.Dims(shapes.preferred), trt.Dims(shapes.maximum)
                 )
         except RuntimeError as error:  # the bindings raise it where shapes do not fit each other
-            raise TensorRTError(f"{refused}: {log.reason_of(error)}") from error
+            raise TensorRTError(f"{refused}: {log.reason(error)}") from error
         if config.add_optimization_profile(profile) != number:
             raise TensorRTError(f"{refused}: {log.reason()}")
     _attach_timing_cache(config, timing_cache)
@@ -164,18 +161,19 @@ class Engine:
         index = first_admitting(self._profiles, shapes)
         if index is None:
             raise TensorRTError(f"{self._model.name}: no profile takes inputs of shape {shapes}")
-        refused = f"{self._model.name}: the engine refused {shapes}"
         try:
             with torch.cuda.stream(self._stream):
-                results = self._run(inputs, index)
+                return self._run(inputs, index)
         except RuntimeError as error:  # of the bindings, or torch's where the GPU's memory is short
-            raise TensorRTError(f"{refused}: {self._log.reason_of(error)}") from error
-        if results is None:
-            raise TensorRTError(f"{refused}: {self._log.reason()}")
-        return results
+            reason = self._log.reason(error)
+            raise TensorRTError(f"{self._model.name}: the engine refused {shapes}: {reason}") from error
 
-    def _run(self, inputs: Arrays, index: int) -> list[np.ndarray] | None:
-        """Outputs by profile `index`, on the stream that is current; None where a call was refused."""
+    def _run(self, inputs: Arrays, index: int) -> list[np.ndarray]:
+        """Outputs by profile `index`, on the stream that is current.
+
+        Raises:
+            RuntimeError: a call was refused, without a text where TensorRT has told its log.
+        """
         context, stream = self._context, self._stream.cuda_stream
         done = [context.set_optimization_profile_async(index, stream)]
         held = {n: torch.from_numpy(np.ascontiguousarray(v)).to("cuda") for n, v in inputs.items()}
@@ -183,7 +181,7 @@ class Engine:
             done.append(context.set_input_shape(name, tuple(tensor.shape)))
             done.append(context.set_tensor_address(name, tensor.data_ptr()))
         if not all(done):  # outputs would have no shape yet
-            return None
+            raise RuntimeError
         outputs = []
         for output in self._model.outputs:
             dims = context.get_tensor_shape(output.name)
@@ -191,7 +189,7 @@ class Engine:
             outputs.append(torch.empty(shape, dtype=_TORCH_TYPES[output.dtype], device="cuda"))
             done.append(context.set_tensor_address(output.name, outputs[-1].data_ptr()))
         if not (all(done) and context.execute_async_v3(stream)):
-            return None
+            raise RuntimeError
         return [tensor.cpu().numpy() for tensor in outputs]  # each copy waits for the stream
 
     def _check_tensors(self) -> None:

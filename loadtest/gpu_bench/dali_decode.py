@@ -3,6 +3,7 @@ sends them; both scaled to the encoders' size, without Triton."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,7 @@ class DaliDecoder:
             ValueError: it gives other pictures than PyAV, or not as many as it was asked for.
         """
         batch, length = BATCH[keyframes_only], 1 if keyframes_only else STRETCH
-        keyframes = keyframe_files(path)[:batch]  # tells a codec that is not sent
-        files = keyframes if keyframes_only else [path.read_bytes()]
+        files = film_files(path, keyframes_only=keyframes_only)[:batch]
         samples = [np.frombuffer(files[i % len(files)], np.uint8) for i in range(batch)]
         pipeline = self._pipeline(batch, length)
         first = self._run(pipeline, samples)  # decoders and memory are made here
@@ -119,17 +119,18 @@ def pyav_pictures(path: Path, count: int, *, keyframes_only: bool) -> list[np.nd
     """
     import av
 
+    from resonance.loadtest.gpu_bench.media import first_frame
+
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         if not keyframes_only:
             return [_scaled(next(container.decode(video)))]
         packets = [bytes(p) for p in container.demux(video) if p.size and p.is_keyframe][:count]
-        pictures = []
-        for data in packets:  # each by a decoder of its own
-            context: Any = av.CodecContext.create(video.codec_context.name, "r")
-            context.extradata = video.codec_context.extradata
-            frames = context.decode(av.Packet(data)) or context.decode(None)
-            pictures += [_scaled(frame) for frame in frames[:1]]
+        codec, extradata = video.codec_context.name, video.codec_context.extradata
+    pictures = []
+    for data in packets:
+        with contextlib.suppress(IndexError):  # counted below
+            pictures.append(_scaled(first_frame(codec, extradata, data)))
     if len(pictures) != count:
         raise ValueError(f"{path}: PyAV decodes {len(pictures)} of the first {count} keyframes")
     return pictures
@@ -142,8 +143,8 @@ def _scaled(frame: Any) -> np.ndarray:
     return np.asarray(scaled.to_ndarray())
 
 
-def keyframe_files(path: Path) -> list[bytes]:
-    """Every keyframe of the film at `path` as a file of its own.
+def film_files(path: Path, *, keyframes_only: bool) -> list[bytes]:
+    """The film at `path` as it is, or every keyframe of it as a file of its own.
 
     Raises:
         NotSentError: a codec that DALI is not sent.
@@ -156,6 +157,8 @@ def keyframe_files(path: Path) -> list[bytes]:
         name = codec.codec.canonical_name
         if name not in CODEC_IDS:
             raise NotSentError(f"{path}: {name} is not sent to DALI, but to PyAV")
+        if not keyframes_only:
+            return [path.read_bytes()]
         clip = Clip(
             name, codec.extradata or b"", codec.width, codec.height, 0, (1, 1), (), 1, codec.pix_fmt or ""
         )

@@ -15,8 +15,7 @@ from typing import Protocol
 
 from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, NotSentError
 from resonance.loadtest.gpu_bench.machine import missing
-from resonance.loadtest.gpu_bench.report import PartResult
-from resonance.loadtest.gpu_bench.timing import Deadline
+from resonance.loadtest.gpu_bench.measure import Bench
 
 
 class Decoder(Protocol):
@@ -94,8 +93,9 @@ class OneThreadDecoder(PyAvDecoder):
 DECODERS: tuple[Decoder, ...] = (DaliDecoder(), PyAvDecoder(), OneThreadDecoder())
 
 
-def measure_decode(result: PartResult, folder: Path, *, quick: bool, deadline: Deadline) -> None:
-    """A row a codec and decoder into `result`; 1080p, procedural, a keyframe every 2 s."""
+def measure_decode(bench: Bench, folder: Path) -> None:
+    """A row a codec and decoder; 1080p, procedural, a keyframe every 2 s."""
+    result, quick = bench.result, bench.quick
     if reason := missing("av"):
         result.skipped.append(f"everything: the films are made with PyAV, and {reason}")
         return
@@ -107,7 +107,7 @@ def measure_decode(result: PartResult, folder: Path, *, quick: bool, deadline: D
         here = [OneThreadDecoder()]
     seconds = 0.1 if quick else 2.0
     for film in CODECS[:1] if quick else CODECS:
-        if deadline.passed(10):
+        if bench.deadline.passed(10):
             result.skipped.append(f"{film.name}: out of time")
             continue
         spec = replace(film, width=320, height=180, loop_s=2) if quick else film

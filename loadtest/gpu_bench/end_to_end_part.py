@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
-from resonance.loadtest.gpu_bench.report import PartResult
-from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, synchronise
+from resonance.loadtest.gpu_bench.timing import StageClock, synchronise
 
 #: Segments a worker reads in one go, and stretches in flight for each worker.
 SEGMENTS, IN_FLIGHT = 4, 2
@@ -34,19 +34,10 @@ CPU_STAGES, DEVICE_STAGES = (
 )
 
 
-def measure_end_to_end(
-    result: PartResult,
-    device: str,
-    dtype: torch.dtype,
-    folder: Path,
-    *,
-    quick: bool,
-    deadline: Deadline,
-) -> None:
-    """A row a sampling into `result`: segments decoded beforehand (what the device alone could do), then
-    whole films.
-    """
-    pipeline = Pipeline.build(device, dtype, quick=quick)
+def measure_end_to_end(bench: Bench, folder: Path) -> None:
+    """A row a sampling: segments decoded beforehand (what the device alone could do), then whole films."""
+    result, deadline, quick = bench.result, bench.deadline, bench.quick
+    pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)
     for sampling, count in FRAMES.items():
         if deadline.passed():
             result.skipped.append(f"decoded beforehand, {sampling}: out of time")
@@ -70,7 +61,7 @@ def measure_end_to_end(
                 continue
             row = _run(pool, workers, pipeline, path, film.duration_s, sampling, seconds)
             result.rows.append({"film": f"{film.height}p H.264", "sampling": sampling, **row})
-            if sampling == "keyframes" and device == "cuda":
+            if sampling == "keyframes" and bench.device == "cuda":
                 result.rows[-1]["bar"] = BAR
 
 

@@ -16,24 +16,17 @@ import numpy as np
 import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
-from resonance.loadtest.gpu_bench.report import PartResult
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 
 ROUNDS, WARM_UP = 200, 20
 BAR_MS = 25.0
 
 
-def measure_latency(
-    result: PartResult,
-    device: str,
-    dtype: torch.dtype,
-    folder: Path,
-    *,
-    quick: bool,
-    deadline: Deadline,
-) -> None:
-    """Two rows into `result`; the bar is for the GPU and what the server gets."""
+def measure_latency(bench: Bench, folder: Path) -> None:
+    """Two rows; the bar is for the GPU and what the server gets."""
+    result, deadline, quick = bench.result, bench.deadline, bench.quick
     if reason := missing("av"):
         result.skipped.append(f"everything: {reason}")
         return
@@ -41,14 +34,14 @@ def measure_latency(
 
     film = QUICK_FILM if quick else FILM
     segment = Segment(make(film, folder, whole=True))
-    pipeline = Pipeline.build(device, dtype, quick=quick)
+    pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)
     with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
         for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
             if deadline.passed(5):
                 result.skipped.append(f"{case}: out of time")
                 continue
             row = _rounds(segment, pipeline, pool, sound, quick=quick, deadline=deadline)
-            if device == "cuda" and case == "wire":
+            if bench.device == "cuda" and case == "wire":
                 row["bar_ms"] = BAR_MS
             result.rows.append({"case": case, "film": f"{film.height}p H.264", **row})
 
@@ -80,13 +73,9 @@ class Segment:
 
     def decode_keyframe(self, data: bytes) -> np.ndarray:
         """One packet alone, with a decoder of its own: uint8 RGB [224, 224, 3]."""
-        import av
+        from resonance.loadtest.gpu_bench.media import first_frame, to_rgb
 
-        from resonance.loadtest.gpu_bench.media import to_rgb
-
-        context: Any = av.CodecContext.create(self._codec, "r")
-        context.thread_count, context.extradata = 1, self._extradata
-        return to_rgb((context.decode(av.Packet(data)) or context.decode(None))[0])
+        return to_rgb(first_frame(self._codec, self._extradata, data))
 
     def decode_sound(self) -> np.ndarray:
         """The AAC packets as float32 [1, 128000]."""

@@ -153,6 +153,17 @@ def decode_alone(video: Any, packets: list[bytes], seconds: dict[str, float]) ->
     return pictures
 
 
+def first_frame(codec: str, extradata: bytes | None, data: bytes) -> Any:
+    """The first frame of one packet, by a decoder of its own with one thread.
+
+    Raises:
+        IndexError: there is none.
+    """
+    context: Any = av.CodecContext.create(codec, "r")
+    context.thread_count, context.extradata = 1, extradata
+    return (context.decode(av.Packet(data)) or context.decode(None))[0]
+
+
 def to_rgb(frame: Any) -> np.ndarray:
     """uint8 RGB [224, 224, 3], the whole picture stretched."""
     scaled = frame.reformat(width=FRAME_PX, height=FRAME_PX, format="rgb24", interpolation="BILINEAR")

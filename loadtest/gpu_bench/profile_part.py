@@ -16,19 +16,18 @@ from pathlib import Path
 import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
-from resonance.loadtest.gpu_bench.measure import MIN_COSINE
+from resonance.loadtest.gpu_bench.measure import MIN_COSINE, Bench
 from resonance.loadtest.gpu_bench.report import PartResult
-from resonance.loadtest.gpu_bench.timing import Deadline, seconds_a_call
+from resonance.loadtest.gpu_bench.timing import seconds_a_call
 
 #: Left for one graph's precisions before they are begun.
 COMPILE_S = 60.0
 BATCHES = (1, 3, 8, 5)
 
 
-def measure_profile(
-    result: PartResult, device: str, *, quick: bool, max_autotune: bool, deadline: Deadline
-) -> None:
-    """A row a graph and batch into `result`."""
+def measure_profile(bench: Bench, *, max_autotune: bool) -> None:
+    """A row a graph and batch."""
+    result, quick = bench.result, bench.quick
     needed = ("resonance.export.families.tiny", "resonance.export.onnx_export")
     reasons = [reason for reason in map(missing, needed) if reason]
     if shutil.which(os.environ.get("CXX", "g++")) is None:
@@ -41,11 +40,11 @@ def measure_profile(
     for card in TINY.graphs:
         if quick and card.model != "title_fusion":
             continue
-        if deadline.passed(0 if quick else COMPILE_S):
+        if bench.deadline.passed(0 if quick else COMPILE_S):
             result.skipped.append(f"{card.model}: out of time")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            _measure(result, card.model, Path(folder), device, max_autotune)
+            _measure(result, card.model, Path(folder), bench.device, max_autotune)
     if quick:
         result.skipped.append("the encoders: --quick compiles the fusion head alone")
 

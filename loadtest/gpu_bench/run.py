@@ -80,27 +80,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(part: str, bench: Bench, args: argparse.Namespace) -> None:
     """Measure `part` into `bench.result`, which keeps what it has where the part fails."""
-    device, dtype, quick, deadline, result = (
-        bench.device,
-        bench.dtype,
-        bench.quick,
-        bench.deadline,
-        bench.result,
-    )
-    encoders = QUICK if quick else [e for e in REAL if not args.encoders or e.name in args.encoders]
+    encoders = QUICK if bench.quick else [e for e in REAL if not args.encoders or e.name in args.encoders]
     tune, films = args.max_autotune, args.films
     steps: dict[str, Callable[[], None]] = {
-        "peak": lambda: measure_peak(result, device, dtype, quick=quick, deadline=deadline),
+        "peak": lambda: measure_peak(bench),
         "encoders": lambda: measure_towers(bench, encoders),
         "compiled": lambda: measure_compiled(bench, encoders, max_autotune=tune),
         "aoti": lambda: measure_aoti(bench, encoders, max_autotune=tune),
         "tensorrt": lambda: measure_tensorrt(bench, encoders),
-        "profile": lambda: measure_profile(result, device, quick=quick, max_autotune=tune, deadline=deadline),
-        "decode": lambda: measure_decode(result, films, quick=quick, deadline=deadline),
-        "end_to_end": lambda: measure_end_to_end(
-            result, device, dtype, films, quick=quick, deadline=deadline
-        ),
-        "latency": lambda: measure_latency(result, device, dtype, films, quick=quick, deadline=deadline),
+        "profile": lambda: measure_profile(bench, max_autotune=tune),
+        "decode": lambda: measure_decode(bench, films),
+        "end_to_end": lambda: measure_end_to_end(bench, films),
+        "latency": lambda: measure_latency(bench, films),
     }
     steps[part]()
 

@@ -75,11 +75,10 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.up, self.down = nn.Linear(width, mlp), nn.Linear(mlp, width)
         self.activation, self.norm_first = activation, norm_first
-        self.fused_gelu = False
 
     def mlp(self, x: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        if self.fused_gelu:
+        if self.activation == "gelu_in_product":
             rows = torch._addmm_activation(self.up.bias, x.flatten(0, 1), self.up.weight.t(), use_gelu=True)
             return self.down(rows.unflatten(0, x.shape[:2]))  # (B * L, M) -> (B, L, M)
         return self.down(activate(self.up(x), self.activation))
@@ -206,7 +205,7 @@ def fuse_activations(module: nn.Module) -> bool:
             block.down.weight /= QUICK_GELU
             block.activation = "silu"
         else:
-            block.fused_gelu = True
+            block.activation = "gelu_in_product"
     return bool(blocks)
 
 

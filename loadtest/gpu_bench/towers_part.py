@@ -56,7 +56,7 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune:
             continue
         reference, module = bench.towers(encoder)
         for suffix, way in ways(module):
-            batches = (*encoder.batches[:-3:-1], 1) if encoder.bar else encoder.batches[-1:]
+            batches = (*encoder.batches[:-3:-1], encoder.batches[0]) if encoder.bar else encoder.batches[-1:]
             _measure_compiled(bench, encoder, "compiled" + suffix, compiled(way), batches, reference)
             if max_autotune and encoder.bar:
                 tuned = compiled(way, max_autotune=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from resonance.clients.media.types import Clip
 from resonance.serving.keyframes.headers import keyframe_header
+from resonance.serving.keyframes.units import Header
 
 #: Matroska's codec ids by FFmpeg's names.
 CODEC_IDS = {
@@ -36,16 +37,19 @@ _VOID_HEAD_BYTES = 9  # its id, and a size in 8 bytes
 _FRAME_NS, _TICK_NS = 40_000_000, 1_000_000
 
 
-def keyframe_file(clip: Clip, data: bytes) -> bytes:
+def keyframe_file(clip: Clip, data: bytes, header: Header | None = None) -> bytes:
     """A Matroska file that holds packet `data` of `clip`'s stream as its only frame.
 
     H.264 and HEVC with start codes are put in as they are: FFmpeg's demuxer hands them on unchanged, and so
     does it with MPEG-4. Parameter sets that only the extradata have are put before such a packet.
 
+    Args:
+        header: of that packet, where the caller has read it already.
+
     Raises:
         KeyError: a codec that is not among `CODEC_IDS`.
     """
-    header = keyframe_header(clip.codec, clip.extradata, data)
+    header = header or keyframe_header(clip.codec, clip.extradata, data)
     if header is not None and header.wants_extradata:
         data = clip.extradata + data
     head = _element(

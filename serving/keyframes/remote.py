@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resonance.clients.media.types import ByteArray, Clip
 from resonance.serving.keyframes.colour import correction
 from resonance.serving.keyframes.containers import file_rows, keyframe_file
-from resonance.serving.keyframes.routing import looks_whole, takes
+from resonance.serving.keyframes.routing import takes, whole_header
 
 #: A batch of keyframe files uint8 [N, n] and colour matrices fp32 [N, 3, 3] to pictures uint8 [N, H, W, 3].
 Decode = Callable[[NDArray[np.uint8], NDArray[np.float32]], ByteArray]
@@ -59,8 +59,8 @@ class RemoteDecoder:
             return nothing
         places, files = [], []
         for place, packet in enumerate(clip.packets):
-            if looks_whole(clip, packet.data):
-                files.append(keyframe_file(clip, packet.data))
+            if header := whole_header(clip, packet.data):
+                files.append(keyframe_file(clip, packet.data, header))
                 places.append(place)
             else:
                 self.refused += 1

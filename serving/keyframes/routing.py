@@ -12,6 +12,7 @@ from resonance.clients.media.picture import UNSPECIFIED
 from resonance.clients.media.types import Clip
 from resonance.serving.keyframes.colour import LUMA_WEIGHTS
 from resonance.serving.keyframes.headers import keyframe_header
+from resonance.serving.keyframes.units import Header
 
 #: What every NVDEC decodes of the codecs sent there: 8 bits, 4:2:0. Hopper's has no 10-bit H.264.
 PIXEL_FORMATS = frozenset(("yuv420p", "yuvj420p"))
@@ -56,14 +57,16 @@ def takes(clip: Clip, codecs: Collection[str]) -> bool:
     return smallest[0] <= width_px <= largest[0] and smallest[1] <= height_px <= largest[1]
 
 
-def looks_whole(clip: Clip, data: bytes) -> bool:
-    """Whether packet `data` has the frame of a keyframe that stands alone, of `clip`'s size, by its headers.
+def whole_header(clip: Clip, data: bytes) -> Header | None:
+    """The header of packet `data` where it has the frame of a keyframe that stands alone, of `clip`'s size.
 
     Raises:
         KeyError: a codec that is not among `SIZES`.
     """
     header = keyframe_header(clip.codec, clip.extradata, data)
-    return header is not None and (header.width_px, header.height_px) == (clip.width_px, clip.height_px)
+    if header is None or (header.width_px, header.height_px) != (clip.width_px, clip.height_px):
+        return None
+    return header
 
 
 def _macroblocks(length_px: int) -> int:

@@ -228,11 +228,11 @@ def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("keyframes_only", [False, True])
 def test_dali_decodes_as_many_frames_as_it_is_asked_for(tmp_path: Path, keyframes_only: bool) -> None:
-    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, keyframe_files
+    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, film_files
 
     film = next(f for f in media.CODECS if f.name == "vp9")
     path = media.make(replace(film, width=320, height=180, loop_s=4), tmp_path, whole=False)
-    assert len(keyframe_files(path)) == 2
+    assert len(film_files(path, keyframes_only=True)) == 2
     decoder = DaliDecoder("cpu")
     assert not decoder.missing()
     assert decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=0.2) > 25
@@ -271,7 +271,7 @@ def test_a_codec_that_dali_is_not_sent_is_skipped_and_no_error(
     monkeypatch.setattr(media, "CODECS", small)
     monkeypatch.setattr(decode_part, "DECODERS", (DaliDecoder("cpu"),))
     result = PartResult()
-    decode_part.measure_decode(result, tmp_path, quick=False, deadline=Deadline(60))
+    decode_part.measure_decode(Bench("cpu", torch.float32, False, 0.0, result, Deadline(60)), tmp_path)
     assert result.errors == []
     (row,) = result.rows
     assert row["codec"] == "vp9"

@@ -19,8 +19,9 @@ from resonance.clients.media.types import Clip, Packet
 from resonance.serving.keyframes.bits import Bits, MalformedError, unescaped
 from resonance.serving.keyframes.containers import CODEC_IDS, keyframe_file
 from resonance.serving.keyframes.headers import READERS, keyframe_header
-from resonance.serving.keyframes.routing import SIZES, looks_whole, takes
+from resonance.serving.keyframes.routing import SIZES, takes
 from tests.clients.media.synthetic import film
+from tests.serving.test_keyframes import looks_whole
 
 ENCODERS = {
     "h264": "libx264",

@@ -19,7 +19,7 @@ from resonance.clients.media.types import Clip, Packet
 from resonance.serving.keyframes.colour import LUMA_WEIGHTS, correction
 from resonance.serving.keyframes.containers import FEWEST_BYTES, file_rows, keyframe_file
 from resonance.serving.keyframes.remote import DecoderGoneError, RemoteDecoder, rows_at_once
-from resonance.serving.keyframes.routing import looks_whole, takes
+from resonance.serving.keyframes.routing import takes, whole_header
 from resonance.space.descriptor import FrameGeometry
 
 WHOLE = FrameGeometry(320, 180, "stretch", "bilinear", "stream")
@@ -32,6 +32,11 @@ ENCODERS = {
     "mjpeg": ("mjpeg", {}),
 }
 GPU_CODECS = frozenset(("h264", "hevc", "vp9", "mpeg4"))
+
+
+def looks_whole(clip: Clip, data: bytes) -> bool:
+    """Whether `data` goes to DALI by its headers."""
+    return whole_header(clip, data) is not None
 
 
 def pictures(count: int, width: int = 320, height: int = 180) -> list[np.ndarray]:
