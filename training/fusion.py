@@ -105,7 +105,9 @@ def inference_loss(fusion: FusionGraph, batch: TitleBlocks, rng: np.random.Gener
     """What is inferred for a removed block against what stood there, among the blocks of all segments."""
     blocks, present = batch.blocks.flatten(0, 1), batch.present.flatten(0, 1)  # (R, 3, 596), (R, 3)
     left = present & subset_masks(blocks.shape[0], rng).to(blocks.device)
-    removed = present & ~left & left.any(1, keepdim=True)  # (R, 3)
+    some = left.any(1)  # from nothing nothing can be inferred, and a vector of zeros has no gradient
+    blocks, present, left = blocks[some], present[some], left[some]
+    removed = present & ~left  # (R, 3)
     complete, _ = fusion.complete(blocks, left)  # (R, 3, 596)
     total = blocks.new_zeros(())
     for m in range(3):

@@ -36,17 +36,19 @@ def unfamiliar_titles(
     blocks, present = [], []
     for i in range(count):
         of_wild = wild is not None and i % 2 == 0
-        one = _wild_title(wild, length, rng) if of_wild else _moved_title(titles, length, rng)
+        one, has = _wild_title(wild, length, rng) if of_wild else _moved_title(titles, length, rng)
+        drawn = _present(length, modalities=2 if of_wild else 3, rng=rng) & has
         blocks.append(one)
-        present.append(_present(length, modalities=2 if of_wild else 3, rng=rng))
+        present.append(torch.where(drawn.any(1, keepdim=True), drawn, has))
     step_s = float(titles.times_s[0, -1]) / max(titles.length - 1, 1)
     step_s *= math.exp(rng.uniform(0.0, math.log(WIDEST)))
     times_s = (torch.arange(length) * step_s).expand(count, length)
     return TitleBlocks(torch.stack(blocks), torch.stack(present), times_s.float())
 
 
-def _moved_title(titles: TitleBlocks, length: int, rng: np.random.Generator) -> Tensor:
-    """Blocks of a title with dimensions exchanged and signs flipped, all of them alike, [length, 3, 596].
+def _moved_title(titles: TitleBlocks, length: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Blocks of a title with dimensions exchanged and signs flipped, all of them alike, [length, 3, 596], and
+    which of them the title has, bool [length, 3].
 
     They keep their angles to each other and lie where nothing was learned.
     """
@@ -54,17 +56,19 @@ def _moved_title(titles: TitleBlocks, length: int, rng: np.random.Generator) -> 
     segments = np.sort(rng.integers(titles.length, size=length))
     order = torch.from_numpy(rng.permutation(width))
     signs = torch.from_numpy(rng.choice([-1.0, 1.0], width).astype(np.float32))
-    title = titles.blocks[int(rng.integers(len(titles)))][torch.from_numpy(segments)]
-    return title[..., order] * signs
+    title = int(rng.integers(len(titles)))
+    blocks, has = titles.blocks[title, segments], titles.present[title, segments]
+    return blocks[..., order] * signs, has
 
 
-def _wild_title(wild: Tensor, length: int, rng: np.random.Generator) -> Tensor:
-    """One to four shots of wild things that nobody speaks in, [length, 3, 596]."""
+def _wild_title(wild: Tensor, length: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """One to four shots of wild things that nobody speaks in, [length, 3, 596], and what they have."""
     things = rng.integers(wild.shape[0], size=int(rng.integers(1, 5)))
     shots = np.sort(rng.integers(len(things), size=length))
     moments = rng.integers(wild.shape[1], size=length)
     seen = wild[torch.from_numpy(things[shots]), torch.from_numpy(moments)]  # (length, 2, 596)
-    return torch.cat([seen, torch.zeros_like(seen[:, :1])], dim=1)
+    has = torch.tensor([True, True, False]).expand(length, 3)
+    return torch.cat([seen, torch.zeros_like(seen[:, :1])], dim=1), has
 
 
 def _present(length: int, *, modalities: int, rng: np.random.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resonance.export.families import fusion_head
-from resonance.training.fusion import fuse_batch
+from resonance.training.fusion import fuse_batch, inference_loss, order_loss, reduction_losses
 from resonance.training.titles import TitleBlocks, shuffled
 from resonance.training.unfamiliar import plain_title, steadiness_loss, unfamiliar_titles
 from resonance.training.world.wild import MOMENTS, THINGS, generators, wild_frames, wild_sound
@@ -61,6 +61,42 @@ def test_unfamiliar_titles_show_something_in_every_segment(titles: TitleBlocks, 
     torch.testing.assert_close(shown, torch.ones_like(shown))
     assert not strange.present[0::2, :, 2].any()  # nobody speaks of a wild thing
     assert (strange.times_s.diff(dim=1) >= 8.0).all()
+
+
+@pytest.fixture
+def library(titles: TitleBlocks) -> TitleBlocks:
+    """Titles as they come: nobody speaks in them, two have no picture, one falls silent."""
+    present = titles.present.clone()
+    present[:, :, 2] = False
+    present[:2, :, 0] = False
+    present[4, 3:, 1] = False
+    return TitleBlocks(titles.blocks * present.unsqueeze(-1), present, titles.times_s)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_unfamiliar_titles_show_nothing_that_the_library_lacks(library: TitleBlocks, seed: int) -> None:
+    strange = unfamiliar_titles(library, unit_blocks(7, MOMENTS, 2, seed=1), 10, generator(seed))
+    assert strange.present.any(2).all()
+    shown = strange.blocks.norm(dim=-1)[strange.present]
+    torch.testing.assert_close(shown, torch.ones_like(shown))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_titles_without_a_modality_train_a_head_that_knows_nothing_yet(
+    library: TitleBlocks, seed: int
+) -> None:
+    fusion = fusion_head.seeded_fusion(0)
+    strange = unfamiliar_titles(library, None, 10, generator(seed))
+    losses = {
+        "infer": inference_loss(fusion, library, generator(seed), 20.0),
+        "order": order_loss(fusion, library, generator(seed), 20.0),
+        "reduced": sum(reduction_losses(fusion, library, generator(seed), 20.0)),
+        "steady": steadiness_loss(fusion, strange),
+    }
+    for name, loss in losses.items():
+        found = torch.autograd.grad(loss, list(fusion.parameters()), retain_graph=True, allow_unused=True)
+        assert all(bool(one.isfinite().all()) for one in found if one is not None), name
+        assert any(one is not None and bool(one.any()) for one in found), name
 
 
 def test_moved_titles_keep_their_angles_and_leave_their_place(titles: TitleBlocks) -> None:
