@@ -24,6 +24,7 @@ from resonance.training.heads import (
     HeadSettings,
     Segments,
     TooLittleError,
+    chance_recalls,
     group_recalls,
     project,
     train_heads,
@@ -39,12 +40,14 @@ class AlignReport:
     """Before and after: recall@1 of one modality by another within the data, by group.
 
     Attributes:
+        chance: what guessing would reach.
         dependence: of blocks on the audited groups before and after; None where none were given.
     """
 
     titles: int
     segments: int
     groups: tuple[str, ...]
+    chance: dict[int, float]
     before: dict[int, float]
     after: dict[int, float]
     calibrated: bool
@@ -58,7 +61,7 @@ class AlignReport:
                 label = f"group '{name}': " if name else ""
                 found.append(
                     f"{label}recall@1 across modalities {self.before[group]:.3f} -> {self.after[group]:.3f} "
-                    "(on the data it was aligned on)"
+                    f"(chance {self.chance[group]:.3f}; on the data it was aligned on)"
                 )
         if len(self.after) > 1:
             found.append(f"gap between groups {recall_gap(self.before):.3f} -> {recall_gap(self.after):.3f}")
@@ -121,6 +124,7 @@ def align_family(
         len(titles),
         len(segments.present),
         tuple(sorted({t.group for t in titles})),
+        chance_recalls(segments),
         before,
         group_recalls(blocks, segments),
         calibrated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -171,13 +172,34 @@ def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
     Among at most `MOST_COMPARED` segments, drawn at random: a whole library would take longer to compare
     than to align.
     """
-    sums: dict[int, list[float]] = {}
-    drawn = torch.from_numpy(np.random.Generator(np.random.PCG64(0)).permutation(len(blocks)))
+    return _means(
+        recall_by_group(blocks[rows, a], blocks[rows, b], segments.groups[rows])
+        for a, b, rows in _compared(segments)
+    )
+
+
+def chance_recalls(segments: Segments) -> dict[int, float]:
+    """What guessing would reach in `group_recalls`: much, where few segments have two modalities."""
+    return _means(
+        dict.fromkeys(segments.groups[rows].unique().tolist(), 1.0 / len(rows))
+        for _, _, rows in _compared(segments)
+    )
+
+
+def _compared(segments: Segments) -> Iterator[tuple[int, int, Tensor]]:
+    """Pairs of modalities, and the segments that have both, drawn at random."""
+    drawn = torch.from_numpy(np.random.Generator(np.random.PCG64(0)).permutation(len(segments.present)))
     for a, b in PAIRS:
         both = (segments.present[:, a] & segments.present[:, b])[drawn]
         rows = drawn[both][:MOST_COMPARED]
-        if len(rows) < 2:
-            continue
-        for group, value in recall_by_group(blocks[rows, a], blocks[rows, b], segments.groups[rows]).items():
-            sums.setdefault(group, []).append(value)
-    return {group: float(np.mean(values)) for group, values in sums.items()}
+        if len(rows) >= 2:
+            yield a, b, rows
+
+
+def _means(pairs: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """By group, over the pairs that have it."""
+    values: dict[int, list[float]] = {}
+    for pair in pairs:
+        for group, value in pair.items():
+            values.setdefault(group, []).append(value)
+    return {group: float(np.mean(found)) for group, found in values.items()}

@@ -27,7 +27,14 @@ from resonance.training.features import (
     entries,
     load_features,
 )
-from resonance.training.heads import Segments, TooLittleError, group_recalls, title_chunks, train_projections
+from resonance.training.heads import (
+    Segments,
+    TooLittleError,
+    chance_recalls,
+    group_recalls,
+    title_chunks,
+    train_projections,
+)
 from resonance.training.tuning import ENVIRONMENT
 from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film
@@ -204,3 +211,12 @@ def test_recall_by_group_of_perfect_blocks_is_one(titles: list[TitleFeatures]) -
     generator = torch.Generator().manual_seed(0)
     one = torch.nn.functional.normalize(torch.randn(len(segments.present), 596, generator=generator), dim=1)
     assert group_recalls(torch.stack([one, one, one], 1), segments) == {0: 1.0, 1: 1.0}
+
+
+def test_recall_is_told_beside_what_guessing_reaches() -> None:
+    """Four segments have picture and sound, two picture and words, one sound and words: too few."""
+    has = [(1, 1, 0), (1, 1, 0), (1, 1, 0), (1, 1, 1), (1, 0, 1), (0, 1, 0)]
+    present = torch.tensor(has, dtype=torch.bool)
+    features = tuple(torch.ones(6, 2) for _ in range(3))
+    segments = Segments(features, present, torch.tensor([0, 0, 0, 1, 1, 0]), torch.zeros(6, 0))
+    assert chance_recalls(segments) == {0: 1 / 4, 1: (1 / 4 + 1 / 2) / 2}
