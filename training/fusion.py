@@ -14,7 +14,7 @@ from torch.nn import functional
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.training.contrast import info_nce
 from resonance.training.loop import LoopSettings, Losses, train
-from resonance.training.titles import TitleBlocks, shuffled, subset_masks
+from resonance.training.titles import TitleBlocks, narrowed, shuffled, subset_masks
 from resonance.training.unfamiliar import steadiness_loss, unfamiliar_titles
 
 #: Segments of the shortest title whose halves have an order, and by how much times are stretched at most.
@@ -139,8 +139,8 @@ def order_loss(fusion: FusionGraph, batch: TitleBlocks, rng: np.random.Generator
 
 def _reduced(titles: TitleBlocks, rng: np.random.Generator) -> TitleBlocks:
     """Each title with some of its modalities; segments that would have none keep what they had."""
-    left = titles.present & subset_masks(len(titles), rng).to(titles.present.device).unsqueeze(1)
-    return titles.showing(torch.where(left.any(2, keepdim=True), left, titles.present))
+    masks = subset_masks(len(titles), rng).to(titles.present.device).unsqueeze(1)  # (N, 1, 3)
+    return titles.showing(narrowed(titles.present, masks))
 
 
 def reduction_losses(

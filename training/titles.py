@@ -65,6 +65,12 @@ def subset_masks(count: int, rng: np.random.Generator) -> Tensor:
     return torch.tensor(SUBSETS, dtype=torch.bool)[torch.from_numpy(rng.integers(len(SUBSETS), size=count))]
 
 
+def narrowed(present: Tensor, to: Tensor) -> Tensor:
+    """`present` bool [..., 3] cut down `to` some of it; a segment left with nothing keeps what it had."""
+    left = present & to
+    return torch.where(left.any(-1, keepdim=True), left, present)
+
+
 def shuffled(length: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` random orders of `length` segments, none of them the order itself, int64 [count, length].
 

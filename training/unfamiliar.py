@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resonance.export.graphs.fusion import FusionGraph
-from resonance.training.titles import SUBSETS, TitleBlocks
+from resonance.training.titles import SUBSETS, TitleBlocks, narrowed
 
 #: Segments of the longest unfamiliar title, and how far a segment may lie from the next in units of the
 #: given titles' own.
@@ -35,11 +35,13 @@ def unfamiliar_titles(
     length = round(math.exp(rng.uniform(0.0, math.log(LONGEST))))
     blocks, present = [], []
     for i in range(count):
-        of_wild = wild is not None and i % 2 == 0
-        one, has = _wild_title(wild, length, rng) if of_wild else _moved_title(titles, length, rng)
-        drawn = _present(length, modalities=2 if of_wild else 3, rng=rng) & has
-        blocks.append(one)
-        present.append(torch.where(drawn.any(1, keepdim=True), drawn, has))
+        if wild is not None and i % 2 == 0:
+            blocks.append(_wild_title(wild, length, rng))
+            present.append(_present(length, modalities=2, rng=rng))
+        else:
+            moved, has = _moved_title(titles, length, rng)
+            blocks.append(moved)
+            present.append(narrowed(has, _present(length, modalities=3, rng=rng)))
     step_s = float(titles.times_s[0, -1]) / max(titles.length - 1, 1)
     step_s *= math.exp(rng.uniform(0.0, math.log(WIDEST)))
     times_s = (torch.arange(length) * step_s).expand(count, length)
@@ -61,22 +63,21 @@ def _moved_title(titles: TitleBlocks, length: int, rng: np.random.Generator) -> 
     return blocks[..., order] * signs, has
 
 
-def _wild_title(wild: Tensor, length: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One to four shots of wild things that nobody speaks in, [length, 3, 596], and what they have."""
+def _wild_title(wild: Tensor, length: int, rng: np.random.Generator) -> Tensor:
+    """One to four shots of wild things that nobody speaks in, [length, 3, 596]."""
     things = rng.integers(wild.shape[0], size=int(rng.integers(1, 5)))
     shots = np.sort(rng.integers(len(things), size=length))
     moments = rng.integers(wild.shape[1], size=length)
     seen = wild[torch.from_numpy(things[shots]), torch.from_numpy(moments)]  # (length, 2, 596)
-    has = torch.tensor([True, True, False]).expand(length, 3)
-    return torch.cat([seen, torch.zeros_like(seen[:, :1])], dim=1), has
+    return torch.cat([seen, torch.zeros_like(seen[:, :1])], dim=1)
 
 
 def _present(length: int, *, modalities: int, rng: np.random.Generator) -> Tensor:
     """What is there of a title that has the first `modalities` or some of them, bool [length, 3]."""
     possible = [s for s in (*SUBSETS, (1, 1, 1)) if not any(s[modalities:])]
     title = np.array(possible[int(rng.integers(len(possible)))], bool)
-    present = title & (rng.random((length, 3)) > GAPS)
-    return torch.from_numpy(np.where(present.any(1, keepdims=True), present, title))
+    seen = torch.from_numpy(rng.random((length, 3)) > GAPS)
+    return narrowed(torch.from_numpy(title).expand(length, 3), seen)
 
 
 def plain_title(titles: TitleBlocks) -> tuple[Tensor, Tensor]:
