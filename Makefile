@@ -13,9 +13,16 @@ CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 PARTS ?=
-# By folder: servers under load, killed ones and stopwatches share the machine with nobody.
-ALONE_TESTS := $(wildcard tests/serving/test_*.py) tests/serving/gateway tests/clients/gateway tests/clients/explorer $(wildcard tests/loadtest/test_*.py)
-SHARED_TESTS := tests $(ALONE_TESTS:%=--ignore=%)
+# Three kinds. Those that wait, for restarts, drains and deadlines of seconds, share the machine with each other.
+WAITING_TESTS := $(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
+	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
+	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway)
+# Servers under load, killed ones and stopwatches share it with nobody.
+ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest))) tests/clients/explorer
+# What measures no time runs two at once, folders with the longest files first: one left for the end has no company.
+LONG_FIRST := tests/training tests/loadtest tests/export
+SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) \
+	$(patsubst %,--ignore=%,$(WAITING_TESTS) $(ALONE_TESTS))
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
@@ -76,9 +83,10 @@ align: $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, F
 	$(BIN)/resonance align "$(MEDIA)" --family $(FAMILY)
 
 test: $(SPACE) browser ## Run the tests; they start a real Triton, and Chromium
-	# what measures no time runs two at once, a file at a time; the rest has the machine to itself
-	# one thread each: the two would take each other's cores, and threads that spin there make it 10 times as long
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile $(SHARED_TESTS)
+	# a file at a time; one thread each: the two would take each other's cores, and threads that spin there make it
+	# 10 times as long
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SHARED_TESTS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(WAITING_TESTS)
 	$(BIN)/pytest $(ALONE_TESTS)
 
 browser: ## Install the browser that the explorer's tests drive (Debian's chromium; needs root)

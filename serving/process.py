@@ -122,25 +122,26 @@ def end(
         drained: asked while waiting; True ends the wait early.
 
     Returns:
-        Whether the server ended by itself.
+        Whether the server ended by itself or had drained.
     """
     family = _children(process.pid)
-    orderly = True
+    over = True
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + drain_s
-        while process.poll() is None and time.monotonic() < deadline and not drained():
+        while not (over := process.poll() is not None or drained()) and time.monotonic() < deadline:
             time.sleep(0.05)
         family = [*_children(process.pid), *family]
-        orderly = process.poll() is not None
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # its group: stubs outlive it by a moment or for good
     process.wait()
     for child in family:  # psutil compares start times, so a pid used again is not hit
         with contextlib.suppress(psutil.Error):
             child.kill()
-    psutil.wait_procs(family, timeout=10)
-    return orderly
+    deadline = time.monotonic() + 10
+    while any(map(_lives, family)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return over
 
 
 def kill_stubs(pids: Mapping[int, str], server: int) -> list[int]:
@@ -162,6 +163,14 @@ def _children(pid: int) -> list[psutil.Process]:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    """False for one that is dead and that only the init process, which may be slow, has yet to hear of."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _model_of(arguments: Sequence[str]) -> str:

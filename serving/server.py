@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,6 +45,9 @@ _LOG_TAIL_LINES = 20
 #: What Triton 2.51 ends with when a process does not get the processor for 10 s while holding a lock.
 _LOCK_FAILURE = "boost::interprocess::lock_exception"
 _STUB_GRACE_S = 2.0  # for answers of a stub that was replaced
+#: Triton's words once the last request is answered and all models are unloaded. (Those before, of inferences
+#: in flight, know nothing of one that a model is at work on.)
+_ANSWERED = "Found 0 live models"
 _FLUSH_S = 1.0  # for answers on their way out, once all models are done
 _EXIT_MARGIN_S = 5.0  # Triton counts its exit timeout in whole seconds, and unloads models after it
 #: Said at every start without a GPU; never the reason why one failed.
@@ -257,8 +262,9 @@ class TritonServer:
         with self._lifecycle:
             if self._process is not None:
                 patience_s = drain_s + _EXIT_MARGIN_S if drain_s > 0 else 0
-                if not process.end(self._process, drain_s=patience_s, drained=self._drained) and drain_s > 0:
-                    _log.info("Triton waited for a connection that stayed open and was killed")
+                drained = process.end(self._process, drain_s=patience_s, drained=self._drain_watch())
+                if drain_s > 0 and not drained:
+                    _log.warning("requests were in flight after %g s; Triton was killed", patience_s)
                 self._process = None
             if self._prefix:
                 shm.remove_regions(self._prefix)
@@ -326,12 +332,17 @@ class TritonServer:
         except OSError:
             return 0
 
-    def _drained(self) -> bool:
-        """Whether every request was answered and only a client's open stream keeps Triton from ending."""
-        if "Found 0 live models" not in self.log_tail():
-            return False
-        time.sleep(_FLUSH_S)
-        return True
+    def _drain_watch(self) -> Callable[[], bool]:
+        """Tells whether every request was answered and only a client's open stream keeps Triton alive."""
+        answered_s = math.inf
+
+        def drained() -> bool:
+            nonlocal answered_s
+            if answered_s == math.inf and _ANSWERED in self.log_tail():
+                answered_s = time.monotonic()
+            return time.monotonic() - answered_s >= _FLUSH_S
+
+        return drained
 
     def _last_error(self) -> str:
         """Triton's last error line without its time and source position."""

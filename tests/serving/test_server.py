@@ -119,6 +119,32 @@ def test_requests_in_flight_are_answered_and_nothing_is_left(repository, tmp_pat
     assert regions_of(command.pid) == []
 
 
+END_A_SERVER = """if True:
+    import subprocess, time
+    from resonance.serving import process
+
+    server = subprocess.Popen(["sh", "-c", "sleep 60 & exec sleep 60"], process_group=0)
+    while not process._children(server.pid):
+        time.sleep(0.01)
+    began = time.monotonic()
+    process.end(server, drain_s=0)
+    print(time.monotonic() - began)
+"""
+#: Runs its argument as a child, and does not hear of orphans, which come to it: PR_SET_CHILD_SUBREAPER is 36.
+SLOW_INIT = """if True:
+    import ctypes, subprocess, sys
+
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+"""
+
+
+def test_the_dead_whom_init_has_not_heard_of_are_no_delay():
+    command = [sys.executable, "-c", SLOW_INIT, END_A_SERVER]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert float(ended.stdout) < 5
+
+
 def test_an_open_stream_does_not_keep_it_alive(repository):
     server = TritonServer(ServerSettings(model_repository=repository, drain_s=30))
     server.start()
