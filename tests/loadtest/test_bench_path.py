@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from resonance.loadtest.bench import serving_path
 from resonance.loadtest.bench.bare import BareModels, Tensors
 from resonance.loadtest.bench.baseline import Baseline
 from resonance.loadtest.bench.check import BASELINE, checked, names
 from resonance.loadtest.bench.path_items import Item, path_items
 from resonance.loadtest.bench.serving_path import (
     LEAST_COSINE,
+    LEAST_ROUNDS,
     DisagreementError,
     Settings,
     measure_path,
 )
+from resonance.loadtest.bench.triton_wire import Spent, TritonWire
 from resonance.serving.server import TritonServer
 
 SHORT = Settings(concurrency=4, rounds=1, round_s=0.05, least_each=3)
@@ -61,6 +65,32 @@ def test_every_way_does_the_same_work(
     assert visual.item_ms < segment.item_ms  # a segment's pictures are decoded, and it has sound and words
     assert segment.outside_share is not None
     assert 0 <= segment.outside_share < 1
+
+
+class NothingSpent:
+    """Stands in for what asks Triton what it spent."""
+
+    async def spent(self) -> dict[str, Spent]:
+        return {}
+
+
+@pytest.mark.parametrize(("enough_s", "expected"), [(0.0, LEAST_ROUNDS), (60.0, 5)])
+async def test_rounds_end_once_three_took_long_enough(enough_s: float, expected: int) -> None:
+    asked: list[str] = []
+
+    def arm(name: str) -> serving_path.Arm:
+        async def work(items: int) -> serving_path._Round:
+            asked.append(name)
+            return serving_path._Round(items, wall_s=1.0, own_s=1.0)
+
+        return work
+
+    settings = replace(SHORT, rounds=5, enough_s=enough_s)
+    arms = {name: arm(name) for name in ("bare", "triton")}
+    rounds, _ = await serving_path._rounds(cast(TritonWire, NothingSpent()), arms, settings)
+    assert [len(of) for of in rounds.values()] == [expected] * 2
+    turns = [["bare", "triton"], ["triton", "bare"]] * 3
+    assert asked[4:] == [name for turn in turns[:expected] for name in turn]  # each arm warms up twice
 
 
 def test_the_baseline_has_every_ratio_that_is_checked_and_no_other(items: dict[str, Item]) -> None:
