@@ -13,12 +13,13 @@ CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 PARTS ?=
-# Three kinds. Those that wait, for restarts, drains and deadlines of seconds, share the machine with each other.
-WAITING_TESTS := $(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
+# Three kinds. Those that wait, for restarts, drains, a browser and deadlines of seconds, share the machine with each
+# other.
+WAITING_TESTS := tests/clients/explorer tests/loadtest/test_fuzz.py $(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
 	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway)
 # Servers under load, killed ones and stopwatches share it with nobody.
-ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest))) tests/clients/explorer
+ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
 # What measures no time runs two at once, folders with the longest files first: one left for the end has no company.
 LONG_FIRST := tests/training tests/loadtest tests/export
 SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) \
