@@ -20,6 +20,15 @@ from resonance.space.scores import Query
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A query, the space it is in, and the titles of the store that it is made of."""
+
+    query: Query
+    descriptor: Descriptor
+    titles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class QuerySource:
     """The options of a search, before anything is asked.
 
@@ -36,21 +45,24 @@ class QuerySource:
     server: str
     credentials: Credentials
 
-    async def query(self, library: Library) -> tuple[Query, Descriptor]:
-        """The query, and the space it is in.
+    async def query(self, library: Library) -> Asked:
+        """Put it together; what has to be embedded is sent to the server.
 
         Raises:
             UsageError: `space` beside examples that only a server can embed, or an unknown title.
             SpaceMismatchError: the space is not the library's.
             ResonanceError, SpaceError: see `query_of_examples`, `load_taste` and `descriptor_for`.
         """
-        likes_one = len(self.examples) == 1 and self.examples[0].kind == "like"
+        liked = frozenset(str(one.value) for one in self.examples if one.kind == "like")
+        likes_one = len(self.examples) == len(liked) == 1
         if self.taste is not None or (likes_one and self.space is not None):
             descriptor = await descriptor_for(library, self.space, self.server, self.credentials)
             if self.taste is not None:
-                return load_taste(self.taste, descriptor.fingerprint).query, descriptor
+                taste = load_taste(self.taste, descriptor.fingerprint)
+                return Asked(taste.query, descriptor, frozenset(one.media_id for one in taste.counted))
             searcher = Searcher(library, descriptor)
-            return await asyncio.to_thread(searcher.like, str(self.examples[0].value)), descriptor
+            query = await asyncio.to_thread(searcher.like, str(self.examples[0].value))
+            return Asked(query, descriptor, liked)
         if self.space is not None:
             raise UsageError("--space and examples that a server must embed; expected one --like or --taste")
         fingerprint = library.space.fingerprint
@@ -58,4 +70,4 @@ class QuerySource:
             self.server, expected_fingerprint=fingerprint, credentials=self.credentials
         ) as embedder:
             query = await query_of_examples(embedder, library, self.examples, sampling=self.sampling)
-            return query, await embedder.space()
+            return Asked(query, await embedder.space(), liked)

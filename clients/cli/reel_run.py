@@ -53,8 +53,8 @@ class ReelRun:
         console = Console(stderr=True)
         try:
             with closing(open_library(self.store)) as library:
-                query, descriptor = asyncio.run(self.source.query(library))
-                reel = self._made(Searcher(library, descriptor), query, console)
+                asked = asyncio.run(self.source.query(library))
+                reel = self._made(Searcher(library, asked.descriptor), asked.query, console)
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:

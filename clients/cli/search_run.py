@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from resonance.clients.cli.querying import QuerySource
+from resonance.clients.cli.querying import Asked, QuerySource
 from resonance.clients.cli.reporting import failed_with, share_cell
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
@@ -22,7 +22,7 @@ from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit, t
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.space.errors import SpaceError
-from resonance.space.scores import Query, Weights
+from resonance.space.scores import Weights
 
 
 @dataclass(slots=True)
@@ -46,23 +46,24 @@ class SearchRun:
         """
         try:
             with closing(await asyncio.to_thread(open_library, self.store)) as library:
-                query, descriptor = await self.source.query(library)
-                searcher = Searcher(library, descriptor)
-                found = await asyncio.to_thread(self._found, searcher, query)
+                asked = await self.source.query(library)
+                found = await asyncio.to_thread(self._found, Searcher(library, asked.descriptor), asked)
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:
             return failed_with(failed)
         if self.json_out:
-            report = {"store": self.store, "fingerprint": descriptor.fingerprint}
+            report = {"store": self.store, "fingerprint": asked.descriptor.fingerprint}
             sys.stdout.write(json.dumps({**report, "hits": [told(hit) for hit in found]}) + "\n")
         else:
             show(found, Console())
         return 0
 
-    def _found(self, searcher: Searcher, query: Query) -> Sequence[TitleHit | SegmentHit]:
+    def _found(self, searcher: Searcher, asked: Asked) -> Sequence[TitleHit | SegmentHit]:
         find = searcher.find_segments if self.segments else searcher.find_titles
-        return find(query, self.weights, limit=self.limit, only=self.only, diversity=self.diversity)
+        # who asks for what is like a title, or like all that was watched, has that already
+        only = replace(self.only, excluded=self.only.excluded | asked.titles)
+        return find(asked.query, self.weights, limit=self.limit, only=only, diversity=self.diversity)
 
 
 def told(hit: TitleHit | SegmentHit) -> dict[str, Any]:

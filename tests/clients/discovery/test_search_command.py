@@ -86,20 +86,46 @@ def test_filters_and_limits(store: str, server: TritonServer) -> None:
     assert names(search(store, server, *text, "--tag", "nobody")[1]) == []
 
 
-def test_like_a_title_needs_no_server(store: str, model_repository: Path) -> None:
+def test_like_a_title_needs_no_server(store: str, server: TritonServer, model_repository: Path) -> None:
     space = str(model_repository / "space_descriptor" / "1" / "space.json")
     code, report = search(store, None, "--like", "tabletop_toy_elf", "--space", space)
     assert code == 0
-    assert names(report)[0] == "tabletop_toy_elf"
+    assert set(names(report)) == {name.rpartition(".")[0] for name in FILMS} - {"tabletop_toy_elf"}
+    served = search(store, server, "--like", "tabletop_toy_elf")[1]
+    assert names(served) == names(report)
+    scores = [[hit["score"] for hit in one["hits"]] for one in (served, report)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("segments", [(), ("--segments", "--limit", "50")])
+def test_what_the_query_is_made_of_is_no_answer(
+    store: str, model_repository: Path, tmp_path: Path, segments: tuple[str, ...]
+) -> None:
+    space = ("--space", str(model_repository / "space_descriptor" / "1" / "space.json"))
+    history, taste = tmp_path / "watched.csv", tmp_path / "taste.json"
+    viewings = ("tabletop_toy_elf,2026-11-20T20:00Z,1", "plants_flower_opening,2026-11-21T20:00Z,0.02")
+    history.write_text(
+        "\n".join(("media_id,watched_at,completion", *viewings, "elsewhere,2026-11-22T20:00Z,1"))
+    )
+    command = ["taste", store, "--history", str(history), "--save", str(taste), *space]
+    result = runner.invoke(make_app(), command)
+    assert result.exit_code == 0, result.output
+    every = {name.rpartition(".")[0] for name in FILMS}
+    found = names(search(store, None, "--taste", str(taste), *space, *segments)[1])
+    assert set(found) == every - {"tabletop_toy_elf", "plants_flower_opening"}
+    found = names(search(store, None, "--like", "tabletop_toy_elf", *space, *segments)[1])
+    assert set(found) == every - {"tabletop_toy_elf"}
 
 
 def test_examples_of_several_kinds_with_weights(store: str, server: TritonServer, media: Path) -> None:
-    still = media / "image" / "frame_flower.jpg"
+    still = media / "image" / "frame_bbb_bird.jpg"
     mixed = ("--like", "tabletop_toy_elf", "--image")
     heavy = search(store, server, *mixed, f"{still}@50", "--weights", "audio=0,transcript=0")[1]
     light = search(store, server, *mixed, f"{still}@0.01", "--weights", "audio=0,transcript=0")[1]
-    assert names(heavy)[0] == "plants_flower_opening"
-    assert names(light)[0] == "tabletop_toy_elf"
+    without = search(store, server, *mixed[:2], "--weights", "audio=0,transcript=0")[1]
+    assert names(heavy)[0] == "animation_bbb_opening_30s"
+    assert names(light) == names(without)
+    assert names(light)[0] != "animation_bbb_opening_30s"
 
 
 def test_the_table_for_people(store: str, server: TritonServer) -> None:
@@ -107,8 +133,8 @@ def test_the_table_for_people(store: str, server: TritonServer) -> None:
         make_app(), ["search", store, "--server", server.grpc_address, "--like", "tabletop_toy_elf"]
     )
     assert result.exit_code == 0
-    assert "tabletop_toy_elf" in result.stdout
-    assert "0:00–0:08" in result.stdout
+    assert "plants_flower_opening" in result.stdout
+    assert "0:00–0:07" in result.stdout
     assert "~" in result.stdout  # a share from an inferred block
 
 
