@@ -201,7 +201,7 @@ def align(
         feature_file,
     )
     from resonance.training.heads import HeadSettings, TooLittleError
-    from resonance.training.loop import default_device
+    from resonance.training.loop import DivergedError, default_device
 
     console = Console(stderr=True)
     try:
@@ -235,7 +235,9 @@ def align(
             places = [feature_file(extractor.descriptor, title, work / "features") for title in titles]
             audited = dict(zip(places, groups, strict=True))
         report = align_family(card, files, settings, work, heads, default_device(), audited=audited)
-    except (CheckpointError, ChoiceError, ManifestError, TooLittleError, FairnessError, UsageError) as error:
+    except (
+        CheckpointError, ChoiceError, DivergedError, FairnessError, ManifestError, TooLittleError, UsageError
+    ) as error:  # fmt: skip
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     for line in report.lines():

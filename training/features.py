@@ -27,6 +27,10 @@ from resonance.export.weights import weights_sha256
 from resonance.space.descriptor import MODALITIES, Descriptor
 
 
+class FeatureError(ValueError):
+    """An encoder says what cannot be learned from; the message says what it says."""
+
+
 class ManifestError(ValueError):
     """A manifest cannot be used; the message names file, line and field."""
 
@@ -190,7 +194,7 @@ def cache_features(
 ) -> list[Path]:
     """Encode every title that is not in `folder` yet; returns the files, in order of the titles.
 
-    A title that cannot be read is reported through `on_title` with its error and left out.
+    A title that cannot be read or encoded is reported through `on_title` with its error and left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -204,7 +208,7 @@ def cache_features(
                     save_features(path, title)
                 else:
                     problem = f"{entry.path}: no segment with content"
-            except (MediaError, OSError) as error:
+            except (MediaError, FeatureError, OSError) as error:
                 problem = f"{entry.path}: {error}"
         if path.exists():
             files.append(path)
@@ -224,7 +228,20 @@ def feature_file(descriptor: Descriptor, entry: Entry, folder: Path) -> Path:
 
 
 def save_features(path: Path, title: TitleFeatures) -> None:
-    """Write one title, whole or not at all; features are rounded to float16."""
+    """Write one title, whole or not at all; features are rounded to float16.
+
+    Raises:
+        FeatureError: a number is not finite, or beyond what float16 holds; training would end in NaN.
+    """
+    with np.errstate(over="ignore"):
+        rounded = {modality: values.astype(np.float16) for modality, values in title.features.items()}
+    for modality, values in rounded.items():
+        if not np.isfinite(values).all():
+            worst = np.abs(title.features[modality]).max()
+            raise FeatureError(
+                f"the {modality} encoder says numbers up to {worst:g}; expected finite ones up to "
+                f"{np.finfo(np.float16).max:g}: look at its weights (--checkpoint)"
+            )
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         np.savez(
@@ -232,7 +249,7 @@ def save_features(path: Path, title: TitleFeatures) -> None:
             present=title.present,
             times_s=title.times_s,
             group=np.array(title.group),
-            **{m: v.astype(np.float16) for m, v in title.features.items()},
+            **rounded,
         )
     os.replace(part, path)
 

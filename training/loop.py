@@ -35,6 +35,10 @@ class LoopSettings:
     checkpoint_every: int = 100
 
 
+class DivergedError(FloatingPointError):
+    """A loss is not finite; the message says which and when."""
+
+
 class ResumeError(RuntimeError):
     """A checkpoint belongs to another run; the message names both."""
 
@@ -80,7 +84,7 @@ def train(
 
     Raises:
         ResumeError: the checkpoint was written with other settings.
-        FloatingPointError: a loss is not finite.
+        DivergedError: a loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = nn.ModuleDict(modules).to(device).train()
@@ -106,7 +110,10 @@ def train(
                     losses = step_losses(rng, step)
                 total = next(iter(losses.values()))
                 if not torch.isfinite(total):
-                    raise FloatingPointError(f"{title}: loss is {float(total.detach())} at step {step}")
+                    raise DivergedError(
+                        f"{title}: the loss is {float(total.detach())} at step {step}; expected a finite "
+                        f"one. Lower the weights of its terms; losses until then: {log_path}"
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 total.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from resonance.export.cards import families
 from resonance.export.heads import with_heads
 from resonance.export.weights import WeightsError, load_weights, save_heads, weights_sha256
 from resonance.training.features import (
+    Entry,
     FeatureExtractor,
     ManifestError,
     TitleFeatures,
@@ -92,6 +94,33 @@ def test_cached_titles_are_not_read_again(
     assert len(files) == FILMS
     assert read == []
     assert problems == [""] * FILMS
+
+
+class Overflowing(FeatureExtractor):
+    """As encoders are whose weights lost a scale; and one sound in them is not a number."""
+
+    def title(self, entry: Entry) -> TitleFeatures:
+        title = super().title(entry)
+        grown = {"1.mkv": np.float32(1e9), "2.mkv": np.float32("nan")}.get(entry.path.name, np.float32(1))
+        return replace(title, features={**title.features, "audio": title.features["audio"] * grown})
+
+
+def test_features_that_cannot_be_stored_leave_their_title_out(library: Path, tmp_path: Path) -> None:
+    problems: list[str] = []
+    found = [e for e in entries(library / "library.csv") if e.path.name in ("0.mkv", "1.mkv", "2.mkv")]
+    files = cache_features(
+        Overflowing(families()["tiny"]),
+        found,
+        tmp_path,
+        on_title=lambda d, t, problem: problems.append(problem),
+    )
+    assert [one.suffix for one in tmp_path.iterdir()] == [".npz"]
+    assert [len(one.present) for one in load_features(files)] == [SEGMENTS]
+    assert problems[0] == ""
+    assert re.search(
+        r"1\.mkv: the audio encoder says numbers up to \S+e\+\d+; expected .* 65504", problems[1]
+    )
+    assert "2.mkv: the audio encoder says numbers up to nan; expected finite ones" in problems[2]
 
 
 def test_projecting_the_features_gives_the_encoders_own_vector(
@@ -168,6 +197,18 @@ def test_aligning_a_library_end_to_end(
     save_heads({"visual_encoder": torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})}, other)
     with pytest.raises(WeightsError, match="title_fusion has 0 tensors"):
         load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
+
+
+def test_a_loss_that_is_not_finite_is_said(
+    library: Path, titles: list[TitleFeatures], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    command = ["align", str(library / "library.csv"), "--work", str(library), "--hardness", "1e39"]
+    result = CliRunner().invoke(make_app(), [*command, *FEW_STEPS, "--heads", str(tmp_path / "heads")])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    assert re.search(r"projections: the loss is \w+ at step 0; expected a finite one", result.output)
 
 
 def test_what_an_audit_found_enters_the_alignment(
