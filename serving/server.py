@@ -264,7 +264,7 @@ class TritonServer:
                 patience_s = drain_s + _EXIT_MARGIN_S if drain_s > 0 else 0
                 drained = process.end(self._process, drain_s=patience_s, drained=self._drain_watch())
                 if drain_s > 0 and not drained:
-                    _log.warning("requests were in flight after %g s; Triton was killed", patience_s)
+                    _log.warning("Triton was not done after %g s and was killed", patience_s)
                 self._process = None
             if self._prefix:
                 shm.remove_regions(self._prefix)
