@@ -17,6 +17,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.face import Backend, Source, Transcript, title_of
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.media.types import Limits
+from resonance.clients.media.words import is_file
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.clients.transport import Transport, TritonTransport
@@ -128,7 +129,7 @@ class Embedder:
     def _turn(self, source: Source) -> AbstractAsyncContextManager[None]:
         if self._turns is None:
             return nullcontext()
-        whole = isinstance(source, bytes) or (isinstance(source, str | Path) and Path(source).is_file())
+        whole = isinstance(source, bytes) or (isinstance(source, str | Path) and is_file(Path(source)))
         return self._turns if whole else nullcontext()
 
     async def embed_text(self, text: str, *, name: str = "text") -> MediaEmbedding:

@@ -178,15 +178,14 @@ class TitleWorker:
         item = title.item
         if not title.begun:
             title.known_by = await asyncio.to_thread(self._known_by, item)
-            verdict = await self._ledger.look(item, title.known_by)
-            if verdict is Verdict.TWICE:
-                title.item = replace(item, media_id=f"{item.media_id} ({item.uri})")
-                title.known_by = None
-                raise CatalogueError(item.media_id, "another title of this name", "a name once")
-            begun = Begun(verdict)
-            if verdict is Verdict.EMBED:
+            begun = Begun(await self._ledger.look(item, title.known_by))
+            if begun.verdict is Verdict.EMBED:
                 title.version = await asyncio.to_thread(self._version, item)
                 begun = await self._ledger.begin(item, title.known_by, title.version)
+            if begun.verdict is Verdict.TWICE:
+                title.item = replace(item, media_id=f"{item.media_id} ({item.uri})")
+                title.known_by, title.version = None, ""
+                raise CatalogueError(item.media_id, "another title of this name", "a name once")
             if begun.verdict is Verdict.UNCHANGED:
                 return Outcome(item.media_id, Result.UNCHANGED)
             if begun.verdict is Verdict.IN_QUARANTINE:
@@ -293,8 +292,8 @@ def _is_own_fault(error: Exception, item: CatalogueItem) -> bool:
 
 def _open(item: CatalogueItem) -> Path | str | BinaryIO:
     """A path of this machine, the text of a text, or a seekable file of another place."""
-    path = local_path(item.uri)
     if suffix(item.uri) in TEXT_SUFFIXES:
-        with path.open("rb") if path is not None else open_uri(item.uri) as file:
+        with open_uri(item.uri) as file:
             return decode_text(file.read(MAX_TEXT_BYTES + 1), item.uri)
+    path = local_path(item.uri)
     return path if path is not None else open_uri(item.uri)

@@ -145,7 +145,7 @@ class Ledger:
         known = self._journal.known(item.media_id, self._fingerprint)
         if known is None:
             return Verdict.EMBED
-        if known.run == self._run and known.uri != item.uri:
+        if self._is_of_another(known, item):
             return Verdict.TWICE
         if identity is None or known.identity != identity or known.state is State.BEGUN:
             return Verdict.EMBED
@@ -157,8 +157,12 @@ class Ledger:
         return verdict
 
     def begin(self, item: CatalogueItem, identity: str | None, content_hash: str) -> Begun:
-        """Work on a title begins, unless this version of it is done."""
+        """Work on a title begins, unless this version of it is done, or another of its name has begun since
+        it was looked up.
+        """
         known = self._journal.known(item.media_id, self._fingerprint)
+        if known is not None and self._is_of_another(known, item):
+            return Begun(Verdict.TWICE)
         if known is not None and known.content_hash == content_hash and known.state is not State.BEGUN:
             verdict = self._verdict(known)
             if verdict is not Verdict.EMBED:
@@ -169,6 +173,9 @@ class Ledger:
         self._pending.drop(item.media_id)
         done = self._journal.begin(item, self._fingerprint, content_hash, run=self._run, identity=identity)
         return Begun(Verdict.EMBED, done)
+
+    def _is_of_another(self, known: Known, item: CatalogueItem) -> bool:
+        return known.run == self._run and known.uri != item.uri
 
     def _verdict(self, known: Known) -> Verdict:
         if known.state is State.FAILED:

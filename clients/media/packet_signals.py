@@ -47,7 +47,7 @@ REFRACTORY_S = 0.3
 #: Inter packets at 2% of a keyframe's bytes are a still picture, at 60% constant change.
 STILL_SHARE, FULL_MOTION_SHARE = 0.02, 0.6
 MIN_INTER_PACKETS = 8
-#: Packets older than this before the window are forgotten.
+#: Packets older than this before the window are forgotten, and those further ahead than others have come.
 MEMORY_S = 4.0
 
 
@@ -69,7 +69,8 @@ class PacketSignals:
     def __init__(self, codec: str, frame_rate: float | None) -> None:
         self._codec = codec
         self._frame_s = 1.0 / frame_rate if frame_rate else 0.04
-        self._seen: deque[_Seen] = deque()
+        self._seen: list[_Seen] = []
+        self._last_s = self._reached_s = 0.0
         self._last_keyframe_s: float | None = None
         self._longest_spacing_s = 0.0
         self._spacings: dict[float, float] = {}  # keyframe time -> distance to the one before
@@ -79,14 +80,19 @@ class PacketSignals:
     def add(self, time_s: float, duration_s: float | None, size_bytes: int, is_keyframe: bool) -> None:
         """One packet: presentation time in seconds, its size."""
         self._seen.append(_Seen(time_s, size_bytes, is_keyframe))
+        leaps = abs(time_s - self._last_s) > MEMORY_S  # a gap, or a stray timestamp: no spacing is across it
+        self._reached_s, self._last_s = min(time_s, self._last_s), time_s
         if not is_keyframe:
             return
         self._keyframe_bytes.append(size_bytes)
+        if leaps:
+            self._last_keyframe_s = None
+            return
         if self._last_keyframe_s is not None and time_s > self._last_keyframe_s:
             spacing_s = time_s - self._last_keyframe_s
             self._spacings[time_s] = spacing_s
             self._longest_spacing_s = max(self._longest_spacing_s, spacing_s)
-        self._last_keyframe_s = max(time_s, self._last_keyframe_s or time_s)
+        self._last_keyframe_s = time_s
 
     def take(self, start_s: float, end_s: float) -> tuple[StreamSignal | None, StreamSignal | None]:
         """(cuts a minute, motion 0..1) of the window; None where the stream cannot tell.
@@ -147,6 +153,7 @@ class PacketSignals:
         return packet.size_bytes > SPIKE_RATIO * usual and packet.size_bytes > INTRA_SHARE * intra
 
     def _forget(self, end_s: float) -> None:
-        while self._seen and self._seen[0].time_s < end_s - MEMORY_S:
-            self._seen.popleft()
-        self._spacings = {t: s for t, s in self._spacings.items() if t >= end_s - MEMORY_S}
+        """What is far ahead of the last two packets goes as well: a stray timestamp, which would stay for ever."""
+        from_s, to_s = end_s - MEMORY_S, max(end_s, self._reached_s) + MEMORY_S
+        self._seen = [p for p in self._seen if from_s <= p.time_s <= to_s]
+        self._spacings = {t: s for t, s in self._spacings.items() if from_s <= t <= to_s}

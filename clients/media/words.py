@@ -84,9 +84,11 @@ def _join(windows: Windows, index: int, cues: list[Cue]) -> WordsWindow:
 
 def find_sidecar(path: Path) -> Path | None:
     """The subtitle file beside `path`: same stem, or stem and a language (film.srt, film.en.vtt)."""
+    if not path.name:  # a root, which has no file beside it
+        return None
     for suffix in SUBTITLE_SUFFIXES:
         exact = path.with_suffix(suffix)
-        if exact.is_file():
+        if is_file(exact):
             return exact
     stem = re.escape(path.stem)
     pattern = re.compile(rf"{stem}\.[A-Za-z]{{2,3}}(-[A-Za-z0-9]+)*\.(srt|vtt)")
@@ -94,6 +96,15 @@ def find_sidecar(path: Path) -> Path | None:
         return next((p for p in sorted(path.parent.iterdir()) if pattern.fullmatch(p.name)), None)
     except OSError:
         return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; none is where the system cannot look: below a folder that may not be searched,
+    or under a name that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name with a zero byte
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ T = TypeVar("T")
 PROGRESS_S = 1.0
 #: A caller who does not begin is not waited for as long as one who pauses.
 START_TIMEOUT_S = 10.0
+#: How long a call keeps its place while it has sent no media, or after stored segments; see `Stream`.
+FIRST_MEDIA_S = 1.0
 
 
 class Requests:
@@ -87,7 +89,7 @@ class MediaCall:
         self._requests = Requests(messages, shared.limits.idle_timeout_s)
         self._encoding = 0
         self._media_s = 0.0
-        self._began = time.monotonic()
+        self._began = self._heard_s = time.monotonic()
         self.media_id = ""
         self.answered = 0
         self.received_bytes = 0
@@ -125,6 +127,8 @@ class MediaCall:
     async def _embed(
         self, start: Start, descriptor: Descriptor, stream: Stream, ending: Ending
     ) -> AsyncGenerator[pb.EmbedMediaResponse, None]:
+        self._heard_s = time.monotonic()
+        stream.is_busy = lambda: time.monotonic() - self._heard_s < FIRST_MEDIA_S
         done, first = await self._stored(start, descriptor)
         intake = make_intake(start, descriptor, done[-1].index + 1 if done else 0, self._shared)
         stream.is_busy = lambda: self._encoding > 0 or not intake.waiting
@@ -195,6 +199,7 @@ class MediaCall:
         done: list[Segment] = []
         names = FieldNames.of(descriptor)
         while (message := await self._requests.next()) is not None and message.HasField("stored"):
+            self._heard_s = time.monotonic()
             stored = message.stored
             if stored.fingerprint != descriptor.fingerprint:
                 raise SpaceMismatchError(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resonance.clients.embedder import Embedder
+from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.ingest.embedding import EmbedOptions, Result, TitleWorker
 from resonance.clients.ingest.job import LedgerThread
 from resonance.clients.ingest.ledger import Ledger
@@ -181,6 +182,49 @@ async def test_a_file_that_changes_meanwhile_is_embedded_anew(
         await ledger.close()
         expected = [part async for part in stream(film)][-1]
     assert stored(tmp_path / "sink")["film"]["vector"] == expected.title.tolist()
+
+
+async def test_a_text_that_goes_while_a_server_is_waited_for_is_its_own_fault(
+    server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("boats in the harbour")
+    async with Embedder(server.grpc_address) as client:
+        space = SpaceRef.of(await client.space())
+        ledger = LedgerThread(
+            lambda: Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), space, open_sink)
+        )
+
+        async def away(*args: Any, **named: Any) -> Any:
+            text.unlink()
+            raise ServerUnavailableError("the server is being restarted")
+
+        monkeypatch.setattr(client, "embed_text", away)
+        worker = TitleWorker(client, ledger, EmbedOptions())
+        outcome = await worker.process(CatalogueItem(media_id="words", uri=str(text)))
+        await ledger.close()
+    assert outcome.result is Result.FAILED
+    assert outcome.error.startswith(f"NotMediaError: {text}: it cannot be opened (No such file")
+
+
+def test_two_titles_of_one_name_side_by_side(library: Path, server: TritonServer, tmp_path: Path) -> None:
+    manifest, sink = tmp_path / "titles.csv", tmp_path / "sink"
+    names = ("000000.mp4", "000002.mp4")
+    manifest.write_text("id,uri\n" + "".join(f"film,{library / name}\n" for name in names))
+    for embedded in (1, 0):  # the second job has nothing to do, and says it again
+        code, summary, said = ingest(manifest, sink, server.grpc_address, "--concurrency", "2")
+        assert (code, summary["embedded"], summary["failed"]) == (1, embedded, 1), said
+        assert "another title of this name" in said
+    assert list(stored(sink)) == ["film"]
+
+
+def test_the_longest_name_there_can_be(library: Path, server: TritonServer, tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy(library / "000000.mp4", folder / ("録" * 84 + ".ts"))  # .srt is longer than .ts
+    shutil.copy(library / "000002.mp4", folder)
+    code, summary, said = ingest(folder, tmp_path / "sink", server.grpc_address)
+    assert (code, summary["embedded"]) == (0, 2), said
 
 
 async def test_watching_embeds_uploads_and_shows_the_age_of_the_oldest(

@@ -12,7 +12,10 @@ import pytest
 
 from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.journal import Fault, Journal, State
+from resonance.clients.ingest.ledger import Ledger, Verdict
+from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
+from tests.clients.ingest.made import SPACE as SPACE_REF
 
 SPACE, OTHER_SPACE = "a" * 64, "b" * 64
 FILM = CatalogueItem(media_id="film", uri="/library/film.mp4")
@@ -141,3 +144,13 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"journal\.sqlite"):
         Journal(path, "sink")
     assert path.read_text().startswith("not a database")
+
+
+def test_of_two_titles_of_one_name_looked_up_side_by_side_the_first_to_begin_stays(tmp_path: Path) -> None:
+    one, other = (CatalogueItem(media_id="film", uri=f"/library/{name}.mp4") for name in "ab")
+    ledger = Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), SPACE_REF, open_sink)
+    assert [ledger.look(item, "size 1") for item in (one, other)] == [Verdict.EMBED, Verdict.EMBED]
+    assert ledger.begin(one, "size 1", "a's").verdict is Verdict.EMBED
+    assert ledger.begin(other, "size 1", "b's").verdict is Verdict.TWICE
+    assert ledger.begin(one, "size 1", "a's").verdict is Verdict.EMBED  # tried again
+    ledger.close()

@@ -84,6 +84,13 @@ def test_no_sidecar_of_another_film(tmp_path: Path) -> None:
     assert find_sidecar(tmp_path / "film.mp4") is None
 
 
+def test_where_the_system_cannot_look_is_no_sidecar(tmp_path: Path) -> None:
+    longest = tmp_path / ("録" * 84 + ".ts")  # 255 bytes; with .srt one more than a name may have
+    longest.write_bytes(film(even_times(2, 10), rate=10))
+    assert find_sidecar(longest) is None
+    assert find_sidecar(Path("/")) is None
+
+
 def test_a_named_transcript_wins(read_all: ReadAll, tmp_path: Path) -> None:
     movie = tmp_path / "film.mp4"
     movie.write_bytes(film(even_times(10, 10), rate=10))

@@ -63,6 +63,41 @@ def test_memory_stays_bounded() -> None:
     assert len(signals._spacings) < 20
 
 
+@pytest.mark.parametrize("stray_s", [1e6, -1e6])
+@pytest.mark.parametrize("is_keyframe", [True, False])
+def test_a_stray_timestamp_changes_nothing_but_its_own_window(stray_s: float, is_keyframe: bool) -> None:
+    whole, strayed = PacketSignals("h264", 25), PacketSignals("h264", 25)
+    found = []
+    for i in range(1250):
+        key = i % 50 == 0 or i in (730, 980)
+        size = 20_000 if key else 15_000 if i in (660, 1010) else 1_000 + i % 7
+        whole.add(i / 25, 0.04, size, key)
+        strayed.add(stray_s if i == (150 if is_keyframe else 151) else i / 25, 0.04, size, key)
+        if i % 200 == 60 and i > 200:
+            start_s = (i - 260) / 25
+            found.append((whole.take(start_s, start_s + 8), strayed.take(start_s, start_s + 8)))
+    assert len(strayed._seen) < 400
+    assert [one for one, _ in found[1:]] == [other for _, other in found[1:]]
+    # the spike, the early keyframe and the next one, which is early after it; an early keyframe
+    assert [one[0].value for one, _ in found if one[0] is not None][3:] == [22.5, 7.5]
+
+
+def test_many_strays_are_not_remembered() -> None:
+    signals = PacketSignals("h264", 25)
+    for window in range(50):
+        for i in range(200):
+            signals.add(window * 8 + i / 25 if i % 4 else 1e6 + i, 0.04, 1000, i % 50 == 1)
+        signals.take(window * 8, window * 8 + 8)
+    assert len(signals._seen) < 400
+
+
+def test_keyframes_after_a_gap_are_judged_by_the_spacing_before_and_after_it() -> None:
+    signals = PacketSignals("h264", 25)
+    for i in range(600):
+        signals.add(i / 25 + (100 if i >= 300 else 0), 0.04, 20_000 if i % 50 == 0 else 1_000, i % 50 == 0)
+    assert signals.cuts(100, 124) == []
+
+
 async def test_null_where_the_stream_cannot_tell_and_a_method_where_it_can(
     embedder: Embedder, media: Path
 ) -> None:

@@ -455,6 +455,23 @@ async def test_limit_of_streams_a_caller(make_gateway: MakeGateway) -> None:
         assert gateway.metrics.refused_by_reason() == {"caller_streams": 1}
 
 
+async def test_callers_who_send_nothing_after_the_start_keep_no_place(
+    make_gateway: MakeGateway, media: Path
+) -> None:
+    film = [started(), *chunks((media / SHORT).read_bytes())]
+    limits = GatewayLimits(max_uploads=1, max_queued=1, queue_timeout_s=20, idle_timeout_s=60)
+    async with make_gateway(limits) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        stub = EmbeddingServiceStub(channel)
+        silent = [stub.EmbedMedia() for _ in range(2)]
+        for call in silent:
+            await call.write(started())
+        await eventually(lambda: gateway.metrics.value("uploads") == 2)
+        answers = await asyncio.wait_for(answers_of(stub, film), 10)
+        assert answers[-1].HasField("title")
+        for call in silent:
+            call.cancel()
+
+
 async def test_limit_of_the_spool(make_gateway: MakeGateway, media: Path) -> None:
     first_bytes = chunks((media / LONG).read_bytes()[:150_000])
     limits = GatewayLimits(max_media_bytes=200_000, max_spool_bytes=200_000)
