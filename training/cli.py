@@ -198,7 +198,6 @@ def align(
         ManifestError,
         cache_features,
         entries,
-        feature_file,
     )
     from resonance.training.heads import HeadSettings, TooLittleError
     from resonance.training.loop import DivergedError, default_device
@@ -218,7 +217,8 @@ def align(
                 if problem:
                     progress.console.print(problem, style="yellow", markup=False, soft_wrap=True)
 
-            files = cache_features(extractor, titles, work / "features", on_title=on_title)
+            found = cache_features(extractor, titles, work / "features", on_title=on_title)
+        files = [file for file in found if file is not None]
         base = HeadSettings()
         settings = replace(
             base,
@@ -232,8 +232,7 @@ def align(
         if feed is not None:
             console.print(_audited_line(feed, groups), markup=False, highlight=False)
         if feed is not None and feed.dimensions:
-            places = [feature_file(extractor.descriptor, title, work / "features") for title in titles]
-            audited = dict(zip(places, groups, strict=True))
+            audited = {file: of for file, of in zip(found, groups, strict=True) if file is not None}
         report = align_family(card, files, settings, work, heads, default_device(), audited=audited)
     except (
         CheckpointError, ChoiceError, DivergedError, FairnessError, ManifestError, TooLittleError, UsageError

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from resonance.clients.errors import MediaError
 from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.reader import MediaReader, open_media
 from resonance.clients.media.types import Clip, Frames, SegmentInput
+from resonance.clients.media.words import find_sidecar
 from resonance.export.cards import FamilyCard
 from resonance.export.contract import ENCODERS
 from resonance.export.weights import weights_sha256
@@ -55,31 +57,50 @@ def entries(source: Path) -> list[Entry]:
     `transcript`, `group` and `id`; paths are relative to the manifest.
 
     Raises:
-        ManifestError: no such file, no `path`, or a row that is no object.
+        ManifestError: no such file, one that is no CSV or JSON lines in UTF-8, no `path`, or a row or field
+            that is none.
     """
     if source.is_dir():
         files = [p for p in sorted(source.rglob("*")) if p.is_file()]
         return [Entry(p, media_id=p.relative_to(source).as_posix()) for p in files]
     if not source.is_file():
         raise ManifestError(f"{source}: no such folder or manifest")
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file) if source.suffix == ".csv" else _json_lines(source, file))
-    found = []
-    for number, row in enumerate(rows, start=1):
-        if not row.get("path"):
-            raise ManifestError(f"{source}: row {number} has no 'path'; it has {sorted(row)}")
-        transcript = source.parent / row["transcript"] if row.get("transcript") else None
-        names = (row.get("group") or "", row.get("id") or "")
-        found.append(Entry(source.parent / row["path"], transcript, *names))
-    return found
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file) if source.suffix == ".csv" else _json_lines(source, file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(
+            f"{source}: it cannot be read ({error}); expected CSV or JSON lines in UTF-8"
+        ) from error
+    return [_entry(source.parent, row, f"{source}: row {number}") for number, row in enumerate(rows, start=1)]
 
 
-def _json_lines(source: Path, lines: Iterable[str]) -> Iterator[dict[str, str]]:
+def _entry(folder: Path, row: Mapping[str | None, Any], where: str) -> Entry:
+    if None in row:
+        raise ManifestError(f"{where} has more fields than there are columns; expected commas within quotes")
+    path, transcript, group, media_id = (
+        _text(row.get(name), f"{where}: '{name}'") for name in ("path", "transcript", "group", "id")
+    )
+    if not path:
+        raise ManifestError(f"{where} has no 'path'; it has {sorted(map(str, row))}")
+    return Entry(folder / path, folder / transcript if transcript else None, group, media_id)
+
+
+def _text(value: Any, where: str) -> str:
+    """Of text or a whole number, which names of groups and titles may be; of nothing, nothing."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ManifestError(f"{where} is {json.dumps(value)}; expected text")
+
+
+def _json_lines(source: Path, lines: Iterable[str]) -> Iterator[dict[str | None, Any]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise ManifestError(f"{source}: line {number} is not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise ManifestError(f"{source}: line {number} is {type(row).__name__}; expected an object")
@@ -191,13 +212,13 @@ def cache_features(
     folder: Path,
     *,
     on_title: Callable[[int, int, str], None] = lambda done, total, problem: None,
-) -> list[Path]:
-    """Encode every title that is not in `folder` yet; returns the files, in order of the titles.
+) -> list[Path | None]:
+    """Encode every title that is not in `folder` yet; returns the file of each, in their order.
 
-    A title that cannot be read or encoded is reported through `on_title` with its error and left out.
+    A title that cannot be read or encoded is reported through `on_title` with its error and has no file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    files: list[Path | None] = []
     for done, entry in enumerate(titles, start=1):
         problem = ""
         path = feature_file(extractor.descriptor, entry, folder)
@@ -210,8 +231,7 @@ def cache_features(
                     problem = f"{entry.path}: no segment with content"
             except (MediaError, FeatureError, OSError) as error:
                 problem = f"{entry.path}: {error}"
-        if path.exists():
-            files.append(path)
+        files.append(path if path.exists() else None)
         on_title(done, len(titles), problem)
     return files
 
@@ -219,7 +239,7 @@ def cache_features(
 def feature_file(descriptor: Descriptor, entry: Entry, folder: Path) -> Path:
     """Where a title's features are: changes with the file, its transcript, its group and the encoders."""
     parts = [descriptor.fingerprint, entry.group]
-    for path in (entry.path, entry.transcript):
+    for path in (entry.path, entry.transcript or find_sidecar(entry.path)):
         if path is not None and path.exists():
             stat = path.stat()
             parts += [str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)]

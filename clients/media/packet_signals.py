@@ -153,7 +153,7 @@ class PacketSignals:
         return packet.size_bytes > SPIKE_RATIO * usual and packet.size_bytes > INTRA_SHARE * intra
 
     def _forget(self, end_s: float) -> None:
-        """What is far ahead of the last two packets goes as well: a stray timestamp, which would stay for ever."""
+        """What is far ahead of the last two packets goes as well: a stray timestamp would stay for ever."""
         from_s, to_s = end_s - MEMORY_S, max(end_s, self._reached_s) + MEMORY_S
         self._seen = [p for p in self._seen if from_s <= p.time_s <= to_s]
         self._spacings = {t: s for t, s in self._spacings.items() if from_s <= t <= to_s}

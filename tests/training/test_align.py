@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from resonance.training.features import (
     TitleFeatures,
     cache_features,
     entries,
+    feature_file,
     load_features,
 )
 from resonance.training.heads import (
@@ -69,11 +71,12 @@ def extractor() -> FeatureExtractor:
 @pytest.fixture(scope="module")
 def titles(library: Path, extractor: FeatureExtractor) -> list[TitleFeatures]:
     files = cache_features(extractor, entries(library / "library.csv"), library / "features")
-    return load_features(files)
+    assert [file is None for file in files] == [False] * FILMS + [True]  # the broken file is left out
+    return load_features(file for file in files if file is not None)
 
 
 def test_features_hold_what_each_segment_has(titles: list[TitleFeatures]) -> None:
-    assert len(titles) == FILMS  # the broken file is left out
+    assert len(titles) == FILMS
     for title in titles:
         assert title.present.shape == (SEGMENTS, 3)
         assert title.present.all()
@@ -91,7 +94,8 @@ def test_cached_titles_are_not_read_again(
     files = cache_features(
         extractor, found, library / "features", on_title=lambda d, t, problem: problems.append(problem)
     )
-    assert len(files) == FILMS
+    assert len(set(files)) == FILMS
+    assert None not in files
     assert read == []
     assert problems == [""] * FILMS
 
@@ -115,7 +119,9 @@ def test_features_that_cannot_be_stored_leave_their_title_out(library: Path, tmp
         on_title=lambda d, t, problem: problems.append(problem),
     )
     assert [one.suffix for one in tmp_path.iterdir()] == [".npz"]
-    assert [len(one.present) for one in load_features(files)] == [SEGMENTS]
+    kept = [file for file in files if file is not None]
+    assert [len(one.present) for one in load_features(kept)] == [SEGMENTS]
+    assert files[1:] == [None, None]
     assert problems[0] == ""
     assert re.search(
         r"1\.mkv: the audio encoder says numbers up to \S+e\+\d+; expected .* 65504", problems[1]
@@ -151,6 +157,48 @@ def test_what_is_missing_in_a_manifest_is_named(tmp_path: Path) -> None:
         entries(tmp_path / "bad.jsonl")
     (tmp_path / "good.jsonl").write_text(json.dumps({"path": "a.mp4", "group": "x"}) + "\n")
     assert [(e.path, e.group) for e in entries(tmp_path / "good.jsonl")] == [(tmp_path / "a.mp4", "x")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        (
+            "a.csv",
+            "path,group\nfilm.mp4,é\n".encode("latin-1"),
+            "it cannot be read .* expected CSV or JSON lines",
+        ),
+        ("a.csv", b"path,group\nfilm.mp4,a,b\n", "row 1 has more fields than there are columns"),
+        ("a.csv", b"file,group\nfilm.mp4,a,b\n", "row 1 has more fields than there are columns"),
+        ("a.jsonl", b'{"path": 7.5}\n', "row 1: 'path' is 7.5; expected text"),
+        ("a.jsonl", b'{"path": "a.mp4", "group": ["a"]}\n', "row 1: 'group' is .* expected text"),
+        ("a.jsonl", b"[" * 100_000, "line 1 is not JSON"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_said(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ManifestError, match=rf"{name}: {said}"):
+        entries(tmp_path / name)
+
+
+def test_manifests_as_spreadsheets_and_programs_write_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("\ufeffpath,group\r\nfilm.mp4,é\r\n".encode())
+    (tmp_path / "a.jsonl").write_text('{"path": "film.mp4", "group": 1, "id": 7, "transcript": null}\n')
+    film = tmp_path / "film.mp4"
+    assert entries(tmp_path / "a.csv") == [Entry(film, None, "é")]
+    assert entries(tmp_path / "a.jsonl") == [Entry(film, None, "1", "7")]
+
+
+def test_subtitles_that_come_beside_a_film_make_its_features_new(
+    library: Path, extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    film, words = tmp_path / "film.mkv", tmp_path / "film.srt"
+    shutil.copy(library / "0.mkv", film)
+    places = [feature_file(extractor.descriptor, Entry(film), tmp_path)]
+    for text in ("one", "another"):
+        words.write_text(text)
+        places.append(feature_file(extractor.descriptor, Entry(film), tmp_path))
+    assert len(set(places)) == 3
+    assert places[-1] == feature_file(extractor.descriptor, Entry(film, words), tmp_path)
 
 
 def test_too_little_to_learn_from_is_said(titles: list[TitleFeatures], tmp_path: Path) -> None:
