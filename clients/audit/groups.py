@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.discovery.types import DATE_ATTRIBUTE, TitleFacts
+from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
+from resonance.clients.ingest.types import DATE_ATTRIBUTE
 
 Codes = NDArray[np.int32]
 

@@ -11,7 +11,6 @@ from qdrant_client import models
 from resonance.clients.discovery.rows import facts_of, segments_of
 from resonance.clients.discovery.stored_library import StoredLibrary
 from resonance.clients.discovery.types import (
-    DATE_ATTRIBUTE,
     Filter,
     FoundSegment,
     FoundTitle,
@@ -19,7 +18,7 @@ from resonance.clients.discovery.types import (
 from resonance.clients.ingest.qdrant import QdrantStore
 from resonance.clients.ingest.qdrant_collections import version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
-from resonance.clients.ingest.qdrant_points import MEDIA_ID, ROW, VERSION, payload_of, title_id
+from resonance.clients.ingest.qdrant_points import DAY, MEDIA_ID, ROW, VERSION, payload_of, title_id
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
 from resonance.clients.results import Vector
 
@@ -136,11 +135,9 @@ def _conditions(only: Filter) -> list[models.Condition]:
 def _dates(only: Filter) -> list[models.Condition]:
     if only.since is None and only.until is None:
         return []
-    until = None if only.until is None else f"{only.until}T23:59:59.999999Z"
-    span = models.DatetimeRange.model_validate(
-        {"gte": only.since and f"{only.since}T00:00:00Z", "lte": until}
-    )
-    return [models.FieldCondition(key=f"attributes.{DATE_ATTRIBUTE}", range=span)]
+    since, until = (None if day is None else f"{day}T00:00:00Z" for day in (only.since, only.until))
+    span = models.DatetimeRange.model_validate({"gte": since, "lte": until})
+    return [models.FieldCondition(key=DAY, range=span)]
 
 
 def _title(point: models.ScoredPoint) -> FoundTitle:

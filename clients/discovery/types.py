@@ -8,10 +8,8 @@ from datetime import date
 from typing import Protocol
 
 from resonance.clients.errors import UsageError
+from resonance.clients.ingest.types import day_of
 from resonance.clients.results import AxisValue, Segment, SpaceRef, Vector
-
-#: The attribute of a catalogue that filters by date look at: a day as ISO 8601 has it, 2026-11-28.
-DATE_ATTRIBUTE = "date"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +19,7 @@ class Filter:
     Attributes:
         tags: a title must have all of them.
         languages: a title must be in one of them.
-        since, until: its `DATE_ATTRIBUTE` must not lie before or after; a title without one is left out.
+        since, until: its day (`day_of`) must not lie before or after; a title without one is left out.
         excluded: media ids that are left out.
     """
 
@@ -43,9 +41,8 @@ class Filter:
             return False
         if self.since is None and self.until is None:
             return True
-        try:
-            day = date.fromisoformat(title.attributes.get(DATE_ATTRIBUTE, "")[:10])
-        except ValueError:
+        day = day_of(title.attributes)
+        if day is None:
             return False
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 

@@ -17,14 +17,16 @@ import pyarrow as pa
 from qdrant_client import models
 
 from resonance.clients.ingest.rows import SEGMENT, VECTOR
+from resonance.clients.ingest.types import day_of
 from resonance.clients.results import SpaceRef
 from resonance.space.descriptor import TITLE_WIDTH
 
 _NAMESPACE = uuid.UUID("6d1a3c52-6c0e-4b1e-9f5c-0a4b8d2a7f31")  # of this project's points
-#: Fields of payloads that are asked for by name. SEGMENTS of a title: how many it has.
-MEDIA_ID, CONTENT_HASH, VERSION, FINGERPRINT, SEGMENTS, ROW = (
+#: Fields of payloads that are asked for by name. SEGMENTS of a title: how many it has; DAY: `day_of` it, for
+#: Qdrant would read dates by rules of its own.
+MEDIA_ID, CONTENT_HASH, VERSION, FINGERPRINT, SEGMENTS, DAY, ROW = (
     *("media_id", "content_hash", "version"),
-    *("fingerprint", "segments", "row"),
+    *("fingerprint", "segments", "day", "row"),
 )
 #: Only in ``row``, because they are long: an hour of arcs is 40 KB, and hits bring their payload.
 _ONLY_IN_ROW = frozenset(("arcs", "frame_times_s"))
@@ -56,7 +58,9 @@ def points_of(rows: pa.Table, space: SpaceRef) -> tuple[list[models.PointStruct]
     for row, vector, parts in zip(_objects(light), vectors, rows["segments"].combine_chunks(), strict=True):
         media_id, version = row[MEDIA_ID], row[CONTENT_HASH]
         count = len(parts.values) if parts.is_valid else 0
-        payload = {**_payload(row), SEGMENTS: count, FINGERPRINT: space.fingerprint}
+        day = day_of(row["attributes"] or {})
+        mine = {SEGMENTS: count, FINGERPRINT: space.fingerprint, DAY: str(day) if day else None}
+        payload = {**_payload(row), **mine}
         titles.append(models.PointStruct(id=title_id(media_id), vector=vector, payload=payload))
         if not count:
             continue

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Protocol
 
 import pyarrow as pa
 
 from resonance.clients.results import SpaceRef
+
+#: The attribute of a catalogue that filters by date look at: a day as ISO 8601 has it, 2026-11-28.
+DATE_ATTRIBUTE = "date"
+
+
+def day_of(attributes: Mapping[str, str]) -> date | None:
+    """The day that a title's `DATE_ATTRIBUTE` names, as it is written: no time of day or zone moves it."""
+    try:
+        return date.fromisoformat(attributes.get(DATE_ATTRIBUTE, "")[:10])
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,9 @@ from tests.space.strategies import make_descriptor
 DESCRIPTOR = make_descriptor()
 SPACE = SpaceRef.of(DESCRIPTOR)
 
+#: The 15th, as catalogues write it; the third begins another day in Greenwich.
+_DATES = ("2026-{:02}-15", "2026-{:02}-15 08:00", "2026-{:02}-15T23:30:00-05:00", "2026{:02}15")
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -93,7 +96,7 @@ def random_titles(count: int, *, segments: int = 3, seed: int = 5) -> list[Made]
             present=[(True, True, True), (True, False, True), (False, True, False)][at % 3],
             tags=("film", "rare") if at % 3 == 0 else ("film",),
             language="de" if at % 2 else "en",
-            attributes={"date": f"2026-{at % 12 + 1:02}-15"} if at % 5 else {},
+            attributes={"date": _DATES[at // 12 % 4].format(at % 12 + 1)} if at % 5 else {},
         )
         for at in range(count)
     ]
