@@ -16,6 +16,7 @@ from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
 from resonance.clients.face import Backend, Source, Transcript, title_of
 from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.clients.media.text import check_text
 from resonance.clients.media.types import Limits
 from resonance.clients.media.words import is_file
 from resonance.clients.pipeline import Part
@@ -136,9 +137,10 @@ class Embedder:
         """Text alone (an article, a sentence), split at the space's token limit.
 
         Raises:
-            NoModalityError: there are no words.
+            NoModalityError: there are no words. NotMediaError: it holds what is not UTF-8.
             ServerError, RequestRejectedError: see `resonance.clients.errors`.
         """
+        check_text(text, name)
         return await self._backend.embed_text(text, name=name)
 
     async def stream(
@@ -184,6 +186,8 @@ class Embedder:
             UsageError: no example. MediaError: an example's own fault. WeightError: weights that are none.
             ServerError, RequestRejectedError, SpaceMismatchError: the server's.
         """
+        if text is not None:
+            check_text(text, "text")
         given = {"image": image, "sound": sound, "text": text, "video": video}
         examples = [(kind, source) for kind, source in given.items() if source is not None]
         return await self._backend.embed_query(examples, weights)

@@ -155,10 +155,12 @@ def write_results(results: Iterable[MediaEmbedding], path: Path) -> None:
 
 
 def check_output_path(path: Path) -> None:
-    """Refuse endings that nothing is written for, before any work is done.
+    """Refuse a file that cannot be written in the end, before the work that it would hold.
 
     Raises:
-        UsageError: see above.
+        UsageError: an ending that nothing is written for, or the folder is not there.
     """
     if path.suffix not in (".jsonl", ".parquet"):
         raise UsageError(f"--output {path}: ending '{path.suffix}'; expected .jsonl or .parquet")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: its folder is not there; expected one that is")

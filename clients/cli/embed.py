@@ -55,18 +55,19 @@ def embed(
     Exit code 0: all succeeded; 1: some media failed, one line each on stderr; 2: wrong use.
     """
     from resonance.clients.cli.embed_run import EmbedRun
-    from resonance.clients.errors import UsageError
     from resonance.clients.output import check_output_path
 
     if transcript is not None and len(paths) != 1:
         raise typer.BadParameter(
             f"it belongs to one PATH, but {len(paths)} were given", param_hint="--transcript"
         )
-    if output is not None:
-        try:
+    with wrong_use():
+        if output is not None:
             check_output_path(output)
-        except UsageError as wrong:
-            raise typer.BadParameter(str(wrong), param_hint="--output") from wrong
+        if plot is not None:
+            from resonance.clients.plot import check_plot_path
+
+            check_plot_path(plot)
     run = EmbedRun(
         server=server,
         credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -23,10 +24,11 @@ from resonance.clients.embedder import Embedder
 from resonance.clients.errors import (
     AuthenticationError,
     CredentialsError,
+    NotMediaError,
     ResonanceError,
     ServerUnavailableError,
 )
-from resonance.clients.media.text import read_text
+from resonance.clients.media.text import can_be_stored, read_text, shown
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.output import to_json, write_results
 from resonance.clients.plot import plot_arcs
@@ -75,24 +77,28 @@ class EmbedRun:
                     try:
                         await self._embed_one(embedder, path, progress)
                     except (ServerUnavailableError, AuthenticationError, CredentialsError) as gone:
-                        self._fail(console, f"{path}: {gone}")
+                        self._fail(console, f"{shown(str(path))}: {gone}")
                         break  # every further file would fail the same way
                     except (ResonanceError, SpaceError) as failed:
-                        text = str(failed)
-                        self._fail(console, text if str(path) in text else f"{path}: {text}")
-        if self.output is not None and self.results:
-            write_results(self.results, self.output)
-        if self.plot is not None and self.results:
-            plot_arcs(self.results, self.plot)
+                        text, name = str(failed), shown(str(path))
+                        self._fail(console, text if name in text else f"{name}: {text}")
+        if self.results:
+            self._write(console, self.output, write_results)
+            self._write(console, self.plot, plot_arcs)
         if not self.json_out and self.results:
             summarise(self.results, Console())
         return 1 if self.failures else 0
 
     async def _embed_one(self, embedder: Embedder, path: Path, progress: Progress) -> None:
-        task = progress.add_task(path.name, total=None)
+        name = str(path)
+        if not can_be_stored(name):
+            raise NotMediaError(
+                shown(name), "a name that is not UTF-8", "one that results can hold; rename it"
+            )
+        task = progress.add_task(escape(path.name), total=None)
         try:
             if path.suffix.lower() in TEXT_SUFFIXES:
-                result = await embedder.embed_text(read_text(path), name=str(path))
+                result = await embedder.embed_text(read_text(path), name=name)
             else:
                 async for part in embedder.stream(path, sampling=self.sampling, transcript=self.transcript):
                     if isinstance(part, MediaInfo):
@@ -107,6 +113,15 @@ class EmbedRun:
             sys.stdout.write(to_json(result) + "\n")
             sys.stdout.flush()
         self.results.append(result)
+
+    def _write(
+        self, console: Console, path: Path | None, write: Callable[[Sequence[MediaEmbedding], Path], None]
+    ) -> None:
+        try:
+            if path is not None:
+                write(self.results, path)
+        except OSError as error:
+            self._fail(console, f"{path}: it cannot be written ({error.strerror})")
 
     def _fail(self, console: Console, line: str) -> None:
         self.failures += 1
@@ -124,7 +139,7 @@ def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
             else ""
         )
         console.print(
-            f"[bold]{result.media}[/bold]  {length}, {len(result.segments)} segments, "
+            f"[bold]{escape(result.media)}[/bold]  {length}, {len(result.segments)} segments, "
             f"{' + '.join(result.modalities)}{speed}",
             highlight=False,
             soft_wrap=True,

@@ -69,7 +69,7 @@ def read_history(path: Path) -> list[Viewing]:
         raise UsageError(f"{path}: ending '{path.suffix}'; expected a history, {', '.join(_SUFFIXES)}")
     try:
         return [_viewing(row, f"{path} row {number}") for number, row in enumerate(_rows(path), start=1)]
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, csv.Error, pa.ArrowException) as error:
         said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise UsageError(f"{path}: cannot be read ({said}); expected a history") from error
 
@@ -134,7 +134,7 @@ def _completion(value: Any) -> float | None:
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: of a whole number of 400 digits
         number = math.nan
     if math.isnan(number):
         raise InvalidFieldError("completion", repr(value), "0 to 1, such as 0.85")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.ingest.uris import normal
 
 VERSION = 1
 #: How long another job's end is waited for, as when it was told to stop a moment ago.
@@ -103,7 +104,7 @@ class Journal:
 
     Args:
         path: of the database; made where it is not there.
-        sink_uri: the sink that it speaks of.
+        sink_uri: the sink that it speaks of, however it is spelled.
 
     Raises:
         JournalError: another job has it, it is of another version or another sink, or it is no database.
@@ -140,12 +141,12 @@ class Journal:
             if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone() is None:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
-                about = {"version": str(VERSION), "sink": sink_uri}
+                about = {"version": str(VERSION), "sink": normal(sink_uri)}
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         about = dict(self._db.execute("SELECT name, value FROM about"))
         if about.get("version") != str(VERSION):
             raise JournalError(str(self.path), f"version {about.get('version')}", f"version {VERSION}")
-        if about.get("sink") != sink_uri:
+        if normal(about.get("sink", "")) != normal(sink_uri):
             raise JournalError(
                 str(self.path), f"the journal of {about.get('sink')}", f"that of {sink_uri}; name another one"
             )

@@ -23,6 +23,7 @@ from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.opening import open_uri
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import beside, suffix
+from resonance.clients.media.text import can_be_stored, shown
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 EXPECTED_MANIFEST = "a manifest: .csv, .jsonl or .parquet with a column uri"
@@ -75,25 +76,17 @@ def read_manifest(uri: str) -> Iterator[CatalogueItem | FaultyRow]:
 def checked(where: str, item: CatalogueItem) -> CatalogueItem | FaultyRow:
     """The title, or a faulty row where its text cannot be stored: names of files need not be UTF-8."""
     for text in (item.media_id, item.uri, item.transcript_uri, item.language, *item.tags):
-        if text is not None and not _can_be_stored(text):
+        if text is not None and not can_be_stored(text):
             return _not_utf8(where)
     for name, value in item.attributes.items():
-        if not (_can_be_stored(name) and _can_be_stored(value)):
+        if not (can_be_stored(name) and can_be_stored(value)):
             return _not_utf8(where)
     return item
 
 
-def _can_be_stored(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _not_utf8(where: str) -> FaultyRow:
-    shown = where.encode("utf-8", "backslashreplace").decode()
-    return FaultyRow(shown, CatalogueError(shown, "text that is not UTF-8", "names and values in UTF-8"))
+    where = shown(where)
+    return FaultyRow(where, CatalogueError(where, "text that is not UTF-8", "names and values in UTF-8"))
 
 
 def _rows(uri: str, file: BinaryIO) -> Iterator[_Row]:

@@ -8,6 +8,7 @@ from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from resonance.clients.errors import UsageError
 from resonance.clients.ingest.embedding import Outcome
 
 
@@ -16,6 +17,9 @@ class IngestMetrics:
 
     Args:
         port: of the loopback, 0 for any; None: nothing listens.
+
+    Raises:
+        UsageError: the port is taken, or none.
 
     Attributes:
         port: the one that it listens on.
@@ -41,7 +45,12 @@ class IngestMetrics:
         self._server = None
         self.port = None
         if port is not None:
-            self._server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+            try:
+                self._server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+            except (OSError, OverflowError) as error:  # the latter: of a port above 65,535
+                raise UsageError(
+                    f"--metrics-port {port}: it cannot be listened on ({error}); expected a free port, or 0"
+                ) from error
             self.port = self._server.server_port
 
     def __enter__(self) -> Self:

@@ -30,6 +30,15 @@ def migrate(
     journal: Annotated[Path | None, typer.Option(help="As of `resonance ingest`.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Titles side by side.")] = None,
     sampling: Annotated[SamplingChoice | None, typer.Option(help="As of `resonance ingest`.")] = None,
+    asr: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="As of `resonance ingest`, if STORE was made with it.")
+    ] = None,
+    asr_cache: Annotated[
+        Path | None, typer.Option(help="As of `resonance ingest`; that job's saves time.")
+    ] = None,
+    asr_language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="As of `resonance ingest`.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="As of `resonance ingest`.")] = False,
     follow_s: Annotated[
         float | None,
@@ -46,6 +55,9 @@ def migrate(
 
     The old store is only read, so it serves until the new one is complete; with --follow-s what nightly jobs
     write to it meanwhile is written to the new one, too, until you stop this.
+
+    What a title was embedded with beside its media, recognised speech and a sampling of its own, is not known
+    from the store: name it here as it was named then. What differs is told at the end.
 
     Exit code 0: complete; 1: some titles are missing, such as those in quarantine; others as of ingest.
     """
@@ -64,6 +76,9 @@ def migrate(
         journal=journal,
         concurrency=concurrency,
         sampling=str(sampling) if sampling else None,
+        asr=asr,
+        asr_cache=asr_cache,
+        asr_language=asr_language,
         retry_failed=retry_failed,
         from_store=True,
     )
@@ -77,10 +92,16 @@ def migrate(
             found = await asyncio.to_thread(arrival, store, sink)
             if json_out:
                 report = {"wanted": found.wanted, "there": found.there, "missing": found.missing}
-                typer.echo(json.dumps({**report, "complete": found.complete}))
+                poorer = {
+                    "without_transcript": found.without_transcript,
+                    "sampled_otherwise": found.sampled_otherwise,
+                }
+                typer.echo(json.dumps({**report, **poorer, "complete": found.complete}))
             else:
                 state = "complete" if found.complete else f"missing, such as {', '.join(found.missing)}"
                 console.print(f"{found.there:,} of {found.wanted:,} titles: {state}", soft_wrap=True)
+                for line in found.warnings():
+                    console.print(line, style="yellow", soft_wrap=True)
             if follow_s is None:
                 return 0 if found.complete else 1
             await asyncio.sleep(follow_s)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.journal import Failure
 
 #: Rows held in memory while the file is written.
@@ -26,9 +27,22 @@ _SCHEMA = pa.schema(
 )
 
 
+def make_folder(path: Path) -> None:
+    """The folder that `path` is to stand in, before the long work that ends with it.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        came = f"its folder cannot be made ({error.strerror})"
+        raise StoreError(str(path), came, "a place for titles in quarantine") from error
+
+
 def write_failures(failures: Iterable[Failure], path: Path) -> int:
-    """Write `path` anew, whole or not at all; gives the number of rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `path` anew, whole or not at all; gives the number of rows. Errors: see `make_folder`."""
+    make_folder(path)
     half = path.with_name(f".{path.name}.tmp")
     count = 0
     with pq.ParquetWriter(half, _SCHEMA, compression="zstd") as writer:

@@ -30,8 +30,9 @@ from resonance.clients.ingest.ledger import BatchSize, Ledger
 from resonance.clients.ingest.metrics import IngestMetrics
 from resonance.clients.ingest.migration import titles_of
 from resonance.clients.ingest.progress import JobDisplay
+from resonance.clients.ingest.quarantine import make_folder
 from resonance.clients.ingest.stores import open_sink
-from resonance.clients.ingest.uris import local_path
+from resonance.clients.ingest.uris import local_path, normal
 from resonance.clients.ingest.watch import watch
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceError
@@ -82,7 +83,7 @@ class IngestSettings:
         if folder is not None:
             return folder / STATE_FOLDER / "journal.sqlite"
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        name = hashlib.blake2b(self.sink.encode(), digest_size=8).hexdigest()
+        name = hashlib.blake2b(normal(self.sink).encode(), digest_size=8).hexdigest()
         return state / "resonance" / f"ingest-{name}" / "journal.sqlite"
 
     @property
@@ -154,6 +155,7 @@ class IngestRun:
 
     async def _run(self) -> int:
         settings = self._settings
+        make_folder(settings.failed_path)
         async with AsyncExitStack() as stack:
             embedder = await stack.enter_async_context(
                 Embedder(settings.server, credentials=settings.credentials)

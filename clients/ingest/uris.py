@@ -24,11 +24,18 @@ def beside(uri: str, other: str) -> str:
     """`other`, seen from the folder that `uri` stands in; what is absolute stays as it is."""
     if _SCHEME.match(other) or other.startswith("/"):
         return other
-    if not _SCHEME.match(uri):
-        return str(Path(uri).parent / other)
+    path = local_path(uri)
+    if path is not None:
+        return str(path.parent / other)
     folder, _, _ = uri.rpartition("/")
     scheme, _, rest = f"{folder}/{other}".partition("://")
     return f"{scheme}://{posixpath.normpath(rest)}"
+
+
+def normal(uri: str) -> str:
+    """The same for every spelling of a place: a path from the root here, others without a last slash."""
+    path = local_path(uri)
+    return str(path.resolve()) if path is not None else uri.rstrip("/")
 
 
 def suffix(uri: str) -> str:

@@ -45,6 +45,30 @@ def decode_text(data: bytes, name: str) -> str:
         raise NotMediaError(name, f"bytes that are not UTF-8 ({error.reason})", EXPECTED_TEXT) from error
 
 
+def can_be_stored(text: str) -> bool:
+    """Whether it is UTF-8: in names of files, and arguments of commands, surrogates stand for other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(text: str) -> str:
+    """Text that can be written, with what is not UTF-8 spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse text that cannot be sent.
+
+    Raises:
+        NotMediaError: it is not UTF-8.
+    """
+    if not can_be_stored(text):
+        raise NotMediaError(shown(name), "text that is not UTF-8", EXPECTED_TEXT)
+
+
 def split_text(
     text: str, tokens_per_piece: int, count_tokens: Callable[[str], int] | None = None
 ) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,9 @@ def test_the_table_names_the_space_and_the_segments(server: TritonServer, media:
         (),
         ("a.mp4", "--sampling", "often"),
         ("a.mp4", "--output", "x.csv"),
+        ("a.mp4", "--output", "nowhere/x.parquet"),
+        ("a.mp4", "--plot", "x.docx"),
+        ("a.mp4", "--plot", "nowhere/x.png"),
         ("a.mp4", "b.mp4", "--transcript", "c.srt"),
     ],
 )
@@ -91,6 +95,29 @@ def test_a_missing_file_fails_typed(server: TritonServer, tmp_path: Path) -> Non
     shown = run("embed", tmp_path / "none.mp4", "--server", server.grpc_address)
     assert shown.returncode == 1
     assert "none.mp4" in shown.stderr
+
+
+def test_names_are_shown_as_they_are(server: TritonServer, media: Path, tmp_path: Path) -> None:
+    (tmp_path / "dir [").mkdir()
+    named = tmp_path / "dir [" / "b] Film [x264].mp4"
+    unnamed = Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.mp4"))
+    for path in (named, unnamed):
+        shutil.copy(media / GOOD, path)
+    shown = run("embed", unnamed, named, "--server", server.grpc_address)
+    assert shown.returncode == 1
+    assert shown.stdout.startswith(f"{named}  4.1 s")
+    assert shown.stderr.splitlines()[-1].startswith(f"{tmp_path}/caf\\udce9.mp4: a name that is not UTF-8")
+
+
+def test_results_that_cannot_be_written_are_said(server: TritonServer, media: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").mkdir()
+    shown = run(
+        "embed", media / GOOD, "--server", server.grpc_address, "--output", tmp_path / "x.parquet", "--json"
+    )
+    assert shown.returncode == 1
+    assert "x.parquet: it cannot be written (" in shown.stderr
+    assert "Is a directory" in shown.stderr
+    assert len(json.loads(shown.stdout)["title"]) == 1788
 
 
 def test_no_server_says_how_to_start_one(media: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from resonance.clients.embedder import Embedder
-from resonance.clients.errors import MediaError, NoModalityError, ServerUnavailableError
+from resonance.clients.errors import MediaError, NoModalityError, NotMediaError, ServerUnavailableError
 from resonance.clients.media.types import MediaInfo, SampledBy
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.serving.server import TritonServer
@@ -186,3 +186,10 @@ async def test_leaving_a_stream_early_ends_its_threads(embedder: Embedder, media
                 break
         await stream.aclose()
     assert not [t for t in threading.enumerate() if t.name.startswith("resonance-read")]
+
+
+@pytest.mark.parametrize("ask", ["embed_text", "embed_query"])
+async def test_text_that_is_not_utf8_is_refused(embedder: Embedder, ask: str) -> None:
+    call = embedder.embed_text("caf\udce9") if ask == "embed_text" else embedder.embed_query(text="caf\udce9")
+    with pytest.raises(NotMediaError, match="text that is not UTF-8; expected UTF-8 text"):
+        await call

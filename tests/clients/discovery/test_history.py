@@ -73,6 +73,7 @@ def test_times_and_numbers_of_parquet_are_taken_as_they_are(tmp_path: Path) -> N
         ({"completion": 1.5}, "completion", "0 to 1"),
         ({"completion": -0.1}, "completion", "0 to 1"),
         ({"completion": "most"}, "completion", "0 to 1"),
+        ({"completion": 10**400}, "completion", "0 to 1"),
         ({"completion": True}, "completion", "0 to 1"),
         ({"completion": float("nan")}, "completion", "0 to 1"),
         ({"completion": None}, "completion", "a signal"),

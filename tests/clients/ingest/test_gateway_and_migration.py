@@ -9,13 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
 from resonance.clients.ingest.migration import arrival
+from resonance.clients.ingest.stores import open_sink
 from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
 from tests.clients.ingest.conftest import BAD, GOOD
+from tests.clients.ingest.made import SPACE, made_rows
 from tests.clients.ingest.running import COMMAND, ingest, stored
 
 
@@ -61,7 +64,8 @@ def test_a_store_is_carried_over_and_followed(library: Path, server: TritonServe
         return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
     code, report = migrate()
-    assert (code, report) == (0, {"wanted": GOOD, "there": GOOD, "missing": [], "complete": True})
+    same = {"without_transcript": 0, "sampled_otherwise": 0}
+    assert (code, report) == (0, {"wanted": GOOD, "there": GOOD, "missing": [], **same, "complete": True})
     assert stored(new) == stored(old)
     shutil.copy(titles / "000001.mkv", titles / "later.mkv")
     ingest(titles, old, server.grpc_address)
@@ -69,3 +73,21 @@ def test_a_store_is_carried_over_and_followed(library: Path, server: TritonServe
     (titles / "later.mkv").unlink()  # gone before it could be embedded again
     code, report = migrate()
     assert (code, report["there"], report["missing"], report["complete"]) == (1, GOOD, ["later.mkv"], False)
+
+
+def test_what_titles_lost_on_their_way_is_counted(tmp_path: Path) -> None:
+    def stored_as(name: str, transcript: dict[str, bool], recipe: str) -> str:
+        rows = made_rows(*transcript, version=f"blake2b:1{recipe}")
+        present = [{"visual": True, "audio": True, "transcript": there} for there in transcript.values()]
+        at = rows.schema.get_field_index("present")
+        column = pa.array(present, rows.schema.field("present").type)
+        sink = open_sink(str(tmp_path / name), SPACE)
+        sink.write(rows.set_column(at, rows.schema.field("present"), column), batch="1")
+        sink.close()
+        return str(tmp_path / name)
+
+    old = stored_as("old", {"a": True, "b": True, "c": False}, "+uniform+tiny.en")
+    poorer = arrival(old, stored_as("poorer", {"a": True, "b": False, "c": False}, ""))
+    assert (poorer.complete, poorer.without_transcript, poorer.sampled_otherwise) == (True, 1, 3)
+    assert ["--asr MODEL" in line or "--sampling" in line for line in poorer.warnings()] == [True, True]
+    assert arrival(old, old).warnings() == []

@@ -146,6 +146,14 @@ def test_wrong_use_and_servers_that_are_not_there(
 ) -> None:
     assert ingest(library, "qdrant://host", server.grpc_address)[0] == 2
     assert ingest(library, tmp_path, "ftp://somewhere")[0] == 2
+    port = server.grpc_address.rpartition(":")[2]
+    code, _, said = ingest(library, tmp_path, server.grpc_address, "--metrics-port", port)
+    assert code == 2
+    assert f"--metrics-port {port}: it cannot be listened on" in " ".join(said.split())
+    (tmp_path / "a file").touch()
+    code, _, said = ingest(library, tmp_path, server.grpc_address, "--failed", str(tmp_path / "a file" / "f"))
+    assert code == 3
+    assert "its folder cannot be made" in said
     code, _, said = ingest(library, tmp_path, "127.0.0.1:9")
     assert code == 3
     assert "ServerUnavailableError" in said

@@ -124,9 +124,9 @@ def test_one_job_at_a_time(journal: Journal, tmp_path: Path) -> None:
 
 def test_a_journal_of_another_sink_is_refused(journal: Journal) -> None:
     journal.close()
-    with pytest.raises(JournalError, match="the journal of sink; expected that of elsewhere"):
+    with pytest.raises(JournalError, match=r"the journal of .*/sink; expected that of elsewhere"):
         Journal(journal.path, "elsewhere")
-    Journal(journal.path, "sink").close()
+    Journal(journal.path, "./sink/").close()
 
 
 def test_a_journal_of_another_version_is_refused(journal: Journal) -> None:

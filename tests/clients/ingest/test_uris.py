@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resonance.clients.ingest.uris import beside, local_path, suffix
+from resonance.clients.ingest.uris import beside, local_path, normal, suffix
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,20 @@ def test_what_is_elsewhere(uri: str) -> None:
         ("/lists/films.csv", "s3://bucket/b.mp4", "s3://bucket/b.mp4"),
         ("s3://bucket/lists/films.csv", "../media/b.mp4", "s3://bucket/media/b.mp4"),
         ("/lists/films.csv", "Alien: Covenant.mp4", "/lists/Alien: Covenant.mp4"),
+        ("file:///lists/films.csv", "a/b.mp4", "/lists/a/b.mp4"),
+        ("file:/lists/films.csv", "b.mp4", "/lists/b.mp4"),
     ],
 )
 def test_names_beside_others(uri: str, other: str, together: str) -> None:
     assert beside(uri, other) == together
+
+
+def test_spellings_of_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    spelled = ("out", "out/", "./out", str(tmp_path / "out"), f"file://{tmp_path}/out", "link")
+    assert {normal(uri) for uri in spelled} == {str(tmp_path / "out")}
+    assert normal("s3://bucket/out/") == normal("s3://bucket/out") != normal("s3://bucket/other")
 
 
 @pytest.mark.parametrize(
