@@ -64,7 +64,7 @@ def package_family(
     Raises:
         AotiError: no compiler, or no precision of a graph held; its package is not there then.
     """
-    check_compiler()
+    check_compiler(device)
     reports = []
     for graph in card.graphs:
         path = repository / graph.model / "1" / AOTI_PACKAGE

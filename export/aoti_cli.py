@@ -29,8 +29,8 @@ def export_packages(
     """
     from resonance.export.reference import reference_of
 
-    check_compiler()  # before anything that takes minutes
     device = choose_device(device)
+    check_compiler(device)  # before anything that takes minutes
     descriptor = served_space(card, repository)
     if descriptor is None:
         return False

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from resonance.export import contract
 from resonance.export.contract import Model
+from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
 from resonance.export.onnx_export import make_inputs
 
 #: The batch a graph is traced at: the tuner's timings on the GPU are for it, on the CPU nothing is timed.
@@ -26,11 +27,11 @@ class AotiError(RuntimeError):
     """A package cannot be made here, or no precision held; the message says what to do."""
 
 
-def check_compiler() -> None:
-    """Packages hold C++ that is compiled here, on the GPU too.
+def check_compiler(device: str) -> None:
+    """Packages hold C++ that is compiled here, on the GPU against CUDA's headers and the driver.
 
     Raises:
-        AotiError: no compiler is on PATH.
+        AotiError: no compiler is on PATH, or no toolkit is here.
     """
     wanted = os.environ.get("CXX", "g++")
     if shutil.which(wanted) is None:
@@ -38,6 +39,11 @@ def check_compiler() -> None:
             f"AOTInductor compiles C++ and '{wanted}' is not on PATH; install a compiler "
             "(`apt-get install g++`), or name one with CXX"
         )
+    if device == "cuda":
+        try:
+            use_toolkit()
+        except ToolkitError as error:
+            raise AotiError(str(error)) from error
 
 
 def choose_device(wanted: str = "auto") -> str:

@@ -62,6 +62,8 @@ class Model:
     runs: Runs
     max_batch_size: int = 64
     cpu_instances: int = 1
+    #: Of a Python model where its encoders run on a GPU, which wait for it; None: as on the CPU.
+    gpu_server_instances: int | None = None
     dynamic_batching: bool = False
     #: Runs side by side in an instance on the CPU. They share the weights; but what Triton hands over
     #: together is answered together: where runs differ in length, as texts do, instances keep cores busier.
@@ -104,6 +106,9 @@ MODELS = (
         (FRAMES, FRAME_MASK, FRAME_TIMES),
         Runs.PYTHON,
         cpu_instances=2,
+        # Each has one clip at a time, of four keyframes at most in most windows: 16 keyframes are under way,
+        # about as many as there are cores to a GPU, and as a run of DALI's takes.
+        gpu_server_instances=4,
     ),
     Model(
         "keyframe_decoder",  # what `video_decoder` sends to DALI; loaded with `--decoder dali` alone

@@ -77,6 +77,8 @@ def model_config(model: Model, target: Target) -> pb.ModelConfig:
     group = pb.ModelInstanceGroup(count=model.cpu_instances, kind=pb.ModelInstanceGroup.KIND_CPU)
     if model.runs is Runs.PYTHON:
         config.backend = "python"
+        if target is not Target.CPU and model.gpu_server_instances is not None:
+            group.count = model.gpu_server_instances
         if model.name == "video_decoder":
             config.parameters["dali_codecs"].string_value = ",".join(DALI_CODECS[target is Target.CPU])
     elif model.runs is Runs.DALI:

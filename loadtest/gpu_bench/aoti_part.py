@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
 from resonance.loadtest.gpu_bench.encoders import Encoder, encoder
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.towers_part import LARGEST_GRAPHED, first_line
@@ -39,6 +40,12 @@ def measure_aoti(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: boo
             f"everything: AOTInductor needs a C++ compiler and '{compiler}' is not here"
         )
         return
+    if bench.device == "cuda":
+        try:
+            use_toolkit()  # for the compilations, which are children of this process
+        except ToolkitError as error:
+            bench.result.skipped.append(f"everything: {error}")
+            return
     chosen = [e for e in encoders if e.name == "quick-bert"] if bench.quick else list(encoders)
     # each tower's dynamic batch, and straight after its own the fixed one, or it would never be its turn
     wanted = [(e, dynamic) for e in chosen for dynamic in (True, False) if dynamic or e.name == FIXED]

@@ -7,8 +7,6 @@ replayed from its CUDA graphs where there is a GPU.
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -30,13 +28,17 @@ def measure_profile(bench: Bench, *, max_autotune: bool) -> None:
     result, quick = bench.result, bench.quick
     needed = ("resonance.export.families.tiny", "resonance.export.onnx_export")
     reasons = [reason for reason in map(missing, needed) if reason]
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        reasons.append("AOTInductor needs a C++ compiler")
     if reasons:
         result.skipped.append(f"everything: {'; '.join(reasons)}")
         return
+    from resonance.export.aoti_compile import AotiError, check_compiler
     from resonance.export.families.tiny import TINY
 
+    try:
+        check_compiler(bench.device)
+    except AotiError as error:
+        result.skipped.append(f"everything: {error}")
+        return
     for card in TINY.graphs:
         if quick and card.model != "title_fusion":
             continue

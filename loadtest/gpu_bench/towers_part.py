@@ -10,7 +10,7 @@ from torch import nn
 from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.towers import fuse_activations
-from resonance.loadtest.gpu_bench.variants import compiled, graphed
+from resonance.loadtest.gpu_bench.variants import FlashAttention, compiled, graphed
 
 #: Above this, launches are a small share of the work and a graph gains nothing.
 LARGEST_GRAPHED = 128
@@ -38,6 +38,10 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
             for suffix, way in ways(module):
                 for batch in encoder.batches:
                     _measure(bench, encoder, ("eager" + suffix, "CUDA graph" + suffix), way, batch, reference)
+                if bench.device == "cuda" and encoder.bar:  # PyTorch itself takes cuDNN's attention on Hopper
+                    flash, batch = FlashAttention(way), encoder.batches[-1]
+                    names = (f"eager{suffix}, flash attention", f"CUDA graph{suffix}, flash attention")
+                    _measure(bench, encoder, names, flash, batch, reference)
         except Exception as error:  # of memory, kernels or a capture; the other towers go on
             bench.result.errors.append(f"{encoder.name}: {first_line(error)}")
     if bench.device != "cuda":
@@ -50,18 +54,22 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune:
     A tower without a bar has its largest batch alone: HTSAT's ten kinds of layer take minutes to compile.
     With `max_autotune` towers with a bar are compiled once more, tuned, at their largest batch.
     """
-    for encoder in encoders[:1] if bench.quick else encoders:
-        if bench.deadline.passed(0 if bench.quick else COMPILE_S):
-            bench.result.skipped.append(f"{encoder.name}: out of time")
-            continue
-        reference, module = bench.towers(encoder)
-        for suffix, way in ways(module):
-            batches = (*encoder.batches[:-3:-1], encoder.batches[0]) if encoder.bar else encoder.batches[-1:]
-            _measure_compiled(bench, encoder, "compiled" + suffix, compiled(way), batches, reference)
-            if max_autotune and encoder.bar:
-                tuned = compiled(way, max_autotune=True)
-                name = f"compiled{suffix}, max-autotune"
-                _measure_compiled(bench, encoder, name, tuned, encoder.batches[-1:], reference)
+    # tuning takes minutes: no tower waits for another's
+    for tuned in (False, True) if max_autotune else (False,):
+        for encoder in encoders[:1] if bench.quick else encoders:
+            if tuned and not encoder.bar:
+                continue
+            name = "compiled{}, max-autotune" if tuned else "compiled{}"
+            if bench.deadline.passed(0 if bench.quick else COMPILE_S):
+                bench.result.skipped.append(f"{encoder.name}, {name.format('')}: out of time")
+                continue
+            reference, module = bench.towers(encoder)
+            batches = encoder.batches[-1:]
+            if encoder.bar and not tuned:
+                batches = (*encoder.batches[:-3:-1], encoder.batches[0])
+            for suffix, way in ways(module):
+                run = compiled(way, max_autotune=tuned)
+                _measure_compiled(bench, encoder, name.format(suffix), run, batches, reference)
     if bench.quick:
         bench.result.skipped.append("other towers: --quick compiles one")
 

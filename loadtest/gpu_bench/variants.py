@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Run = Callable[[Tensor], Tensor]
 
@@ -27,6 +28,20 @@ def compiled(module: nn.Module, *, max_autotune: bool = False) -> nn.Module:
     for block in blocks:
         block.compile(dynamic=False, options=options)
     return module
+
+
+class FlashAttention(nn.Module):
+    """`module` with PyTorch's own kernels of FlashAttention; where they cannot, it raises."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whatever `module` gives."""
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            out: Tensor = self.module(x)
+        return out
 
 
 @torch.inference_mode()

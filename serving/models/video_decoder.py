@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from resonance.serving.models.common import answer_each, descriptor_beside
 #: What Triton says of a model that is not there. Its code does not tell: between models of one server
 #: Triton 2.51 turns every code into INTERNAL.
 GONE = re.compile("not healthy|unhealthy|not ready|not found|unknown model")
+#: Keyframes of a clip that are decoded side by side: most windows have up to four, and wait for the last.
+THREADS = 4
 
 
 class TritonPythonModel:
@@ -38,6 +42,7 @@ class TritonPythonModel:
             codecs = parameters["dali_codecs"]["string_value"].split(",")
             self._dali = RemoteDecoder(ask_dali, frozenset(codecs))
         self._keyframes = _Counter()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="keyframes")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """See the module. A clip that yields no frame is refused: its window must be decoded in order."""
@@ -62,13 +67,19 @@ class TritonPythonModel:
         if self._dali:
             pictures = self._dali.pictures(clip)
         left = [place for place, picture in enumerate(pictures) if picture is None]
-        if left:
-            rest = replace(clip, packets=tuple(clip.packets[place] for place in left))
-            for place, picture in zip(left, decode_packets(rest, self._geometry), strict=True):
+        # a decoder a thread, each with every so many packets: the first waits for no more than its share
+        shares = [share for first in range(THREADS) if (share := left[first::THREADS])]
+        for share, found in zip(shares, self._threads.map(partial(self._decoded, clip), shares), strict=True):
+            for place, picture in zip(share, found, strict=True):
                 pictures[place] = picture
         self._keyframes.add("dali", len(pictures) - len(left))
         self._keyframes.add("pyav", len(left))
         return pictures
+
+    def _decoded(self, clip: Clip, places: list[int]) -> list[ByteArray | None]:
+        """The pictures of some of a clip's packets."""
+        chosen = replace(clip, packets=tuple(clip.packets[place] for place in places))
+        return decode_packets(chosen, self._geometry)
 
 
 def ask_dali(files: np.ndarray, colour: np.ndarray) -> np.ndarray:

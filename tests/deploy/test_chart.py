@@ -325,7 +325,7 @@ def test_no_gpu_is_asked_for_on_the_cpu():
 def test_shared_memory_is_memory_of_the_given_size(manifests):
     pod = pod_of(manifests)
     volumes = {v["name"]: v for v in pod["volumes"]}
-    assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
+    assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "3Gi"}
     (server,) = pod["containers"]
     assert {"name": "shm", "mountPath": "/dev/shm"} in server["volumeMounts"]  # noqa: S108 (of the container)
 

@@ -105,7 +105,7 @@ def test_batches_run_in_the_smallest_graph_that_holds_them(
 ) -> None:
     captured: list[int] = []
 
-    def capture(call, inputs: list[torch.Tensor], pool: object) -> runner.Captured:
+    def capture(call, inputs: list[torch.Tensor], place: object) -> runner.Captured:
         captured.append(inputs[0].shape[0])
         graph = Replay(call, inputs)
         return runner.Captured(graph, graph.inputs, graph.outputs)  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def test_a_missing_or_broken_package_is_named(tmp_path: Path) -> None:
 def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(aoti.AotiError, match=r"'no-such-compiler' is not on PATH; install a compiler"):
-        aoti.check_compiler()
+        aoti.check_compiler("cpu")
 
 
 def test_without_a_gpu_the_gpu_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -21,8 +22,9 @@ NOTE = "artifact.aoti.json"
 #: Batches that CUDA graphs are captured for; a batch runs in the smallest that holds it. Above the last,
 #: launches cost little beside the work.
 GRAPH_BATCHES = (1, 2, 4, 8, 16, 32)
-#: Graphs kept, the least recently used dropped first: each holds its own inputs and outputs.
-MOST_GRAPHS = 24
+#: Graphs kept, the least recently used dropped first: each holds its own inputs and outputs. E5 and BGE have
+#: five token buckets, so 30 graphs; were fewer kept, mixed lengths would capture anew all the time.
+MOST_GRAPHS = 40
 #: Runs before a capture: the first ones allocate and choose kernels, which a capture must not see.
 WARM_UP_RUNS = 2
 
@@ -33,6 +35,18 @@ Pool = tuple[int, int]
 
 class PackageError(RuntimeError):
     """The package cannot be served here; one line that says why and what to do."""
+
+
+class GraphPlace(NamedTuple):
+    """Memory that graphs share, which takes that all are captured on the same stream (`torch.cuda.graph`)."""
+
+    pool: Pool
+    stream: torch.cuda.Stream
+
+    @classmethod
+    def of(cls, device: torch.device) -> GraphPlace:
+        """A new one on a GPU."""
+        return cls(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))
 
 
 @dataclass(slots=True)
@@ -67,7 +81,7 @@ class Runner:
         self._graph_batches = sorted(graph_batches) if self.device.type == "cuda" and batched else []
         self._graphs: OrderedDict[tuple[torch.Size, ...], Captured] = OrderedDict()
         # What graphs work on between their inputs and outputs lies in one place: they never run at once.
-        self._pool: Pool | None = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        self._place: GraphPlace | None = GraphPlace.of(self.device) if self.device.type == "cuda" else None
         # cuDNN takes convolutions in TF32 by default: too coarse for a log-mel spectrum.
         torch.backends.cudnn.allow_tf32 = False
         try:
@@ -112,7 +126,7 @@ class Runner:
             return found
         # Spare rows repeat the first one: real values, which no kernel turns into NaN.
         static = [x[:1].repeat(bucket, *[1] * (x.dim() - 1)) for x in inputs]
-        captured = capture(self._call, static, self._pool)
+        captured = capture(self._call, static, self._place)
         self._graphs[key] = captured
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
@@ -120,11 +134,13 @@ class Runner:
 
 
 def capture(
-    call: Callable[[list[torch.Tensor]], list[torch.Tensor]], inputs: list[torch.Tensor], pool: Pool | None
+    call: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+    inputs: list[torch.Tensor],
+    place: GraphPlace | None = None,
 ) -> Captured:
-    """`call` on exactly these tensors as a CUDA graph, whose memory is of `pool`."""
+    """`call` on exactly these tensors as a CUDA graph, captured at `place`; None: one of its own."""
     device = inputs[0].device
-    stream = torch.cuda.Stream(device)
+    pool, stream = place or GraphPlace.of(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP_RUNS):

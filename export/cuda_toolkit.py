@@ -1,0 +1,113 @@
+"""Where CUDA's headers and the driver's library are, for the C++ that AOTInductor compiles on a GPU.
+
+PyTorch takes the folder two above `nvcc` for the toolkit, which is wrong where that is a script, and links
+against ``libcuda.so``, a name that a driver need not come with.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+HEADER = Path("include") / "cuda.h"
+LIBRARY = "libcuda.so"
+_INSTALLED = Path("/usr/local")
+
+
+class ToolkitError(RuntimeError):
+    """CUDA's headers or the driver's library are not here; the message says where they were looked for."""
+
+
+def use_toolkit() -> None:
+    """Let this process's compilations, and those of its children, find headers and library.
+
+    Sets ``CUDA_HOME`` and ``LIBRARY_PATH``.
+
+    Raises:
+        ToolkitError: one of them is nowhere.
+    """
+    home = find_home()
+    os.environ["CUDA_HOME"] = str(home)
+    loaded = sys.modules.get("torch.utils.cpp_extension")  # it reads the variable when it is imported
+    if loaded is not None:
+        loaded.CUDA_HOME = str(home)  # type: ignore[attr-defined]
+    folders = os.environ.get("LIBRARY_PATH", "").split(os.pathsep)
+    folder = str(find_library(home))
+    if folder not in folders:
+        os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (folder, *folders)))
+
+
+def find_home(installed: Path = _INSTALLED) -> Path:
+    """The folder with ``include/cuda.h``: named by the environment, above `nvcc`, installed, or of a wheel.
+
+    Raises:
+        ToolkitError: none has it.
+    """
+    looked = []
+    for folder in _homes(installed):
+        if (folder / HEADER).is_file():
+            return folder
+        looked.append(str(folder))
+    raise ToolkitError(
+        f"no {HEADER} in {', '.join(looked)}; install CUDA's toolkit of PyTorch's version, "
+        "or name it with CUDA_HOME"
+    )
+
+
+def _homes(installed: Path) -> Iterator[Path]:
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        if os.environ.get(name):
+            yield Path(os.environ[name])
+    nvcc = shutil.which("nvcc")
+    if nvcc is not None:
+        yield Path(nvcc).resolve().parent.parent
+    yield installed / "cuda"
+    yield from sorted(installed.glob("cuda-*"), reverse=True)
+    wheels = Path(sysconfig.get_path("purelib")) / "nvidia"
+    yield from (wheels / name for name in ("cu13", "cuda_runtime"))
+
+
+def find_library(home: Path, installed: Sequence[Path] | None = None) -> Path:
+    """A folder with ``libcuda.so``: CUDA's stub, the driver's, or a link to the driver's ``libcuda.so.1``.
+
+    Args:
+        installed: the driver's libraries; by default those that the loader knows.
+
+    Raises:
+        ToolkitError: there is none.
+    """
+    for folder in (home / "lib64" / "stubs", home / "lib" / "stubs"):
+        if (folder / LIBRARY).exists():
+            return folder
+    known = list(_known_to_the_loader() if installed is None else installed)
+    for path in known:
+        if path.name == LIBRARY and path.exists():
+            return path.parent
+    for path in known:
+        if path.exists():
+            folder = Path(tempfile.mkdtemp(prefix="resonance-libcuda-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            (folder / LIBRARY).symlink_to(path.resolve())
+            return folder
+    raise ToolkitError(f"no {LIBRARY} in {home} and none that the loader knows; install NVIDIA's driver")
+
+
+def _known_to_the_loader() -> Iterator[Path]:
+    found = re.compile(rf"=> (\S+/{re.escape(LIBRARY)}(?:\.1)?)$", re.MULTILINE)
+    command = shutil.which(
+        "ldconfig", path=os.pathsep.join((os.environ.get("PATH", ""), "/sbin", "/usr/sbin"))
+    )
+    if command is not None:
+        listed = subprocess.run([command, "-p"], capture_output=True, text=True, check=False).stdout
+        yield from map(Path, found.findall(listed))
+    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+        if folder:
+            yield from (Path(folder) / name for name in (LIBRARY, f"{LIBRARY}.1"))
