@@ -14,11 +14,12 @@ SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 PARTS ?=
 # Three kinds. Those that wait, for restarts, drains, a browser and deadlines of seconds, share the machine with each
-# other.
-WAITING_TESTS := tests/clients/explorer tests/loadtest/test_fuzz.py $(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
+# other, the longest first.
+WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_peers) tests/clients/explorer \
+	$(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
 	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway)
-# Servers under load, killed ones and stopwatches share it with nobody.
+# Servers under load and stopwatches share it with nobody.
 ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
 # What measures no time runs two at once, folders with the longest files first: one left for the end has no company.
 LONG_FIRST := tests/training tests/loadtest tests/export
