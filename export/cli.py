@@ -97,8 +97,8 @@ def export(
     from resonance.export.repository import write_configs
 
     console = Console(stderr=True)
-    write_configs(repository)
     if configs_only:
+        write_configs(repository)
         return
 
     from resonance.export.aoti import AotiError
@@ -129,6 +129,7 @@ def export(
         card = chosen_card(family, checkpoint or [])
         if heads is not None:
             card = with_heads(card, heads)
+        write_configs(repository)
         if packages and export_packages(console, card, repository, device.value, reference_media):
             return
         with console.status(f"exporting {family}") as status:

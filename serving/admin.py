@@ -19,8 +19,11 @@ from pathlib import Path
 #: Groups of endpoints, as Triton names them; gRPC and HTTP know the same.
 CLOSED = ("model-repository", "shared-memory", "trace", "logging")
 
-#: The environment variable in which a process that administers finds the key.
-KEY_VARIABLE = "RESONANCE_TRITON_KEY"
+#: Options of channels to a Triton of ours: gRPC sends even what is for this machine to a proxy that the
+#: environment names.
+WITHOUT_PROXY = (("grpc.enable_http_proxy", 0),)
+#: With the library's own bounds, which it leaves out where options are given.
+CHANNEL = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), *WITHOUT_PROXY)
 
 _HEADER = "resonance-admin"
 _ARG_START, _ARG_END = 45, 46  # of /proc/PID/stat, counted from the field behind the program's name

@@ -146,7 +146,7 @@ def serve(
             def command() -> list[str]:
                 return gateway_command(server, host, port, gateway_options or [])
 
-            front = GatewayProcess(command, server.key)
+            front = GatewayProcess(command)
         await Supervisor(
             server,
             SupervisorSettings(probe_interval_s=probe_interval, probe_timeout_s=probe_timeout),

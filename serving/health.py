@@ -22,6 +22,7 @@ import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from resonance.serving import admin
 from resonance.serving.decoder import SPARED_MODELS
 from resonance.serving.health_probe import Asker, reason, steps
 from resonance.serving.readiness import Probe
@@ -48,8 +49,7 @@ _CHANNEL: list[tuple[str, Any]] = [
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
+    *admin.CHANNEL,
 ]
 
 _log = logging.getLogger(__name__)

@@ -220,7 +220,7 @@ class TritonServer:
         if hung:
             process.kill_stubs(old, self.pid)
         try:
-            with InferenceServerClient(self.client_address) as client:
+            with InferenceServerClient(self.client_address, channel_args=list(admin.CHANNEL)) as client:
                 reload_model(client, name, self.settings.probe_timeout_s, admin.grpc_headers(self._key))
         except InferenceServerException as error:
             raise RepositoryError(f"model {name}: {one_line(error.message())}") from error
@@ -312,7 +312,7 @@ class TritonServer:
                 "the key of Triton's administration can be read in its arguments by users of this machine"
             )
         try:
-            with InferenceServerClient(self.client_address) as client:
+            with InferenceServerClient(self.client_address, channel_args=list(admin.CHANNEL)) as client:
                 headers = admin.grpc_headers(self._key)
                 self.models = probe_all(client, wanted, settings.probe_timeout_s, headers)
                 self.space = read_space(client, settings.probe_timeout_s)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from resonance.serving import process
-from resonance.serving.admin import KEY_VARIABLE
 from resonance.serving.errors import StartError
 
 START_TIMEOUT_S = 60.0
@@ -34,21 +33,18 @@ class GatewayProcess:
 
     Args:
         command: gives the program and its arguments; the same ports each time.
-        key: of Triton's administration, handed over in the environment.
         hangs_after_s: without a sign of life.
 
     Attributes:
         told: the words ``key=value`` of its ready line; empty until it is ready.
     """
 
-    def __init__(
-        self, command: Callable[[], Sequence[str]], key: str, *, hangs_after_s: float = HANGS_AFTER_S
-    ) -> None:
+    def __init__(self, command: Callable[[], Sequence[str]], *, hangs_after_s: float = HANGS_AFTER_S) -> None:
         self._hangs_after_s = hangs_after_s
         self._heard_at = 0.0
         self.told: Mapping[str, str] = {}
         self._command = command
-        self._environment = dict(os.environ) | {KEY_VARIABLE: key, SUPERVISED_VARIABLE: "1"}
+        self._environment = dict(os.environ) | {SUPERVISED_VARIABLE: "1"}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -14,6 +14,7 @@ from resonance.clients.audit.groups import (
     Dimension,
     DimensionBuilder,
     GroupSource,
+    check_sources,
     crossed,
     in_order,
     month_source,
@@ -44,6 +45,9 @@ class BiasSettings:
         time: "date", "order" or None: how shares and clusters move over it.
         least_titles: groups and places of fewer titles are not tested; results of a query always are.
         least_deviation: smaller ones are no alert, however sure.
+
+    Raises:
+        UsageError: two sources are called the same.
     """
 
     sources: Sequence[GroupSource]
@@ -58,6 +62,9 @@ class BiasSettings:
     least_titles: int = 20
     least_deviation: float = 0.01
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sources(self.sources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from resonance.clients.audit.finishing_curves import IntArray
 from resonance.clients.audit.finishing_positions import PositionFit
 from resonance.clients.audit.finishing_weights import CLIP, SeenWeights, seen_weights
-from resonance.clients.audit.groups import GroupSource
+from resonance.clients.audit.groups import GroupSource, check_sources
 from resonance.clients.audit.logged_titles import Titles
 from resonance.clients.audit.viewings import Recommended, ViewingLog
 from resonance.clients.discovery.taste import ABANDONED
@@ -31,7 +31,7 @@ class FinishingSettings:
         most_rows: viewers are drawn at random until they have so many rows. draws: of the bootstrap.
 
     Raises:
-        UsageError: a share or a chance that is none.
+        UsageError: a share or a chance that is none, or two sources that are called the same.
     """
 
     abandoned: float = ABANDONED
@@ -47,6 +47,7 @@ class FinishingSettings:
             raise UsageError(f"abandoned below {self.abandoned}; expected a share between 0 and 1")
         if not 0 < self.clip <= 1:
             raise UsageError(f"chances clipped at {self.clip}; expected above 0, at most 1")
+        check_sources(self.sources)
 
 
 @dataclass(frozen=True, slots=True)

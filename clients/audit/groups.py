@@ -99,6 +99,20 @@ def make_source(text: str) -> GroupSource:
     return GroupSource(path.stem, "file", listed=dict(read_pairs(path, ("media_id", "group"))))
 
 
+def check_sources(sources: Sequence[GroupSource]) -> None:
+    """Refuse sources that reports could not tell apart.
+
+    Raises:
+        UsageError: two are called the same.
+    """
+    called = Counter(source.name for source in sources)
+    for name, times in called.items():
+        if times > 1:
+            raise UsageError(
+                f"{times} groupings are called '{name}'; expected names that differ: rename a file"
+            )
+
+
 def read_pairs(path: Path, columns: tuple[str, str]) -> list[tuple[str, str]]:
     """Two columns of a CSV file with a heading; others are left alone, and a first value stands once.
 

@@ -40,13 +40,23 @@ def _limit(text: str, make: type[Limit]) -> Limit:
 
 
 def finish(report: Report, *, json_out: bool, html: Path | None) -> None:
-    """Show the report, write it, and end the command: exit code 1 where a limit is broken, else 0."""
+    """Show the report, write it, and end the command: exit code 1 where a limit is broken or the file cannot
+    be written, else 0."""
     from rich.console import Console
 
-    if html is not None:
-        report.write_html(html)
+    from resonance.clients.cli.reporting import failed_with
+    from resonance.clients.errors import UsageError
+
     if json_out:
         typer.echo(report.to_json())
     else:
         report.show(Console())
+    if html is not None:
+        try:
+            report.write_html(html)
+        except OSError as error:
+            wrong = UsageError(
+                f"{html}: it cannot be written ({error.strerror}); expected a file that can be"
+            )
+            raise typer.Exit(failed_with(wrong)) from error
     raise typer.Exit(1 if report.broken() else 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.markup import escape as plain
 from rich.table import Table
 
 
@@ -125,7 +126,8 @@ class Report:
         table = Table("measure", "value", "95%", "", title=self.title)
         for measure in self.measures().values():
             interval = "" if measure.interval is None else "{:.3g} – {:.3g}".format(*measure.interval)
-            table.add_row(measure.name, f"{measure.value:.4g}{measure.unit}", interval, measure.about)
+            value = f"{measure.value:.4g}{measure.unit}"
+            table.add_row(plain(measure.name), plain(value), interval, plain(measure.about))
         console.print(table)
         for limit in self.broken():
             console.print(f"broken: {told(limit)}", style="red", markup=False)

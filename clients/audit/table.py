@@ -135,9 +135,25 @@ def _json_objects(uri: str, file: BinaryIO, layout: Layout) -> Iterator[Mapping[
 
 def _parquet(uri: str, file: BinaryIO, layout: Layout) -> Iterator[_Batch]:
     opened = pq.ParquetFile(file)
-    names = _present(uri, opened.schema_arrow.names, layout)
+    there = opened.schema_arrow.names
+    names = _present(uri, there, layout)
+    twice = [name for name in names if there.count(name) > 1]
+    if twice:
+        raise CatalogueError(uri, f"column {twice[0]} more than once", "names of columns that differ")
     for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=names):
-        yield {name: batch[name].to_pylist() for name in names}, len(batch)
+        yield {name: _values(uri, name, batch[name]) for name in names}, len(batch)
+
+
+def _values(uri: str, name: str, column: pa.Array) -> list[Any]:
+    if pa.types.is_timestamp(column.type):  # Python has no nanoseconds, which pandas writes
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError, KeyError) as error:  # days without a name, zones that nobody knows
+        raise CatalogueError(
+            f"{uri}: {name}", f"{type(error).__name__}: {error}", "values that Python can hold"
+        ) from error
+    return values
 
 
 def _present(where: str, names: Collection[str], layout: Layout) -> list[str]:

@@ -130,6 +130,9 @@ def vector_structure(centred: NDArray[np.float32], rng: np.random.Generator) -> 
     """
     half = rng.permutation(len(centred)) < len(centred) // 2
     alive = centred[:, centred.any(axis=0)]
+    if not alive.shape[1]:  # all titles are the same
+        nothing = np.zeros(int((~half).sum()))
+        return Explained(nothing, nothing, nothing, nothing)
     one, other = alive[half], alive[~half]
     directions = np.linalg.eigh((one.T @ one).astype(np.float64))[1][:, -_STRUCTURE_DIRECTIONS:]
     total = np.einsum("nd,nd->n", other, other, dtype=np.float64)

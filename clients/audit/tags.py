@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from resonance.clients.audit.columns import names
 from resonance.clients.audit.table import Layout, read_table
 from resonance.clients.ingest.errors import CatalogueError
 
@@ -28,12 +29,10 @@ def read_tags(uri: str, wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
     chosen = frozenset(wanted)
     found: dict[str, set[str]] = {}
     for rows in read_table(uri, _LAYOUT):
-        names, values = (rows.columns[name] for name in _LAYOUT.needed)
-        for at, (media_id, tags) in enumerate(zip(names, values, strict=True)):
-            if media_id is None or media_id == "":
-                raise CatalogueError(rows.where(at), "no media_id", "the name of a title")
-            if str(media_id) in chosen:
-                found.setdefault(str(media_id), set()).update(_tags(tags, rows.where(at)))
+        pairs = zip(names(rows, "media_id"), rows.columns["tags"], strict=True)
+        for at, (media_id, tags) in enumerate(pairs):
+            if media_id in chosen:
+                found.setdefault(media_id, set()).update(_tags(tags, rows.where(at)))
     return {media_id: tuple(sorted(tags)) for media_id, tags in found.items()}
 
 

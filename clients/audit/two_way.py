@@ -35,7 +35,10 @@ class TwoWay:
         """Half of the interval that holds with 95% for `tests` estimates together (Bonferroni), Student's
         with one degree of freedom less than there are viewers or titles, whichever are fewer."""
         users, titles = (int(codes.max(initial=-1)) + 1 for codes in self._codes[:2])
-        return quantile(min(users, titles), tests) * self.error(influence)
+        factor = quantile(min(users, titles), tests)
+        return (
+            factor * self.error(influence) if np.isfinite(factor) else np.inf
+        )  # 0 times infinity is no number
 
 
 def quantile(clusters: int, tests: int = 1) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,6 +73,7 @@ def load_carrying(path: Path) -> CarryFile:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected {_EXPECTED}") from error
     except (
         *(KeyError, TypeError, ValueError, AttributeError, EOFError, CarryingError),
-        *(zipfile.BadZipFile, RecursionError),
+        *(zipfile.BadZipFile, zlib.error, RecursionError),
+        *(SyntaxError, tokenize.TokenError),  # of numpy's reader of headers
     ) as error:
         raise UsageError(f"{path}: {type(error).__name__}: {error}; expected {_EXPECTED}") from error

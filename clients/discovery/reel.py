@@ -18,7 +18,7 @@ from resonance.clients.discovery.reel_plan import ReelPlan, Span
 from resonance.clients.discovery.reel_writer import ReelWriter, put_in_place, temporary_beside
 from resonance.clients.discovery.search import Searcher, SegmentHit
 from resonance.clients.discovery.types import Filter
-from resonance.clients.errors import ResonanceError
+from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.media.types import Limits
 from resonance.clients.results import Vector
 from resonance.space.scores import Query, Weights
@@ -84,6 +84,16 @@ class ReelMaker:
             StoreError: the library cannot be read.
         """
         beside = list_path(path)
+        for wanted in (path, beside):
+            if wanted.is_dir():
+                raise UsageError(f"{wanted} is a folder; expected a file, new or to be replaced")
+        try:
+            return self._written(path, beside, title)
+        except OSError as error:
+            said = error.strerror or error
+            raise UsageError(f"{path}: it cannot be written ({said}); expected a path that can") from error
+
+    def _written(self, path: Path, beside: Path, title: str) -> Reel:
         clips: list[ReelClip] = []
         with ReelWriter(path, self._options.form, title) as writer:
             for hit in self._ranked():

@@ -107,10 +107,10 @@ def amounts(
         less_like: titles that count as if they were disliked now, whatever the history says of them.
 
     Raises:
-        UsageError: a half-life that is not above 0.
+        UsageError: a half-life that is not above 0 and finite.
     """
-    if not half_life_days > 0:
-        raise UsageError(f"half-life of {half_life_days} days; expected more than 0")
+    if not 0 < half_life_days < math.inf:
+        raise UsageError(f"half-life of {half_life_days} days; expected more than 0, and finite")
     newest = max((viewing.watched_at for viewing in history), default=None)
     found: dict[str, float] = {}
     for viewing in history:

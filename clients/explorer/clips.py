@@ -37,7 +37,10 @@ _CLOCK = Fraction(1, 90_000)
 
 @dataclass(slots=True)
 class _Writer:
-    """Streams are added once the first picture tells a size; sound before it is held."""
+    """Streams are added once the first picture tells a size; sound before it is held.
+
+    `standing`: the last picture before the clip, which stands until its first one.
+    """
 
     out: OutputContainer
     source_video: VideoStream | None
@@ -47,6 +50,7 @@ class _Writer:
     size: tuple[int, int, int] = (0, 0, 0)
     last_pts: int = -1
     samples: int = 0
+    standing: av.VideoFrame | None = None
     held: list[av.AudioFrame] = field(default_factory=list)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
     resampler: AudioResampler = field(
@@ -54,7 +58,13 @@ class _Writer:
     )
 
     def add_picture(self, frame: av.VideoFrame, time_s: float) -> None:
-        """A picture at `time_s` of the clip."""
+        """A picture at `time_s` of the clip, its first one after that which stands."""
+        if time_s < -0.001:  # times are rounded
+            self.standing = frame
+            return
+        standing, self.standing = self.standing, None
+        if standing is not None and time_s > 0.001:
+            self.add_picture(standing, 0.0)
         if self.video is None:
             assert self.source_video is not None
             self.size = shown_size(frame, self.source_video, LONGER_SIDE_PX)
@@ -95,6 +105,8 @@ class _Writer:
 
     def finish(self) -> bool:
         """Flush; whether anything was written."""
+        if self.standing is not None:
+            self.add_picture(self.standing, 0.0)
         if self.video is None:
             self.start_sound()
         for stream in (self.video, self.audio):
@@ -157,6 +169,6 @@ def _add(writer: _Writer, frame: av.VideoFrame | av.AudioFrame, first_s: float, 
     if isinstance(frame, av.AudioFrame):
         if time_s + frame.samples / frame.sample_rate > 0:
             writer.add_sound(frame, time_s)
-    elif time_s >= -0.001:  # times are rounded
+    else:
         writer.add_picture(frame, time_s)
     return True

@@ -82,12 +82,11 @@ class PacketSignals:
         self._seen.append(_Seen(time_s, size_bytes, is_keyframe))
         leaps = abs(time_s - self._last_s) > MEMORY_S  # a gap, or a stray timestamp: no spacing is across it
         self._reached_s, self._last_s = min(time_s, self._last_s), time_s
+        if leaps:
+            self._last_keyframe_s = None
         if not is_keyframe:
             return
         self._keyframe_bytes.append(size_bytes)
-        if leaps:
-            self._last_keyframe_s = None
-            return
         if self._last_keyframe_s is not None and time_s > self._last_keyframe_s:
             spacing_s = time_s - self._last_keyframe_s
             self._spacings[time_s] = spacing_s

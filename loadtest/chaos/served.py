@@ -42,7 +42,7 @@ def serve(repository: Path, spool: Path, log_file: Path, ready_file: Path) -> No
     supervisor = Supervisor(
         server,
         SupervisorSettings(window_s=WINDOW_S),
-        gateway=GatewayProcess(command, server.key),
+        gateway=GatewayProcess(command),
         announce=lambda line: print(line, flush=True),
         ready_file=ready_file,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -44,7 +45,7 @@ T = TypeVar("T")
 PROGRESS_S = 1.0
 #: A caller who does not begin is not waited for as long as one who pauses.
 START_TIMEOUT_S = 10.0
-#: How long a call keeps its place while it has sent no media, or after stored segments; see `Stream`.
+#: How long a call keeps its place while it has sent no media; see `Stream`.
 FIRST_MEDIA_S = 1.0
 
 
@@ -89,7 +90,7 @@ class MediaCall:
         self._requests = Requests(messages, shared.limits.idle_timeout_s)
         self._encoding = 0
         self._media_s = 0.0
-        self._began = self._heard_s = time.monotonic()
+        self._began = time.monotonic()
         self.media_id = ""
         self.answered = 0
         self.received_bytes = 0
@@ -127,8 +128,8 @@ class MediaCall:
     async def _embed(
         self, start: Start, descriptor: Descriptor, stream: Stream, ending: Ending
     ) -> AsyncGenerator[pb.EmbedMediaResponse, None]:
-        self._heard_s = time.monotonic()
-        stream.is_busy = lambda: time.monotonic() - self._heard_s < FIRST_MEDIA_S
+        let_in_s = time.monotonic()
+        stream.is_busy = lambda: time.monotonic() - let_in_s < FIRST_MEDIA_S
         done, first = await self._stored(start, descriptor)
         intake = make_intake(start, descriptor, done[-1].index + 1 if done else 0, self._shared)
         stream.is_busy = lambda: self._encoding > 0 or not intake.waiting
@@ -198,8 +199,9 @@ class MediaCall:
         """Segments of an earlier call, and the first message after them."""
         done: list[Segment] = []
         names = FieldNames.of(descriptor)
+        # they are held in memory: of an upload as many as the longest has, of a feed those that a title takes
+        most = math.ceil(self._shared.limits.max_media_s / descriptor.segment.length_s) + 1
         while (message := await self._requests.next()) is not None and message.HasField("stored"):
-            self._heard_s = time.monotonic()
             stored = message.stored
             if stored.fingerprint != descriptor.fingerprint:
                 raise SpaceMismatchError(
@@ -207,6 +209,11 @@ class MediaCall:
                 )
             after = done[-1].index if done else -1
             done += segments_from_messages(stored.segments, names, after=after, field="stored.segments")
+            if not stored.segments or (len(done) > most and not start.live):
+                came = f"{len(done):,} segments" if stored.segments else "no segment"
+                raise InvalidFieldError("stored.segments", came, f"1 to {most:,} of a title")
+            if start.live:
+                del done[: -descriptor.fusion.max_segments]
         self._shared.metrics.segments_resumed(len(done))
         return done, message
 

@@ -11,22 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from resonance import __version__
 from resonance.clients.errors import ResonanceError
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import TritonTransport
+from resonance.serving import admin
 from resonance.serving.errors import GatewayConfigError, PortTakenError
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.binding import bind_policy
 from resonance.serving.gateway.callers import Authenticator
+from resonance.serving.gateway.health_service import NOT_SERVING, SERVING, HealthService
 from resonance.serving.gateway.interceptors import CallInterceptor
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.listening import RefusedBelow, header_options
 from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer
-from resonance.serving.gateway.reading import NURSERY, SpoolBudget
+from resonance.serving.gateway.reading import NURSERY, SpoolBudget, check_spool_folder
 from resonance.serving.gateway.service import EmbeddingService
 from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.tls import ServerTls, TlsFiles
@@ -90,7 +92,7 @@ class Gateway:
         self._closing = contextlib.AsyncExitStack()
         self._server: grpc.aio.Server | None = None
         self._shared: Shared | None = None
-        self._health_service = health.aio.HealthServicer()
+        self._health_service = HealthService()
 
     @property
     def address(self) -> str:
@@ -118,11 +120,15 @@ class Gateway:
     async def _start(self) -> None:
         settings, limits = self.settings, self.settings.limits
         bind_policy(settings.host, settings.tls is not None, settings.insecure_anywhere)
+        spool_folder = settings.spool_folder or Path(tempfile.gettempdir())
+        check_spool_folder(spool_folder)
         tracing = Tracing(
             otlp_exporter(settings.otlp_endpoint) if settings.otlp_endpoint else None, version=__version__
         )
         self._closing.callback(tracing.close)
-        transport = TritonTransport(settings.triton, headers=tracing.request_headers)
+        transport = TritonTransport(
+            settings.triton, headers=tracing.request_headers, options=admin.WITHOUT_PROXY
+        )
         self._closing.push_async_callback(transport.close)
         served = ServedSpace(transport, timeout_s=limits.request_timeout_s)
         await self._ask_space(served)
@@ -134,7 +140,7 @@ class Gateway:
             metrics=self.metrics,
             tracing=tracing,
             budget=SpoolBudget(limits.max_spool_bytes, lambda: self.metrics.call_refused("spool")),
-            spool_folder=settings.spool_folder or Path(tempfile.gettempdir()),
+            spool_folder=spool_folder,
         )
         self._show_gauges(self._shared)
         await NURSERY.warm_up()
@@ -162,7 +168,10 @@ class Gateway:
     async def _listen(self, shared: Shared, model_health: ModelHealth) -> None:
         settings = self.settings
         tokens = TokenFile(settings.token_file) if settings.token_file else None
-        ports = choose_ports(settings.host, {"port": settings.port, "metrics": settings.metrics_port})
+        ports = choose_ports(settings.host, {"port": settings.port})
+        metrics_port = settings.metrics_port
+        if metrics_port or settings.metrics_host != settings.host:
+            metrics_port = choose_ports(settings.metrics_host, {"metrics": metrics_port})["metrics"]
         options = [
             *header_options(),
             ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
@@ -185,10 +194,9 @@ class Gateway:
         health_pb2_grpc.add_HealthServicer_to_server(self._health_service, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         self.port = self._bound(server, _address(settings.host, ports["port"]), ports["port"])
-        await self._health_service.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
         self.metrics.add_collector(RefusedBelow(interceptor))
-        metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=ports["metrics"])
+        metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=metrics_port)
         self._closing.callback(metrics_server.close)
         self.metrics_port = metrics_server.port
 
@@ -221,15 +229,15 @@ class Gateway:
             known = await model_health.wait_changed(known)
             for name, state in known.items():
                 self.metrics.model_health(name, bool(state.serving))
-                await self._health_service.set(name, _SERVING[bool(state.serving)])
+                self._health_service.set(name, SERVING if state.serving else NOT_SERVING)
             for name in ("", SERVICE):
-                await self._health_service.set(name, _SERVING[model_health.serving])
+                self._health_service.set(name, SERVING if model_health.serving else NOT_SERVING)
 
     async def stop(self) -> None:
         """Take no new calls, let uploads end within `drain_s`, send the others away to come again, end."""
         if self._server is not None and self._shared is not None:
             running = self._shared.running
-            await self._health_service.enter_graceful_shutdown()
+            self._health_service.end()
             stopping = asyncio.create_task(self._server.stop(self.settings.drain_s + _FLUSH_S))
             running.end_all(live_only=True)
             with contextlib.suppress(TimeoutError):
@@ -238,12 +246,6 @@ class Gateway:
             running.end_all(live_only=False)
             await stopping
         await self._closing.aclose()
-
-
-_SERVING = {
-    True: health_pb2.HealthCheckResponse.SERVING,
-    False: health_pb2.HealthCheckResponse.NOT_SERVING,
-}
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

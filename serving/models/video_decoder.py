@@ -67,10 +67,14 @@ class TritonPythonModel:
         if self._dali:
             pictures = self._dali.pictures(clip)
         left = [place for place, picture in enumerate(pictures) if picture is None]
-        # a decoder a thread, each with every so many packets: the first waits for no more than its share
+        # a decoder a thread, each with every so many packets
         shares = [share for first in range(THREADS) if (share := left[first::THREADS])]
         for share, found in zip(shares, self._threads.map(partial(self._decoded, clip), shares), strict=True):
             for place, picture in zip(share, found, strict=True):
+                pictures[place] = picture
+        empty = [place for place in left if pictures[place] is None]
+        if 0 < len(empty) < len(left):  # what a decoder has to know may stand in one of the packets alone
+            for place, picture in zip(left, self._decoded(clip, left), strict=True):
                 pictures[place] = picture
         self._keyframes.add("dali", len(pictures) - len(left))
         self._keyframes.add("pyav", len(left))

@@ -38,10 +38,10 @@ def asked() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-def ask(file: Path) -> subprocess.CompletedProcess[str]:
+def ask(file: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-I", "-S", READY],
-        env={"RESONANCE_READY_FILE": str(file)},
+        env={"RESONANCE_READY_FILE": str(file), **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -56,6 +56,7 @@ def test_a_gateway_is_asked_for_its_metrics(asked, tmp_path):
     )
     file.write_text(f"{line}\nmodel=encoder state=serving since_s=1 reloads=0\n")
     assert (ask(file).returncode, paths) == (0, ["/metrics"])
+    assert ask(file, http_proxy="http://127.0.0.1:9").returncode == 0  # which is not for this container
     file.write_text(line.replace(address, "127.0.0.1:1") + "\n")
     gone = ask(file)
     assert (gone.returncode, "refused" in gone.stderr) == (1, True)

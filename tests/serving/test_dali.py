@@ -27,7 +27,7 @@ from resonance.serving.decoder import DALI_MODEL, Decoder
 from resonance.serving.errors import RepositoryError
 from resonance.serving.keyframes.containers import file_rows, keyframe_file
 from resonance.serving.server import ServerSettings, TritonServer
-from resonance.space.descriptor import FrameGeometry
+from resonance.space.descriptor import Descriptor, FrameGeometry
 
 GEOMETRY = FrameGeometry(224, 224, "stretch", "bilinear", "stream")
 FLOOR = 0.999  # what a segment's picture block must keep of the one PyAV's frames make
@@ -84,6 +84,38 @@ def decoded(server: TritonServer, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     with InferenceServerClient(server.grpc_address) as client:
         result = client.infer("video_decoder", [tensor])
     return result.as_numpy("FRAMES")[0], result.as_numpy("FRAME_MASK")[0]
+
+
+def h264(*, sets_in: range, count: int = 6) -> Clip:
+    """Keyframes in Annex B, all different; those of `sets_in` alone have the stream's parameter sets."""
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 320, 240, "yuv420p", Fraction(1, 25)
+    encoder.gop_size, encoder.options = 1, {"x264-params": "repeat-headers=1"}
+    rng = np.random.default_rng(3)
+    packets: list[bytes] = []
+    for i in range(count):
+        patches = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(40, 0).repeat(40, 1)
+        frame = av.VideoFrame.from_ndarray(patches, "rgb24")
+        frame.pts = i
+        packets += [bytes(p) for p in encoder.encode(frame)]
+    packets += [bytes(p) for p in encoder.encode(None)]
+    for at in set(range(count)) - set(sets_in):
+        units = [unit for unit in re.split(b"\0\0\0?\1", packets[at]) if unit]
+        packets[at] = b"".join(b"\0\0\0\1" + unit for unit in units if unit[0] & 31 not in (7, 8))
+    parts = tuple(Packet(float(i), data) for i, data in enumerate(packets))
+    return Clip("h264", b"", 320, 240, 0, (1, 1), parts, 16, "yuv420p", 5)
+
+
+@pytest.mark.parametrize("sets_in", [range(6), range(1)])
+def test_keyframes_decoded_side_by_side_are_those_decoded_in_turn(
+    server: TritonServer, model_repository: Path, sets_in: range
+) -> None:
+    space = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+    clip = h264(sets_in=sets_in)
+    frames, mask = decoded(server, clip)
+    expected = decode_clip(clip, space.frames)
+    assert mask.tolist() == expected.mask.tolist() == [True] * 6 + [False] * 10
+    np.testing.assert_array_equal(frames, expected.pixels)
 
 
 def test_real_media_get_the_vectors_that_pyavs_frames_make(

@@ -81,7 +81,7 @@ def test_it_is_started_after_triton_and_stopped_before_it(started):
     ready = read_ready(command)
     assert list(ready) == ["gateway", "grpc", "triton_metrics", "metrics", "space"]
     assert ready_file.read_text().splitlines()[0].split()[1] == f"gateway={ready['gateway']}"
-    assert notes(log) == ["started key=64"]
+    assert notes(log) == ["started keys=0"]
     family = psutil.Process(command.pid).children(recursive=True)
     command.terminate()
     until(lambda: "drains" in notes(log), 5)
@@ -100,7 +100,7 @@ def test_one_that_died_comes_back_on_its_port(started):
     first.kill()
     until(lambda: not ready_file.exists(), 5)
     until(ready_file.exists, 10)
-    assert notes(log) == ["started key=64"] * 2
+    assert notes(log) == ["started keys=0"] * 2
     assert listens(address)
     command.kill()  # and it ends with its parent
     until(lambda: not listens(address), 5)
@@ -119,7 +119,7 @@ def test_one_that_does_not_start_ends_the_command(small_repository, tmp_path):
 
 async def test_one_that_does_not_drain_is_killed(tmp_path):
     port = choose_ports("127.0.0.1", {"gateway": 0})["gateway"]
-    gateway = GatewayProcess(lambda: [sys.executable, str(STAND_IN), str(port), str(tmp_path / "log")], "key")
+    gateway = GatewayProcess(lambda: [sys.executable, str(STAND_IN), str(port), str(tmp_path / "log")])
     await gateway.start()
     assert gateway.ready
     os.kill(gateway.pid, signal.SIGSTOP)
@@ -131,7 +131,7 @@ async def test_one_that_does_not_drain_is_killed(tmp_path):
 
 async def test_one_that_hangs_is_seen_by_its_silence(tmp_path):
     command = [sys.executable, str(STAND_IN), "0", str(tmp_path / "log")]
-    gateway = GatewayProcess(lambda: command, "key", hangs_after_s=1.5)
+    gateway = GatewayProcess(lambda: command, hangs_after_s=1.5)
     await gateway.start()
     try:
         await asyncio.sleep(2)
@@ -144,7 +144,7 @@ async def test_one_that_hangs_is_seen_by_its_silence(tmp_path):
 
 
 async def test_one_that_never_gets_ready_is_not_waited_for(tmp_path):
-    gateway = GatewayProcess(lambda: [sys.executable, "-c", "import time; time.sleep(60)"], "key")
+    gateway = GatewayProcess(lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(StartError, match=r"not ready within 0\.3 s"):
         await gateway.start(timeout_s=0.3)
     with pytest.raises(StartError, match="not started"):

@@ -254,3 +254,9 @@ def test_a_single_cluster_says_nothing_of_others() -> None:
     assert means.difference(0, 1).interval == (-1, 1)
     assert means.relative(0, 1) is None
     assert over_viewers(np.array([0.3]), most=2.0).interval == (0, 2)
+
+
+def test_an_interval_of_one_title_is_the_whole_range_whatever_its_error() -> None:
+    alone = TwoWay(np.array([1, 2, 3]), np.array([0, 0, 0]))
+    assert alone.half_width(np.zeros(3)) == np.inf
+    assert alone.half_width(np.array([0.1, -0.1, 0.2])) == np.inf

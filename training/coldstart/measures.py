@@ -217,7 +217,10 @@ def miscalibration(
     p = history @ each
     known = p.sum(axis=1) > 0
     p /= np.maximum(p.sum(axis=1, keepdims=True), 1e-30)
-    q = np.where((lists >= 0)[..., None], each[lists], 0).sum(axis=1)  # (U, G)
+    there = lists >= 0
+    rows = np.repeat(np.arange(len(lists)), there.sum(axis=1))
+    chosen = sparse.csr_matrix((np.ones(len(rows)), (rows, lists[there])), (len(lists), len(tags)))  # (U, N)
+    q = np.asarray(chosen @ each)  # (U, G)
     q /= np.maximum(q.sum(axis=1, keepdims=True), 1e-30)
     mixed = (1 - _STECK_ALPHA) * q + _STECK_ALPHA * p
     ratio = np.divide(p, mixed, out=np.ones_like(p), where=p > 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from resonance.clients.errors import InvalidFieldError, OverloadedError
 from resonance.clients.media.ranges import Ranges
+from resonance.serving.errors import GatewayConfigError
 
 #: Pieces that do not touch each other; every one takes a block on disk, however small it is.
 MAX_PIECES = 1024
@@ -50,6 +51,20 @@ class SpoolBudget:
         self.used_bytes -= size_bytes
 
 
+def check_spool_folder(folder: Path) -> None:
+    """Refuse a folder in which no upload could be kept, before the first comes.
+
+    Raises:
+        GatewayConfigError: no file can be made in it.
+    """
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise GatewayConfigError(
+            f"spool folder {folder}: no file can be made there ({error.strerror}); expected one for uploads"
+        ) from error
+
+
 class Spool:
     """One upload's bytes. Files are sparse: what has not arrived takes no room.
 
@@ -60,7 +75,10 @@ class Spool:
     """
 
     def __init__(self, folder: Path, budget: SpoolBudget) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  close() does
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  close() does
+        except OSError as error:
+            raise budget.refusal(f"no file for an upload in {folder} ({error.strerror})") from error
         self._budget = budget
         self._forgotten = 0
         self.there = Ranges()

@@ -156,6 +156,7 @@ def test_k_means_where_it_is_asked_for(store: str) -> None:
         (["--group", "tags"], "is no file and no source"),
         (["--group", "attribute:"], "is no file and no source"),
         (["--group", "language", "--limit", "x"], "expected MEASURE"),
+        (["--group", "language", "--group", "language"], "2 groupings are called 'language'"),
     ],
 )
 def test_wrong_use(store: str, arguments: list[str], words: str) -> None:

@@ -72,6 +72,25 @@ def test_a_value_that_is_no_number_breaks_its_limit() -> None:
     assert Limit("x", most=0.0).broken_by(float("nan"))
 
 
+def test_names_of_tags_are_no_markup_of_the_terminal() -> None:
+    shown = Console(record=True, width=120)
+    names = ("abandoned tag [mature]", "abandoned tag [/x]")
+    Report("t", {}, (Section("s", "", tuple(Measure(name, 1.0, about=name) for name in names)),)).show(shown)
+    text = shown.export_text()
+    assert all(text.count(name) == 2 for name in names)
+
+
+def test_a_file_that_cannot_be_written_takes_nothing_of_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        finish(made(), json_out=True, html=tmp_path / "nowhere" / "x.html")
+    assert ended.value.exit_code == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["title"] == "An audit"
+    assert "x.html: it cannot be written (No such file or directory)" in told.err
+
+
 def test_limits_as_they_are_written() -> None:
     assert make_limits(["metadata score >= 0.5", "psi<=0.25"]) == (
         Limit("metadata score", least=0.5),

@@ -40,7 +40,7 @@ def test_rows_of_one_title_are_added_together(tmp_path: Path) -> None:
     ("name", "text", "told"),
     [
         ("tags.csv", "id,tags\na,sea\n", "no column media_id among id, tags"),
-        ("tags.csv", "media_id,tags\n,sea\n", "row 1: no media_id"),
+        ("tags.csv", "media_id,tags\n,sea\n", "row 1, media_id: nothing"),
         ("tags.csv", "media_id,tags\na,sea,noir\n", "row 1: more fields than columns"),
         ("tags.jsonl", '{"media_id": "a", "tags": []}\n{"media_id": ', "line 2: no JSON"),
         ("tags.jsonl", "[1]\n", "line 1: a JSON list"),

@@ -82,6 +82,36 @@ def test_times_of_parquet(tmp_path: Path) -> None:
     assert [log.media_ids[at] for at in log.titles] == ["2", "1"]
 
 
+def test_nanoseconds_of_parquet_as_pandas_writes_them(tmp_path: Path) -> None:
+    moments = pa.array([1_795_896_900_000_000_001, 0], pa.timestamp("ns", "UTC"))
+    pq.write_table(
+        pa.table({"user": ["a", "a"], "title": [1, 2], "time": moments, "completion": [1, 0]}),
+        tmp_path / "log.parquet",
+    )
+    assert read_viewings(tmp_path / "log.parquet").at_s.tolist() == [0, 1_795_896_900]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"time": pa.array([10**18], pa.timestamp("us"))}, "log.parquet: time: OverflowError"),
+        ({"time": pa.array([0], pa.timestamp("us", "Foo/Bar"))}, "log.parquet: time: "),
+    ],
+)
+def test_times_of_parquet_that_are_none(tmp_path: Path, columns: dict[str, pa.Array], told: str) -> None:
+    table = pa.table({"user": ["a"], "title": [1], "completion": [1], **columns})
+    pq.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(CatalogueError, match=told):
+        read_viewings(tmp_path / "log.parquet")
+
+
+def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
+    names = ["user", "user", "title", "time", "completion"]
+    pq.write_table(pa.table([pa.array([1])] * 5, names=names), tmp_path / "log.parquet")
+    with pytest.raises(CatalogueError, match="column user more than once"):
+        read_viewings(tmp_path / "log.parquet")
+
+
 def test_without_clicked_every_row_was_watched(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log.csv", f"{HEAD},position\nann,a,1,0,3\n")
     assert log.recommended is not None

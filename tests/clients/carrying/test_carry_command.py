@@ -203,3 +203,18 @@ def test_a_file_that_is_no_map_is_told(tmp_path: Path) -> None:
         load_carrying(wrong)
     with pytest.raises(UsageError, match="cannot be read"):
         load_carrying(tmp_path / "gone.npz")
+
+
+def test_a_map_with_a_byte_changed_is_told_or_read(
+    folder: Path, tmp_path: Path, carried: dict[str, Any]
+) -> None:
+    whole, broken = (folder / "carry.npz").read_bytes(), tmp_path / "carry.npz"
+    chance = np.random.default_rng(3)
+    refused = 0
+    for at, value in zip(chance.integers(len(whole), size=60), chance.integers(1, 256, 60), strict=True):
+        broken.write_bytes(whole[:at] + bytes([whole[at] ^ value]) + whole[at + 1 :])
+        try:
+            load_carrying(broken)
+        except UsageError:
+            refused += 1
+    assert refused > 30

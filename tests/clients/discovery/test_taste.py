@@ -93,7 +93,7 @@ def test_viewings_of_one_title_add_up_and_less_like_has_the_last_word() -> None:
     assert amounts(history, less_like=["a", "z"]) == {"a": -1.0, "b": 1.0, "z": -1.0}
 
 
-@pytest.mark.parametrize("half_life_days", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("half_life_days", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_half_life_that_is_none_is_refused(half_life_days: float) -> None:
     with pytest.raises(UsageError, match="half-life"):
         amounts([seen("a")], half_life_days=half_life_days)

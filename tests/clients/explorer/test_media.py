@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -183,9 +184,26 @@ def test_real_files_become_clips_and_posters(media: Path, name: str) -> None:
             assert video.width / video.height == pytest.approx(shape, rel=0.05)
 
 
-def test_the_poster_and_the_clip_show_the_same_second(media: Path) -> None:
-    import numpy as np
+@pytest.mark.parametrize("at_s", [3.0, 9.5])
+def test_a_picture_that_stands_is_in_the_clip(tmp_path: Path, at_s: float) -> None:
+    slides = tmp_path / "slides.mp4"
+    with av.open(str(slides), "w") as out:
+        stream = out.add_stream("libx264", rate=1)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for time_s, level in ((0, 40), (10, 120), (20, 200)):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), "rgb24")
+            frame.pts = time_s
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with av.open(io.BytesIO(make_clip(str(slides), at_s, 4.0, 20.0))) as clip:
+        found = [(f.time, float(f.to_ndarray(format="rgb24").mean())) for f in clip.decode(video=0)]
+    expected = [(0.0, 40)] if at_s == 3.0 else [(0.0, 40), (0.5, 120)]
+    assert [t for t, _ in found] == pytest.approx([t for t, _ in expected], abs=0.05)
+    assert [level for _, level in found] == pytest.approx([level for _, level in expected], abs=4)
 
+
+def test_the_poster_and_the_clip_show_the_same_second(media: Path) -> None:
     uri = str(media / "video" / "transcode_elf_mpeg2_mp2.ts")
     with av.open(io.BytesIO(make_clip(uri, 2.0, 1.0, 20.0))) as clip:
         first = next(clip.decode(video=0)).to_ndarray(format="rgb24").astype(float)

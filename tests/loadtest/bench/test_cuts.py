@@ -91,10 +91,12 @@ def test_many_strays_are_not_remembered() -> None:
     assert len(signals._seen) < 400
 
 
-def test_keyframes_after_a_gap_are_judged_by_the_spacing_before_and_after_it() -> None:
+@pytest.mark.parametrize("first_after", [300, 330])
+def test_keyframes_after_a_gap_are_judged_by_the_spacing_before_and_after_it(first_after: int) -> None:
     signals = PacketSignals("h264", 25)
     for i in range(600):
-        signals.add(i / 25 + (100 if i >= 300 else 0), 0.04, 20_000 if i % 50 == 0 else 1_000, i % 50 == 0)
+        gap_s = 100 if i >= first_after else 0
+        signals.add(i / 25 + gap_s, 0.04, 20_000 if i % 50 == 0 else 1_000, i % 50 == 0)
     assert signals.cuts(100, 124) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from PIL import Image
 from resonance.clients.embedder import Embedder
 from resonance.clients.gateway.faults import STATUS_TRAILER
 from resonance.clients.results import MediaEmbedding
+from resonance.serving.errors import PortTakenError, ServingError
+from resonance.serving.gateway import health_service
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.server import SERVICE, Gateway
 from resonance.serving.server import TritonServer
@@ -159,6 +162,23 @@ async def test_a_resumed_call_gives_the_rest_and_the_same_title(
     assert rest["segment"][0].vector == whole["segment"][2].vector
     np.testing.assert_allclose(rest["title"][0].vector, whole["title"][0].vector, atol=1e-6)
     np.testing.assert_allclose(rest["title"][0].salience, whole["title"][0].salience, atol=1e-6)
+
+
+async def test_stored_segments_are_bounded(make_gateway: MakeGateway, media: Path) -> None:
+    film = chunks((media / LONG).read_bytes())
+    async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        whole = by_kind(await answers_of(EmbeddingServiceStub(channel), [started(), *film]))
+    fingerprint = whole["accepted"][0].fingerprint
+    many = [pb.Segment(), pb.Segment(), pb.Segment()]
+    for at, segment in enumerate(many):
+        segment.CopyFrom(whole["segment"][0])
+        segment.index = at
+    for segments, came in ((many, "3 segments"), ([], "no segment")):
+        stored = pb.StoredSegments(segments=segments, fingerprint=fingerprint)
+        call = [started(), pb.EmbedMediaRequest(stored=stored)]
+        refused = await over(make_gateway, GatewayLimits(max_media_s=8), call)
+        assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"stored.segments: {came}; expected 1 to 2 of a title" in refused.status.message
 
 
 async def test_stored_segments_of_another_space_are_refused(stub: EmbeddingServiceStub, media: Path) -> None:
@@ -470,6 +490,93 @@ async def test_callers_who_send_nothing_after_the_start_keep_no_place(
         assert answers[-1].HasField("title")
         for call in silent:
             call.cancel()
+
+
+def frame_bytes(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2 (RFC 9113)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A header of HPACK without index or Huffman's code."""
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+async def test_a_watcher_of_health_who_does_not_read_stands_in_nobodys_way(make_gateway: MakeGateway) -> None:
+    async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        _, writer = await asyncio.open_connection(*gateway.address.split(":"))
+        headers = {
+            b":method": b"POST",
+            b":scheme": b"http",
+            b":path": b"/grpc.health.v1.Health/Watch",
+            b":authority": b"x",
+            b"te": b"trailers",
+            b"content-type": b"application/grpc",
+        }
+        window_of_nothing = frame_bytes(4, 0, 0, (4).to_bytes(2, "big") + (0).to_bytes(4, "big"))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + window_of_nothing + frame_bytes(4, 1, 0, b""))
+        writer.write(frame_bytes(1, 4, 1, b"".join(literal(*header) for header in headers.items())))
+        writer.write(frame_bytes(0, 1, 1, bytes(5)))
+        await writer.drain()
+        health = health_pb2_grpc.HealthStub(channel)
+        await eventually(lambda: gateway._health_service._watchers == 1)
+        watching = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        while (await watching.read()).status != health_pb2.HealthCheckResponse.SERVING:
+            pass  # the models were not asked yet
+        stopping = asyncio.create_task(gateway.stop())
+        last = await asyncio.wait_for(watching.read(), 2)
+        assert last.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await asyncio.wait_for(stopping, 6)
+        writer.close()
+
+
+async def test_health_of_what_is_not_there_and_of_too_many(
+    make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_service, "MOST_WATCHERS", 1)
+    async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        asked = health_pb2.HealthCheckRequest(service="nobody")
+        with pytest.raises(grpc.aio.AioRpcError, match="no service or model 'nobody'"):
+            await health.Check(asked)
+        first = health.Watch(asked)
+        assert (await first.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        with pytest.raises(grpc.aio.AioRpcError, match="1 calls of Watch are open"):
+            await health.Watch(asked).read()
+        first.cancel()
+        await eventually(lambda: gateway._health_service._watchers == 0)
+
+
+async def test_settings_that_nothing_could_work_with_are_refused_at_the_start(
+    make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    for settings, said in (
+        ({"spool_folder": tmp_path / "nowhere"}, "no file can be made there"),
+        ({"metrics_host": "no.such.host.invalid"}, "not an address"),
+    ):
+        with pytest.raises(ServingError, match=said):
+            async with make_gateway(**settings):
+                pass
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError, match=str(port)):
+            async with make_gateway(host="127.0.0.2", metrics_port=port):
+                pass
+
+
+async def test_a_proxy_of_the_environment_is_not_for_triton(
+    make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch, media: Path
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    options = [("grpc.enable_http_proxy", 0)]
+    async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address, options) as channel:
+        film = [started(), *chunks((media / SHORT).read_bytes())]
+        assert (await answers_of(EmbeddingServiceStub(channel), film))[-1].HasField("title")
+        health = health_pb2_grpc.HealthStub(channel)
+        watching = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        while (await watching.read()).status != health_pb2.HealthCheckResponse.SERVING:
+            pass
 
 
 async def test_limit_of_the_spool(make_gateway: MakeGateway, media: Path) -> None:
