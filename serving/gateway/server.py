@@ -168,10 +168,12 @@ class Gateway:
     async def _listen(self, shared: Shared, model_health: ModelHealth) -> None:
         settings = self.settings
         tokens = TokenFile(settings.token_file) if settings.token_file else None
-        ports = choose_ports(settings.host, {"port": settings.port})
-        metrics_port = settings.metrics_port
-        if metrics_port or settings.metrics_host != settings.host:
-            metrics_port = choose_ports(settings.metrics_host, {"metrics": metrics_port})["metrics"]
+        wanted = {"port": settings.port, "metrics": settings.metrics_port}
+        if settings.metrics_host == settings.host:
+            ports = choose_ports(settings.host, wanted)
+        else:
+            hosts = {"port": settings.host, "metrics": settings.metrics_host}
+            ports = {use: choose_ports(hosts[use], {use: port})[use] for use, port in wanted.items()}
         options = [
             *header_options(),
             ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
@@ -196,7 +198,11 @@ class Gateway:
         self.port = self._bound(server, _address(settings.host, ports["port"]), ports["port"])
         await server.start()
         self.metrics.add_collector(RefusedBelow(interceptor))
-        metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=metrics_port)
+        try:
+            metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=ports["metrics"])
+        except OSError:  # another program was faster, or this gateway has the port on all interfaces
+            await server.stop(None)
+            raise PortTakenError("metrics", settings.metrics_host, ports["metrics"]) from None
         self._closing.callback(metrics_server.close)
         self.metrics_port = metrics_server.port
 

@@ -562,6 +562,10 @@ async def test_settings_that_nothing_could_work_with_are_refused_at_the_start(
         with pytest.raises(PortTakenError, match=str(port)):
             async with make_gateway(host="127.0.0.2", metrics_port=port):
                 pass
+    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 (with the port that metrics are to have on loopback)
+        with pytest.raises(PortTakenError, match=str(port)):
+            async with make_gateway(host=host, port=port, metrics_port=port, insecure_anywhere=True):
+                pass
 
 
 async def test_a_proxy_of_the_environment_is_not_for_triton(
