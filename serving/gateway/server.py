@@ -147,7 +147,9 @@ class Gateway:
         model_health = ModelHealth(settings.triton)
         await self._listen(self._shared, model_health)
         for task in (model_health.run(), self._tell_health(model_health)):
-            self._closing.push_async_callback(_cancelled, asyncio.create_task(task))
+            looking_after = asyncio.create_task(task)
+            looking_after.add_done_callback(_log_fault)
+            self._closing.push_async_callback(_cancelled, looking_after)
 
     async def _ask_space(self, served: ServedSpace) -> None:
         """The space, once Triton tells it: it may be starting beside us."""
@@ -252,6 +254,12 @@ class Gateway:
             running.end_all(live_only=False)
             await stopping
         await self._closing.aclose()
+
+
+def _log_fault(task: asyncio.Task[None]) -> None:
+    """Health would stand still without a word."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        _log.error("health is looked after no more", exc_info=fault)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
