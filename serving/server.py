@@ -114,6 +114,9 @@ class TritonServer:
             raise StartError("the server is not started")
         return self._process.pid
 
+    def _client(self) -> InferenceServerClient:
+        return InferenceServerClient(self.client_address, channel_args=list(admin.CHANNEL))
+
     @property
     def key(self) -> str:
         """What the closed endpoints want to see (`admin`): for processes of ours alone."""
@@ -220,7 +223,7 @@ class TritonServer:
         if hung:
             process.kill_stubs(old, self.pid)
         try:
-            with InferenceServerClient(self.client_address, channel_args=list(admin.CHANNEL)) as client:
+            with self._client() as client:
                 reload_model(client, name, self.settings.probe_timeout_s, admin.grpc_headers(self._key))
         except InferenceServerException as error:
             raise RepositoryError(f"model {name}: {one_line(error.message())}") from error
@@ -312,7 +315,7 @@ class TritonServer:
                 "the key of Triton's administration can be read in its arguments by users of this machine"
             )
         try:
-            with InferenceServerClient(self.client_address, channel_args=list(admin.CHANNEL)) as client:
+            with self._client() as client:
                 headers = admin.grpc_headers(self._key)
                 self.models = probe_all(client, wanted, settings.probe_timeout_s, headers)
                 self.space = read_space(client, settings.probe_timeout_s)

@@ -36,9 +36,8 @@ class TwoWay:
         with one degree of freedom less than there are viewers or titles, whichever are fewer."""
         users, titles = (int(codes.max(initial=-1)) + 1 for codes in self._codes[:2])
         factor = quantile(min(users, titles), tests)
-        return (
-            factor * self.error(influence) if np.isfinite(factor) else np.inf
-        )  # 0 times infinity is no number
+        # infinity times an error of 0 would be no number
+        return factor * self.error(influence) if np.isfinite(factor) else np.inf
 
 
 def quantile(clusters: int, tests: int = 1) -> float:

@@ -16,6 +16,7 @@ from av.subtitles.subtitle import AssSubtitle
 
 from resonance.clients.errors import TranscriptError
 from resonance.clients.media.packets import Title, opened_stream, read_packets
+from resonance.clients.media.source import is_file
 from resonance.clients.media.windows import Windows
 
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
@@ -96,15 +97,6 @@ def find_sidecar(path: Path) -> Path | None:
         return next((p for p in sorted(path.parent.iterdir()) if pattern.fullmatch(p.name)), None)
     except OSError:
         return None
-
-
-def is_file(path: Path) -> bool:
-    """Whether a file is there; none is where the system cannot look: below a folder that may not be searched,
-    or under a name that is too long."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name with a zero byte
-        return False
 
 
 @dataclass(frozen=True, slots=True)
