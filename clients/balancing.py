@@ -17,6 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -135,12 +136,19 @@ class Replicas(Generic[C]):
 
     async def connected(self, timeout_s: float) -> None:
         """Return once one serves, all are away, or the time is over."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.serving() and any(r.state in _STARTING for r in self.all):
                     await self._changed()
-        except TimeoutError:
-            return
+
+    async def back(self, timeout_s: float) -> None:
+        """Return once one serves or the time is over; at once where there is but one address."""
+        if len(self.all) == 1 and not is_name_of_several(self.all[0].address):
+            return  # nobody asks for its health: that it does not serve is its own to say
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.serving():
+                    await self._changed()
 
     async def _changed(self) -> None:
         """Until the state of one of them is another."""
@@ -188,6 +196,9 @@ class Turn(Generic[C]):
     async def failed(self, error: Exception, wait: Callable[[Exception], Awaitable[None]]) -> None:
         """After a try that failed with `error`: at once where another serves that was not tried, else `wait`.
 
+        Servers of which none serves, as they have just been started, refuse a call in no time: they are given
+        `REST_S` more.
+
         Raises:
             Exception: what `wait` raises, which gets `error` and gives up by raising it.
         """
@@ -197,6 +208,7 @@ class Turn(Generic[C]):
         if self.another():
             return
         await wait(error)
+        await self._replicas.back(REST_S)
         self._tried.clear()
 
     def another(self) -> bool:

@@ -36,6 +36,11 @@ class HealthService(health_pb2_grpc.HealthServicer):
             self._states[name] = state
             self._tell()
 
+    async def serves(self, name: str) -> None:
+        """Return once `name` serves."""
+        while self._states.get(name) != SERVING:
+            await self._changed.wait()
+
     def end(self) -> None:
         """Nothing serves any more, whatever is said later: callers are to go elsewhere."""
         self._ended = True

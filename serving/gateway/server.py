@@ -7,6 +7,7 @@ import contextlib
 import logging
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.tls import ServerTls, TlsFiles
 from resonance.serving.gateway.tokens import TokenFile
 from resonance.serving.gateway.tracing import Tracing, otlp_exporter
-from resonance.serving.health import ModelHealth
+from resonance.serving.health import ModelHealth, ModelState
 from resonance.serving.ports import choose_ports
 from resonance.space.errors import SpaceError
 from resonance.v1 import embedding_pb2 as pb
@@ -42,12 +43,15 @@ from resonance.v1.embedding_pb2_grpc import add_EmbeddingServiceServicer_to_serv
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 _log = logging.getLogger(__name__)
-#: For answers on their way out once every call was ended.
 #: Calls that may wait for the event loop: half of the live feeds that may come back at one moment after a
 #: restart. At up to 0.5 ms each they wait 0.1 s, and gRPC's default of 1,000 to 3,000 waits seconds.
 MAX_PENDING_CALLS = 256
+#: For answers on their way out once every call was ended.
 _FLUSH_S = 1.0
 _SPACE_RETRY_S = 0.5
+#: Calls are taken once all models were seen to serve, so that health says so to the first who asks, but of
+#: models that do not answer so long after the start.
+_FIRST_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,11 +149,14 @@ class Gateway:
         self._show_gauges(self._shared)
         await NURSERY.warm_up()
         model_health = ModelHealth(settings.triton)
-        await self._listen(self._shared, model_health)
         for task in (model_health.run(), self._tell_health(model_health)):
             looking_after = asyncio.create_task(task)
             looking_after.add_done_callback(_log_fault)
             self._closing.push_async_callback(_cancelled, looking_after)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await self._health_service.serves(SERVICE)
+        await self._listen(self._shared, model_health)
 
     async def _ask_space(self, served: ServedSpace) -> None:
         """The space, once Triton tells it: it may be starting beside us."""
@@ -232,7 +239,7 @@ class Gateway:
 
     async def _tell_health(self, model_health: ModelHealth) -> None:
         """grpc.health.v1: "" and the service serve while all models do; each model by its own name."""
-        known = None
+        known: Mapping[str, ModelState] = {}
         while True:
             known = await model_health.wait_changed(known)
             for name, state in known.items():

@@ -521,13 +521,21 @@ async def test_a_watcher_of_health_who_does_not_read_stands_in_nobodys_way(make_
         health = health_pb2_grpc.HealthStub(channel)
         await eventually(lambda: gateway._health_service._watchers == 1)
         watching = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
-        while (await watching.read()).status != health_pb2.HealthCheckResponse.SERVING:
-            pass  # the models were not asked yet
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
         stopping = asyncio.create_task(gateway.stop())
         last = await asyncio.wait_for(watching.read(), 2)
         assert last.status == health_pb2.HealthCheckResponse.NOT_SERVING
         await asyncio.wait_for(stopping, 6)
         writer.close()
+
+
+async def test_health_is_known_from_the_first_moment(make_gateway: MakeGateway) -> None:
+    """A client with several gateways calls none whose health does not say that it serves."""
+    for _ in range(5):
+        async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+            asked = health_pb2.HealthCheckRequest(service=SERVICE)
+            first = await health_pb2_grpc.HealthStub(channel).Watch(asked).read()
+            assert first.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_health_of_what_is_not_there_and_of_too_many(
