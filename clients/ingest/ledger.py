@@ -241,7 +241,7 @@ class Ledger:
         for attempt in Retrying(
             retry=retry_if_exception_type(StoreError),
             stop=stop_after_delay(SINK_PATIENCE_S),
-            wait=wait_exponential_jitter(initial=0.5, max=15),
+            wait=wait_exponential_jitter(multiplier=0.5, max=15),
             reraise=True,
         ):
             with attempt:  # nobody is answered meanwhile, so a sink that is away holds the embedding back
