@@ -87,43 +87,6 @@ class FamilyRecipe:
     resolve: Callable[[Mapping[str, str]], FamilyCard]
 
 
-_FAMILIES: dict[str, FamilyCard] = {}
-_RECIPES: dict[str, FamilyRecipe] = {}
-
-
-def register(card: FamilyCard) -> FamilyCard:
-    """Make `card` known by its name."""
-    _check_new(card.name)
-    _FAMILIES[card.name] = card
-    return card
-
-
-def register_recipe(recipe: FamilyRecipe) -> FamilyRecipe:
-    """Make a family that needs checkpoints known by its name."""
-    _check_new(recipe.name)
-    _RECIPES[recipe.name] = recipe
-    return recipe
-
-
-def _check_new(name: str) -> None:
-    if name in _FAMILIES or name in _RECIPES:
-        raise ValueError(f"family '{name}' is registered twice")
-
-
-def families() -> Mapping[str, FamilyCard]:
-    """Every registered family that needs no checkpoint, by name."""
-    import resonance.export.families  # noqa: F401  registers them
-
-    return dict(_FAMILIES)
-
-
-def recipes() -> Mapping[str, FamilyRecipe]:
-    """Every registered family that needs checkpoints, by name."""
-    import resonance.export.families  # noqa: F401  registers them
-
-    return dict(_RECIPES)
-
-
 @dataclass(slots=True)
 class TensorReport:
     """Worst differences of one output over all checked shapes."""

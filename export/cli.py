@@ -200,15 +200,15 @@ def chosen_card(family: str, pairs: list[str]) -> FamilyCard:
         CheckpointError: a checkpoint cannot be used.
         ChoiceError: no family has this name, `pairs` are wrong, or the family takes no checkpoints.
     """
-    from resonance.export.cards import families, recipes
     from resonance.export.checkpoints import ChoiceError, parse_overrides
+    from resonance.export.families import FAMILIES, RECIPES
 
-    known = sorted({*families(), *recipes()})
+    known = sorted({*FAMILIES, *RECIPES})
     if family not in known:
         raise ChoiceError(f"no family is called '{family}'; known are {', '.join(known)}")
-    recipe = recipes().get(family)
+    recipe = RECIPES.get(family)
     if recipe is not None:
         return recipe.resolve(parse_overrides(pairs, recipe.models))
     if pairs:
-        raise ChoiceError(f"family '{family}' takes no checkpoints; these do: {', '.join(sorted(recipes()))}")
-    return families()[family]
+        raise ChoiceError(f"family '{family}' takes no checkpoints; these do: {', '.join(sorted(RECIPES))}")
+    return FAMILIES[family]

@@ -39,7 +39,7 @@ from resonance.clients.audit.finishing_rows import (
 from resonance.clients.audit.finishing_taste import taste_shares
 from resonance.clients.audit.finishing_weights import SeenWeights, effective_size
 from resonance.clients.audit.logged_titles import Titles, read_titles
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import Store
 from resonance.space.blocks import BoolArray, FloatArray

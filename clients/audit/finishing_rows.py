@@ -11,7 +11,7 @@ from resonance.clients.audit.finishing_positions import PositionFit
 from resonance.clients.audit.finishing_weights import CLIP, SeenWeights, seen_weights
 from resonance.clients.audit.groups import GroupSource, check_sources
 from resonance.clients.audit.logged_titles import Titles
-from resonance.clients.audit.viewings import Recommended, ViewingLog
+from resonance.clients.audit.viewing_log import Recommended, ViewingLog
 from resonance.clients.discovery.taste import ABANDONED
 from resonance.clients.errors import UsageError
 from resonance.space.blocks import BoolArray, FloatArray

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resonance.clients.audit.logged_titles import Titles
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.discovery.taste import HALF_LIFE_DAYS, engagement_of
 from resonance.space.blocks import ROOT_BLOCKS, BoolArray, FloatArray
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, Descriptor

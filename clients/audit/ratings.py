@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from resonance.clients.audit.columns import names, numbers, times_s
 from resonance.clients.audit.table import Layout, read_table
-from resonance.clients.audit.viewings import Numbered, ViewingLog, make_log
+from resonance.clients.audit.viewing_log import Numbered, ViewingLog, make_log
 
 RATINGS_FILE, MOVIES_FILE = "ratings.csv", "movies.csv"
 RATED = "rating / best rating of the log: not a share watched"

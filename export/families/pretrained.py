@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.architectures.common import EXACT, SEED
-from resonance.export.cards import FamilyCard, FamilyRecipe, GraphCard, register_recipe
+from resonance.export.cards import FamilyCard, FamilyRecipe, GraphCard
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import EncoderCard, Pooling, graph_card
 from resonance.export.families import fusion_head
@@ -83,7 +83,7 @@ class PretrainedFamily:
         return {ARCHITECTURES[card.architecture].model: card for card in cards}
 
     def recipe(self) -> FamilyRecipe:
-        """How it is registered."""
+        """The family before its checkpoints are chosen."""
         return FamilyRecipe(self.name, self.summary, tuple(self.encoders), self.resolve)
 
     def resolve(self, checkpoints: Mapping[str, str]) -> FamilyCard:
@@ -150,6 +150,3 @@ FAMILIES = (
         SIGLIP2_BASE, CLAP, SIGLIP2_BASE_TEXT,
     ),
 )  # fmt: skip
-
-for _family in FAMILIES:
-    register_recipe(_family.recipe())

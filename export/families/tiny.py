@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import nn
 
 from resonance.export import contract
-from resonance.export.cards import FamilyCard, GraphCard, Tolerance, register
+from resonance.export.cards import FamilyCard, GraphCard, Tolerance
 from resonance.export.families import fusion_head
 from resonance.export.families.description import describe_space
 from resonance.export.graphs.compact import CompactSound, CompactText, CompactVision, Contour, Rhythm
@@ -176,52 +176,50 @@ _EXACT = Tolerance(max_abs=1e-5, min_cosine=0.99999)
 _SIGNAL = Tolerance(max_abs=0.05, min_cosine=0.99999)
 
 
-TINY = register(
-    FamilyCard(
-        name="tiny",
-        summary="compact encoders of width 128 trained on a procedural world; runs anywhere",
-        graphs=(
-            GraphCard(
-                "visual_encoder",
-                partial(trained, "visual_encoder"),
-                ("frames", "frame_mask", "frame_times"),
-                VISUAL_PREPROCESSING,
-                SOURCE,
-                LICENCE,
-                {"VISUAL": _EXACT, "VISUAL_SIGNALS": _SIGNAL},
-            ),
-            GraphCard(
-                "audio_encoder",
-                partial(trained, "audio_encoder"),
-                ("pcm", "pcm_length"),
-                {**MEL, "contour": CONTOUR, "rhythm": RHYTHM},
-                SOURCE,
-                LICENCE,
-                {"AUDIO": _EXACT, "AUDIO_SIGNALS": _SIGNAL},
-            ),
-            GraphCard(
-                "transcript_encoder",
-                partial(trained, "transcript_encoder"),
-                ("ids", "mask"),
-                {"tokenizer": "byte-level", **TEXT},
-                SOURCE,
-                LICENCE,
-                {"TRANSCRIPT": _EXACT},
-                trimmed_by="MASK",
-            ),
-            GraphCard(
-                "title_fusion",
-                partial(trained, "title_fusion"),
-                fusion_head.INPUTS,
-                SHAPE,
-                SOURCE,
-                LICENCE,
-                dict.fromkeys(fusion_head.OUTPUTS, _EXACT),
-            ),
+TINY = FamilyCard(
+    name="tiny",
+    summary="compact encoders of width 128 trained on a procedural world; runs anywhere",
+    graphs=(
+        GraphCard(
+            "visual_encoder",
+            partial(trained, "visual_encoder"),
+            ("frames", "frame_mask", "frame_times"),
+            VISUAL_PREPROCESSING,
+            SOURCE,
+            LICENCE,
+            {"VISUAL": _EXACT, "VISUAL_SIGNALS": _SIGNAL},
         ),
-        tokenizer=build_tokenizer,
-        describe=describe,
-        reference=REFERENCE,
-        axes=AXES,
-    )
+        GraphCard(
+            "audio_encoder",
+            partial(trained, "audio_encoder"),
+            ("pcm", "pcm_length"),
+            {**MEL, "contour": CONTOUR, "rhythm": RHYTHM},
+            SOURCE,
+            LICENCE,
+            {"AUDIO": _EXACT, "AUDIO_SIGNALS": _SIGNAL},
+        ),
+        GraphCard(
+            "transcript_encoder",
+            partial(trained, "transcript_encoder"),
+            ("ids", "mask"),
+            {"tokenizer": "byte-level", **TEXT},
+            SOURCE,
+            LICENCE,
+            {"TRANSCRIPT": _EXACT},
+            trimmed_by="MASK",
+        ),
+        GraphCard(
+            "title_fusion",
+            partial(trained, "title_fusion"),
+            fusion_head.INPUTS,
+            SHAPE,
+            SOURCE,
+            LICENCE,
+            dict.fromkeys(fusion_head.OUTPUTS, _EXACT),
+        ),
+    ),
+    tokenizer=build_tokenizer,
+    describe=describe,
+    reference=REFERENCE,
+    axes=AXES,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.coldstart_vectors import TitleVectors, fuse, fuse_text_alone, kept_blocks

@@ -25,7 +25,7 @@ from scipy import stats
 from resonance.clients.audit.finishing import FinishingAudit, audit_finishing
 from resonance.clients.audit.finishing_curves import GROUPS, score_edges
 from resonance.clients.audit.finishing_rows import FinishingSettings
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.discovery.taste import ABANDONED
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import Store

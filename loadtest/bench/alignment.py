@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resonance.export.cards import families
+from resonance.export.families import FAMILIES
 from resonance.space.descriptor import MODALITIES
 from resonance.training.align import align_family
 from resonance.training.contrast import recall_gap
@@ -115,7 +115,7 @@ def _titles(count: int, drawn: Drawn, *, small_share: float) -> Iterator[TitleFe
 
 def encoders() -> dict[str, nn.Module]:
     """The graphs of `tiny`'s encoders by modality."""
-    graphs = {g.model: g for g in families()["tiny"].graphs}
+    graphs = {g.model: g for g in FAMILIES["tiny"].graphs}
     return {m: graphs[f"{m}_encoder"].build() for m in MODALITIES}
 
 
@@ -128,7 +128,7 @@ def _align(titles: Iterator[TitleFeatures], settings: HeadSettings) -> float:
             save_features(files[-1], title)
         started = time.perf_counter()
         align_family(
-            families()["tiny"],
+            FAMILIES["tiny"],
             files,
             settings,
             Path(folder, "work"),
@@ -141,7 +141,7 @@ def _align(titles: Iterator[TitleFeatures], settings: HeadSettings) -> float:
 def _encoding_s(folder: Path, *, films: int = 4, segments: int = 6) -> float:
     """Seconds a segment of reading and encoding films as `resonance align` does."""
     folder.mkdir(parents=True, exist_ok=True)
-    extractor = FeatureExtractor(families()["tiny"])
+    extractor = FeatureExtractor(FAMILIES["tiny"])
     paths = [folder / f"align{i}.mkv" for i in range(films)]
     for i, path in enumerate(paths):
         title = draw_title(np.random.Generator(np.random.PCG64([SEED, i])), held_out=True)

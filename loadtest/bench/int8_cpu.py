@@ -25,8 +25,8 @@ from tokenizers import Tokenizer
 from resonance.export import contract
 from resonance.export.architectures.visual import SiglipPictures
 from resonance.export.build import _quiet_exporter
-from resonance.export.cards import GraphCard, Tolerance, families
-from resonance.export.families import tiny
+from resonance.export.cards import GraphCard, Tolerance
+from resonance.export.families import FAMILIES, tiny
 from resonance.export.graphs.compact import Contour
 from resonance.export.graphs.compact_audio import CompactAudioGraph
 from resonance.export.graphs.pretrained_text import PooledTextGraph
@@ -172,7 +172,7 @@ def main(
     """Print a table an encoder."""
     console = Console(width=100)
     logging.getLogger().setLevel(logging.WARNING)  # the quantiser tells the root logger of its every step
-    family = families()["tiny"]
+    family = FAMILIES["tiny"]
     descriptor = family.describe({g.model: "0" * 64 for g in family.graphs})
     loose = Tolerance(max_abs=0.05, min_cosine=0.9999)
     cards: list[tuple[str, Callable[[], torch.nn.Module], str]] = [

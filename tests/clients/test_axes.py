@@ -26,7 +26,7 @@ from resonance.clients.sample import render_sample
 from resonance.export import contract
 from resonance.export.axes import DEFAULT_AXES
 from resonance.export.build import export_family
-from resonance.export.cards import families
+from resonance.export.families import FAMILIES
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.space import AxisMeter, Descriptor, join
 from resonance.space.descriptor import MEASURED_ARCS, SignalSpec
@@ -135,7 +135,7 @@ def calibrated_server(
     repository = Path(shutil.copytree(model_repository, folder / "models"))
     plain = Descriptor.load(repository / "space_descriptor" / "1" / "space.json")
     card = replace(  # the graphs stay as `make export` wrote them
-        families()[plain.name], graphs=(), describe=lambda _: plain, reference=folder / "reference.npz"
+        FAMILIES[plain.name], graphs=(), describe=lambda _: plain, reference=folder / "reference.npz"
     )
     export_family(card, repository, axes=DEFAULT_AXES)
     with TritonServer(ServerSettings(model_repository=repository)) as running:

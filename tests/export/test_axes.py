@@ -12,10 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
-from resonance.export import cards
+from resonance.export import families
 from resonance.export.axes import DEFAULT_AXES, AxesFileError, read_axes
 from resonance.export.build import export_family
-from resonance.export.cards import FamilyCard, families
+from resonance.export.cards import FamilyCard
+from resonance.export.families import FAMILIES
 from resonance.export.families.tiny import TINY
 from resonance.space import MODALITIES, CalibrationError, Descriptor, Reference, sigmas, unit
 from resonance.training.world import factors, words
@@ -51,7 +52,7 @@ def card_of(repository: Path, reference: Path | None) -> FamilyCard:
     plain = Descriptor.load(repository / "space_descriptor" / "1" / "space.json")
     bare = replace(plain, axes={}, sigmas={m: dict.fromkeys(MODALITIES, 1.0) for m in MODALITIES})
     return replace(
-        families()[plain.name],
+        FAMILIES[plain.name],
         graphs=(),
         describe=lambda weights: bare,
         reference=reference,
@@ -187,7 +188,7 @@ def test_a_missing_reference_is_refused_before_anything_is_touched(repository: P
 
 def export_command(monkeypatch: pytest.MonkeyPatch, card: FamilyCard, *arguments: str | Path) -> str:
     """What `resonance export` of `card` says; its exit code first."""
-    monkeypatch.setattr(cards, "families", lambda: {card.name: card})
+    monkeypatch.setattr(families, "FAMILIES", {card.name: card})
     shown = CliRunner().invoke(make_app(), ["export", card.name, *map(str, arguments)])
     return f"{shown.exit_code} " + " ".join(shown.output.split())
 

@@ -15,10 +15,9 @@ from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
 from resonance.export.architectures import ARCHITECTURES
-from resonance.export.cards import recipes
 from resonance.export.checkpoints import Checkpoint, CheckpointError, ChoiceError, parse_overrides
 from resonance.export.encoders import graph_card
-from resonance.export.families import pretrained
+from resonance.export.families import RECIPES, pretrained
 from resonance.export.isometry import GRID, isometry
 from resonance.export.weights import weights_sha256
 from tests.export import random_checkpoints
@@ -211,4 +210,4 @@ def test_running_statistics_count_as_weights(clap: Path) -> None:
 
 
 def test_recipes_name_the_models_a_checkpoint_can_be_chosen_for() -> None:
-    assert all(recipe.models == MODELS for recipe in recipes().values())
+    assert all(recipe.models == MODELS for recipe in RECIPES.values())

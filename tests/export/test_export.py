@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from resonance.export import contract
-from resonance.export.cards import FamilyCard, GraphCard, Tolerance, families
+from resonance.export.cards import FamilyCard, GraphCard, Tolerance
+from resonance.export.families import FAMILIES
 from resonance.export.onnx_export import (
     TRIMMED_BY_KEY,
     ExportError,
@@ -25,7 +26,7 @@ from resonance.space.descriptor import Descriptor
 
 CASES = [
     pytest.param(family, graph, id=f"{family.name}-{graph.model}")
-    for family in families().values()
+    for family in FAMILIES.values()
     for graph in family.graphs
 ]
 
@@ -54,7 +55,7 @@ def _check_rows_are_independent(model: contract.Model, path: Path) -> None:
             np.testing.assert_allclose(all_rows[i], one[0], atol=1e-5 * max(1.0, np.abs(one).max()))
 
 
-@pytest.mark.parametrize("family", families().values(), ids=lambda f: f.name)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda f: f.name)
 def test_family_fills_every_graph_of_the_contract(family: FamilyCard) -> None:
     assert [g.model for g in family.graphs] == [m.name for m in contract.GRAPHS]
 
@@ -79,7 +80,7 @@ def test_tiny_stays_tiny() -> None:
 
     # 1.6 million of them are the table of hashed n-grams, which costs no arithmetic, and 0.4 million read the
     # rhythm; the limit is 12 MB of files, see test_weights_are_small_enough_to_commit
-    total = sum(count_parameters(g.build()) for g in families()["tiny"].graphs)
+    total = sum(count_parameters(g.build()) for g in FAMILIES["tiny"].graphs)
     assert 2.5e6 < total < 5e6
 
 
@@ -94,7 +95,7 @@ def test_weights_of_a_seed_are_the_same_twice_and_other_for_another() -> None:
 
 
 def test_a_graph_that_differs_is_refused_with_figures(model_repository: Path) -> None:
-    graph = next(g for g in families()["tiny"].graphs if g.model == "transcript_encoder")
+    graph = next(g for g in FAMILIES["tiny"].graphs if g.model == "transcript_encoder")
     module = graph.build()
     with torch.no_grad():
         module.projection.weight.add_(torch.randn_like(module.projection.weight) * 0.05)
@@ -105,13 +106,13 @@ def test_a_graph_that_differs_is_refused_with_figures(model_repository: Path) ->
 
 def test_a_file_with_other_tensors_is_refused_by_name(model_repository: Path) -> None:
     path = model_repository / "audio_encoder" / "1" / "model.onnx"
-    graph = next(g for g in families()["tiny"].graphs if g.model == "transcript_encoder")
+    graph = next(g for g in FAMILIES["tiny"].graphs if g.model == "transcript_encoder")
     with pytest.raises(ExportError, match=r"inputs are .*PCM.* expected .*IDS"):
         validate(graph.build(), contract.model(graph.model), path, graph.tolerance)
 
 
 def test_repository_describes_the_space_it_holds(model_repository: Path) -> None:
     descriptor = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
-    card = families()[descriptor.name]
+    card = FAMILIES[descriptor.name]
     weights = {g.model: weights_sha256(g.build()) for g in card.graphs}
     assert card.describe(weights).fingerprint == descriptor.fingerprint

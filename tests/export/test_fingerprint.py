@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from resonance.export.cards import families
-from resonance.export.families import tiny
+from resonance.export.families import FAMILIES, tiny
 from resonance.export.weights import weights_sha256
 from resonance.space.descriptor import FINGERPRINTED, Descriptor
 from resonance.space.errors import DescriptorError
 
-CARD = families()["tiny"]
+CARD = FAMILIES["tiny"]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from resonance.clients.embedder import Embedder
 from resonance.clients.results import MediaEmbedding, Vector
 from resonance.clients.transport import TritonTransport
 from resonance.export.build import export_family
-from resonance.export.cards import recipes
+from resonance.export.families import RECIPES
 from resonance.export.repository import write_configs
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.space.descriptor import Descriptor
@@ -65,7 +65,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(parents=True)
         shutil.copy(script, target)
     write_configs(made)
-    card = recipes()["siglip-clap-minilm"].resolve(
+    card = RECIPES["siglip-clap-minilm"].resolve(
         {
             "visual_encoder": str(random_checkpoints.siglip(folder / "siglip")),
             "audio_encoder": str(random_checkpoints.clap(folder / "clap")),

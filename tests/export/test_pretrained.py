@@ -19,10 +19,9 @@ from resonance.clients.media.text import split_text
 from resonance.export import contract, onnx_export
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.architectures.subwords import PROBES, served_tokenizer
-from resonance.export.cards import recipes
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import EncoderCard, ServedText, graph_card
-from resonance.export.families import pretrained
+from resonance.export.families import RECIPES, pretrained
 from resonance.export.graphs.clap import ClapGraph
 from resonance.export.graphs.pretrained_text import FixedLengthTextGraph
 from resonance.export.graphs.pretrained_visual import PretrainedVisualGraph
@@ -156,7 +155,7 @@ def test_every_registered_card_has_a_parity_test_and_a_family() -> None:
         assert card.architecture in references.REFERENCES, f"{card.name}: no reference to compare it with"
         assert card.licence
     assert set(references.REFERENCES) == set(ARCHITECTURES)
-    assert set(recipes()) == {family.name for family in pretrained.FAMILIES}
+    assert set(RECIPES) == {family.name for family in pretrained.FAMILIES}
     for family in pretrained.FAMILIES:
         assert list(family.encoders) == ["visual_encoder", "audio_encoder", "transcript_encoder"]
 

@@ -14,7 +14,8 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from resonance.export import contract
-from resonance.export.cards import FamilyCard, GraphCard, families
+from resonance.export.cards import FamilyCard, GraphCard
+from resonance.export.families import FAMILIES
 from resonance.export.int8_graphs import artifact_of, blocks_graph, linears, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
 from resonance.export.quantise import (
@@ -38,7 +39,7 @@ ENCODERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
 
 @pytest.fixture(scope="module")
 def tiny() -> FamilyCard:
-    return families()["tiny"]
+    return FAMILIES["tiny"]
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from resonance.clients.cli.main import make_app
 from resonance.export import contract
 from resonance.export.architectures.text import token_buckets
 from resonance.export.build import DERIVED, forget_derived
-from resonance.export.cards import GraphCard, families
+from resonance.export.cards import GraphCard
 from resonance.export.contract import Model
+from resonance.export.families import FAMILIES
 from resonance.export.int8_graphs import ancestors
 from resonance.export.onnx_export import Arrays, cpu_session, make_inputs
 from resonance.export.reference import Reference, Row
@@ -53,7 +54,7 @@ def descriptor(model_repository: Path) -> Descriptor:
 
 
 def card_of(name: str) -> GraphCard:
-    return next(g for g in families()["tiny"].graphs if g.model == name)
+    return next(g for g in FAMILIES["tiny"].graphs if g.model == name)
 
 
 def made_rows(name: str, count: int = 2) -> list[Row]:
@@ -145,8 +146,8 @@ def networks(
         (root / name / "1").mkdir(parents=True)
         shutil.copy(model_repository / name / "1" / SOURCE, root / name / "1" / SOURCE)
     reference = Reference("noise", {name: made_rows(name) for name in ENCODERS})
-    reports = make_networks(families()["tiny"], root, descriptor, reference)
-    assert [r.model for r in reports] == [g.model for g in families()["tiny"].graphs]
+    reports = make_networks(FAMILIES["tiny"], root, descriptor, reference)
+    assert [r.model for r in reports] == [g.model for g in FAMILIES["tiny"].graphs]
     for report in reports:  # make_networks raises where a card's floor is not met; this is what it reached
         assert report.parity.min_cosine > 0.99999, report
         assert (report.precision.fp16_nodes > 0) == (report.model in ENCODERS), report
@@ -400,7 +401,7 @@ def test_a_network_that_does_not_hold_is_removed(
     folder = tmp_path / "transcript_encoder" / "1"
     shutil.copytree(networks / "transcript_encoder" / "1", folder)
     strict = replace(card_of("transcript_encoder"), artifact_floor=1.0)  # fp16 never is
-    card = replace(families()["tiny"], graphs=(strict,))
+    card = replace(FAMILIES["tiny"], graphs=(strict,))
     reference = Reference("noise", {"transcript_encoder": made_rows("transcript_encoder")})
     with pytest.raises(TensorRTError, match=r"tensorrt\.onnx does not agree with .*model\.onnx: cosine"):
         make_networks(card, tmp_path, descriptor, reference)
@@ -489,7 +490,7 @@ def test_the_command_makes_and_checks_networks_without_tensorrt(
     for name in two:
         (tmp_path / name / "1").mkdir(parents=True)
         shutil.copy(model_repository / name / "1" / SOURCE, tmp_path / name / "1" / SOURCE)
-    card = replace(families()["tiny"], graphs=tuple(card_of(name) for name in two))
+    card = replace(FAMILIES["tiny"], graphs=tuple(card_of(name) for name in two))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr("resonance.export.cli.chosen_card", lambda *_: card)
     # the export itself has tests of its own, and takes half a minute

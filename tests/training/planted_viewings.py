@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.space.blocks import ROOT_BLOCKS
 from resonance.space.descriptor import BLOCK_WIDTH
 from resonance.training.coldstart.experiment import ColdstartSettings

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
-from resonance.export.cards import families
+from resonance.export.families import FAMILIES
 from resonance.export.heads import with_heads
 from resonance.export.weights import WeightsError, load_weights, save_heads, weights_sha256
 from resonance.training.features import (
@@ -65,7 +65,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def extractor() -> FeatureExtractor:
-    return FeatureExtractor(families()["tiny"])
+    return FeatureExtractor(FAMILIES["tiny"])
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_features_that_cannot_be_stored_leave_their_title_out(library: Path, tmp
     problems: list[str] = []
     found = [e for e in entries(library / "library.csv") if e.path.name in ("0.mkv", "1.mkv", "2.mkv")]
     files = cache_features(
-        Overflowing(families()["tiny"]),
+        Overflowing(FAMILIES["tiny"]),
         found,
         tmp_path,
         on_title=lambda d, t, problem: problems.append(problem),
@@ -234,9 +234,9 @@ def test_aligning_a_library_end_to_end(
     assert "broken.mkv" in result.output
     assert (tmp_path / "projections.png").stat().st_size > 5000
 
-    card = with_heads(families()["tiny"], heads)
+    card = with_heads(FAMILIES["tiny"], heads)
     shas = {g.model: weights_sha256(g.build()) for g in card.graphs}
-    ours, theirs = card.describe(shas), families()["tiny"]
+    ours, theirs = card.describe(shas), FAMILIES["tiny"]
     before = theirs.describe({g.model: weights_sha256(g.build()) for g in theirs.graphs})
     assert ours.trained
     assert ours.fingerprint != before.fingerprint

@@ -10,7 +10,7 @@ import pytest
 from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, WARM, ColdstartResult
 from resonance.clients.audit.coldstart_report import coldstart_sections, verdict
 from resonance.clients.audit.report import Limit, Report
-from resonance.clients.audit.viewings import Recommended, ViewingLog
+from resonance.clients.audit.viewing_log import Recommended, ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.training.coldstart.baselines import Factorisation
 from resonance.training.coldstart.experiment import run_coldstart

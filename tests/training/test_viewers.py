@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.training.world.factors import TitleFactors, draw_title
 from resonance.training.world.viewers import (
     FEEL_SHARES,

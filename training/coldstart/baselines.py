@@ -8,7 +8,7 @@ from implicit.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.training.coldstart.splitting import Rows
 
 #: Of Hu, Koren and Volinsky 2008: confidence is 1 + alpha * completion.

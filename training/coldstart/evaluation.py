@@ -20,7 +20,7 @@ from resonance.clients.audit.coldstart import (
     WARM_TAIL,
     Reliability,
 )
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.training.coldstart.measures import (
     Floats,

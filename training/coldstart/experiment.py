@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from resonance.clients.audit.coldstart import ColdstartResult
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.training.coldstart.baselines import Factorisation, popularity_scores
 from resonance.training.coldstart.evaluation import Evaluation, evaluate, make_evaluation, mean_outcome

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.errors import MediaError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.opening import open_uri

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.viewings import ViewingLog
+from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.training.world.viewers import Viewers
 
 WEEK_S = 7 * 86_400.0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.viewings import Recommended, ViewingLog
+from resonance.clients.audit.viewing_log import Recommended, ViewingLog
 from resonance.training.world.viewers import Viewers
 from resonance.training.world.viewers_choosing import (
     START_S,

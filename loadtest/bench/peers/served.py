@@ -21,9 +21,10 @@ from tokenizers import Tokenizer
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.artifact import ArtifactReport
 from resonance.export.build import export_family
-from resonance.export.cards import FamilyCard, GraphCard, families
+from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import graph_card
+from resonance.export.families import FAMILIES
 from resonance.export.families.description import describe_space
 from resonance.export.families.pretrained import CLIP_BASE, FUSION, MINILM
 from resonance.export.quantise import quantise_graph
@@ -143,7 +144,7 @@ def _family(checkpoints: Checkpoints) -> FamilyCard:
         MINILM, ARCHITECTURES["sentences"], Checkpoint("transcript_encoder", str(checkpoints.minilm))
     )
     assert text is not None
-    sound = next(g for g in families()["tiny"].graphs if g.model == "audio_encoder")
+    sound = next(g for g in FAMILIES["tiny"].graphs if g.model == "audio_encoder")
     graphs = (clip, sound, minilm, FUSION)
 
     def describe(weights: Mapping[str, str]) -> Descriptor:

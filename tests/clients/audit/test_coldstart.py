@@ -23,7 +23,8 @@ from resonance.clients.audit.coldstart import (
 )
 from resonance.clients.audit.coldstart_cli import coldstart
 from resonance.clients.audit.coldstart_report import measure_name, verdict
-from resonance.clients.audit.viewings import ViewingLog, write_viewings
+from resonance.clients.audit.viewing_log import ViewingLog
+from resonance.clients.audit.viewings import write_viewings
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.stored import title_rows

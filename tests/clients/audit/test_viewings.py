@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from resonance.clients.audit.ratings import RATED, read_genres
-from resonance.clients.audit.viewings import WATCHED, Recommended, ViewingLog, read_viewings, write_viewings
+from resonance.clients.audit.viewing_log import WATCHED, Recommended, ViewingLog
+from resonance.clients.audit.viewings import read_viewings, write_viewings
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import CatalogueError
 
