@@ -2,7 +2,7 @@
 
 Columns of CSV, JSON lines or Parquet: ``user``, ``title``, ``time`` (seconds of the Unix epoch, or ISO 8601;
 without a zone it is UTC), ``completion`` (0 to 1: share watched; may be empty). And maybe ``score``,
-``position``, ``propensity``, ``clicked``, ``watch_s``: see `viewing_log.Recommended`. Other columns are not read.
+``position``, ``propensity``, ``clicked``, ``watch_s``: see `viewing_log.Recommended`. Others are not read.
 `resonance.clients.audit.ratings` reads folders in the style of MovieLens.
 """
 
