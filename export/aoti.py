@@ -107,7 +107,7 @@ def package_graph(
                 run = load(file, device)
                 judge(trial, card, model, rows, expected, run, fp32, device, dtype)
             except Exception as error:  # of many kinds: tracing, tuning, the C++ compiler, the loader
-                trial.refused.append(f"cannot be made: {_first_line(error)}")
+                trial.refused.append(f"cannot be made: {_one_line(error)}")
             if not trial.refused:
                 trial.size_bytes = file.stat().st_size
                 os.replace(file, path)
@@ -134,9 +134,9 @@ def _size(module: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
+def _one_line(error: Exception) -> str:
+    """Kind and text: the compiler's says what failed in its second line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 __all__ = [

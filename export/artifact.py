@@ -17,6 +17,9 @@ from resonance.export.cards import GraphCard
 #: Beside model.onnx; an artifact of another target has a note of its own name.
 NOTE = "artifact.json"
 AOTI_PACKAGE, AOTI_NOTE = "model.pt2", "artifact.aoti.json"
+#: On a GPU outputs but the first may differ by this share of their value besides the card's tolerance, which
+#: is for two runtimes on one processor: a GPU adds in another order.
+GPU_RELATIVE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,14 @@ def compare_values(
     rows: Sequence[Row],
     expected: Sequence[Sequence[np.ndarray]],
     found: Sequence[Sequence[np.ndarray]],
+    *,
+    relative: float = 0.0,
 ) -> None:
-    """Vectors to the card's floor, signals to their tolerance; what is off is added to `trial.refused`."""
+    """Vectors to the card's floor, signals to their tolerance; what is off is added to `trial.refused`.
+
+    Args:
+        relative: this share of a signal's value is allowed besides.
+    """
     outputs = contract.model(card.model).outputs
     for row, want, got in zip(rows, expected, found, strict=True):
         if not all(np.isfinite(values).all() for values in got):
@@ -85,10 +94,12 @@ def compare_values(
             trial.min_cosine, trial.worst_row = worst, row.label
         trial.max_abs = max(trial.max_abs, float(np.abs(want[0] - got[0]).max()))
         for tensor, a, b in zip(outputs[1:], want[1:], got[1:], strict=True):
-            allowed, difference = card.tolerance[tensor.name].max_abs, float(np.abs(a - b).max())
-            if difference > allowed:
+            allowed = card.tolerance[tensor.name].max_abs
+            differences = np.abs(a - b)
+            if (differences > allowed + relative * np.abs(a)).any():
                 trial.refused.append(
-                    f"{tensor.name} differs by {difference:.1e} on {row.label} (allowed {allowed:.0e})"
+                    f"{tensor.name} differs by {differences.max():.1e} on {row.label} (allowed {allowed:.0e}"
+                    + (f", and {relative:g} of the value)" if relative else ")")
                 )
     if trial.min_cosine < card.artifact_floor:
         trial.refused.append(

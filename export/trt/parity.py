@@ -9,15 +9,13 @@ from typing import Protocol
 import numpy as np
 
 from resonance.export import contract
+from resonance.export.artifact import GPU_RELATIVE
 from resonance.export.cards import GraphCard
 from resonance.export.contract import Model
 from resonance.export.onnx_export import Arrays, make_inputs
 from resonance.export.reference import Row
 from resonance.export.trt.profiles import Profile
 
-#: Outputs but the first may differ by the card's tolerance and this share of their value: the tolerance is
-#: for two runtimes on one processor, and a GPU adds in another order.
-RELATIVE = 1e-3
 #: Batches, beside the reference rows, that every profile is run at on made-up inputs.
 MADE_BATCHES = (1, 3)
 
@@ -141,7 +139,7 @@ def _compare_one(
                 if cosine < parity.min_cosine:
                     parity.min_cosine, parity.worst = cosine, label
         else:
-            apart, allowed = np.abs(a - b), card.tolerance[tensor.name].max_abs + RELATIVE * np.abs(a)
+            apart, allowed = np.abs(a - b), card.tolerance[tensor.name].max_abs + GPU_RELATIVE * np.abs(a)
             place = np.unravel_index(np.argmax(apart - allowed), apart.shape)
             if apart[place] > allowed[place]:
                 parity.failures.append(

@@ -21,7 +21,7 @@ import torch
 from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
 from resonance.loadtest.gpu_bench.encoders import Encoder, encoder
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.towers_part import LARGEST_GRAPHED, first_line
+from resonance.loadtest.gpu_bench.towers_part import LARGEST_GRAPHED
 from resonance.loadtest.gpu_bench.variants import compile_package, graphed, load_package
 
 #: Cores a compilation keeps busy, with the compiler's own workers.
@@ -53,10 +53,8 @@ def measure_aoti(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: boo
         files = _compile(bench, wanted, Path(folder), max_autotune)
         for (tower, dynamic), file in zip(wanted, files, strict=True):
             if file is not None:
-                try:
+                with bench.going_on(f"{tower.name}, {_name(dynamic)}"):
                     _measure(bench, tower, file, dynamic=dynamic)
-                except Exception as error:  # the loader's are of many kinds; the other towers go on
-                    bench.result.errors.append(f"{tower.name}, AOTI: {first_line(error)}")
     if bench.quick:
         bench.result.skipped.append("other towers: --quick compiles one")
 
@@ -95,8 +93,7 @@ def _compile(
                 )
             else:
                 log = (folder / f"{i}.log").read_text(encoding="utf-8", errors="replace")
-                lines = log.strip().splitlines()
-                reason = lines[-1][:300] if lines else f"exit code {code}"
+                reason = " ".join(log.split())[-500:] or f"exit code {code}"
                 bench.result.errors.append(f"{wanted[i][0].name}, {_name(wanted[i][1])}: {reason}")
         time.sleep(0.1)
     for i, (job, _) in running.items():

@@ -4,6 +4,7 @@ sends them; both scaled to the encoders' size, without Triton."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from resonance.clients.media.types import Clip
+from resonance.loadtest.gpu_bench.apart import Apart
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.serving.keyframes.containers import CODEC_IDS, keyframe_file
 
@@ -18,6 +20,10 @@ FRAME_PX = 224
 STRETCH = 16  # frames of a film in one sample
 BATCH = {True: 56, False: 28}  # keyframes, and stretches, a run: several for each of seven NVDEC engines
 THREADS = 16  # as `serving/backends/resonance_dali`
+NVDEC = "libnvcuvid.so.1"
+NAMES = {"mixed": "DALI, NVDEC", "cpu": "DALI, CPU"}  # by DALI's name of the device
+#: To start, to import DALI, to make a pipeline, and to hold its pictures against PyAV's, besides measuring.
+PATIENCE_S = 60.0
 #: Mean absolute difference in levels of 255 that two ways of scaling and two roundings stay well below,
 #: and another picture does not.
 SAME_PICTURE = 5.0
@@ -28,11 +34,16 @@ class NotSentError(ValueError):
 
 
 class DaliDecoder:
-    """NVDEC through DALI; with ``device`` "cpu" DALI's own decoders (VP8, VP9, MJPEG), for tests."""
+    """NVDEC through DALI; with ``device`` "cpu" DALI's own decoders (VP8, VP9, MJPEG), for tests.
+
+    In a process of its own, as in the server: a decoder that hangs or breaks the GPU's context would take all
+    other figures along.
+    """
 
     def __init__(self, device: str = "mixed") -> None:
         self.device = device
-        self.name = "DALI, NVDEC" if device == "mixed" else "DALI, CPU"
+        self._apart = Apart()
+        self.name = NAMES[device]
 
     def missing(self) -> str:
         """See `Decoder`."""
@@ -40,8 +51,16 @@ class DaliDecoder:
             return reason
         import torch
 
-        if self.device == "mixed" and not torch.cuda.is_available():
-            return "no NVIDIA GPU"
+        if self.device == "mixed":
+            if not torch.cuda.is_available():
+                return "no NVIDIA GPU"
+            try:
+                ctypes.CDLL(NVDEC)
+            except OSError as error:
+                return (
+                    f"the driver's {NVDEC} cannot be loaded ({error}); a container needs the driver's "
+                    "`video` capability (NVIDIA_DRIVER_CAPABILITIES)"
+                )
         return ""
 
     def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
@@ -50,7 +69,32 @@ class DaliDecoder:
         Raises:
             NotSentError: a codec that DALI is not sent.
             ValueError: it gives other pictures than PyAV, or not as many as it was asked for.
+            ApartError: it hangs, or ended its process.
         """
+        rate: float = self._apart.call(
+            _frames_per_s, self.device, path, keyframes_only, seconds, timeout_s=seconds + PATIENCE_S
+        )
+        return rate
+
+    def close(self) -> None:
+        """See `Decoder`."""
+        self._apart.close()
+
+
+def _frames_per_s(device: str, path: Path, keyframes_only: bool, seconds: float) -> float:
+    """In the process apart."""
+    return DaliRun(device).frames_per_s(path, keyframes_only=keyframes_only, seconds=seconds)
+
+
+class DaliRun:
+    """DALI in this process."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.name = NAMES[device]
+
+    def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
+        """See `DaliDecoder.frames_per_s`."""
         batch, length = BATCH[keyframes_only], 1 if keyframes_only else STRETCH
         files = film_files(path, keyframes_only=keyframes_only)[:batch]
         samples = [np.frombuffer(files[i % len(files)], np.uint8) for i in range(batch)]
@@ -61,9 +105,6 @@ class DaliDecoder:
         while time.perf_counter() - started < seconds:
             done += sum(len(sample) for sample in self._run(pipeline, samples))
         return done / (time.perf_counter() - started)
-
-    def close(self) -> None:
-        """See `Decoder`. A pipeline goes with its last use."""
 
     def _pipeline(self, batch: int, length: int) -> Any:
         from nvidia.dali import fn, types

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -55,14 +54,14 @@ class PyAvDecoder:
 
     def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
         """See `Decoder`."""
-        from resonance.loadtest.gpu_bench.media import count_frames
+        from resonance.loadtest.gpu_bench.media import count_frames, wait_a_little
 
         if self.cores == 1:
             frames, took_s = count_frames(str(path), keyframes_only, seconds)
             return frames / took_s
         if self._pool is None:  # kept: to start processes takes longer than to measure
             self._pool = ProcessPoolExecutor(self.cores, multiprocessing.get_context("spawn"))
-            for warm in [self._pool.submit(_wait_a_little) for _ in range(self.cores)]:
+            for warm in [self._pool.submit(wait_a_little) for _ in range(self.cores)]:
                 warm.result()
         jobs = [
             self._pool.submit(count_frames, str(path), keyframes_only, seconds) for _ in range(self.cores)
@@ -74,11 +73,6 @@ class PyAvDecoder:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-
-
-def _wait_a_little() -> None:
-    """Long enough that every process of a pool gets one, which starts them all."""
-    time.sleep(0.2)
 
 
 class OneThreadDecoder(PyAvDecoder):
@@ -127,6 +121,7 @@ def measure_decode(bench: Bench, folder: Path) -> None:
                 except Exception as error:
                     result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
             else:
-                result.rows.append(row)
+                if row.keys() & {"frames_per_s", "keyframes_per_s"}:
+                    result.rows.append(row)
     for decoder in here:
         decoder.close()

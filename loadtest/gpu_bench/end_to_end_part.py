@@ -20,6 +20,7 @@ import torch
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
+from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.timing import StageClock, synchronise
 
 #: Segments a worker reads in one go, and stretches in flight for each worker.
@@ -42,8 +43,9 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
         if deadline.passed():
             result.skipped.append(f"decoded beforehand, {sampling}: out of time")
             continue
-        row = _device_alone(pipeline, count, segments=2 if quick else 32, seconds=0.2 if quick else 4.0)
-        result.rows.append({"film": "decoded beforehand", "sampling": sampling, **row})
+        with bench.going_on(f"decoded beforehand, {sampling}"):
+            row = _device_alone(pipeline, count, segments=2 if quick else 32, seconds=0.2 if quick else 4.0)
+            result.rows.append({"film": "decoded beforehand", "sampling": sampling, **row})
     result.skipped.append("tokenising: rows of random tokens stand for the words")
     if reason := missing("av"):
         result.skipped.append(f"films: {reason}")
@@ -51,7 +53,11 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
     from resonance.loadtest.gpu_bench.media import FILM, QUICK_FILM, make
 
     film = QUICK_FILM if quick else FILM
-    path = make(film, folder, whole=True)
+    try:
+        path = make(film, folder, whole=True)
+    except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
+        result.skipped.append(f"films: none can be made with {film.codec} here ({one_line(error)})")
+        return
     workers = 1 if quick else len(os.sched_getaffinity(0))
     seconds = 0.5 if quick else 15.0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -59,10 +65,11 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
             if deadline.passed(2 * seconds):
                 result.skipped.append(f"{sampling}: out of time")
                 continue
-            row = _run(pool, workers, pipeline, path, film.duration_s, sampling, seconds)
-            result.rows.append({"film": f"{film.height}p H.264", "sampling": sampling, **row})
-            if sampling == "keyframes" and bench.device == "cuda":
-                result.rows[-1]["bar"] = BAR
+            with bench.going_on(sampling):
+                row = _run(pool, workers, pipeline, path, film.duration_s, sampling, seconds)
+                if sampling == "keyframes" and bench.device == "cuda":
+                    row["bar"] = BAR
+                result.rows.append({"film": f"{film.height}p H.264", "sampling": sampling, **row})
 
 
 def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: float) -> dict[str, object]:

@@ -18,6 +18,7 @@ import torch
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
+from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 
 ROUNDS, WARM_UP = 200, 20
@@ -33,17 +34,23 @@ def measure_latency(bench: Bench, folder: Path) -> None:
     from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, make
 
     film = QUICK_FILM if quick else FILM
-    segment = Segment(make(film, folder, whole=True))
+    try:
+        path = make(film, folder, whole=True)
+    except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
+        result.skipped.append(f"everything: no film can be made with {film.codec} here ({one_line(error)})")
+        return
+    segment = Segment(path)
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)
     with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
         for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
             if deadline.passed(5):
                 result.skipped.append(f"{case}: out of time")
                 continue
-            row = _rounds(segment, pipeline, pool, sound, quick=quick, deadline=deadline)
-            if bench.device == "cuda" and case == "wire":
-                row["bar_ms"] = BAR_MS
-            result.rows.append({"case": case, "film": f"{film.height}p H.264", **row})
+            with bench.going_on(case):
+                row = _rounds(segment, pipeline, pool, sound, quick=quick, deadline=deadline)
+                if bench.device == "cuda" and case == "wire":
+                    row["bar_ms"] = BAR_MS
+                result.rows.append({"case": case, "film": f"{film.height}p H.264", **row})
 
 
 class Segment:

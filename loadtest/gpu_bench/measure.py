@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from resonance.loadtest.gpu_bench.encoders import Encoder
-from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.report import PartResult, one_line
 from resonance.loadtest.gpu_bench.timing import Deadline, seconds_a_call
 from resonance.loadtest.gpu_bench.variants import Run
 
@@ -32,6 +34,14 @@ class Bench:
     matrix_tflops: float
     result: PartResult
     deadline: Deadline
+
+    @contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """What fails inside is an error of the part, and the rest of it goes on."""
+        try:
+            yield
+        except Exception as error:
+            self.result.errors.append(f"{what}: {one_line(error)}")
 
     @property
     def round_s(self) -> float:

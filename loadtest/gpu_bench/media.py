@@ -238,3 +238,8 @@ def make(film: Film, folder: Path, *, whole: bool) -> Path:
     finally:  # SVT-AV1 makes its caller a real-time thread where it runs as root
         if os.sched_getscheduler(0) != os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def wait_a_little() -> None:
+    """Long enough that every process of a pool gets one, which starts them all."""
+    time.sleep(0.2)

@@ -15,7 +15,7 @@ import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import MIN_COSINE, Bench
-from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.report import PartResult, one_line
 from resonance.loadtest.gpu_bench.timing import seconds_a_call
 
 #: Left for one graph's precisions before they are begun.
@@ -67,7 +67,7 @@ def _measure(result: PartResult, name: str, folder: Path, device: str, max_autot
         place = "cuda:0" if device == "cuda" else "cpu"
         runner = Runner(str(folder / AOTI_PACKAGE), place, batched=model.max_batch_size > 0)
     except Exception as error:  # reported; the other graphs go on
-        result.errors.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
+        result.errors.append(f"{name}: {one_line(error)}")
         return
     compile_s = time.monotonic() - started
     for trial in report.trials:

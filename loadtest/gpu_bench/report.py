@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Report:
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
         self.path = path
         self.figures: dict[str, Any] = {"environment": dict(environment), "parts": {}}
+        self._of_the_run: list[str] = []
 
     def add(self, name: str, result: PartResult) -> None:
         """Print a part and write everything so far."""
@@ -52,12 +54,23 @@ class Report:
         """The JSON, whole at every moment."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(".part")
-        unfinished.write_text(json.dumps(self.figures, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(_strict(self.figures), indent=2, allow_nan=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
         unfinished.replace(self.path)
 
     def errors(self) -> list[str]:
-        """Of all parts, with the part's name."""
-        return [f"{name}: {e}" for name, part in self.figures["parts"].items() for e in part["errors"]]
+        """Of all parts, with the part's name, and of the run."""
+        told = [f"{name}: {e}" for name, part in self.figures["parts"].items() for e in part["errors"]]
+        return told + self._of_the_run
+
+    def cut_off(self, why: str) -> None:
+        """An error of no part."""
+        self._of_the_run.append(why)
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and text of an exception: what failed in the compiler stands in the second line of it."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
@@ -81,6 +94,15 @@ def show(title: str, rows: Sequence[Row]) -> None:
     # a log has no width of its own, and a wrapped table cannot be read
     width = None if sys.stdout.isatty() else 160
     Console(width=width, highlight=False, markup=False).print(table)
+
+
+def _strict(value: Any) -> Any:
+    """`value` with None for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plain(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
@@ -109,12 +131,18 @@ def plot(figures: Mapping[str, Any], path: Path) -> str:
     if not rows:
         return "no plot: no encoder was measured against a matrix rate"
     try:
-        import matplotlib as mpl
+        _draw(rows, figures["environment"], path)
+    except Exception as error:  # not installed, or made for another numpy: the figures are there
+        return f"no plot: {one_line(error)}"
+    return f"plot: {path}"
 
-        mpl.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        return "no plot: matplotlib is not installed"
+
+def _draw(rows: Sequence[Row], environment: Mapping[str, str], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
     best: dict[tuple[str, str], float] = {}
     for row in rows:
         key = (row["encoder"], row["variant"])
@@ -128,9 +156,7 @@ def plot(figures: Mapping[str, Any], path: Path) -> str:
         axes.bar(places, [100 * best.get((e, variant), 0) for e in encoders], thickness, label=variant)
     axes.set_xticks(range(len(encoders)), encoders)
     axes.set_ylabel("% of the measured bf16 matrix rate, best batch")
-    environment = figures["environment"]
     axes.set_title(f"{environment.get('gpu', environment['processor'])}, torch {environment['torch']}")
     axes.legend()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
-    return f"plot: {path}"

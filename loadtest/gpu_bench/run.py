@@ -7,6 +7,7 @@ Exit code 0: measured; 1: a figure cannot be true, a parity is broken, or a part
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -49,23 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     torch.backends.cudnn.allow_tf32 = False  # as where it serves: log-mel spectra do not survive it
     report = Report(args.out, environment(device))
     show("environment", [{"what": k, "value": v} for k, v in report.figures["environment"].items()])
-    total, matrix_tflops = Deadline(args.total_seconds), 0.0
-    wanted = [p for p in PARTS if p in args.parts or (p == "peak" and set(NEED_PEAK) & set(args.parts))]
-    for part in wanted:
-        deadline = Deadline(min(args.part_seconds, total.left()))
-        result = PartResult()
-        bench = Bench(device, dtype, args.quick, matrix_tflops, result, deadline)
-        if total.passed(5):
-            result.skipped.append("everything: the run's time is used up")
-        else:
-            try:
-                _run(part, bench, args)
-            except Exception:  # one part that fails must not take the others along
-                result.errors.append(traceback.format_exc(limit=-3).strip().replace("\n", " | "))
-        result.seconds = deadline.seconds - deadline.left()
-        report.add(part, result)
-        if part == "peak":
-            matrix_tflops = best_rate(result)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that one who is cut off ends as with Ctrl-C
+    try:
+        _run_all(report, device, dtype, args)
+    except KeyboardInterrupt:
+        report.cut_off("cut off: what was not measured by then is missing")
     report.figures["environment"]["after"] = gpu_state()
     report.figures["bars"] = bars(report.figures["parts"])
     report.write()
@@ -76,6 +65,31 @@ def main(arguments: list[str] | None = None) -> int:
     for error in report.errors():
         print(f"ERROR: {error}", file=sys.stderr)
     return 1 if report.errors() else 0
+
+
+def _run_all(report: Report, device: str, dtype: torch.dtype, args: argparse.Namespace) -> None:
+    total, matrix_tflops = Deadline(args.total_seconds), 0.0
+    wanted = [p for p in PARTS if p in args.parts or (p == "peak" and set(NEED_PEAK) & set(args.parts))]
+    for part in wanted:
+        deadline = Deadline(min(args.part_seconds, total.left()))
+        result = PartResult()
+        bench = Bench(device, dtype, args.quick, matrix_tflops, result, deadline)
+        try:
+            if total.passed(5):
+                result.skipped.append("everything: the run's time is used up")
+            else:
+                _run(part, bench, args)
+        except Exception:  # one part that fails must not take the others along
+            result.errors.append(traceback.format_exc(limit=-3).strip().replace("\n", " | "))
+        finally:
+            result.seconds = deadline.seconds - deadline.left()
+            report.add(part, result)
+        if part == "peak":
+            matrix_tflops = best_rate(result)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(part: str, bench: Bench, args: argparse.Namespace) -> None:
@@ -146,7 +160,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-autotune", action="store_true",
                         help="let the compiler time kernels of its own; minutes a tower")  # fmt: skip
     parser.add_argument("--part-seconds", type=float, default=150, help="at most, a part (default: 150)")
-    parser.add_argument("--total-seconds", type=float, default=500, help="at most, all (default: 500)")
+    parser.add_argument("--total-seconds", type=float, default=1500, help="at most, all (default: 1500)")
     parser.add_argument("--out", type=Path, default=Path("build/gpu_bench.json"), help="figures as JSON")
     parser.add_argument("--films", type=Path, default=Path("build/films"), help="where films are kept")
     return parser.parse_args(arguments)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.towers_part import first_line
 
 #: Left for building one engine before it is begun.
 BUILD_S = 60.0
@@ -32,7 +31,7 @@ def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
         if bench.deadline.passed(BUILD_S):
             bench.result.skipped.append(f"{tower.name}: out of time")
             continue
-        try:
+        with bench.going_on(f"{tower.name}, TensorRT"):  # ONNX, parser, builder and runtime may fail
             reference = tower.build().to("cuda")
             # On the default stream TensorRT waits for the whole device in every call.
             with torch.cuda.stream(torch.cuda.Stream()):
@@ -40,8 +39,6 @@ def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
                 for number, batch in enumerate(tower.batches):
                     run.profile(number)
                     bench.measure(tower, "TensorRT fp16", run, batch, reference)
-        except Exception as error:  # of ONNX, parser, builder and runtime; the other towers go on
-            bench.result.errors.append(f"{tower.name}, TensorRT: {first_line(error)}")
 
 
 def _engine(tower: Encoder) -> _Runner:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from resonance.loadtest.gpu_bench.encoders import Encoder
+from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.variants import FlashAttention, compiled, graphed
@@ -33,8 +36,8 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
         if bench.deadline.passed():
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
-        reference, module = bench.towers(encoder)
-        try:
+        with bench.going_on(encoder.name):  # failures are of memory, kernels or a capture
+            reference, module = bench.towers(encoder)
             for suffix, way in ways(module):
                 for batch in encoder.batches:
                     _measure(bench, encoder, ("eager" + suffix, "CUDA graph" + suffix), way, batch, reference)
@@ -42,8 +45,6 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
                     flash, batch = FlashAttention(way), encoder.batches[-1]
                     names = (f"eager{suffix}, flash attention", f"CUDA graph{suffix}, flash attention")
                     _measure(bench, encoder, names, flash, batch, reference)
-        except Exception as error:  # of memory, kernels or a capture; the other towers go on
-            bench.result.errors.append(f"{encoder.name}: {first_line(error)}")
     if bench.device != "cuda":
         bench.result.skipped.append("CUDA graphs: no NVIDIA GPU")
 
@@ -54,6 +55,9 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune:
     A tower without a bar has its largest batch alone: HTSAT's ten kinds of layer take minutes to compile.
     With `max_autotune` towers with a bar are compiled once more, tuned, at their largest batch.
     """
+    if reason := no_compiler(bench.device):
+        bench.result.skipped.append(f"everything: {reason}")
+        return
     # tuning takes minutes: no tower waits for another's
     for tuned in (False, True) if max_autotune else (False,):
         for encoder in encoders[:1] if bench.quick else encoders:
@@ -63,13 +67,10 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune:
             if bench.deadline.passed(0 if bench.quick else COMPILE_S):
                 bench.result.skipped.append(f"{encoder.name}, {name.format('')}: out of time")
                 continue
-            reference, module = bench.towers(encoder)
             batches = encoder.batches[-1:]
             if encoder.bar and not tuned:
                 batches = (*encoder.batches[:-3:-1], encoder.batches[0])
-            for suffix, way in ways(module):
-                run = compiled(way, max_autotune=tuned)
-                _measure_compiled(bench, encoder, name.format(suffix), run, batches, reference)
+            _measure_compiled(bench, encoder, name, batches, tuned=tuned)
     if bench.quick:
         bench.result.skipped.append("other towers: --quick compiles one")
 
@@ -82,19 +83,32 @@ def ways(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield ", activation fused", fused
 
 
+def no_compiler(device: str) -> str:
+    """What torch.compile lacks on `device`, or an empty text."""
+    if device == "cuda":
+        if reason := missing("triton"):
+            return f"the compiler makes its kernels with Triton, and {reason}"
+        own = os.environ.get("CC")  # Triton compiles a launcher in C
+        wanted = [own] if own else ["gcc", "clang"]
+    else:
+        wanted = [os.environ.get("CXX", "g++")]
+    if not any(map(shutil.which, wanted)):
+        return f"torch.compile needs {' or '.join(wanted)}, and none is here"
+    return ""
+
+
 def _measure_compiled(
-    bench: Bench,
-    encoder: Encoder,
-    name: str,
-    module: nn.Module,
-    batches: Sequence[int],
-    reference: nn.Module,
+    bench: Bench, encoder: Encoder, name: str, batches: Sequence[int], *, tuned: bool
 ) -> None:
-    try:
-        for batch in batches:
-            _measure(bench, encoder, (name, name + ", CUDA graph"), module, batch, reference)
-    except Exception as error:  # the compiler's are of many kinds; the other towers go on
-        bench.result.errors.append(f"{encoder.name}, {name}: {first_line(error)}")
+    """Both ways of a tower; `name` has a place for which of them."""
+    with bench.going_on(f"{encoder.name}, {name.format('')}"):
+        reference, module = bench.towers(encoder)
+        for suffix, way in ways(module):
+            variant = name.format(suffix)
+            with bench.going_on(f"{encoder.name}, {variant}"):  # the compiler's failures are of many kinds
+                run = compiled(way, max_autotune=tuned)
+                for batch in batches:
+                    _measure(bench, encoder, (variant, variant + ", CUDA graph"), run, batch, reference)
 
 
 def _measure(
@@ -108,9 +122,3 @@ def _measure(
     if bench.device == "cuda" and batch <= LARGEST_GRAPHED:
         run = graphed(way, bench.place(encoder.inputs(batch, 0)))
         bench.measure(encoder, names[1], run, batch, reference)
-
-
-def first_line(error: Exception) -> str:
-    """Kind and first line of an exception."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

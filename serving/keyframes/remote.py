@@ -24,6 +24,11 @@ BYTES_PER_PIXEL = 27
 MOST_BYTES = 2 * 1024**3  # in a request
 
 
+#: Clips in a row of which it decoded nothing, though their keyframes look whole, before it is left alone: it
+#: is begun anew after each, which takes long, and what is wrong is more than a clip.
+MOST_REFUSED = 3
+
+
 class DecoderGoneError(RuntimeError):
     """The decoder does not answer at all; what it was given may be whole."""
 
@@ -36,8 +41,8 @@ class RemoteDecoder:
         decode: what decodes a batch.
         codecs: FFmpeg's names of the codecs that DALI knows on its device.
         timeout_s: for one batch. A hung one is given up, with its thread.
-        pause_s: how long everything goes to PyAV after the decoder was gone: its process is started anew
-            meanwhile.
+        pause_s: how long everything goes to PyAV after the decoder was gone, whose process is started anew
+            meanwhile, or decoded nothing of several clips in a row. The next such clip is a pause again.
         refused, failed, gone: packets turned down by their looks, refused by DALI, and not answered for.
     """
 
@@ -50,6 +55,7 @@ class RemoteDecoder:
     gone: int = 0
     decoded: int = 0
     _paused_until_s: float = 0.0
+    _refused_in_a_row: int = 0
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def pictures(self, clip: Clip) -> list[ByteArray | None]:
@@ -66,7 +72,11 @@ class RemoteDecoder:
                 self.refused += 1
         if not files:
             return nothing
-        for place, picture in zip(places, self._decoded(files, clip), strict=True):
+        pictures = self._decoded(files, clip)
+        self._refused_in_a_row = 0 if any(p is not None for p in pictures) else self._refused_in_a_row + 1
+        if self._refused_in_a_row >= MOST_REFUSED:
+            self._paused_until_s = time.monotonic() + self.pause_s
+        for place, picture in zip(places, pictures, strict=True):
             if picture is not None:
                 nothing[place] = np.ascontiguousarray(np.rot90(picture, k=-clip.rotation_deg // 90))
         return nothing

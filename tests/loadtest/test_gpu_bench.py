@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +16,18 @@ import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.gpu_bench import media
+from resonance.loadtest.gpu_bench import decode_part, media
+from resonance.loadtest.gpu_bench.apart import Apart, ApartError
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
 from resonance.loadtest.gpu_bench.flops import counted
 from resonance.loadtest.gpu_bench.htsat import join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
-from resonance.loadtest.gpu_bench.report import PartResult, plain
+from resonance.loadtest.gpu_bench.report import PartResult, Report, one_line, plain
 from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
-from resonance.loadtest.gpu_bench.towers_part import ways
+from resonance.loadtest.gpu_bench.towers_part import measure_compiled, ways
 
 
 @pytest.mark.parametrize("tower", [*REAL, *QUICK], ids=lambda e: e.name)
@@ -242,12 +247,12 @@ def test_dali_decodes_as_many_frames_as_it_is_asked_for(tmp_path: Path, keyframe
 
 
 def test_memory_that_dali_wrote_nothing_into_is_no_record(tmp_path: Path) -> None:
-    from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, pyav_pictures
+    from resonance.loadtest.gpu_bench.dali_decode import DaliRun, pyav_pictures
 
     film = next(f for f in media.CODECS if f.name == "vp9")
     path = media.make(replace(film, width=320, height=180, loop_s=4), tmp_path, whole=False)
     expected = pyav_pictures(path, 2, keyframes_only=True)
-    decoder = DaliDecoder("cpu")
+    decoder = DaliRun("cpu")
     got = [picture[None] for picture in expected] * 3
     decoder._check(path, got, 1, expected)
     with pytest.raises(ValueError, match=r"sample 1 of DALI, CPU differs .* by \d+\.\d of 255 levels"):
@@ -280,6 +285,109 @@ def test_a_codec_that_dali_is_not_sent_is_skipped_and_no_error(
     (skipped,) = result.skipped
     assert skipped.startswith("av1, DALI, CPU: ")
     assert skipped.endswith("av1 is not sent to DALI, but to PyAV")
+
+
+def sleep_and_tell(seconds: float) -> str:
+    time.sleep(seconds)
+    return "awake"
+
+
+def die() -> None:
+    os._exit(3)
+
+
+def refuse() -> None:
+    raise ValueError("no such codec")
+
+
+def test_what_hangs_or_dies_apart_takes_nothing_along() -> None:
+    apart = Apart()
+    with pytest.raises(ValueError, match="no such codec"):
+        apart.call(refuse, timeout_s=30)
+    assert apart.call(sleep_and_tell, 0.0, timeout_s=30) == "awake"
+    with pytest.raises(ApartError, match=r"no answer within 0\.3 s"):
+        apart.call(sleep_and_tell, 60.0, timeout_s=0.3)
+    with pytest.raises(ApartError, match="exit code 3"):
+        apart.call(die, timeout_s=30)
+    assert apart.call(sleep_and_tell, 0.0, timeout_s=30) == "awake"
+    apart.close()
+
+
+def test_a_decoder_that_refuses_everything_is_told_and_has_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        name = "refusing"
+
+        def missing(self) -> str:
+            return ""
+
+        def frames_per_s(self, path: Path, *, keyframes_only: bool, seconds: float) -> float:
+            raise RuntimeError("no NVDEC here")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(media, "CODECS", (replace(media.QUICK_FILM, loop_s=4),))
+    monkeypatch.setattr(decode_part, "DECODERS", (Refusing(),))
+    found = bench(0.0)
+    found.quick = False
+    decode_part.measure_decode(found, tmp_path)
+    assert found.result.rows == []
+    assert len(found.result.errors) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_cut_off_keeps_the_rows_of_its_part(tmp_path: Path, number: int) -> None:
+    out = tmp_path / "figures.json"
+    command = [sys.executable, "-c", CUT_OFF, "--device", "cpu", "--quick", "--parts", "peak", "encoders"]
+    ran = subprocess.run(
+        [*command, "--out", str(out)],
+        env=os.environ | {"CUT_OFF_BY": str(int(number))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert "ERROR: cut off" in ran.stderr
+    parts = json.loads(out.read_text())["parts"]
+    assert len(parts["encoders"]["rows"]) == 1
+    assert out.with_suffix(".png").exists()
+
+
+#: The bench, sent a signal after its first row of a tower.
+CUT_OFF = """
+import os, sys
+from resonance.loadtest.gpu_bench import measure, run
+
+def measured(self, *arguments, inner=measure.Bench.measure):
+    inner(self, *arguments)
+    os.kill(os.getpid(), int(os.environ["CUT_OFF_BY"]))
+
+measure.Bench.measure = measured
+sys.exit(run.main())
+"""
+
+
+def test_numbers_that_json_has_no_word_for_are_null(tmp_path: Path) -> None:
+    report = Report(tmp_path / "figures.json", {})
+    report.add("encoders", PartResult(rows=[{"cosine_fp32": float("nan"), "ms": float("inf"), "batch": 1}]))
+    (row,) = json.loads(report.path.read_text())["parts"]["encoders"]["rows"]
+    assert row == {"cosine_fp32": None, "ms": None, "batch": 1}
+
+
+def test_what_the_compiler_lacks_is_a_reason_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    found = bench(1e3)
+    measure_compiled(found, QUICK, max_autotune=False)
+    assert found.result.errors == found.result.rows == []
+    assert found.result.skipped == ["everything: torch.compile needs no-such-compiler, and none is here"]
+
+
+def test_an_error_is_told_with_its_second_line() -> None:
+    assert one_line(RuntimeError("backend='inductor' raised:\nno g++")) == (
+        "RuntimeError: backend='inductor' raised: no g++"
+    )
 
 
 def test_wrong_use_is_told(capsys) -> None:

@@ -320,6 +320,35 @@ def test_a_decoder_that_died_is_not_blamed_on_the_packets() -> None:
     assert (decoder.gone, decoder.failed) == (2, 0)
 
 
+def test_a_decoder_that_refuses_every_clip_is_left_alone_until_one_is_decoded_again() -> None:
+    """Each refusal begins it anew; and what refuses everything, as without NVDEC, would for ever."""
+    asked, fails = [], True
+
+    def decode(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
+        asked.append(len(files))
+        if fails:
+            raise ValueError("cuvidCreateVideoParser")
+        return answer(files, colour)
+
+    decoder = RemoteDecoder(decode, frozenset(("vp9",)), pause_s=0.2)
+    clip = many("vp9", 2)
+    for _ in range(5):
+        assert decoder.pictures(clip) == [None, None]
+    assert asked == [2, 1, 1] * 3
+    time.sleep(0.25)
+    assert decoder.pictures(clip) == [None, None]
+    assert decoder.pictures(clip) == [None, None]  # a pause again, after one more
+    assert asked == [2, 1, 1] * 4
+    time.sleep(0.25)
+    fails = False
+    for _ in range(3):
+        assert all(p is not None for p in decoder.pictures(clip))
+    fails = True
+    decoder.pictures(clip)
+    decoder.pictures(clip)
+    assert asked[-6:] == [2, 1, 1] * 2  # two are clips that happen to be broken
+
+
 def test_pictures_are_turned_upright() -> None:
     def decode(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
         picture = np.zeros((1, 224, 224, 3), np.uint8)

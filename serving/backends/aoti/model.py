@@ -4,7 +4,8 @@ Triton picks this folder up for `backend: "aoti"`. Tensors come and go through D
 to the host: with `FORCE_CPU_ONLY_INPUT_TENSORS` "no" what an ensemble's earlier step left on the GPU
 stays there. One instance is one process and holds one package. Requests whose inputs have the same shape
 beyond the batch axis run as ONE batch; when a batch fails, its requests run alone, so that only the bad
-one is refused.
+one is refused. A fault of the device is the server's and told so; where it leaves the GPU's context broken,
+this process ends, and whoever looks after the server starts it anew.
 
 Model parameters read: `cuda_graph_batches` (see `runner.GRAPH_BATCHES`; "none" for no graphs).
 """
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 else:  # the folder is no package where Triton loads it from
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import runner
+
+BROKEN = 70  # this process's exit code; EX_SOFTWARE of sysexits.h
 
 #: Triton's data type -> torch's. Strings are refused: no encoder takes them.
 TORCH_TYPES = {
@@ -108,7 +111,7 @@ class TritonPythonModel:
     def _answer(self, group: list[Item], responses: list[Any]) -> None:
         """Run a group as one batch; when that fails, each request alone."""
         try:
-            outputs = self._run(group)
+            answers = self._run(group)
         except BadRequestError as error:
             if len(group) == 1:
                 responses[group[0].place] = refusal(error)
@@ -116,21 +119,8 @@ class TritonPythonModel:
             for item in group:
                 self._answer([item], responses)
             return
-        start = 0
-        for item in group:
-            stop = start + item.rows
-            tensors = []
-            for name, whole in outputs.items():
-                if name in item.wanted:
-                    # A copy of its own: a CUDA graph's next replay writes over what it gave before.
-                    mine = (whole[start:stop] if self._batched else whole).clone(
-                        memory_format=torch.contiguous_format
-                    )
-                    tensors.append(pb_utils.Tensor.from_dlpack(name, mine))
+        for item, tensors in zip(group, answers, strict=True):
             responses[item.place] = pb_utils.InferenceResponse(output_tensors=tensors)
-            start = stop
-        if self._device != "cpu":
-            torch.cuda.synchronize(self._device)  # Triton reads the answers on a stream of its own
 
     def _read(self, place: int, request: Any) -> Item:
         """The request's tensors where they are, without a copy."""
@@ -153,24 +143,56 @@ class TritonPythonModel:
             )
         return Item(place, feeds, request.requested_output_names(), feeds[0].shape[0] if feeds else 1)
 
-    def _run(self, group: list[Item]) -> dict[str, torch.Tensor]:
-        """Outputs of the whole group by name, from one run.
+    def _run(self, group: list[Item]) -> list[list[Any]]:
+        """Triton's tensors of each request, from one run of the whole group.
 
         Raises:
-            BadRequestError: the package refused the input, or gave a wrong shape or non-finite numbers.
+            BadRequestError: the package refused the input, or gave a wrong shape or non-finite numbers; or
+                the device failed.
         """
-        feeds = group[0].feeds  # a batch of one needs no copy
-        if len(group) > 1:
-            feeds = [torch.cat(parts) for parts in zip(*(item.feeds for item in group), strict=True)]
         try:
-            found = self._runner.run(feeds)
+            feeds = group[0].feeds  # a batch of one needs no copy
+            if len(group) > 1:
+                feeds = [torch.cat(parts) for parts in zip(*(item.feeds for item in group), strict=True)]
+            outputs = dict(zip(self._outputs, self._runner.run(feeds), strict=True))
+            self._check(outputs, feeds, sum(item.rows for item in group))
+            answers = self._split(outputs, group)
+            if self._device != "cpu":
+                torch.cuda.synchronize(self._device)  # Triton reads the answers on a stream of its own
+        except BadRequestError:
+            raise
         except Exception as error:  # torch raises RuntimeError for the caller's faults and its own
-            raise BadRequestError(
-                f"{self._name}: {runner.one_line(error)}; came {self._shapes(feeds)}",
-                pb_utils.TritonError.INVALID_ARG,
-            ) from None
-        outputs = dict(zip(self._outputs, found, strict=True))
-        rows = sum(item.rows for item in group)
+            told = f"{self._name}: {runner.one_line(error)}"
+            if self._runner.broken():
+                print(f"{told}; the GPU's context is lost, ending this process", file=sys.stderr, flush=True)
+                os._exit(BROKEN)
+            code = (
+                pb_utils.TritonError.INTERNAL
+                if runner.is_device_fault(error)
+                else pb_utils.TritonError.INVALID_ARG
+            )
+            raise BadRequestError(f"{told}; came {self._shapes(group[0].feeds)}", code) from None
+        return answers
+
+    def _split(self, outputs: dict[str, torch.Tensor], group: list[Item]) -> list[list[Any]]:
+        """Each request's rows of the outputs that it wants."""
+        answers, start = [], 0
+        for item in group:
+            stop = start + item.rows
+            tensors = []
+            for name, whole in outputs.items():
+                if name in item.wanted:
+                    # A copy of its own: a CUDA graph's next replay writes over what it gave before.
+                    mine = (whole[start:stop] if self._batched else whole).clone(
+                        memory_format=torch.contiguous_format
+                    )
+                    tensors.append(pb_utils.Tensor.from_dlpack(name, mine))
+            answers.append(tensors)
+            start = stop
+        return answers
+
+    def _check(self, outputs: dict[str, torch.Tensor], feeds: Sequence[torch.Tensor], rows: int) -> None:
+        """Raises BadRequestError where shapes or numbers are none that may be answered."""
         for name, out in outputs.items():
             if self._batched and (out.dim() == 0 or out.shape[0] != rows):
                 raise BadRequestError(
@@ -184,7 +206,6 @@ class TritonPythonModel:
                     if any(x.is_floating_point() and not bool(torch.isfinite(x).all()) for x in feeds)
                     else pb_utils.TritonError.INTERNAL,
                 )
-        return outputs
 
     def _type(self, tensor: dict[str, Any]) -> torch.dtype:
         dtype = TORCH_TYPES.get(tensor["data_type"])

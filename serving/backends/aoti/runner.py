@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ GRAPH_BATCHES = (1, 2, 4, 8, 16, 32)
 MOST_GRAPHS = 40
 #: Runs before a capture: the first ones allocate and choose kernels, which a capture must not see.
 WARM_UP_RUNS = 2
+#: Said by errors of the device alone; packages and CUDA's libraries raise plain RuntimeErrors.
+DEVICE_WORDS = ("CUDA error", "CUDA driver error", "out of memory", "cuBLAS", "CUBLAS_", "cuDNN", "CUDNN_")
 
 
 #: A memory pool of CUDA graphs, as `torch.cuda.graph_pool_handle` names it.
@@ -77,6 +80,7 @@ class Runner:
         self.device = torch.device(device)
         self.record = read_record(path)
         check_place(path, self.record, self.device)
+        self._path = path
         self._batched = batched
         self._graph_batches = sorted(graph_batches) if self.device.type == "cuda" and batched else []
         self._graphs: OrderedDict[tuple[torch.Size, ...], Captured] = OrderedDict()
@@ -108,11 +112,38 @@ class Runner:
         if bucket is None:
             return self._call(here)
         key = tuple(x.shape[1:] for x in here)
-        captured = self._captured((torch.Size([bucket]), *key), here, bucket)
+        try:
+            captured = self._captured((torch.Size([bucket]), *key), here, bucket)
+        except Exception as error:
+            return self._without_graphs(here, error)
         for static, x in zip(captured.inputs, here, strict=True):
             static[:rows].copy_(x, non_blocking=True)
         captured.graph.replay()
         return [out[:rows] for out in captured.outputs]
+
+    def broken(self) -> bool:
+        """Whether the GPU's context is lost, after which nothing runs in this process any more."""
+        try:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+        except Exception:
+            return True
+        return False
+
+    def _without_graphs(self, inputs: list[torch.Tensor], error: Exception) -> list[torch.Tensor]:
+        """Outputs by plain calls, from now on, where no graph could be captured.
+
+        Raises what the package raises: then the inputs were at fault, and graphs stay.
+        """
+        if self.broken():
+            raise error
+        out = self._call(inputs)
+        if not isinstance(error, torch.OutOfMemoryError):  # which may be over soon
+            told = f"no CUDA graph can be captured ({one_line(error)}); every run launches its kernels"
+            print(f"{self._path}: {told}", file=sys.stderr, flush=True)
+            self._graph_batches = []
+            self._graphs.clear()
+        return out
 
     def _call(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         out = self._package(*inputs)
@@ -154,6 +185,12 @@ def capture(
 
 
 ADVICE = "build it on this machine with `resonance export FAMILY --target aoti`"
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """Whether the device failed, and not what it was given: memory, a kernel, the driver."""
+    kinds = (torch.OutOfMemoryError, torch.AcceleratorError)
+    return isinstance(error, kinds) or any(word in str(error) for word in DEVICE_WORDS)
 
 
 def read_record(path: str) -> Mapping[str, object]:

@@ -15,6 +15,7 @@ Model parameter read: `run_timeout_s`, the longest a run may take, in seconds (d
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import inspect
 import json
@@ -32,6 +33,8 @@ import triton_python_backend_utils as pb_utils
 Array = npt.NDArray[Any]
 
 RUN_TIMEOUT_S = 10.0
+#: NVDEC's library, of the driver. DALI builds its pipeline without it, and fails at every run then.
+NVDEC = "libnvcuvid.so.1"
 HUNG = 70  # this process's exit code; EX_SOFTWARE of sysexits.h
 #: Rows a run, however many come together: on the GPU each holds eight frames of its film's size at once.
 MOST_ROWS = 16
@@ -62,6 +65,8 @@ class TritonPythonModel:
         )
         definition = load_definition(file, self._name)
         gpu = args["model_instance_kind"] == "GPU"
+        if gpu:
+            check_nvdec(self._name)
         device_id = int(args["model_instance_device_id"]) if gpu else None
         self._make = lambda: build(definition, self._most, device_id)
         self._thread = ThreadPoolExecutor(1)
@@ -79,7 +84,9 @@ class TritonPythonModel:
         ]
         try:
             outputs = self._run_all(batches)
-        except RuntimeError:
+        except RuntimeError as error:
+            if len(batches) == 1:  # it was alone
+                return [self._refusal(error, batches[0])]
             return [self._alone(batch) for batch in batches]
         return [self._response(rows) for rows in outputs]
 
@@ -87,11 +94,14 @@ class TritonPythonModel:
         try:
             return self._response(self._run_all([batch])[0])
         except RuntimeError as error:
-            refusal = pb_utils.TritonError(
-                f"{self._name}: {one_line(error)}; came {len(batch[0])} row(s)",
-                pb_utils.TritonError.INVALID_ARG,
-            )
-            return pb_utils.InferenceResponse(error=refusal)
+            return self._refusal(error, batch)
+
+    def _refusal(self, error: RuntimeError, batch: list[Array]) -> Any:
+        refusal = pb_utils.TritonError(
+            f"{self._name}: {one_line(error)}; came {len(batch[0])} row(s)",
+            pb_utils.TritonError.INVALID_ARG,
+        )
+        return pb_utils.InferenceResponse(error=refusal)
 
     def _response(self, rows: Array) -> Any:
         return pb_utils.InferenceResponse([pb_utils.Tensor(self._output, rows)])
@@ -135,6 +145,18 @@ class TritonPythonModel:
         (output,) = self._pipeline.run()
         array: Array = output.as_cpu().as_array()
         return array.copy()  # the pipeline writes its next output to the same place
+
+
+def check_nvdec(model: str) -> None:
+    """Raises TritonModelException where the driver's video decoding is not there."""
+    try:
+        ctypes.CDLL(NVDEC)
+    except OSError as error:
+        raise pb_utils.TritonModelException(
+            f"{model}: the driver's {NVDEC} cannot be loaded ({error}); give the container the driver's "
+            "`video` capability (NVIDIA_DRIVER_CAPABILITIES=compute,utility,video), or serve with "
+            "`--decoder pyav`"
+        ) from None
 
 
 def load_definition(file: str, model: str) -> Callable[..., Any]:

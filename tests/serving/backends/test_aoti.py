@@ -7,9 +7,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
@@ -17,6 +19,8 @@ from resonance.export import aoti, contract
 from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE
 from resonance.export.families.tiny import TINY
 from resonance.export.onnx_export import make_inputs
+from resonance.serving.backends.aoti import runner as aoti_runner
+from resonance.serving.backends.aoti.runner import Runner
 from resonance.serving.binary import find_triton, lay_out_backends
 from resonance.serving.errors import RepositoryError
 from resonance.serving.server import ServerSettings, TritonServer
@@ -131,6 +135,68 @@ def test_a_bad_request_is_refused_alone_with_what_came(client):
         infer(client, "audio_encoder", inputs)
     good = make_inputs(model, batch=1, seed=2)
     assert np.isfinite(infer(client, "audio_encoder", good)["AUDIO"]).all()
+
+
+@pytest.fixture
+def runner(repository: Path) -> Runner:
+    """The backend's own, here; it captures no graphs by itself on a CPU."""
+    made = Runner(str(repository / "transcript_encoder" / "1" / AOTI_PACKAGE), "cpu", batched=True)
+    made._graph_batches = [1, 2]
+    return made
+
+
+def tokens(rows: int) -> list[torch.Tensor]:
+    inputs = make_inputs(contract.model("transcript_encoder"), batch=rows, seed=1)
+    return [torch.from_numpy(array) for array in inputs.values()]
+
+
+def test_where_no_graph_can_be_captured_kernels_are_launched(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captures = []
+
+    def capture(*arguments: object) -> None:
+        captures.append(arguments)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(aoti_runner, "capture", capture)
+    expected = runner._call(tokens(2))[0]
+    for _ in range(2):
+        assert torch.equal(runner.run(tokens(2))[0], expected)
+    assert len(captures) == 1
+    assert "no CUDA graph can be captured (operation not permitted" in capsys.readouterr().err
+
+
+def test_graphs_stay_where_memory_was_short_or_an_input_was_bad(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def capture(call: Any, inputs: list[torch.Tensor], place: object) -> None:
+        call(inputs)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(aoti_runner, "capture", capture)
+    runner.run(tokens(2))
+
+    def refuse(*inputs: torch.Tensor) -> None:
+        raise RuntimeError("ids are out of range")
+
+    monkeypatch.setattr(runner, "_package", refuse)
+    with pytest.raises(RuntimeError, match="ids are out of range"):
+        runner.run(tokens(2))
+    assert runner._graph_batches == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "devices"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("Expected input dtype int64, came float64"), False),
+    ],
+)
+def test_a_fault_of_the_device_is_no_fault_of_the_caller(error: Exception, devices: bool) -> None:
+    assert aoti_runner.is_device_fault(error) is devices
 
 
 def test_a_missing_package_is_named_with_the_command_that_makes_it(repository: Path, tmp_path: Path):
