@@ -114,10 +114,12 @@ def audit_bias(
         descriptor: of the store's space; needed where there are queries. against_descriptor: of the second.
 
     Raises:
-        UsageError: no source, a target that fits no source, a query that makes no sense.
+        UsageError: no source, one that tells the group of no title, a target that fits no source, a query that
+            makes no sense.
         StoreError: a store cannot be read. SpaceMismatchError: a descriptor of another space.
     """
     first = survey_store(uri, settings)
+    _check_known(first, settings)
     asked = list(query_cells(first, settings, descriptor))
     cells = _tested([*library_cells(first, settings), *asked], _twins(first))
     second = None
@@ -180,6 +182,24 @@ def survey_store(uri: str, settings: BiasSettings, *, like: Survey | None = None
     with closing(open_store(uri)) as store:
         reducer = Reducer(sample_vectors(store, settings.seed), settings.seed)
         return _read(store, settings, reducer, like)
+
+
+def _check_known(survey: Survey, settings: BiasSettings) -> None:
+    """Refuse a source that tells nothing, as a misspelt one: an audit of it would find no alert.
+
+    Raises:
+        UsageError: as it says.
+    """
+    for source, dimension in zip(settings.sources, survey.dimensions, strict=True):
+        if source.kind == "tag" and not dimension.groups and not dimension.rare:
+            raise UsageError(
+                f"{survey.uri}: no title has the tag '{source.key}'; expected one that titles have"
+            )
+        if not dimension.counts().any():
+            raise UsageError(
+                f"{survey.uri}: '{source.name}' is known of none of its {survey.titles:,} titles; expected "
+                "a language, an attribute or a file that tells the group of some"
+            )
 
 
 def _read(store: Store, settings: BiasSettings, reducer: Reducer, like: Survey | None) -> Survey:

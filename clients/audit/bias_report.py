@@ -52,7 +52,15 @@ def make_report(audit: BiasAudit, limits: Sequence[Limit] = ()) -> Report:
         *_time(audit),
         _sight(audit),
     )
-    return Report("Representation of groups", facts, sections, tuple(limits))
+    notes = () if audit.findings else (f"Nothing was tested, so no alert is told: {_untested(audit)}",)
+    return Report("Representation of groups", facts, sections, tuple(limits), notes)
+
+
+def _untested(audit: BiasAudit) -> str:
+    if not audit.survey.clusters.count:
+        return "no cluster was found; --clusters makes as many as it is told."
+    least = audit.settings.least_titles
+    return f"no group and no cluster has the {least} titles that a test needs (--least-titles)."
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:
@@ -63,12 +71,13 @@ def worst_of(findings: Sequence[Finding]) -> Finding:
 def _alerts(audit: BiasAudit) -> Section:
     alerts, findings = audit.alerts, audit.findings
     measures = [
-        Measure("alerts", float(len(alerts)), about="deviations that chance does not explain"),
         Measure("tests", float(len(findings)), about="corrected for as one family"),
         Measure("clusters", float(audit.survey.clusters.count)),
         Measure("titles in a cluster", _inside(audit), about="share; the others lie between clusters"),
     ]
-    measures.append(_worst_alert(alerts))
+    if findings:  # a limit on alerts is broken where nothing was looked at
+        told = Measure("alerts", float(len(alerts)), about="deviations that chance does not explain")
+        measures = [told, *measures, _worst_alert(alerts)]
     text = (
         "An alert is a share that differs from what is expected by more than chance explains. "
         "low and high: the 95% interval of the share by Clopper and Pearson. chance low and high: where the "

@@ -98,10 +98,12 @@ def find_clusters(reduced: Vector, *, wanted: int | None = None, seed: int = 0) 
         else:
             labels = HDBSCAN(min_cluster_size=least, copy=True).fit_predict(reduced)
         return Clusters(_places(labels), f"HDBSCAN, at least {least} titles a cluster")
-    number = min(wanted or max(round(titles**0.5 / 2), 2), titles)
+    asked = wanted or max(round(titles**0.5 / 2), 2)
+    number = min(asked, titles)
+    cap = f" (of {asked} that were asked for)" if number < asked else ""
     means = MiniBatchKMeans(number, batch_size=STEP, n_init=3, random_state=seed).fit(reduced)
     labels = np.concatenate([means.predict(reduced[at : at + STEP]) for at in range(0, titles, STEP)])
-    return Clusters(_places(labels), f"k-means in batches of {STEP}, {number} clusters")
+    return Clusters(_places(labels), f"k-means in batches of {STEP}, {number} means{cap}")
 
 
 def _places(labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Dimension:
@@ -111,7 +113,7 @@ def _places(labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Dimension:
     table = np.full((int(labels.max()) if len(found) else 0) + 2, len(order), np.int32)  # last: outside
     table[order] = np.arange(len(order), dtype=np.int32)
     codes: Codes = table[labels]
-    if (labels < 0).any():
+    if names and (labels < 0).any():  # where nothing was found, all titles are no place of the library
         names.append(OUTSIDE)
     return Dimension("cluster", tuple(names), codes)
 

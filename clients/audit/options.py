@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from resonance.clients.audit.report import Limit, Report
 
 JsonOption = Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")]
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Before all work, not after it."""
+    if path is not None and path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; expected a file, new or to be replaced")
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"{path}: its folder is not there; expected one that is")
+    return path
+
+
 HtmlOption = Annotated[
-    Path | None, typer.Option("--html", help="Write the report into this file, with plots.")
+    Path | None,
+    typer.Option("--html", help="Write the report into this file, with its plots.", callback=_writable),
 ]
 LimitOption = Annotated[
     list[str] | None,

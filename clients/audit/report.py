@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,14 @@ class Report:
     Attributes:
         facts: what it was made of: store, fingerprint, titles, seed, whatever a reader must know.
         limits: those that were stated; a measure that is not there breaks its limit.
+        notes: sentences that nobody may miss, wherever the report is read.
     """
 
     title: str
     facts: Mapping[str, Any]
     sections: tuple[Section, ...]
     limits: tuple[Limit, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def measures(self) -> dict[str, Measure]:
         """All of them by name."""
@@ -80,6 +83,11 @@ class Report:
             for limit in self.limits
             if limit.measure not in found or limit.broken_by(found[limit.measure].value)
         ]
+
+    def verdicts(self) -> list[str]:
+        """Each broken limit in words: what was expected, and what came."""
+        found = self.measures()
+        return [_verdict(limit, found) for limit in self.broken()]
 
     def to_json(self) -> str:
         """Facts, measures, tables and verdicts as one JSON object; pictures are left out."""
@@ -96,6 +104,7 @@ class Report:
             {
                 "title": self.title,
                 **self.facts,
+                "notes": list(self.notes),
                 "sections": sections,
                 "broken": [asdict(limit) for limit in self.broken()],
             },
@@ -105,7 +114,8 @@ class Report:
 
     def to_html(self) -> str:
         """One file that needs nothing else: no script, no address, pictures inside."""
-        verdicts = "".join(f"<li class=broken>{escape(told(limit))}</li>" for limit in self.broken())
+        verdicts = "".join(f"<li class=broken>{escape(verdict)}</li>" for verdict in self.verdicts())
+        verdicts += "".join(f"<li>{escape(note)}</li>" for note in self.notes)
         facts = "".join(
             f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in self.facts.items()
         )
@@ -123,24 +133,33 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Measures and verdicts as a person reads them in a terminal."""
-        table = Table("measure", "value", "95%", "", title=self.title)
+        table = Table(title=self.title)
+        for head in ("measure", "value", "95%"):  # none is cut: limits name measures
+            table.add_column(head, no_wrap=True)
+        table.add_column("")
         for measure in self.measures().values():
             interval = "" if measure.interval is None else "{:.3g} – {:.3g}".format(*measure.interval)
             value = f"{measure.value:.4g}{measure.unit}"
             table.add_row(plain(measure.name), plain(value), interval, plain(measure.about))
         console.print(table)
-        for limit in self.broken():
-            console.print(f"broken: {told(limit)}", style="red", markup=False)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+        for verdict in self.verdicts():
+            console.print(f"broken: {verdict}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def told(limit: Limit) -> str:
-    """A limit in words."""
+def _verdict(limit: Limit, found: Mapping[str, Measure]) -> str:
     bounds = [
         f"{word} {bound:g}"
         for word, bound in (("at least", limit.least), ("at most", limit.most))
         if bound is not None
     ]
-    return f"{limit.measure}: expected {' and '.join(bounds)}"
+    if limit.measure in found:
+        came = f"{found[limit.measure].value:.4g}"
+    else:
+        near = get_close_matches(limit.measure, found, n=3) or sorted(found)
+        came = f"no such measure; there are {', '.join(near)}"
+    return f"{limit.measure}: expected {' and '.join(bounds)}; came {came}"
 
 
 def _section(section: Section) -> str:

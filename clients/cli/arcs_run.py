@@ -11,9 +11,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from resonance.clients.cli.reporting import failed_with
+from resonance.clients.cli.reporting import failed_with, hits_table
 from resonance.clients.discovery.arc_search import ArcHit, ArcsFound, Unusable, find_arcs, shapes_like
 from resonance.clients.discovery.arc_shapes import drawn_shape, named_shape
 from resonance.clients.discovery.libraries import open_library
@@ -113,12 +112,8 @@ def show(found: ArcsFound, console: Console) -> None:
     """A table a person can read, and below it what was left out."""
     if found.hits:
         names = list(found.hits[0].distances)
-        table = Table("", box=None, padding=(0, 2, 0, 0))
-        table.add_column("title", overflow="fold", min_width=12)
-        table.add_column("distance", no_wrap=True)
-        for name in names:
-            table.add_column(escape(name), no_wrap=True)
-            table.add_column("low–high" if len(names) == 1 else "distance", no_wrap=True)
+        own = "low–high" if len(names) == 1 else "distance"
+        table = hits_table("distance", *(head for name in names for head in (escape(name), own)))
         for rank, hit in enumerate(found.hits, 1):
             drawn = [cell for name in names for cell in _drawn(hit, name, len(names))]
             table.add_row(str(rank), escape(hit.facts.media_id), f"{hit.distance:.3f}", *drawn)

@@ -53,7 +53,7 @@ def carry(
     from contextlib import closing
 
     from resonance.clients.audit.options import finish
-    from resonance.clients.audit.report import Limit, told
+    from resonance.clients.audit.report import Limit
     from resonance.clients.carrying.files import CarryFile, save_carrying
     from resonance.clients.carrying.fitting import fit_move
     from resonance.clients.carrying.matching import match_titles
@@ -95,10 +95,9 @@ def carry(
         except (ResonanceError, SpaceError, OSError) as error:
             typer.echo(described(error), err=True)
             raise typer.Exit(1) from error
-    measures = report.measures()
-    for broken in report.broken():
-        came = f"{measures[broken.measure].value:.3f}" if broken.measure in measures else "no such measure"
-        typer.echo(f"refused, {out} is not written: {told(broken)}; came {came}", err=True)
+    there = f" (the {out} that is there is of an earlier run)" if out.exists() else ""
+    for verdict in report.verdicts():
+        typer.echo(f"refused, {out} is not written{there}: {verdict}", err=True)
     finish(report, json_out=json_out, html=html)
 
 

@@ -63,6 +63,12 @@ def contours(
             say_failed(console, f"{outcome.media_id}: {outcome.error}")
 
     with wrong_use():
+        if out.is_dir():
+            raise UsageError(
+                f"{out} is a folder; expected a file that `resonance contours` wrote, or a new one"
+            )
+        if not out.parent.is_dir():
+            raise UsageError(f"{out}: its folder is not there; expected one that is")
         try:
             opened = open_store(store)
             try:

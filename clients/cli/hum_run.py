@@ -13,9 +13,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from resonance.clients.cli.reporting import failed_with
+from resonance.clients.cli.reporting import failed_with, hits_table
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.humming import HumHit, find_by_vector
@@ -101,7 +100,7 @@ def show(hits: Sequence[HumHit], console: Console) -> None:
         console.print("nothing found")
         return
     heads = ("off by", "key", "tempo") if hits[0].melody else ("score",)
-    table = Table("", "title", "moment", *heads, box=None, padding=(0, 2, 0, 0))
+    table = hits_table("moment", *heads)
     for rank, hit in enumerate(hits, 1):
         moment = f"{clock(hit.start_s)}–{clock(hit.end_s)}"
         table.add_row(str(rank), escape(hit.media_id), moment, *_cells(hit))

@@ -6,16 +6,15 @@ import asyncio
 import json
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from resonance.clients.cli.querying import QuerySource
-from resonance.clients.cli.reporting import failed_with, say_failed
+from resonance.clients.cli.querying import Asked, QuerySource
+from resonance.clients.cli.reporting import failed_with, hits_table, say_failed
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reel import ReelMaker, ReelOptions
@@ -25,7 +24,7 @@ from resonance.clients.discovery.reel_plan import ReelPlan
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.space.errors import SpaceError
-from resonance.space.scores import Query, Weights
+from resonance.space.scores import Weights
 
 
 @dataclass(slots=True)
@@ -54,7 +53,7 @@ class ReelRun:
         try:
             with closing(open_library(self.store)) as library:
                 asked = asyncio.run(self.source.query(library))
-                reel = self._made(Searcher(library, asked.descriptor), asked.query, console)
+                reel = self._made(Searcher(library, asked.descriptor), asked, console)
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:
@@ -68,7 +67,7 @@ class ReelRun:
             show(reel, Console())
         return 0
 
-    def _made(self, searcher: Searcher, query: Query, console: Console) -> Reel:
+    def _made(self, searcher: Searcher, asked: Asked, console: Console) -> Reel:
         progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -81,6 +80,9 @@ class ReelRun:
             disable=not console.is_terminal,
         )
         task = progress.add_task("reel", total=self.options.seconds)
+        only = self.options.only
+        if self.source.taste is not None:  # what was watched; a title that others are to be like may come
+            only = replace(only, excluded=only.excluded | asked.titles)
 
         def left_out(title: LeftOut) -> None:
             say_failed(console, f"{title.facts.media_id}: {title.why}")
@@ -88,9 +90,9 @@ class ReelRun:
         with progress:
             maker = ReelMaker(
                 searcher,
-                query,
+                asked.query,
                 self.weights,
-                self.options,
+                replace(self.options, only=only),
                 on_clip=lambda seconds: progress.update(task, completed=seconds),
                 on_left_out=left_out,
             )
@@ -99,7 +101,7 @@ class ReelRun:
 
 def show(reel: Reel, console: Console) -> None:
     """What is in the reel, a row a clip; a bar marks a cut of the title itself."""
-    table = Table("in the reel", "title", "from", "to", "score", box=None, padding=(0, 2, 0, 0))
+    table = hits_table("from", "to", "score", first="in the reel")
     for clip in reel.clips:
         start = end = "–"
         if clip.kind is not Kind.PICTURE:
@@ -113,6 +115,8 @@ def show(reel: Reel, console: Console) -> None:
             f"{clip.score:+.3f}",
         )
     console.print(table)
+    if any(clip.start_at_shot or clip.end_at_shot for clip in reel.clips):
+        console.print("|: at a cut of the title itself", highlight=False)
     console.print(
         f"{reel.path}: {len(reel.clips)} clips, {reel.seconds:.1f} s, "
         f"{reel.form.width}x{reel.form.height} at {reel.form.fps} a second",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.table import Table
 
 
 def failed_with(error: Exception) -> int:
@@ -14,6 +15,15 @@ def failed_with(error: Exception) -> int:
 def say_failed(console: Console, text: str) -> None:
     """A failure as one line, in red; nothing in it is taken for markup."""
     console.print(" ".join(text.split()), style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def hits_table(*heads: str, first: str = "") -> Table:
+    """A table of titles. Their ids are never cut: other commands ask for them whole."""
+    table = Table(first, box=None, padding=(0, 2, 0, 0))
+    table.add_column("title", overflow="fold", min_width=12)
+    for head in heads:
+        table.add_column(head, no_wrap=True)
+    return table
 
 
 def share_cell(value: float, inferred: bool) -> str:

@@ -12,10 +12,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from resonance.clients.cli.querying import Asked, QuerySource
-from resonance.clients.cli.reporting import failed_with, share_cell
+from resonance.clients.cli.reporting import failed_with, hits_table, share_cell
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit, told_shares
@@ -94,7 +93,7 @@ def show(hits: Sequence[TitleHit | SegmentHit], console: Console) -> None:
         console.print("nothing found")
         return
     names = [share.modality for share in hits[0].shares]
-    table = Table("", "title", "moment", "score", *names, box=None, padding=(0, 2, 0, 0))
+    table = hits_table("moment", "score", *names)
     for rank, hit in enumerate(hits, 1):
         _, start_s, end_s = _moment(hit)
         moment = "–" if start_s is None or end_s is None else f"{clock(start_s)}–{clock(end_s)}"

@@ -13,11 +13,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.explain_run import unknown_line
-from resonance.clients.cli.reporting import failed_with, share_cell
+from resonance.clients.cli.reporting import failed_with, hits_table, share_cell
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.explanation import HistoryFacts, history_facts
 from resonance.clients.discovery.history import read_history
@@ -133,7 +132,8 @@ def show(taste: Taste, found: Sequence[Recommended], console: Console) -> None:
         return
     console.print()
     blocks = [share.modality for share in found[0].hit.shares]
-    table = Table("", "title", "score", *blocks, "speaks most for it", box=None, padding=(0, 2, 0, 0))
+    table = hits_table("score", *blocks)
+    table.add_column("speaks most for it", overflow="fold", min_width=12)
     for rank, one in enumerate(found, 1):
         cells = [share_cell(share.value, share.inferred) for share in one.hit.shares]
         past = past_reason(one.history)

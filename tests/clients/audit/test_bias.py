@@ -157,12 +157,24 @@ def test_k_means_where_it_is_asked_for(store: str) -> None:
         (["--group", "attribute:"], "is no file and no source"),
         (["--group", "language", "--limit", "x"], "expected MEASURE"),
         (["--group", "language", "--group", "language"], "2 groupings are called 'language'"),
+        (["--group", "tag:wra"], "no title has the tag 'wra'"),
+        (["--group", "attribute:cuontry"], "'attribute:cuontry' is known of none of its 600 titles"),
+        (["--group", "language", "--html", "nowhere/report.html"], "its folder is not there"),
+        (["--group", "language", "--html", "."], "is a folder; expected a file"),
     ],
 )
 def test_wrong_use(store: str, arguments: list[str], words: str) -> None:
     done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [store, *arguments])
     assert done.exit_code == 2
     assert words in done.output
+
+
+def test_a_gate_that_tested_nothing_does_not_hold(store: str) -> None:
+    arguments = [store, "--group", "attribute:country", "--least-titles", "601", "--limit", "alerts<=0"]
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    assert done.exit_code == 1, done.output
+    assert "Nothing was tested, so no alert is told" in done.output
+    assert "broken: alerts: expected at most 0; came no such measure; there are" in done.output
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
@@ -186,8 +198,11 @@ def test_groups_as_they_are_read() -> None:
 def test_a_library_without_clusters_says_so() -> None:
     clusters = find_clusters(np.random.default_rng(0).standard_normal((15, 16)).astype(np.float32))
     assert clusters.count == 0
-    assert clusters.places.groups == (OUTSIDE,)
-    assert clusters.places.codes.tolist() == [0] * 15
+    assert clusters.places.groups == ()  # the whole library is no place of it
+    assert clusters.places.codes.tolist() == [0] * 15  # of none
+    assert find_clusters(np.eye(4, dtype=np.float32), wanted=9).method.endswith(
+        "4 means (of 9 that were asked for)"
+    )
 
 
 def test_the_largest_cluster_is_the_first() -> None:
