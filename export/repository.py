@@ -1,4 +1,4 @@
-"""Triton's configs from the contract, as protobuf messages.
+"""Triton's configs from the contract, as protobuf messages, and the files that are code.
 
 `config.pbtxt` is for the GPU (TensorRT plans), `configs/cpu.pbtxt` for the CPU (ONNX) and
 `configs/aoti.pbtxt` for PyTorch alone (AOTInductor packages, on the GPU where there is one).
@@ -19,6 +19,17 @@ from resonance.export.contract import ENSEMBLES, MODELS, Dtype, Ensemble, Model,
 
 #: What DALI 2.4 decodes: on the GPU by NVDEC (of what films come in), and on the CPU.
 DALI_CODECS = {False: ("h264", "hevc", "mpeg4", "vp9"), True: ("mjpeg", "vp8", "vp9")}
+
+#: The one file of a model repository that is written by hand. A wheel has none, and needs none without DALI.
+PIPELINE = Path("keyframe_decoder", "1", "dali.py")
+_BY_HAND = Path(__file__).resolve().parents[1] / "model_repository" / PIPELINE
+_MODEL = """\
+\"\"\"Triton loads this file; the model stands in resonance.serving.models.{name}.\"\"\"
+
+from resonance.serving.models.{name} import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+"""
 
 HEADER = "# Generated from export/contract.py by `make configs`; edit that, not this.\n"
 
@@ -49,9 +60,19 @@ def config_files() -> Iterator[tuple[Path, str]]:
         yield Path(ensemble.name, "config.pbtxt"), render(ensemble_config(ensemble))
 
 
+def code_files() -> Iterator[tuple[Path, str]]:
+    """What Triton's Python backend loads, as (path relative to the model repository, text)."""
+    for model in MODELS:
+        if model.runs is Runs.PYTHON:
+            yield Path(model.name, "1", "model.py"), _MODEL.format(name=model.name)
+    if _BY_HAND.is_file():
+        yield PIPELINE, _BY_HAND.read_text(encoding="utf-8")
+
+
 def write_configs(repository: Path) -> None:
-    """Write `config_files` into `repository`. An ensemble also gets the empty version folder Triton wants."""
-    for path, text in config_files():
+    """Write `config_files` and `code_files` into `repository`. An ensemble also gets the empty version folder
+    that Triton wants."""
+    for path, text in (*config_files(), *code_files()):
         target = repository / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")

@@ -38,8 +38,8 @@ class SpaceMismatchError(SpaceError):  # the state of two spaces, not the fault 
         self.expected = expected
         self.found = found
         super().__init__(
-            f"{where}: vectors belong to space {found[:12]}, expected space {expected[:12]}; "
-            "embed the media again with the expected space, or use the server that serves it"
+            f"{where}: space {found[:12]}, expected space {expected[:12]}; vectors of two spaces are never "
+            "compared: use the server, store or file of the expected one, or embed the media again with it"
         )
 
 

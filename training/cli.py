@@ -239,9 +239,11 @@ def align(
     ) as error:  # fmt: skip
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
+    out = Console(soft_wrap=True)
     for line in report.lines():
-        console.print(line, markup=False, highlight=False)
-    console.print(f"heads -> {heads}; serve them with: resonance export {family} --heads {heads}")
+        out.print(line, markup=False, highlight=False)
+    out.print(f"heads -> {heads}; export them, and start the server again:", markup=False, highlight=False)
+    out.print(f"resonance export {family} --heads {heads}", markup=False, highlight=False)
 
 
 def _audited_line(feed: BiasFeed, groups: Sequence[tuple[int, ...]]) -> str:

@@ -114,8 +114,8 @@ def audit_bias(
         descriptor: of the store's space; needed where there are queries. against_descriptor: of the second.
 
     Raises:
-        UsageError: no source, one that tells the group of no title, a target that fits no source, a query that
-            makes no sense.
+        UsageError: no source, one that tells the group of no title, a target that fits no source, or a query
+            that makes no sense.
         StoreError: a store cannot be read. SpaceMismatchError: a descriptor of another space.
     """
     first = survey_store(uri, settings)

@@ -127,7 +127,8 @@ def coldstart(
                 tested=None if tested is None else tested[rows],
                 held_out=read_names(held_out) if held_out is not None else (),
             )
-            with Progress(console=Console(stderr=True), transient=True) as progress:
+            console = Console(stderr=True)
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
                 result = run_coldstart(
                     contestants,
                     viewings,

@@ -158,7 +158,7 @@ def _parts(result: ColdstartResult) -> Section:
     columns = ["titles", "contestant"]
     for measure in FOUND:
         columns += [measure, f"{measure} low", f"{measure} high"]
-    columns += ["reference less it, recall", "low", "high"]
+    columns += [f"recall of {result.reference} less its", "low", "high"]
     return Section(
         "Head and long tail, new and known",
         "The head is the fewest titles that have half of the viewings: before the cut, or, of new titles, in "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resonance.clients.delimited import separator_hint
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import DATE_ATTRIBUTE
@@ -124,7 +125,8 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> list[tuple[str, str]]:
             reader = csv.DictReader(lines)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
-                raise UsageError(f"{path}: no column {', '.join(missing)}; expected {','.join(columns)}")
+                expected = ",".join(columns) + separator_hint(reader.fieldnames or ())
+                raise UsageError(f"{path}: no column {', '.join(missing)}; expected {expected}")
             found: dict[str, str] = {}
             for number, row in enumerate(reader, 2):
                 first, second = ((row[name] or "").strip() for name in columns)

@@ -71,7 +71,7 @@ def _score(audit: MetadataAudit) -> Section:
     named = [("all", audit.score), *zip(MODALITIES, audit.blocks, strict=True)]
     figure = plot_intervals(
         "Share of block variance that tags explain",
-        [(name, _within(part.share), part.interval) for name, part in named],
+        [(name, _within(part.share), part.interval) for name, part in named if part.total.any()],
         line=0.0,
         line_label="nothing",
     )

@@ -133,14 +133,13 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Measures and verdicts as a person reads them in a terminal."""
-        table = Table(title=self.title)
+        table = Table(title=self.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         for head in ("measure", "value", "95%"):  # none is cut: limits name measures
             table.add_column(head, no_wrap=True)
         table.add_column("")
         for measure in self.measures().values():
-            interval = "" if measure.interval is None else "{:.3g} – {:.3g}".format(*measure.interval)
-            value = f"{measure.value:.4g}{measure.unit}"
-            table.add_row(plain(measure.name), plain(value), interval, plain(measure.about))
+            value, interval = f"{measure.value:.4g}{measure.unit}", _interval(measure)
+            table.add_row(plain(measure.name), plain(value), plain(interval), plain(measure.about))
         console.print(table)
         for note in self.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -167,10 +166,7 @@ def _section(section: Section) -> str:
     if section.text:
         parts.append(f"<p>{escape(section.text)}</p>")
     if section.measures:
-        rows = [
-            (m.name, f"{m.value:.4g}{m.unit}", "" if m.interval is None else _interval(m.interval), m.about)
-            for m in section.measures
-        ]
+        rows = [(m.name, f"{m.value:.4g}{m.unit}", _interval(m), m.about) for m in section.measures]
         parts.append(_table(("measure", "value", "95%", "about"), rows))
     parts += [f'<img alt="{escape(section.heading)}" src="{_inside(figure)}">' for figure in section.figures]
     if section.rows:
@@ -178,8 +174,11 @@ def _section(section: Section) -> str:
     return "".join([*parts, "</section>"])
 
 
-def _interval(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.3g} – {interval[1]:.3g}"
+def _interval(measure: Measure) -> str:
+    if measure.interval is None:
+        return ""
+    low, high = measure.interval
+    return f"{low:.3g} – {high:.3g}{measure.unit}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resonance.clients.delimited import separator_hint
 from resonance.clients.errors import MediaError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.opening import open_uri
@@ -160,7 +161,6 @@ def _present(where: str, names: Collection[str], layout: Layout) -> list[str]:
     """The columns of a layout that are there."""
     lacking = [name for name in layout.needed if name not in names]
     if lacking:
-        raise CatalogueError(
-            where, f"no column {lacking[0]} among {', '.join(names) or '(none)'}", layout.expected
-        )
+        came = f"no column {lacking[0]} among {', '.join(names) or '(none)'}"
+        raise CatalogueError(where, came, layout.expected + separator_hint(names))
     return [name for name in (*layout.needed, *layout.optional) if name in names]

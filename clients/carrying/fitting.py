@@ -58,7 +58,8 @@ def fit_move(matched: Matched, *, variant: str | None = None) -> Move:
     if count < FEWEST_MATCHED:
         raise UsageError(f"{count} titles stand in both stores unchanged; expected at least {FEWEST_MATCHED}")
     if variant is not None and variant not in VARIANTS:
-        raise UsageError(f"no variant '{variant}'; expected one of {', '.join(VARIANTS)}")
+        known = " or ".join(f"'{name}'" for name in VARIANTS)
+        raise UsageError(f"no variant '{variant}'; expected {known}")
     fitted, chosen = round(FITTED * count), round((FITTED + CHOSEN_BY) * count)
     first, second, third = np.split(np.arange(count), (fitted, chosen))
     old_blocks, new_blocks = split(matched.old[first]), split(matched.new[first])

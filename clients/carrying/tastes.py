@@ -26,8 +26,8 @@ def carry_taste(taste: Taste, file: CarryFile, old: Descriptor, new: Descriptor)
     """
     for found, expected, where in (
         (taste.space.fingerprint, file.old_space.fingerprint, "the taste"),
-        (old.fingerprint, file.old_space.fingerprint, "the descriptor of the old space"),
-        (new.fingerprint, file.new_space.fingerprint, "the descriptor of the new space"),
+        (old.fingerprint, file.old_space.fingerprint, "the old space's space.json"),
+        (new.fingerprint, file.new_space.fingerprint, "the new space's space.json"),
     ):
         require_same_space(expected, found, where)
     amount = sum(counted.share for counted in taste.counted)

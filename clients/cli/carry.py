@@ -40,7 +40,11 @@ def carry(
     new_space: NewSpaceOption = None,
     titles: Annotated[int, typer.Option(min=1, help="Titles to look at, at most.")] = 10_000,
     variant: Annotated[
-        str | None, typer.Option(help="How to carry. [default: what held-out titles say]")
+        str | None,
+        typer.Option(
+            help="How to carry: 'one rotation', 'a rotation a block', or one of them with ', centred' "
+            "behind. [default: what held-out titles say]"
+        ),
     ] = None,
     limit: LimitOption = None,
     json_out: JsonOption = False,
@@ -60,7 +64,7 @@ def carry(
     from resonance.clients.carrying.reporting import TRUE, report_move
     from resonance.clients.carrying.tastes import own_sigmas
     from resonance.clients.carrying.thresholds import carry_threshold
-    from resonance.clients.errors import ResonanceError, UsageError, described
+    from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
     from resonance.space.errors import SpaceError
     from resonance.space.scores import require_same_space
@@ -81,7 +85,7 @@ def carry(
                     descriptors, (matched.old_space, matched.new_space), (old, new), strict=True
                 ):
                     require_same_space(
-                        space.fingerprint, descriptor.fingerprint, f"the descriptor for {store}"
+                        space.fingerprint, descriptor.fingerprint, f"the space.json given for {store}"
                     )
                 sigmas = [own_sigmas(descriptor) for descriptor in descriptors]
                 carried = [carry_threshold(t, matched.old, matched.new, *sigmas) for t in threshold]
@@ -93,7 +97,7 @@ def carry(
         except UsageError:
             raise
         except (ResonanceError, SpaceError, OSError) as error:
-            typer.echo(described(error), err=True)
+            typer.echo(str(error), err=True)
             raise typer.Exit(1) from error
     there = f" (the {out} that is there is of an earlier run)" if out.exists() else ""
     for verdict in report.verdicts():
@@ -115,7 +119,6 @@ def carry_taste(
     from resonance.clients.carrying.files import load_carrying
     from resonance.clients.carrying.tastes import carry_taste as carry_one
     from resonance.clients.discovery.taste import load_taste, save_taste
-    from resonance.clients.errors import described
     from resonance.space.errors import SpaceError
 
     with wrong_use():
@@ -123,8 +126,9 @@ def carry_taste(
             file = load_carrying(carried)
             known = load_taste(taste, file.old_space.fingerprint)
             save_taste(carry_one(known, file, _descriptor(old_space), _descriptor(new_space)), out)
+            typer.echo(f"{out}: {len(known.counted)} titles count as before, in space {file.new_space.name}")
         except SpaceError as error:
-            typer.echo(described(error), err=True)
+            typer.echo(str(error), err=True)
             raise typer.Exit(1) from error
 
 

@@ -37,7 +37,7 @@ def contours(
 
     from resonance.clients.cli.reporting import say_failed
     from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
-    from resonance.clients.errors import ResonanceError, UsageError, described
+    from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
     from resonance.space.errors import SpaceError
 
@@ -87,7 +87,7 @@ def contours(
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
-            typer.echo(described(error), err=True)
+            typer.echo(str(error), err=True)
             raise typer.Exit(1) from error
     there = len(found.titles())
     typer.echo(f"{there:,} of {len(titles):,} titles with sound, {len(found.rows):,} segments: {out}")

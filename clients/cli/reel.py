@@ -97,7 +97,8 @@ def reel(
 
     examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
     if bool(examples) == (taste is not None):
-        raise typer.BadParameter("expected an example (--image, --text, ...) or a taste, and not both")
+        came = "examples and a taste" if examples else "neither an example nor a taste"
+        raise typer.BadParameter(f"came {came}; expected examples (--image, --text, --like, ...) or --taste")
     with wrong_use():
         run = ReelRun(
             store=store,

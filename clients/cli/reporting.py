@@ -27,5 +27,7 @@ def hits_table(*heads: str, first: str = "") -> Table:
 
 
 def share_cell(value: float, inferred: bool) -> str:
-    """A block's share of a score in a table; one from an inferred block has a tilde."""
+    """A block's share of a score in a table; one from an inferred block has a tilde, and none a dash."""
+    if value == 0:
+        return "–"
     return f"{'~' if inferred else ''}{value:+.3f}"

@@ -11,16 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from resonance.clients.clock import clock
 from resonance.clients.discovery.arc_search import ArcHit, ArcsFound
 from resonance.clients.discovery.arc_shapes import POINTS
-from resonance.clients.plot import TITLE_COLOURS, check_plot_path
+from resonance.clients.plot import TICK_STEPS_S, TITLE_COLOURS, check_plot_path
 from resonance.space.arcs import Arc, FloatArray, resample_to
 
 #: Panels drawn at most, and in a row.
 MOST_PANELS, COLUMNS = 20, 5
 WANTED_COLOUR = "#c8c8c8"
 LONGEST_NAME = 30
+#: Of a panel's time: more labels would touch.
+MOST_TICKS = 5
 
 
 def plot_found(found: ArcsFound, wanted: Mapping[str, FloatArray], heading: str, path: Path) -> None:
@@ -62,15 +66,18 @@ def _draw(panel: Axes, hit: ArcHit, name: str, shape: FloatArray, colour: str) -
     known = Arc.of([t for t, _ in hit.arcs[name]], [v for _, v in hit.arcs[name]]).known()
     curve = resample_to(known, POINTS).values
     fitted = curve.mean() + curve.std() * shape / max(float(shape.std()), 1e-9)
-    minutes = known.times_s / 60
+    times_s = known.times_s
+    span_s = float(times_s[-1] - times_s[0]) or 1.0
+    step_s = next((s for s in TICK_STEPS_S if span_s / s <= MOST_TICKS), span_s / MOST_TICKS)
+    panel.xaxis.set_major_locator(MultipleLocator(step_s))
     panel.plot(
-        np.linspace(minutes[0], minutes[-1], len(fitted)),
+        np.linspace(times_s[0], times_s[-1], len(fitted)),
         fitted,
         color=WANTED_COLOUR,
         linewidth=5,
         solid_capstyle="round",
     )
-    panel.plot(minutes, known.values, color=colour, linewidth=1.5, zorder=3)
+    panel.plot(times_s, known.values, color=colour, linewidth=1.5, zorder=3)
 
 
 def _dress(panel: Axes, rank: int, hit: ArcHit) -> None:
@@ -78,7 +85,7 @@ def _dress(panel: Axes, rank: int, hit: ArcHit) -> None:
     panel.set_ylim(0, 1)
     panel.set_yticks((0, 0.5, 1), ("0", "½", "1"))
     panel.tick_params(labelsize=7)
-    panel.set_xlabel("min", fontsize=7, labelpad=1)
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     panel.grid(color="#eeeeee", linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     name = Path(hit.facts.media_id).name or hit.facts.media_id

@@ -126,7 +126,8 @@ def sound_contour(path: Path) -> FloatArray:
     Raises:
         MediaError: the media's own fault. UsageError: it is longer than `MOST_HUM_S`.
     """
-    with open_media(path, _plan(MOST_HUM_S), modalities={"audio"}) as reader:
+    # encoders pad: a file of a minute may hold a little more
+    with open_media(path, _plan(MOST_HUM_S + 0.5), modalities={"audio"}) as reader:
         found = np.zeros(0, np.float32)
         for segment in reader.segments():
             if segment.index:

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resonance.clients.delimited import separator_hint
 from resonance.clients.errors import InvalidFieldError, UsageError
 
 LIKE, DISLIKE = "like", "dislike"
@@ -106,7 +107,7 @@ def _check_columns(path: Path, names: list[str]) -> None:
     if missing or not {"completion", "signal"} & set(names):
         raise UsageError(
             f"{path}: columns {', '.join(names) or '(none)'}; expected media_id, watched_at and completion "
-            "(or signal)"
+            f"(or signal){separator_hint(names)}"
         )
 
 

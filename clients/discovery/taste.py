@@ -150,13 +150,26 @@ def make_taste(
         raise UsageError(f"no title '{missing[0]}' in {library.uri}; expected a media id of it")
     order = sorted((n for n in queries if wanted[n] != 0), key=lambda n: (-abs(wanted[n]), n))
     if not order:
-        raise EmptyHistoryError(
-            f"a history of {len(wanted)} titles, of which {library.uri} lacks {len(unknown)} and the others "
-            f"count nothing; expected a title of it that was watched beyond {UNDECIDED:.0%} or has a signal"
-        )
+        raise EmptyHistoryError(_nothing_counts(library.uri, wanted, unknown))
     blend = Blend.of([queries[name] for name in order], [wanted[name] for name in order])
     counted = tuple(Counted(name, float(s)) for name, s in zip(order, blend.shares, strict=True))
     return Taste(SpaceRef.of(descriptor), blend.query(), half_life_days, counted, unknown), blend
+
+
+def _nothing_counts(uri: str, wanted: Collection[str], unknown: Sequence[str]) -> str:
+    """Why no taste can be made of a history, in words."""
+    if not wanted:
+        return "an empty history; expected viewings, a title each"
+    if len(unknown) == len(wanted):
+        return (
+            f"{uri} has none of the history's {len(wanted)} titles, such as '{unknown[0]}'; expected media "
+            "ids as `resonance search` shows them"
+        )
+    lacking = f", and it lacks the other {len(unknown)}" if unknown else ""
+    return (
+        f"no title of the history counts: {len(wanted) - len(unknown)} in {uri} were watched too little to "
+        f"say anything{lacking}; expected one that was watched beyond {UNDECIDED:.0%}, or has a signal"
+    )
 
 
 def save_taste(taste: Taste, path: Path) -> None:

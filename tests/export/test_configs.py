@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from resonance.export import contract
-from resonance.export.repository import config_files
+from resonance.export.repository import config_files, write_configs
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = dict(config_files())
@@ -20,6 +21,16 @@ def test_committed_config_is_the_generated_one(path: Path) -> None:
     committed = ROOT / "model_repository" / path
     assert committed.read_text(encoding="utf-8") == FILES[path], f"{path} is stale; run `make configs`"
     text_format.Parse(FILES[path], model_config_pb2.ModelConfig())
+
+
+def test_a_new_repository_has_all_that_the_committed_one_has(tmp_path: Path) -> None:
+    """So that a second space can be served beside the first."""
+    write_configs(tmp_path)
+    listed = subprocess.run(["git", "ls-files", "model_repository"], cwd=ROOT, capture_output=True, text=True)
+    committed = {Path(line).relative_to("model_repository") for line in listed.stdout.splitlines()}
+    assert {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()} == committed
+    for path in committed:
+        assert (tmp_path / path).read_bytes() == (ROOT / "model_repository" / path).read_bytes(), path
 
 
 def test_no_config_is_committed_that_nothing_generates() -> None:

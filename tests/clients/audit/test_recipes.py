@@ -104,4 +104,4 @@ def test_moderation(here: Path) -> None:
 
 
 def test_not_for(here: Path) -> None:
-    assert "vectors belong to space" in run("not-for.md")["refused"]
+    assert "vectors of two spaces are never compared" in run("not-for.md")["refused"]

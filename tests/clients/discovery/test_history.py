@@ -102,6 +102,7 @@ def test_a_wrong_value_is_told_by_file_row_and_column(
     [
         ("h.txt", b"", "ending"),
         ("h.csv", b"title,when\na,b\n", "media_id"),
+        ("h.csv", b"media_id;watched_at;completion\na;2026-01-01;1\n", "separated by semicolons"),
         ("h.csv", b"", "none"),
         ("h.csv", b"media_id,watched_at\na,2026-01-01\n", "completion"),
         ("h.csv", b"media_id,completion,watched_at\n\xff,1,2026-01-01\n", "cannot be read"),

@@ -141,7 +141,7 @@ def test_the_table_for_people(store: str, server: TritonServer) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ((), "expected an example"),
+        ((), "neither an example nor a taste"),
         (("--text", "x", "--weights", "visual=-1"), "weight of visual"),
         (("--text", "x", "--since", "yesterday"), "2026-11-28"),
         (("--text", "x", "--since", "2026-02-01", "--until", "2026-01-01"), "lies after"),

@@ -133,9 +133,25 @@ def test_less_like_turns_a_taste_away(library: Library) -> None:
     assert scores[1] < scores[0]
 
 
-@pytest.mark.parametrize("history", [[], [seen("gone"), seen("lost")], [seen("t1", 0.3), seen("gone")]])
-def test_a_history_of_which_nothing_is_left_is_refused(library: Library, history: list[Viewing]) -> None:
-    with pytest.raises(EmptyHistoryError, match=r"expected a title of it"):
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ([], "an empty history"),
+        (
+            [seen("gone"), seen("lost")],
+            "has none of the history's 2 titles, such as 'gone'; expected media",
+        ),
+        ([seen("t1", 0.3)], r"1 in \S+ were watched too little to say anything; expected one"),
+        (
+            [seen("t1", 0.3), seen("gone")],
+            "to say anything, and it lacks the other 1; expected one",
+        ),
+    ],
+)
+def test_a_history_of_which_nothing_is_left_is_refused(
+    library: Library, history: list[Viewing], said: str
+) -> None:
+    with pytest.raises(EmptyHistoryError, match=said):
         make_taste(library, DESCRIPTOR, history)
 
 
