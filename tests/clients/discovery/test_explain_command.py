@@ -153,7 +153,7 @@ def test_less_like_leaves_a_title_out_and_turns_away_from_it(store: str) -> None
         ("taste", ("--history", "none.csv"), "No such file"),
         ("taste", ("--history", "HISTORY", "--half-life", "-1"), "half-life"),
         ("taste", ("--history", "HISTORY", "--less-like", "none"), "no title 'none'"),
-        ("taste", ("--history", "EMPTY"), "an empty history"),
+        ("taste", ("--history", "EMPTY"), "such as 'gone'; expected media ids"),
         ("taste", ("--history", "WRONG"), "row 1: completion"),
     ],
 )
