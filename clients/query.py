@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resonance.clients.errors import NoModalityError, UsageError
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, SpaceRef, Vector
 from resonance.space.descriptor import MODALITIES, Descriptor
+from resonance.space.errors import WeightError
 from resonance.space.scores import Weights, query_from_blocks
 
 #: What counts of each kind of example; a clip counts with all that it has.
@@ -75,11 +77,24 @@ def query_of(examples: Sequence[Example], weights: Weights, descriptor: Descript
     blocks = blocks_of(examples)
     query = query_from_blocks(blocks, descriptor)
     return QueryEmbedding(
-        vector=query.weighted(weights).astype(np.float32),
+        vector=_float32(query.weighted(weights), weights),
         unweighted=query.weighted(Weights()).astype(np.float32),
         present=(MODALITIES[0] in blocks, MODALITIES[1] in blocks, MODALITIES[2] in blocks),
         space=SpaceRef.of(descriptor),
     )
+
+
+def _float32(vector: NDArray[np.float64], weights: Weights) -> Vector:
+    """The vector as it is sent and stored.
+
+    Raises:
+        WeightError: float32 does not hold what the weights make of it.
+    """
+    with np.errstate(over="ignore"):  # told
+        found = vector.astype(np.float32)
+    if not np.isfinite(found).all() or (vector.any() and not found.any()):
+        raise WeightError(f"{weights}: the vector is beyond float32; expected weights nearer to 1")
+    return found
 
 
 def blocks_of(examples: Sequence[Example]) -> dict[str, Vector]:

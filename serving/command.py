@@ -50,6 +50,11 @@ class ServerSettings:
     extra: tuple[str, ...] = ()
 
 
+def _http(host: str) -> str:
+    """An address as Triton's HTTP servers (libevhtp) take it; gRPC's puts IPv6 in brackets."""
+    return f"ipv6:{host}" if ":" in host else host
+
+
 def triton_command(
     settings: ServerSettings,
     triton: binary.Triton,
@@ -76,11 +81,11 @@ def triton_command(
         # A bad model is named with its reason by the repository index; exiting would leave only a log.
         "exit-on-error": "false",
         "allow-http": str(settings.http).lower(),
-        "http-address": settings.host,
+        "http-address": _http(settings.host),
         "http-port": ports["http"],
-        "grpc-address": settings.host,
+        "grpc-address": f"[{settings.host}]" if ":" in settings.host else settings.host,
         "grpc-port": ports["grpc"],
-        "metrics-address": settings.metrics_host or settings.host,
+        "metrics-address": _http(settings.metrics_host or settings.host),
         "metrics-port": ports["metrics"],
         # Quantiles of each model's latencies beside their sums, which Triton leaves out by default.
         "metrics-config": "summary_latencies=true",

@@ -17,6 +17,7 @@ from typing import IO
 import psutil
 
 from resonance.serving import shm
+from resonance.serving.errors import StartError
 from resonance.serving.launch import SECRET_VARIABLE
 
 STUB = "triton_python_backend_stub"
@@ -37,7 +38,13 @@ def start_process(
         secret: put in place of `launch.SECRET_MARK` in the command, without standing in our own arguments.
     """
     given = dict(environment) | ({} if secret is None else {SECRET_VARIABLE: secret})
-    with log.open("ab") as output:
+    try:
+        output = log.open("ab")
+    except OSError as error:
+        raise StartError(
+            f"log file {log}: cannot be written ({error.strerror}); expected one in a folder that is there"
+        ) from None
+    with output:
         return _start(command, given, stdout=output, stderr=subprocess.STDOUT)
 
 

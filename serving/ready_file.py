@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from resonance.serving.errors import StartError
 from resonance.serving.health import ModelState
+
+_log = logging.getLogger(__name__)
 
 
 class ReadyFile:
@@ -17,11 +21,24 @@ class ReadyFile:
     ``model=NAME state=serving since_s=UNIX reloads=N`` and ``restarts triton=N gateway=N``. A model that
     another stands in for may be ``state=not-serving``.
 
-    A reader finds a whole file or none.
+    A reader finds a whole file or none. Where it cannot be written later, the server serves on without it.
+
+    Raises:
+        StartError: it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
+        self._failing = False
+        try:
+            self._beside.touch()
+            self._beside.unlink()
+        except OSError as error:
+            raise StartError(
+                f"ready file {path}: cannot be written ({error.strerror}); expected one in a folder that is "
+                "there"
+            ) from None
         self._line = ""
         self._written = ""
         self._offset_s = time.time() - time.monotonic()
@@ -48,13 +65,24 @@ class ReadyFile:
         text = "\n".join(lines) + "\n"
         if text == self._written:
             return
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        beside.write_text(text)
-        beside.replace(self._path)
-        self._written = text
+        try:
+            self._beside.write_text(text)
+            self._beside.replace(self._path)
+        except OSError as error:  # tried again at the next look
+            if not self._failing:
+                _log.warning("ready file %s: cannot be written (%s)", self._path, error.strerror)
+            self._failing = True
+            with contextlib.suppress(OSError):
+                self._beside.unlink()
+            return
+        self._written, self._failing = text, False
 
     def remove(self) -> None:
         """Say that something does not serve, or that all is being stopped."""
         self._written = ""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("ready file %s: cannot be removed (%s)", self._path, error.strerror)

@@ -26,14 +26,13 @@ from resonance.serving import admin, binary, process, shm
 from resonance.serving.command import ServerSettings, Target, triton_command
 from resonance.serving.decoder import DECODER_VARIABLE, Decoder
 from resonance.serving.errors import (
-    PortTakenError,
     RepositoryError,
     ServerDiedError,
     ServingError,
     StartError,
 )
 from resonance.serving.gpu import plan_flags
-from resonance.serving.ports import choose_ports, is_free, listens
+from resonance.serving.ports import choose_ports, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
 from resonance.serving.repository import check_files, read_repository
@@ -187,9 +186,7 @@ class TritonServer:
             shm.check_room(models)
             # A second start takes the ports of the first: callers know them.
             wanted = self._ports or {p: getattr(settings, f"{p}_port") for p in ("grpc", "http", "metrics")}
-            self._ports = choose_ports(settings.host, wanted)
-            if settings.metrics_host and not is_free(settings.metrics_host, self._ports["metrics"]):
-                raise PortTakenError("metrics", settings.metrics_host, self._ports["metrics"])
+            self._ports = choose_ports(settings.host, wanted, {"metrics": settings.metrics_host})
             command = triton_command(
                 settings, triton, backends=backends, ports=self._ports, prefix=self._prefix, more=flags
             )

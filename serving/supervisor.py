@@ -283,7 +283,7 @@ class Supervisor:
         """Say in the ready file how things are."""
         if self._file is None or self._stop.is_set():
             return
-        gateway_ready = self._gateway is None or self._gateway.ready
+        gateway_ready = self._gateway is None or (self._gateway.ready and not self._gateway.fault())
         if health.serving and gateway_ready and self.server.ended() is None:
             restarts = {"triton": self.restarts, "gateway": self.gateway_restarts}
             self._file.update(health.snapshot(), self.reloads, restarts)

@@ -7,6 +7,7 @@ exactly into one share a block.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,10 +34,14 @@ class Weights:
     def __post_init__(self) -> None:
         for name in MODALITIES:
             weight = getattr(self, name)
-            number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
-            if not number or not 0 <= weight < np.inf:
+            number = isinstance(weight, int | float | np.integer | np.floating)
+            try:
+                value = float(weight) if number and not isinstance(weight, bool) else math.nan
+            except OverflowError:
+                value = math.inf
+            if not 0 <= value < math.inf:
                 raise WeightError(f"weight of {name} is {weight!r}; expected a finite number of at least 0")
-            object.__setattr__(self, name, float(weight))
+            object.__setattr__(self, name, value)
         if not self.array().any():
             raise WeightError("all weights are 0; expected at least one above 0")
 

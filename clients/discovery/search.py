@@ -113,7 +113,7 @@ class Searcher:
             StoreError: the store cannot be read. UsageError: a limit below 1, a diversity outside 0 to 1.
         """
         wanted = _candidates(limit, diversity)
-        vector = query.weighted(weights).astype(np.float32)
+        vector = _direction(query, weights)
         found = self.library.nearest_titles(vector, wanted, only or Filter())
         vectors = [title.vector for title in found]
         chosen = [found[at] for at in _taken(query, weights, vectors, limit, diversity)]
@@ -131,7 +131,7 @@ class Searcher:
     ) -> list[SegmentHit]:
         """The best segments of all titles; see `find_titles`."""
         wanted = _candidates(limit, diversity)
-        vector = query.weighted(weights).astype(np.float32)
+        vector = _direction(query, weights)
         found = self.library.nearest_segments(vector, wanted, only or Filter())
         vectors = [hit.segment.vector for hit in found]
         chosen = [found[at] for at in _taken(query, weights, vectors, limit, diversity)]
@@ -145,6 +145,14 @@ class Searcher:
                 told = explain(query, weights, hit.segment.vector, hit.segment.present)
                 hits.append(SegmentHit(known[hit.media_id], hit.segment, told.score, told.shares))
         return hits
+
+
+def _direction(query: Query, weights: Weights) -> Vector:
+    """What the store is asked with, float32 [1788]. Its length changes no order; its largest number is 1, for
+    weights that float64 holds may be none in float32."""
+    wanted = query.weighted(weights)
+    largest = float(np.abs(wanted).max())
+    return (wanted / (largest or 1.0)).astype(np.float32)
 
 
 def _hit(title: FoundTitle, query: Query, weights: Weights, best: FoundSegment | None) -> TitleHit:

@@ -132,7 +132,7 @@ def _add_search(app: FastAPI, explorer: Explorer) -> None:
 
     @app.post("/api/examples/file")
     async def add_file(
-        request: Request, x_example_name: Annotated[str, Header(max_length=2000)] = "file"
+        request: Request, x_example_name: Annotated[str, Header(max_length=4000)] = "file"
     ) -> dict[str, str]:
         return await explorer.add_file(request.stream(), unquote(x_example_name, errors="replace"))
 

@@ -104,7 +104,7 @@ def explore(
         app = make_app(
             Explorer(catalogue, encoder, settings, viewer),
             MediaShelf(catalogue, settings),
-            loopback_hosts(taken_port),
+            loopback_hosts(taken_port, host),
         )
         url = f"http://{f'[{host}]' if ':' in host else host}:{taken_port}/"
         tell(f"{store} at {url} (Ctrl+C ends)")

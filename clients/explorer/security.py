@@ -42,9 +42,9 @@ _SAFE_METHODS = frozenset(("GET", "HEAD"))
 _OWN_SITES = frozenset(("same-origin", "none"))
 
 
-def loopback_hosts(port: int) -> frozenset[str]:
-    """What `Host` may say of a server on this port of the loopback."""
-    names = ("127.0.0.1", "localhost", "[::1]")
+def loopback_hosts(port: int, host: str = "127.0.0.1") -> frozenset[str]:
+    """What `Host` may say of a server on this port of the loopback; `host` is the address it listens on."""
+    names = ("127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host)
     return frozenset((*(f"{name}:{port}" for name in names), *(names if port == 80 else ())))
 
 

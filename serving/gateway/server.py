@@ -178,11 +178,7 @@ class Gateway:
         settings = self.settings
         tokens = TokenFile(settings.token_file) if settings.token_file else None
         wanted = {"port": settings.port, "metrics": settings.metrics_port}
-        if settings.metrics_host == settings.host:
-            ports = choose_ports(settings.host, wanted)
-        else:
-            hosts = {"port": settings.host, "metrics": settings.metrics_host}
-            ports = {use: choose_ports(hosts[use], {use: port})[use] for use, port in wanted.items()}
+        ports = choose_ports(settings.host, wanted, {"metrics": settings.metrics_host})
         options = [
             *header_options(),
             ("grpc.max_receive_message_length", settings.limits.max_message_bytes),

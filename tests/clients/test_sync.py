@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from resonance.clients.embedder import Embedder
 from resonance.clients.results import MediaEmbedding
@@ -23,6 +28,25 @@ def public(kind: type) -> dict[str, list[tuple[str, object, object]]]:
 
 def test_sync_is_in_step_with_async() -> None:
     assert public(SyncEmbedder) == public(Embedder)
+
+
+def test_ctrl_c_ends_what_is_under_way() -> None:
+    """The signal comes to the caller's thread alone, and the work is in another."""
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.1)
+            ended.append(True)
+
+    with SyncEmbedder("127.0.0.1:1") as embedder:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            embedder._call(work())
+        assert ended == [True]
+        assert embedder._call(asyncio.sleep(0, "still there")) == "still there"
 
 
 def test_sync_embeds_and_streams(server: TritonServer, media: Path) -> None:

@@ -98,6 +98,14 @@ async def test_numbers_that_are_not_finite_are_an_error_of_that_request(triton, 
     assert words in failure.message()
 
 
+async def test_a_tensor_of_nothing_is_the_callers_fault(triton):
+    with pytest.raises(
+        InferenceServerException, match=r"input X has shape \[1, 0, \d+\]; expected some"
+    ) as told:
+        await triton.infer("encoder", [tensor("X", np.zeros((1, 0, WIDTH), np.float32))])
+    assert told.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
 async def test_a_model_without_a_batch_axis_answers_each_request_and_only_what_is_asked(triton):
     inputs = [noise(n, n, 2) for n in range(1, 9)]
     answers = await asyncio.gather(*(triton.infer("whole", [tensor("X", x)]) for x in inputs))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb
 from resonance.serving import process, shm
 from resonance.serving.decoder import Decoder
 from resonance.serving.errors import PortTakenError, RepositoryError, ServerDiedError, SharedMemoryError
-from resonance.serving.ports import is_free
+from resonance.serving.ports import choose_ports, is_free
 from resonance.serving.readiness import PROBES, probe, probe_inputs
 from resonance.serving.repository import read_repository
 from resonance.serving.server import ServerSettings, TritonServer
@@ -258,6 +259,35 @@ def test_an_occupied_port_is_named(repository):
         server = TritonServer(ServerSettings(model_repository=repository, http_port=port))
         with pytest.raises(PortTakenError, match=rf"http port {port} on 127.0.0.1 is taken.*--http-port"):
             server.start()
+
+
+@pytest.mark.skipif(not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_it_serves_on_an_address_of_ipv6(repository):
+    with TritonServer(ServerSettings(model_repository=repository, host="::1")) as server:
+        assert server.grpc_address.startswith("[::1]:")
+        assert sleep_on(server.grpc_address, 0.0) == 0.0
+        for address, path in ((server.http_address, "v2/health/ready"), (server.metrics_address, "metrics")):
+            with urllib.request.urlopen(f"http://{address}/{path}", timeout=10) as answer:
+                assert answer.status == 200
+
+
+def test_a_port_is_looked_at_where_it_is_to_listen(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert choose_ports("127.0.0.1", {"metrics": port}, {"metrics": "127.0.0.2"}) == {"metrics": port}
+        with pytest.raises(PortTakenError, match=r"metrics port \d+ on 127\.0\.0\.1 is taken"):
+            choose_ports("127.0.0.2", {"metrics": port}, {"metrics": "127.0.0.1"})
+    with pytest.raises(PortTakenError):
+        choose_ports("127.0.0.1", {"grpc": port, "http": port})
+
+
+@pytest.mark.parametrize("flag", ["--log-file", "--ready-file"])
+def test_a_file_that_cannot_be_written_is_told_in_a_line(repository, flag):
+    command = start_command(repository, f"{flag}=/nowhere/file")
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 1
+    assert "/nowhere/file: cannot be written (No such file or directory)" in " ".join(said.split())
+    assert "Traceback" not in said
 
 
 def test_ports_that_were_given_are_used(repository):

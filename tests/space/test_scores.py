@@ -133,6 +133,8 @@ def test_equal_scores_keep_their_order(count: int) -> None:
         (("1", 1.0, 1.0), "visual"),
         ((None, 1.0, 1.0), "visual"),
         ((True, 1.0, 1.0), "visual"),
+        ((10**400, 1.0, 1.0), "visual"),
+        ((1.0, np.complex64(1), 1.0), "audio"),
     ],
 )
 def test_weights_that_are_none_are_refused(weights: tuple[float, float, float], named: str) -> None:

@@ -53,6 +53,7 @@ export function browse({ name, tags, limit }) {
 }
 
 export function addFile(file, signal) {
-  const headers = { "Content-Type": "application/octet-stream", "X-Example-Name": encodeURIComponent(file.name) };
+  const name = [...file.name].slice(-120).join(""); // its end tells the kind
+  const headers = { "Content-Type": "application/octet-stream", "X-Example-Name": encodeURIComponent(name) };
   return ask("/api/examples/file", { method: "POST", headers, body: file, signal });
 }

@@ -133,6 +133,11 @@ class TritonPythonModel:
                     pb_utils.TritonError.INVALID_ARG,
                 )
             x = torch.from_dlpack(tensor.to_dlpack())
+            if not x.numel():
+                raise BadRequestError(
+                    f"{self._name}: input {name} has shape {list(x.shape)}; expected some numbers",
+                    pb_utils.TritonError.INVALID_ARG,
+                )
             # DLPack has no bool in this version of Triton: it comes as bytes of 0 and 1
             feeds.append(x.view(dtype) if dtype is torch.bool and x.element_size() == 1 else x)
         rows = {name: x.shape[0] for name, x in zip(self._inputs, feeds, strict=True)}

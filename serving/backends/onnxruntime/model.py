@@ -206,6 +206,11 @@ class TritonPythonModel:
                     pb_utils.TritonError.INVALID_ARG,
                 )
             feeds[name] = tensor.as_numpy()
+            if not feeds[name].size:
+                raise BadRequestError(
+                    f"{self._name}: input {name} has shape {list(feeds[name].shape)}; expected some numbers",
+                    pb_utils.TritonError.INVALID_ARG,
+                )
         rows = {name: a.shape[0] for name, a in feeds.items()} if self._batched else {"": 1}
         if len(set(rows.values())) > 1:
             raise BadRequestError(

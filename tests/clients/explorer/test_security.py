@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 
 from resonance.clients.errors import UsageError
 from resonance.clients.explorer.run import bound_socket
+from resonance.clients.explorer.security import loopback_hosts
 from tests.clients.explorer.conftest import ORIGIN
 
 SEARCH = {"parts": [{"source": "title", "key": "AAAA"}]}
@@ -107,6 +108,11 @@ def test_nothing_beside_the_page_is_served(client: TestClient, path: str) -> Non
 def test_it_listens_on_the_loopback_alone(host: str) -> None:
     with pytest.raises(UsageError, match="has no password"):
         bound_socket(host, 0)
+
+
+def test_the_address_that_is_printed_is_served() -> None:
+    assert "127.0.0.2:80" in loopback_hosts(80, "127.0.0.2")
+    assert "127.0.0.2:81" not in loopback_hosts(81)
 
 
 def test_a_port_that_is_taken_is_told() -> None:
