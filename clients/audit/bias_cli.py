@@ -141,6 +141,8 @@ def bias(
             least_deviation=least_points / 100,
             seed=seed,
         )
+        if prometheus is not None and prometheus.suffix != ".prom":
+            raise UsageError(f"--prometheus {prometheus}: the collector reads files that end in .prom alone")
         if before is not None and (against or feed or prometheus or queries or time):
             raise UsageError(
                 "--before beside --against, --feed, --prometheus, --queries or --time; expected one of them"

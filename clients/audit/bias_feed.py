@@ -74,5 +74,11 @@ def read_feed(path: Path) -> BiasFeed:
             tuple(table["uri"].to_pylist()),
             codes,
         )
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: {type(error).__name__}: {error}; expected {_EXPECTED}") from error
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror or error}); expected {_EXPECTED}"
+        ) from error
+    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: it is none ({type(error).__name__}: {error}); expected {_EXPECTED}"
+        ) from error

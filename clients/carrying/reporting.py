@@ -9,6 +9,8 @@ from resonance.clients.carrying.fitting import Move
 from resonance.clients.carrying.matching import Matched
 from resonance.clients.carrying.measuring import NEIGHBOURS, SEED, Figure
 from resonance.clients.carrying.thresholds import Threshold
+from resonance.space.carrying import FEWEST_TITLES
+from resonance.space.descriptor import MODALITIES
 
 #: The measure that a move is refused by.
 TRUE = "carried_overlap_at_10"
@@ -75,7 +77,19 @@ def report_move(
                 tuple((t.old, t.new, t.share, t.same, t.pairs) for t in thresholds),
             )
         )
-    return Report("Moving to a new space", facts, tuple(sections), limits)
+    return Report("Moving to a new space", facts, tuple(sections), limits, _untried(matched, move))
+
+
+def _untried(matched: Matched, move: Move) -> tuple[str, ...]:
+    """A sentence where a rotation a block could not be fitted."""
+    counts = dict(zip(MODALITIES, matched.present[: move.fitted].sum(axis=0).tolist(), strict=True))
+    few = [f"{count} have {name}" for name, count in counts.items() if count < FEWEST_TITLES]
+    if not few or len(move.chosen_by) == 1:  # one that was asked for
+        return ()
+    return (
+        f"A rotation a block was not tried: of the {move.fitted} titles fitted on, {', '.join(few)}; "
+        f"expected at least {FEWEST_TITLES}.",
+    )
 
 
 def _measure(name: str, figure: Figure, about: str) -> Measure:

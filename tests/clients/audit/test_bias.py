@@ -157,6 +157,7 @@ def test_k_means_where_it_is_asked_for(store: str) -> None:
         (["--group", "attribute:"], "is no file and no source"),
         (["--group", "language", "--limit", "x"], "expected MEASURE"),
         (["--group", "language", "--group", "language"], "2 groupings are called 'language'"),
+        (["--group", "language", "--prometheus", "b.txt"], "files that end in .prom"),
         (["--group", "tag:wra"], "no title has the tag 'wra'"),
         (["--group", "attribute:cuontry"], "'attribute:cuontry' is known of none of its 600 titles"),
         (["--group", "language", "--html", "nowhere/report.html"], "its folder is not there"),

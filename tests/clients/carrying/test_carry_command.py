@@ -139,6 +139,9 @@ def test_blocks_that_a_store_inferred_are_not_fitted_on(folder: Path, tmp_path: 
     found = called("carry", folder / "old", tmp_path / "mute", "-o", out, "--json", "--floor", 0)
     assert found.exit_code == 0, found.output
     assert "cosine_audio" not in measures(json.loads(found.stdout))
+    (note,) = json.loads(found.stdout)["notes"]
+    assert note.startswith("A rotation a block was not tried: of the")
+    assert "0 have audio" in note
     cosines = (load_carrying(out).carrying.blocks(BLOCKS) * TRUE).sum(-1)
     assert cosines[:, 0].mean() > 0.5
 
