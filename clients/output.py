@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import StreamSignal
+from resonance.clients.new_files import check_new_file
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, Vector
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 from resonance.space.errors import SpaceMismatchError
@@ -162,5 +163,4 @@ def check_output_path(path: Path) -> None:
     """
     if path.suffix not in (".jsonl", ".parquet"):
         raise UsageError(f"--output {path}: ending '{path.suffix}'; expected .jsonl or .parquet")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output {path}: its folder is not there; expected one that is")
+    check_new_file(path, "--output")

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from resonance.clients.clock import clock
 from resonance.clients.errors import UsageError
+from resonance.clients.new_files import check_new_file
 from resonance.clients.results import MediaEmbedding
 
 #: Of one title each arc has its own colour.
@@ -88,8 +89,7 @@ def check_plot_path(path: Path) -> None:
     known = sorted(FigureCanvasAgg.get_supported_filetypes())
     if path.suffix.lower().lstrip(".") not in known:
         raise UsageError(f"{path}: no picture format of that ending; expected one of {', '.join(known)}")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: its folder is not there; expected one that is")
+    check_new_file(path)
 
 
 def _draw(axis: Axes, results: Sequence[MediaEmbedding], order: int, name: str) -> bool:

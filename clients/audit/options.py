@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resonance.clients.cli.server_options import wrong_use
+
 if TYPE_CHECKING:
     from resonance.clients.audit.report import Limit, Report
 
@@ -15,11 +17,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The report as one JSON
 
 
 def _writable(path: Path | None) -> Path | None:
-    """Before all work, not after it."""
-    if path is not None and path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder; expected a file, new or to be replaced")
-    if path is not None and not path.parent.is_dir():
-        raise typer.BadParameter(f"{path}: its folder is not there; expected one that is")
+    from resonance.clients.new_files import check_new_file
+
+    if path is not None:
+        with wrong_use():
+            check_new_file(path)
     return path
 
 

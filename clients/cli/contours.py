@@ -39,6 +39,7 @@ def contours(
     from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
+    from resonance.clients.new_files import check_new_file
     from resonance.space.errors import SpaceError
 
     console = Console(stderr=True)
@@ -63,12 +64,7 @@ def contours(
             say_failed(console, f"{outcome.media_id}: {outcome.error}")
 
     with wrong_use():
-        if out.is_dir():
-            raise UsageError(
-                f"{out} is a folder; expected a file that `resonance contours` wrote, or a new one"
-            )
-        if not out.parent.is_dir():
-            raise UsageError(f"{out}: its folder is not there; expected one that is")
+        check_new_file(out)
         try:
             opened = open_store(store)
             try:

@@ -31,8 +31,7 @@ class Report:
 
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
         self.path = path
-        self.figures: dict[str, Any] = {"environment": dict(environment), "parts": {}}
-        self._of_the_run: list[str] = []
+        self.figures: dict[str, Any] = {"environment": dict(environment), "parts": {}, "errors": []}
 
     def add(self, name: str, result: PartResult) -> None:
         """Print a part and write everything so far."""
@@ -61,11 +60,7 @@ class Report:
     def errors(self) -> list[str]:
         """Of all parts, with the part's name, and of the run."""
         told = [f"{name}: {e}" for name, part in self.figures["parts"].items() for e in part["errors"]]
-        return told + self._of_the_run
-
-    def cut_off(self, why: str) -> None:
-        """An error of no part."""
-        self._of_the_run.append(why)
+        return told + list(self.figures["errors"])
 
 
 def one_line(error: BaseException) -> str:

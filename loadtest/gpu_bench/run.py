@@ -50,11 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     torch.backends.cudnn.allow_tf32 = False  # as where it serves: log-mel spectra do not survive it
     report = Report(args.out, environment(device))
     show("environment", [{"what": k, "value": v} for k, v in report.figures["environment"].items()])
-    signal.signal(signal.SIGTERM, _interrupt)  # so that one who is cut off ends as with Ctrl-C
+    before = signal.signal(signal.SIGTERM, _interrupt)  # so that one who is cut off ends as with Ctrl-C
     try:
         _run_all(report, device, dtype, args)
     except KeyboardInterrupt:
-        report.cut_off("cut off: what was not measured by then is missing")
+        report.figures["errors"].append("cut off: what was not measured by then is missing")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     report.figures["environment"]["after"] = gpu_state()
     report.figures["bars"] = bars(report.figures["parts"])
     report.write()
