@@ -110,14 +110,18 @@ def test_names_are_shown_as_they_are(server: TritonServer, media: Path, tmp_path
 
 
 def test_results_that_cannot_be_written_are_said(server: TritonServer, media: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.parquet").mkdir()
+    (tmp_path / "x.parquet").symlink_to("/dev/full")  # where every write finds the disk full
     shown = run(
         "embed", media / GOOD, "--server", server.grpc_address, "--output", tmp_path / "x.parquet", "--json"
     )
     assert shown.returncode == 1
     assert "x.parquet: it cannot be written (" in shown.stderr
-    assert "Is a directory" in shown.stderr
+    assert "No space left on device" in shown.stderr
     assert len(json.loads(shown.stdout)["title"]) == 1788
+    (tmp_path / "folder.parquet").mkdir()
+    refused = run("embed", media / GOOD, "--server", "127.0.0.1:1", "--output", tmp_path / "folder.parquet")
+    assert refused.returncode == 2  # before any work
+    assert "is a folder" in " ".join(refused.stderr.split())
 
 
 def test_no_server_says_how_to_start_one(media: Path) -> None:
