@@ -144,10 +144,15 @@ def _time_axis(axis: Axes, results: Sequence[MediaEmbedding]) -> None:
     ends_s += [points[-1][0] for r in results for points in r.arcs.values() if points]
     end_s = max(ends_s) or 1.0
     axis.set_xlim(0, end_s)
-    step_s = next((s for s in TICK_STEPS_S if end_s / s <= MOST_TICKS), end_s / MOST_TICKS)
+    tick_clock(axis, end_s, MOST_TICKS)
+    axis.set_xlabel("time")
+
+
+def tick_clock(axis: Axes, span_s: float, most: int) -> None:
+    """Label a horizontal axis in seconds with times, at round steps that `most` fill `span_s` at most."""
+    step_s = next((s for s in TICK_STEPS_S if span_s / s <= most), span_s / most)
     axis.xaxis.set_major_locator(MultipleLocator(step_s))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
-    axis.set_xlabel("time")
 
 
 def _entitle(figure: Figure, results: Sequence[MediaEmbedding]) -> None:

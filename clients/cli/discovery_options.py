@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,13 @@ SinceOption = Annotated[
 UntilOption = Annotated[
     str | None, typer.Option(metavar="DAY", help="Only titles whose attribute `date` is this day or earlier.")
 ]
+
+
+def check_one_of(examples: Sequence[ExampleSource], taste: Path | None) -> None:
+    """A query is made of examples or of a taste; both or neither is wrong use of the command."""
+    if bool(examples) == (taste is not None):
+        came = "examples and a taste" if examples else "neither an example nor a taste"
+        raise typer.BadParameter(f"came {came}; expected examples (--image, --text, --like, ...) or --taste")
 
 
 def make_examples(

@@ -20,6 +20,7 @@ from resonance.clients.cli.discovery_options import (
     UntilOption,
     VideoOption,
     WeightsOption,
+    check_one_of,
     make_examples,
     make_filter,
     make_weights,
@@ -96,9 +97,7 @@ def reel(
     from resonance.clients.discovery.reel_pictures import ReelFormat
 
     examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
-    if bool(examples) == (taste is not None):
-        came = "examples and a taste" if examples else "neither an example nor a taste"
-        raise typer.BadParameter(f"came {came}; expected examples (--image, --text, --like, ...) or --taste")
+    check_one_of(examples, taste)
     with wrong_use():
         run = ReelRun(
             store=store,

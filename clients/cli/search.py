@@ -22,6 +22,7 @@ from resonance.clients.cli.discovery_options import (
     UntilOption,
     VideoOption,
     WeightsOption,
+    check_one_of,
     make_examples,
     make_filter,
     make_weights,
@@ -81,9 +82,7 @@ def search(
     from resonance.clients.cli.search_run import SearchRun
 
     examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
-    if bool(examples) == (taste is not None):
-        came = "examples and a taste" if examples else "neither an example nor a taste"
-        raise typer.BadParameter(f"came {came}; expected examples (--image, --text, --like, ...) or --taste")
+    check_one_of(examples, taste)
     run = SearchRun(
         store=store,
         source=QuerySource(

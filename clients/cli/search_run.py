@@ -96,8 +96,9 @@ def show(hits: Sequence[TitleHit | SegmentHit], console: Console) -> None:
     table = hits_table("moment", "score", *names)
     for rank, hit in enumerate(hits, 1):
         _, start_s, end_s = _moment(hit)
-        timed = start_s is not None and end_s is not None and end_s > start_s  # a picture is no moment
-        moment = f"{clock(start_s)}–{clock(end_s)}" if timed else "–"  # type: ignore[arg-type]
+        moment = "–"
+        if start_s is not None and end_s is not None and end_s > start_s:  # a picture is no moment
+            moment = f"{clock(start_s)}–{clock(end_s)}"
         cells = [share_cell(share.value, share.inferred) for share in hit.shares]
         table.add_row(str(rank), escape(hit.facts.media_id), moment, f"{hit.score:+.3f}", *cells)
     console.print(table)

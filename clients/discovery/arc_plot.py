@@ -11,12 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from resonance.clients.clock import clock
 from resonance.clients.discovery.arc_search import ArcHit, ArcsFound
 from resonance.clients.discovery.arc_shapes import POINTS
-from resonance.clients.plot import TICK_STEPS_S, TITLE_COLOURS, check_plot_path
+from resonance.clients.plot import TITLE_COLOURS, check_plot_path, tick_clock
 from resonance.space.arcs import Arc, FloatArray, resample_to
 
 #: Panels drawn at most, and in a row.
@@ -67,9 +65,7 @@ def _draw(panel: Axes, hit: ArcHit, name: str, shape: FloatArray, colour: str) -
     curve = resample_to(known, POINTS).values
     fitted = curve.mean() + curve.std() * shape / max(float(shape.std()), 1e-9)
     times_s = known.times_s
-    span_s = float(times_s[-1] - times_s[0]) or 1.0
-    step_s = next((s for s in TICK_STEPS_S if span_s / s <= MOST_TICKS), span_s / MOST_TICKS)
-    panel.xaxis.set_major_locator(MultipleLocator(step_s))
+    tick_clock(panel, float(times_s[-1] - times_s[0]) or 1.0, MOST_TICKS)
     panel.plot(
         np.linspace(times_s[0], times_s[-1], len(fitted)),
         fitted,
@@ -85,7 +81,6 @@ def _dress(panel: Axes, rank: int, hit: ArcHit) -> None:
     panel.set_ylim(0, 1)
     panel.set_yticks((0, 0.5, 1), ("0", "½", "1"))
     panel.tick_params(labelsize=7)
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     panel.grid(color="#eeeeee", linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     name = Path(hit.facts.media_id).name or hit.facts.media_id

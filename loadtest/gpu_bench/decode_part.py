@@ -93,7 +93,7 @@ def measure_decode(bench: Bench, folder: Path) -> None:
     if reason := missing("av"):
         result.skipped.append(f"everything: the films are made with PyAV, and {reason}")
         return
-    from resonance.loadtest.gpu_bench.media import CODECS, make
+    from resonance.loadtest.gpu_bench.media import CODECS, made
 
     here = [d for d in DECODERS if not d.missing()]
     result.skipped += [f"{d.name}: {d.missing()}" for d in DECODERS if d.missing()]
@@ -105,10 +105,8 @@ def measure_decode(bench: Bench, folder: Path) -> None:
             result.skipped.append(f"{film.name}: out of time")
             continue
         spec = replace(film, width=320, height=180, loop_s=2) if quick else film
-        try:
-            path = make(spec, folder, whole=False)
-        except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
-            result.skipped.append(f"{film.name}: cannot be made with {film.codec} here ({error})")
+        path = made(spec, folder, whole=False, skipped=result.skipped, what=film.name)
+        if path is None:
             continue
         for decoder in here:
             row: dict[str, object] = {"codec": film.name, "decoder": decoder.name, "px": f"{spec.height}p"}

@@ -20,7 +20,6 @@ import torch
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
-from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.timing import StageClock, synchronise
 
 #: Segments a worker reads in one go, and stretches in flight for each worker.
@@ -50,13 +49,11 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
     if reason := missing("av"):
         result.skipped.append(f"films: {reason}")
         return
-    from resonance.loadtest.gpu_bench.media import FILM, QUICK_FILM, make
+    from resonance.loadtest.gpu_bench.media import FILM, QUICK_FILM, made
 
     film = QUICK_FILM if quick else FILM
-    try:
-        path = make(film, folder, whole=True)
-    except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
-        result.skipped.append(f"films: none can be made with {film.codec} here ({one_line(error)})")
+    path = made(film, folder, whole=True, skipped=result.skipped, what="films")
+    if path is None:
         return
     workers = 1 if quick else len(os.sched_getaffinity(0))
     seconds = 0.5 if quick else 15.0

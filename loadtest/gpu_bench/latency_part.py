@@ -18,7 +18,6 @@ import torch
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
-from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 
 ROUNDS, WARM_UP = 200, 20
@@ -31,13 +30,11 @@ def measure_latency(bench: Bench, folder: Path) -> None:
     if reason := missing("av"):
         result.skipped.append(f"everything: {reason}")
         return
-    from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, make
+    from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, made
 
     film = QUICK_FILM if quick else FILM
-    try:
-        path = make(film, folder, whole=True)
-    except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
-        result.skipped.append(f"everything: no film can be made with {film.codec} here ({one_line(error)})")
+    path = made(film, folder, whole=True, skipped=result.skipped, what="everything: its film")
+    if path is None:
         return
     segment = Segment(path)
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)

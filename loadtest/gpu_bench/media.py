@@ -240,6 +240,15 @@ def make(film: Film, folder: Path, *, whole: bool) -> Path:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
+def made(film: Film, folder: Path, *, whole: bool, skipped: list[str], what: str) -> Path | None:
+    """`make`; where this machine cannot make it, None, and why `what` is left out goes into `skipped`."""
+    try:
+        return make(film, folder, whole=whole)
+    except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
+        skipped.append(f"{what}: cannot be made with {film.codec} here ({error})")
+        return None
+
+
 def wait_a_little() -> None:
     """Long enough that every process of a pool gets one, which starts them all."""
     time.sleep(0.2)

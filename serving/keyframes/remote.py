@@ -22,8 +22,6 @@ Decode = Callable[[NDArray[np.uint8], NDArray[np.float32]], ByteArray]
 #: What DALI takes for a sample at once: nine frames of 3 bytes a pixel, about, of the size that it claims.
 BYTES_PER_PIXEL = 27
 MOST_BYTES = 2 * 1024**3  # in a request
-
-
 #: Clips in a row of which it decoded nothing, though their keyframes look whole, before it is left alone: it
 #: is begun anew after each, which takes long, and what is wrong is more than a clip.
 MOST_REFUSED = 3
