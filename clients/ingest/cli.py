@@ -111,6 +111,8 @@ def ingest(
 
     Exit code 0: every title is stored; 1: some are in quarantine; 2: wrong use; 3: the server or the sink was
     away for too long, or is of another space; 130, 143: stopped, and to be gone on with.
+
+    A server that is away, also when the job begins, is waited for (--patience-s).
     """
     from resonance.clients.ingest.run import IngestRun, IngestSettings
 

@@ -8,8 +8,8 @@ from tritonclient.utils import InferenceServerException
 from resonance.clients.balancing import hosts_of
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import GATEWAY, TRITON
-from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.clients.transport import error_of
 
 #: Beside those that keep the server busy: a title that is being opened or hashed keeps nothing busy.
 SPARE = 1
@@ -22,7 +22,7 @@ async def titles_side_by_side(server: str, credentials: Credentials | None) -> i
     """Titles at a time that keep the servers busy, and no more; several are taken to be alike.
 
     Raises:
-        ServerUnavailableError: no server answers. ServerError: it does not say.
+        ServerUnavailableError: no server answers. ServerError, RequestRejectedError: it does not say.
     """
     address = server.removeprefix(GATEWAY).removeprefix(TRITON)
     hosts = hosts_of(address)
@@ -41,7 +41,7 @@ async def _instances(address: str, credentials: Credentials) -> int:
             MODEL, headers=dict(credentials.metadata()), client_timeout=_TIMEOUT_S
         )
     except InferenceServerException as error:
-        raise ServerUnavailableError(f"{address}: {error.message()}") from error
+        raise error_of(error, f"{address}: the config of {MODEL}") from error
     finally:
         await client.close()
     return sum(group.count for group in answer.config.instance_group)

@@ -44,6 +44,7 @@ def migrate(
         float | None,
         typer.Option(min=1, help="Look again every so many seconds for what was stored in STORE meanwhile."),
     ] = None,
+    patience_s: Annotated[float, typer.Option(min=0, help="As of `resonance ingest`.")] = 600.0,
     json_out: Annotated[bool, typer.Option("--json", help="How far it is as one JSON object.")] = False,
     token_file: TokenFileOption = None,
     tls: TlsOption = False,
@@ -80,6 +81,7 @@ def migrate(
         asr_cache=asr_cache,
         asr_language=asr_language,
         retry_failed=retry_failed,
+        patience_s=patience_s,
         from_store=True,
     )
     console = Console(stderr=True)

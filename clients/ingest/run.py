@@ -24,6 +24,7 @@ from resonance.clients.ingest.asr import AsrOptions
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.concurrency import titles_side_by_side
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
+from resonance.clients.ingest.first_answers import first_answers
 from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
 from resonance.clients.ingest.journal import State
 from resonance.clients.ingest.ledger import BatchSize, Ledger
@@ -160,14 +161,19 @@ class IngestRun:
             embedder = await stack.enter_async_context(
                 Embedder(settings.server, credentials=settings.credentials)
             )
-            descriptor = await embedder.space()
-            space = SpaceRef.of(descriptor)
-            concurrency = settings.concurrency or await titles_side_by_side(
-                settings.server, settings.credentials
-            )
             metrics = stack.enter_context(IngestMetrics(settings.metrics_port))
             if metrics.port is not None:
                 self._console.print(f"metrics at http://127.0.0.1:{metrics.port}/metrics", highlight=False)
+
+            async def asked() -> tuple[SpaceRef, int]:
+                side_by_side = settings.concurrency
+                if side_by_side is None:
+                    side_by_side = await titles_side_by_side(settings.server, settings.credentials)
+                return SpaceRef.of(await embedder.space()), side_by_side
+
+            space, concurrency = await first_answers(
+                asked, patience_s=settings.patience_s, tell=self._tell_waiting
+            )
             if not settings.watch:
                 counting = asyncio.create_task(self._count())
                 stack.callback(counting.cancel)
@@ -256,6 +262,9 @@ class IngestRun:
                 on_gone=lambda item: metrics.gone(item.media_id),
             )
         return in_thread(settings.catalogue())
+
+    def _tell_waiting(self, line: str) -> None:
+        self._console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     async def _count(self) -> None:
         """The catalogue a second time, for its length alone, while the first titles are embedded."""

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,9 +17,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from resonance.clients.ingest.stores import open_store
+from resonance.serving.ports import choose_ports, is_free
 
 RESONANCE = [sys.executable, "-c", "from resonance.clients.cli.main import main; main()"]
 _START_TIMEOUT_S = 90.0
+_END_TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)
@@ -54,9 +55,7 @@ class Server:
 
     def __init__(self, log: Path, *, gateway: bool = False) -> None:
         self._gateway = gateway
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = choose_ports("127.0.0.1", {"grpc": 0})["grpc"]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,10 +86,15 @@ class Server:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """SIGKILL; its children end with it."""
+        """SIGKILL; its children end with it, and the port is free again."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        deadline_s = time.monotonic() + _END_TIMEOUT_S
+        while not is_free("127.0.0.1", self.port):
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"port {self.port} is still listened on {_END_TIMEOUT_S:g} s after a kill")
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """SIGTERM."""
@@ -131,7 +135,8 @@ def run_with_kills(
         lives = (0.25 * undisturbed_s / max(job_kills, 1), 1.2 * undisturbed_s / max(job_kills, 1))
         command = ingest_command(sources, killed_sink, server.address, folder / "killed.sqlite")
         started_s = time.monotonic()
-        summary = _disturbed(command, server, report, chance, job_kills, server_kills, lives)
+        log = folder / "jobs.log"
+        summary = _disturbed(command, server, report, chance, job_kills, server_kills, lives, log)
         report.seconds = time.monotonic() - started_s
         compare(clean_sink, killed_sink, Path(clean["quarantine"]), Path(summary["quarantine"]), report)
         return report
@@ -160,6 +165,7 @@ def _disturbed(
     job_kills: int,
     server_kills: int,
     lives_s: tuple[float, float],
+    log: Path,
 ) -> dict[str, Any]:
     """Kills spread over the work: which comes next is drawn, each job lives for a while that is drawn."""
     kinds = ["job"] * job_kills + ["server"] * server_kills
@@ -167,7 +173,7 @@ def _disturbed(
     job: subprocess.Popen[str] | None = None
     for kind in kinds:
         if job is None:
-            job = _start(command)
+            job = _start(command, log)
         up_s = 1.5 if kind == "job" else 0.0  # importing, opening: nothing is under way yet
         time.sleep(up_s + chance.uniform(*lives_s))
         if job.poll() is not None:
@@ -183,16 +189,17 @@ def _disturbed(
             time.sleep(chance.uniform(0.0, 2.0))
             server.start(wait=False)
     if job is None:
-        job = _start(command)
+        job = _start(command, log)
     out, _ = job.communicate()
     if job.returncode not in (0, 1):
-        raise RuntimeError(f"the job ended with {job.returncode}")
+        raise RuntimeError(f"the job ended with {job.returncode}: {log.read_text()[-2000:]}")
     summary: dict[str, Any] = json.loads(out.splitlines()[-1])
     return summary
 
 
-def _start(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def _start(command: list[str], log: Path) -> subprocess.Popen[str]:
+    with log.open("a") as said:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
 
 
 def compare(clean: str, killed: str, clean_failed: Path, killed_failed: Path, report: Killed) -> None:

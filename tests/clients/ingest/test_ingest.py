@@ -23,6 +23,7 @@ from resonance.clients.ingest.ledger import Ledger
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.results import SpaceRef
+from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
 from tests.clients.ingest.conftest import BAD, GOOD
 from tests.clients.ingest.running import COMMAND, ingest, stored
@@ -154,12 +155,33 @@ def test_wrong_use_and_servers_that_are_not_there(
     code, _, said = ingest(library, tmp_path, server.grpc_address, "--failed", str(tmp_path / "a file" / "f"))
     assert code == 3
     assert "its folder cannot be made" in said
-    code, _, said = ingest(library, tmp_path, "127.0.0.1:9")
+    code, _, said = ingest(library, tmp_path, "127.0.0.1:9", "--patience-s", "1")
     assert code == 3
     assert "ServerUnavailableError" in said
+    assert "waiting up to 1 s for it (--patience-s)" in said
     code, _, said = ingest(tmp_path / "nowhere", tmp_path / "sink", server.grpc_address)
     assert code == 3
     assert "it is not there" in said
+
+
+@pytest.mark.parametrize("gateway", [False, True])
+def test_a_server_that_comes_later_is_waited_for(library: Path, tmp_path: Path, gateway: bool) -> None:
+    server = Server(tmp_path / "log", gateway=gateway)
+    picture, sink = library / "000008.png", tmp_path / "sink"
+    job = subprocess.Popen(
+        [*COMMAND, "ingest", str(picture), "--sink", str(sink), "--server", server.address],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stderr is not None
+    assert "waiting up to 600 s" in job.stderr.readline()
+    server.start()
+    try:
+        _, said = job.communicate(timeout=60)
+    finally:
+        server.stop()
+    assert job.returncode == 0, said
+    assert stored(sink).keys() == {str(picture)}
 
 
 async def test_a_file_that_changes_meanwhile_is_embedded_anew(
