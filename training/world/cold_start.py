@@ -7,12 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
+from resonance.space.descriptor import MODALITIES
 from resonance.training.titles import UPLOADS, TitleBlocks
 from resonance.training.world.measure import Row, concatenated, fuse_titles, recall
 from resonance.training.world.pool import Pool, title_of
 
 SEED = 7
+TRANSCRIPT = MODALITIES.index("transcript")
 
 
 def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool) -> list[Row]:
@@ -36,7 +39,7 @@ def cold_start(modules: Mapping[str, nn.Module], titles: TitleBlocks, pool: Pool
     for kind, given in (("complete", titles), ("with gaps", titles.showing(gaps))):
         fused = fuse_titles(modules["title_fusion"], given)
         plain = concatenated(given)
-        words = plain[:, 2 * titles.blocks.shape[-1] :]  # (N, 596), 0 where there is no text
+        words = _words(plain)
         # titles without words tie; they are taken in random order
         by_text = (words @ words.T).numpy() + rng.uniform(0, 1e-6, (count, count))
         baselines = {
@@ -60,13 +63,18 @@ def _other_half(
     own = np.arange(len(genres))
     even, odd = (fuse_titles(modules["title_fusion"], side) for side in sides)
     first, second = (concatenated(side) for side in sides)
-    width = titles.blocks.shape[-1]
     baselines = {
         "concatenation": recall(first @ second.T, own, 1),
-        "text only": recall(first[:, 2 * width :] @ second[:, 2 * width :].T, own, 1),
+        "text only": recall(_words(first) @ _words(second).T, own, 1),
         "tags only": float(np.mean([1 / (genres == g).sum() for g in genres])),
     }
     return Row(f"{kind}: other half, recall@1", recall(even @ odd.T, own, 1), 1 / len(own), 1.0, baselines)
+
+
+def _words(plain: torch.Tensor) -> torch.Tensor:
+    """What text alone would compare, [N, 596]: made unit again, or a title with words alone would seem to be
+    nearest to all; 0 where there is no text."""
+    return functional.normalize(plain.unflatten(1, (len(MODALITIES), -1))[:, TRANSCRIPT], dim=1)
 
 
 def common_factors(pool: Pool, count: int) -> np.ndarray:

@@ -26,10 +26,11 @@ class Row:
 
 
 def recall(scores: torch.Tensor, targets: np.ndarray, k: int) -> float:
-    """Share of rows of scores [Q, N] whose target is among the k best; ties count against it."""
+    """Share of rows of scores [Q, N] whose target is among the k best; ties, and scores that are NaN, count
+    against it."""
     index = torch.from_numpy(np.asarray(targets))
     own = scores[torch.arange(len(index)), index].unsqueeze(1)  # (Q, 1)
-    better = (scores >= own).sum(1) - 1
+    better = (~(scores < own)).sum(1) - 1
     return float((better < k).float().mean())
 
 
