@@ -25,6 +25,8 @@ WITHOUT_PROXY = (("grpc.enable_http_proxy", 0),)
 #: With the library's own bounds, which it leaves out where options are given.
 CHANNEL = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), *WITHOUT_PROXY)
 
+#: What a Triton says to a gRPC call of a closed endpoint that has not its key.
+REFUSED = "This protocol is restricted"
 _HEADER = "resonance-admin"
 _ARG_START, _ARG_END = 45, 46  # of /proc/PID/stat, counted from the field behind the program's name
 

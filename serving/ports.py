@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import random
 import socket
+import tempfile
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from resonance.serving.errors import PortTakenError, StartError
 
 #: Below the range from which the kernel takes ports of outgoing connections (32768 and up), so that
 #: none takes a chosen port before the server binds it.
 _FREE_PORTS = range(20_000, 32_000)
+#: Ports that this process has picked, and the file whose byte N it has locked for port N; -1: not opened.
+_picked: set[int] = set()
+_claims_fd = -1
+_picking = threading.Lock()
 
 
 def choose_ports(
     host: str, wanted: Mapping[str, int], others: Mapping[str, str | None] | None = None
 ) -> dict[str, int]:
     """The given ports, each checked, and a free one for each 0.
+
+    A server binds its ports when its models are loaded, seconds later. So a port that is picked here is
+    claimed until this process ends: no other process of this user picks it.
 
     Args:
         wanted: purpose (``grpc``, ``http``, ``metrics``) -> port.
@@ -74,6 +86,30 @@ def listens(host: str, port: int) -> bool:
 
 def _free_port(host: str, avoid: set[int]) -> int:
     for port in random.sample(_FREE_PORTS, k=200):
-        if port not in avoid and is_free(host, port):
+        if port not in avoid and is_free(host, port) and _claim(port):
             return port
     raise StartError(f"no free port found on {host} between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
+
+
+def _claim(port: int) -> bool:
+    """Whether `port` is the caller's now; the kernel gives it back when the process ends."""
+    with _picking:
+        return _claim_of_process(port)
+
+
+def _claim_of_process(port: int) -> bool:
+    global _claims_fd
+    if port in _picked:
+        return False
+    if _claims_fd < 0:
+        path = Path(tempfile.gettempdir()) / f"resonance-ports-{os.getuid()}"
+        try:
+            _claims_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return True  # nowhere to claim it: it is as good as it was a moment ago
+    try:
+        fcntl.lockf(_claims_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _picked.add(port)
+    return True

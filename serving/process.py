@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -108,6 +109,24 @@ def stub_regions(pid: int) -> set[str]:
         with contextlib.suppress(psutil.Error):
             named.update(psutil.Process(stub).cmdline()[2:])
     return named
+
+
+def listening_ports(pid: int) -> set[int] | None:
+    """TCP ports on which process `pid` accepts connections; None where this machine does not tell."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as own:
+            if own.getsockname()[1] not in _listening(os.getpid()):
+                return None
+        return _listening(pid)
+    except psutil.NoSuchProcess:
+        return set()
+    except (psutil.Error, OSError):
+        return None
+
+
+def _listening(pid: int) -> set[int]:
+    connections = psutil.Process(pid).net_connections("tcp")
+    return {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
 
 
 def cpu_seconds(pid: int) -> float:

@@ -26,6 +26,7 @@ from resonance.serving import admin, binary, process, shm
 from resonance.serving.command import ServerSettings, Target, triton_command
 from resonance.serving.decoder import DECODER_VARIABLE, Decoder
 from resonance.serving.errors import (
+    PortTakenError,
     RepositoryError,
     ServerDiedError,
     ServingError,
@@ -48,6 +49,7 @@ _STUB_GRACE_S = 2.0  # for answers of a stub that was replaced
 #: in flight, know nothing of one that a model is at work on.)
 _ANSWERED = "Found 0 live models"
 _FLUSH_S = 1.0  # for answers on their way out, once all models are done
+_OPEN_S = 10.0  # Triton opens its HTTP and metrics ports right after that of gRPC
 _EXIT_MARGIN_S = 5.0  # Triton counts its exit timeout in whole seconds, and unloads models after it
 #: Said at every start without a GPU; never the reason why one failed.
 _NO_GPU = "CudaDriverHelper has not been initialized"
@@ -299,10 +301,7 @@ class TritonServer:
                 key_readable = not admin.hide(self._process.pid, self._key)
             if self._given_up.is_set():
                 raise StartError("told to stop while starting")
-            code = self._process.poll()
-            if code is not None:
-                reason = self._last_error() or process.ending(code)
-                raise StartError(f"Triton ended while starting: {reason}", self.log_tail())
+            self._check_alive()
             if time.monotonic() > deadline:
                 limit = f"{settings.start_timeout_s:g} s"
                 raise StartError(f"Triton was not ready within {limit}", self.log_tail())
@@ -321,10 +320,48 @@ class TritonServer:
             code = self._process.poll()
             ended = f" and ended ({process.ending(code)})" if code is not None else ""
             reason = one_line(error.message())
+            if code is None and admin.REFUSED in reason:  # our key would have been taken
+                raise self._taken("grpc") from error
             raise StartError(
                 f"Triton stopped answering while starting{ended}: {reason}", self.log_tail()
             ) from error
+        self._check_ports()
         self._stubs = Counter(process.stubs(self.pid).values())
+
+    def _check_ports(self) -> None:
+        """Another server may have opened a port since it was chosen; Triton then ends, which takes a while."""
+        deadline = time.monotonic() + _OPEN_S
+        while True:
+            self._check_alive()
+            open_ports = process.listening_ports(self.pid)
+            if open_ports is None:
+                return
+            missing = [purpose for purpose, port in self._ports.items() if port not in open_ports]
+            if not missing:
+                return
+            if "grpc" in missing:  # it was open, so the log's last error is of this start
+                self._check_taken(self._last_error())
+            if time.monotonic() > deadline:
+                raise self._taken(missing[0])
+            time.sleep(0.05)
+
+    def _check_alive(self) -> None:
+        assert self._process is not None
+        code = self._process.poll()
+        if code is not None:
+            reason = self._last_error() or process.ending(code)
+            self._check_taken(reason)
+            raise StartError(f"Triton ended while starting: {reason}", self.log_tail())
+
+    def _check_taken(self, reason: str) -> None:
+        """Raise if `reason`, Triton's own words, is that a port is in use."""
+        for purpose, port in self._ports.items():
+            if re.search(rf":{port}\b.* in use", reason):
+                raise self._taken(purpose)
+
+    def _taken(self, purpose: str) -> PortTakenError:
+        host = self.settings.metrics_host if purpose == "metrics" else None
+        return PortTakenError(purpose, host or self.settings.host, self._ports[purpose])
 
     def _log_size(self) -> int:
         try:

@@ -43,7 +43,7 @@ HTTP_REFUSED = [
 def test_grpc_refuses_callers(small_server, what, key):
     headers = None if key is None else dict(admin.grpc_headers(key))
     with InferenceServerClient(small_server.grpc_address) as client:
-        with pytest.raises(InferenceServerException, match="This protocol is restricted"):
+        with pytest.raises(InferenceServerException, match=admin.REFUSED):
             REFUSED[what](client, headers)
         probe(client, "slow", timeout_s=5)  # it is there as before
 

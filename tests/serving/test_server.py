@@ -281,6 +281,29 @@ def test_a_port_is_looked_at_where_it_is_to_listen(tmp_path):
         choose_ports("127.0.0.1", {"grpc": port, "http": port})
 
 
+def test_a_picked_port_is_picked_by_no_other_process():
+    port = choose_ports("127.0.0.1", {"grpc": 0})["grpc"]
+    code = (
+        "from resonance.serving import ports\n"
+        f"ports._FREE_PORTS = range({port}, {port + 2})\n"
+        "ports.random.sample = lambda among, k: list(among)\n"
+        "print(ports.choose_ports('127.0.0.1', {'grpc': 0})['grpc'])"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(other.stdout) == port + 1
+
+
+@pytest.mark.parametrize("purpose", ["grpc", "http", "metrics"])
+def test_a_port_that_another_server_opened_first_is_not_called_its_own(repository, monkeypatch, purpose):
+    settings = ServerSettings(model_repository=repository)
+    chosen = choose_ports("127.0.0.1", dict.fromkeys(("grpc", "http", "metrics"), 0))
+    with TritonServer(settings) as first:
+        chosen[purpose] = int(getattr(first, f"{purpose}_address").rpartition(":")[2])
+        monkeypatch.setattr("resonance.serving.server.choose_ports", lambda *_: chosen)
+        with pytest.raises(PortTakenError, match=f"{purpose} port {chosen[purpose]} on 127.0.0.1 is taken"):
+            TritonServer(settings).start()
+
+
 @pytest.mark.parametrize("flag", ["--log-file", "--ready-file"])
 def test_a_file_that_cannot_be_written_is_told_in_a_line(repository, flag):
     command = start_command(repository, f"{flag}=/nowhere/file")
