@@ -139,7 +139,7 @@ class Replicas(Generic[C]):
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.serving() and any(r.state in _STARTING for r in self.all):
-                    await self._changed()
+                    await self.changed()
 
     async def back(self, timeout_s: float) -> None:
         """Return once one serves or the time is over; at once where there is but one address."""
@@ -148,10 +148,10 @@ class Replicas(Generic[C]):
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.serving():
-                    await self._changed()
+                    await self.changed()
 
-    async def _changed(self) -> None:
-        """Until the state of one of them is another."""
+    async def changed(self) -> None:
+        """Return once the state of one of them is another."""
         waits = [asyncio.ensure_future(r.channel.wait_for_state_change(r.state)) for r in self.all]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -194,7 +194,8 @@ class Turn(Generic[C]):
             self._tried = {self._last: 1}
 
     async def failed(self, error: Exception, wait: Callable[[Exception], Awaitable[None]]) -> None:
-        """After a try that failed with `error`: at once where another serves that was not tried, else `wait`.
+        """After a try that failed with `error`: at once where another serves that was not tried, else `wait`,
+        or as much of it as passes until another serves: at a client's first call one may still connect.
 
         Servers of which none serves, as they have just been started, refuse a call in no time: they are given
         `REST_S` more.
@@ -207,9 +208,27 @@ class Turn(Generic[C]):
             self._last.rests_until = time.monotonic() + max(asked_s or 0.0, REST_S)
         if self.another():
             return
-        await wait(error)
+        if await self._another_comes(asyncio.ensure_future(wait(error))):
+            return
         await self._replicas.back(REST_S)
         self._tried.clear()
+
+    async def _another_comes(self, pause: asyncio.Future[None]) -> bool:
+        """Whether another serves before `pause` is over, whose error is raised."""
+        try:
+            while not pause.done():
+                changed = asyncio.ensure_future(self._replicas.changed())
+                try:
+                    await asyncio.wait({pause, changed}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                    await asyncio.gather(changed, return_exceptions=True)
+                if not pause.done() and self.another():
+                    return True
+            await pause
+            return False
+        finally:
+            pause.cancel()
 
     def another(self) -> bool:
         """Whether a server is there, connected and healthy, that this call has not tried since its pause."""

@@ -329,7 +329,7 @@ class TritonServer:
         self._stubs = Counter(process.stubs(self.pid).values())
 
     def _check_ports(self) -> None:
-        """Another server may have opened a port since it was chosen; Triton then ends, which takes a while."""
+        """Another server may have opened a port since it was chosen; Triton then ends, after a while."""
         deadline = time.monotonic() + _OPEN_S
         while True:
             self._check_alive()

@@ -246,6 +246,48 @@ async def test_a_title_goes_on_at_once_at_the_other(
     assert all(call.start.expected_fingerprint for call in calls)
 
 
+@asynccontextmanager
+async def slow_to_connect(door: Door, delay_s: float) -> AsyncIterator[str]:
+    """Another address of `door`, whose connections stand still for so long at first."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(delay_s)
+        its_reader, its_writer = await asyncio.open_connection(door.host, door.port)
+        await asyncio.gather(copy(reader, its_writer), copy(its_reader, writer), return_exceptions=True)
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_one_that_connects_while_another_is_waited_for_is_taken(
+    two: tuple[Door, Door], tmp_path: Path
+) -> None:
+    async def refuses(call: Call) -> None:
+        await call.fail(OverloadedError("full", retry_after_s=20.0))
+
+    async def completes(call: Call) -> None:
+        await call.complete.wait()
+        await call.segment(0)
+        await call.title(1)
+
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    two[0].service.scripts, two[1].service.scripts = [refuses], [completes]
+    async with (
+        slow_to_connect(two[1], 1.0) as late,
+        GatewayEmbedder(f"{two[0].address},{late}", retries=SLOW) as client,
+    ):
+        began = time.monotonic()
+        assert isinstance([part async for part in client.stream(film)][-1], MediaEmbedding)
+        assert time.monotonic() - began < 10.0
+    assert [len(door.service.calls) for door in two] == [1, 1]
+
+
 async def test_titles_under_way_on_a_gateway_that_is_killed_end_at_the_other(
     two: tuple[Door, Door], tmp_path: Path
 ) -> None:
