@@ -27,6 +27,7 @@ FEWEST_TITLES = 30
 #: How far a stored matrix may be from orthogonal: float32.
 ORTHOGONAL_TOLERANCE = 1e-3
 _BLOCKS = len(MODALITIES)
+_ORDERS = 8  # in which a matrix's rows are tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +130,32 @@ def fit_carrying(
     old_means, new_means = (_means(blocks, there, enough) for blocks in (a, b))
     crossed = _crossed(a - old_means, b - new_means, there)  # (3, 596, 596)
     matrices = crossed.sum(axis=0, keepdims=True) if shared else crossed
-    left, _, right = np.linalg.svd(matrices)
-    return Carrying(left @ right, old_means, new_means)
+    return Carrying(np.stack([_nearest_rotation(matrix) for matrix in matrices]), old_means, new_means)
+
+
+def _nearest_rotation(matrix: FloatArray) -> FloatArray:
+    """U V' of U S V', float64 [596, 596].
+
+    LAPACK's divide and conquer (gesdd) does not converge on a few matrices of less than full rank, such as
+    those of fewer than 596 titles. The same rows in another order have the same decomposition.
+
+    Raises:
+        CarryingError: it converges in no order.
+    """
+    rng = np.random.Generator(np.random.PCG64(_BLOCKS))
+    order = np.arange(len(matrix))
+    for _ in range(_ORDERS):
+        try:
+            left, _, right = np.linalg.svd(matrix[order])
+        except np.linalg.LinAlgError:
+            order = rng.permutation(len(matrix))
+            continue
+        rotation = np.empty_like(matrix)
+        rotation[order] = left @ right
+        return rotation
+    raise CarryingError(
+        f"the singular values of {matrix.shape} numbers were not found; expected a few titles more, or fewer"
+    )
 
 
 def _means(blocks: FloatArray, there: BoolArray, wanted: NDArray[np.bool_]) -> FloatArray:

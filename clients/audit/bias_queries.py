@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tokenize
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,10 @@ def read_queries(path: Path) -> list[AskedQuery]:
             queries = [
                 read(line.strip(), number, path) for number, line in enumerate(lines, 1) if line.strip()
             ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+        *(EOFError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile),  # of numpy's reader
+    ) as error:
         raise UsageError(f"{path}: {type(error).__name__}: {error}; expected {_EXPECTED}") from error
     names = [query.name for query in queries]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from resonance.clients.errors import InvalidFieldError, ResonanceError
@@ -28,6 +29,7 @@ Message = TypeVar("Message", bound=BaseModel)
 STATIC = Path(__file__).parent / "static"
 #: Of a JSON body; examples in files are bounded by `ExplorerSettings`.
 MAX_JSON_BYTES = 4 << 20
+_CLIENT_GONE = 499  # as nginx says it; HTTP has no status for it
 LONGEST_S = 366 * 86_400.0
 
 Seconds = Annotated[float, Query(ge=0, le=LONGEST_S)]
@@ -76,6 +78,10 @@ def _add_errors(app: FastAPI) -> None:
 
     for kind in (ResonanceError, SpaceError, Exception):  # of the last uvicorn logs the traceback
         app.add_exception_handler(kind, told)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=_CLIENT_GONE)  # of an upload that was broken off; nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -26,6 +26,9 @@ from resonance.clients.explorer.service import Explorer
 from resonance.clients.explorer.settings import ExplorerSettings
 from resonance.clients.explorer.viewer import Viewer
 
+#: How long answers under way are waited for at the end: a player that is paused would hold them for ever.
+_LAST_ANSWERS_S = 2
+
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """A socket that listens nowhere but on this machine; port 0 picks one.
@@ -110,7 +113,12 @@ def explore(
         tell(f"{store} at {url} (Ctrl+C ends)")
         uvicorn_server = uvicorn.Server(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, server_header=False, limit_concurrency=256
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=256,
+                timeout_graceful_shutdown=_LAST_ANSWERS_S,
             )
         )
         if browser:

@@ -147,6 +147,7 @@ class TitleWorker:
         """
         title = _Title(item)
         attempts, wait_s = 0, _FIRST_WAIT_S
+        away_since_s: float | None = None
         while True:
             before = len(title.done)
             try:
@@ -157,9 +158,13 @@ class TitleWorker:
                 if _is_own_fault(error, item):
                     return await self._fail(title, error, attempts + 1)
                 if len(title.done) > before:
-                    attempts, wait_s = 0, _FIRST_WAIT_S
+                    attempts, wait_s, away_since_s = 0, _FIRST_WAIT_S, None
                 if isinstance(error, ServerUnavailableError | OverloadedError):
-                    if time.monotonic() - self._progress_s > self._options.patience_s:
+                    now_s = time.monotonic()
+                    if away_since_s is None:
+                        away_since_s = now_s
+                    # nothing may have been asked of the server for hours: that is no time that it was away
+                    if now_s - max(away_since_s, self._progress_s) >= self._options.patience_s:
                         raise
                 else:
                     attempts += 1
@@ -249,7 +254,9 @@ class TitleWorker:
         source = await asyncio.to_thread(_open, item)
         try:
             if isinstance(source, str):
-                return await self._embedder.embed_text(source, name=item.uri)
+                text = await self._embedder.embed_text(source, name=item.uri)
+                self._progress_s = time.monotonic()
+                return text
             parts = self._embedder.stream(
                 source,
                 sampling=self._options.sampling,

@@ -15,7 +15,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.finishing import to_the_end
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.embedding import Outcome, TitleWorker
-from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.types import CatalogueItem
@@ -160,7 +160,7 @@ async def run_job(
             writing.cancel()
     except BaseExceptionGroup as failed:
         first = first_error(failed)
-        sink_is_away = isinstance(first, StoreError)
+        sink_is_away = isinstance(first, StoreError | JournalError)
         raise first from None
     finally:
         if not sink_is_away:  # it has been waited for; what is embedded stays in the journal

@@ -99,6 +99,47 @@ class Failure:
     failed_s: float
 
 
+class _Database:
+    """SQLite's connection, whose errors are this package's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(str(path), str(error), "a path that can be written") from error
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with self._told():
+            return self._db.execute(statement, values)
+
+    def executemany(self, statement: str, values: Iterable[Sequence[object]]) -> None:
+        with self._told():
+            self._db.executemany(statement, values)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            came, expected = str(error), "a disk that can be written and has room"
+            if "locked" in came:
+                came, expected = "another job is using it", "one job at a time for a journal"
+            raise JournalError(str(self._path), came, expected) from error
+        except sqlite3.DatabaseError as error:
+            raise JournalError(str(self._path), str(error), "a journal that this command made") from error
+
+
 class Journal:
     """Opened by one job at a time; used from one thread at a time.
 
@@ -108,27 +149,15 @@ class Journal:
 
     Raises:
         JournalError: another job has it, it is of another version or another sink, or it is no database.
+            Of every method, too: it cannot be read or written.
     """
 
     def __init__(self, path: Path, sink_uri: str) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(str(path), str(error), "a path that can be written") from error
+        self._db = _Database(path)
         try:
             self._open(sink_uri)
-        except sqlite3.OperationalError as error:
-            self._db.close()
-            came = "another job is using it" if "locked" in str(error) else str(error)
-            raise JournalError(str(path), came, "one job at a time for a journal") from error
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise JournalError(str(path), str(error), "a journal that this command made") from error
-        except JournalError:
+        except BaseException:
             self._db.close()
             raise
 
@@ -161,7 +190,8 @@ class Journal:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite has rolled back by itself where its disk is full
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 

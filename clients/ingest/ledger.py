@@ -8,6 +8,7 @@ most the requests that were under way.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -16,7 +17,14 @@ from enum import StrEnum
 from pathlib import Path
 
 import pyarrow as pa
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
@@ -86,6 +94,7 @@ class Ledger:
     Args:
         space: that of all vectors. retry_failed: try what is in quarantine again, though it has not changed.
         open_sink: called once, with the space.
+        stopping: once set, a sink that cannot be written to is not tried again.
 
     Raises:
         JournalError, StoreError, SpaceMismatchError: journal or sink cannot be used.
@@ -100,10 +109,12 @@ class Ledger:
         *,
         batch: BatchSize | None = None,
         retry_failed: bool = False,
+        stopping: threading.Event | None = None,
     ) -> None:
         self._space, self._fingerprint = space, space.fingerprint
         self._batch = batch or BatchSize()
         self._retry_failed = retry_failed
+        self._stopping = stopping or threading.Event()
         self._run = uuid.uuid4().hex
         self._pending = _Pending()
         self._sink = open_sink(sink_uri, space)
@@ -240,7 +251,8 @@ class Ledger:
         table = pa.concat_tables([read_row(row) for row in rows.values()])
         for attempt in Retrying(
             retry=retry_if_exception_type(StoreError),
-            stop=stop_after_delay(SINK_PATIENCE_S),
+            stop=stop_after_delay(SINK_PATIENCE_S) | stop_when_event_set(self._stopping),
+            sleep=sleep_using_event(self._stopping),
             wait=wait_exponential_jitter(multiplier=0.5, max=15),
             reraise=True,
         ):

@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from resonance.clients.errors import MediaError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.opening import open_uri
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.ingest.uris import beside, suffix
+from resonance.clients.ingest.uris import absolute, beside, suffix
 from resonance.clients.media.text import can_be_stored, shown
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
@@ -74,7 +74,11 @@ def read_manifest(uri: str) -> Iterator[CatalogueItem | FaultyRow]:
 
 
 def checked(where: str, item: CatalogueItem) -> CatalogueItem | FaultyRow:
-    """The title, or a faulty row where its text cannot be stored: names of files need not be UTF-8."""
+    """The title with its files found from anywhere, or a faulty row where its text cannot be stored: names of
+    files need not be UTF-8.
+    """
+    transcript_uri = absolute(item.transcript_uri) if item.transcript_uri is not None else None
+    item = replace(item, uri=absolute(item.uri), transcript_uri=transcript_uri)
     for text in (item.media_id, item.uri, item.transcript_uri, item.language, *item.tags):
         if text is not None and not can_be_stored(text):
             return _not_utf8(where)

@@ -60,7 +60,8 @@ def migrate(
     What a title was embedded with beside its media, recognised speech and a sampling of its own, is not known
     from the store: name it here as it was named then. What differs is told at the end.
 
-    Exit code 0: complete; 1: some titles are missing, such as those in quarantine; others as of ingest.
+    Exit code 0: complete; 1: some titles are missing, such as those in quarantine; 130: stopped, and to be
+    gone on with; others as of ingest.
     """
     from rich.console import Console
 
@@ -114,4 +115,7 @@ def migrate(
         except (ResonanceError, SpaceError) as error:
             console.print(described(error), style="red", markup=False)
             code = 3
+        except KeyboardInterrupt:  # while it waits for what is stored meanwhile
+            console.print("stopped; the same command goes on from here", highlight=False)
+            code = 130
     raise typer.Exit(code)

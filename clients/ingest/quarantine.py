@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,28 +42,39 @@ def make_folder(path: Path) -> None:
 
 
 def write_failures(failures: Iterable[Failure], path: Path) -> int:
-    """Write `path` anew, whole or not at all; gives the number of rows. Errors: see `make_folder`."""
+    """Write `path` anew, whole or not at all; gives the number of rows.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     make_folder(path)
     half = path.with_name(f".{path.name}.tmp")
-    count = 0
-    with pq.ParquetWriter(half, _SCHEMA, compression="zstd") as writer:
-        chunk: list[dict[str, object]] = []
-        for failure in failures:
-            chunk.append(
-                {
-                    "media_id": failure.media_id,
-                    "uri": failure.uri,
-                    "content_hash": failure.content_hash,
-                    "error_type": failure.error_type,
-                    "error": failure.error,
-                    "attempts": failure.attempts,
-                    "failed_at": int(failure.failed_s * 1e6),
-                }
-            )
-            count += 1
-            if len(chunk) == _CHUNK_ROWS:
-                writer.write_table(pa.Table.from_pylist(chunk, _SCHEMA))
-                chunk = []
-        writer.write_table(pa.Table.from_pylist(chunk, _SCHEMA))
-    os.replace(half, path)
+    try:
+        count = _write(failures, half)
+        os.replace(half, path)
+    except OSError as error:
+        raise StoreError(str(path), str(error), "a place for titles in quarantine, with room") from error
+    finally:
+        half.unlink(missing_ok=True)
     return count
+
+
+def _write(failures: Iterable[Failure], path: Path) -> int:
+    count, rest = 0, iter(failures)
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+        while rows := [_row(failure) for failure in islice(rest, _CHUNK_ROWS)]:
+            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+            count += len(rows)
+    return count
+
+
+def _row(failure: Failure) -> dict[str, object]:
+    return {
+        "media_id": failure.media_id,
+        "uri": failure.uri,
+        "content_hash": failure.content_hash,
+        "error_type": failure.error_type,
+        "error": failure.error,
+        "attempts": failure.attempts,
+        "failed_at": int(failure.failed_s * 1e6),
+    }

@@ -8,12 +8,14 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 from rich.console import Console
 
@@ -24,6 +26,7 @@ from resonance.clients.ingest.asr import AsrOptions
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.concurrency import titles_side_by_side
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
+from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.first_answers import first_answers
 from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
 from resonance.clients.ingest.journal import State
@@ -31,16 +34,19 @@ from resonance.clients.ingest.ledger import BatchSize, Ledger
 from resonance.clients.ingest.metrics import IngestMetrics
 from resonance.clients.ingest.migration import titles_of
 from resonance.clients.ingest.progress import JobDisplay
+from resonance.clients.ingest.qdrant_place import qdrant_place
 from resonance.clients.ingest.quarantine import make_folder
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.uris import local_path, normal
 from resonance.clients.ingest.watch import watch
+from resonance.clients.new_files import check_new_file
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceError
 
 _log = logging.getLogger(__name__)
 #: Where journal and quarantine stand in a sink's folder; readers of Parquet leave such names out.
 STATE_FOLDER = "_resonance"
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,12 @@ class IngestSettings:
         """Where the titles in quarantine are written."""
         return self.failed or self.journal_path.with_name("failed.parquet")
 
+    @property
+    def is_read_by_one_alone(self) -> bool:
+        """Whether the catalogue cannot be opened a second time: Qdrant's embedded store has one reader."""
+        place = qdrant_place(self.sources[0]) if self.from_store else None
+        return place is not None and place.folder is not None
+
     def catalogue(self) -> Iterator[Given]:
         """What is to be embedded, from its beginning. Blocks. Errors: see `read_catalogue`, `open_store`."""
         return titles_of(self.sources[0]) if self.from_store else read_catalogue(self.sources)
@@ -105,8 +117,8 @@ class IngestSettings:
             asr = AsrOptions(model=self.asr, cache=cache, language=self.asr_language)
         return EmbedOptions(sampling=self.sampling, patience_s=self.patience_s, asr=asr)
 
-    def open_ledger(self, space: SpaceRef) -> Ledger:
-        """Journal and sink, for vectors of `space`. Blocks. Errors: see `Ledger`."""
+    def open_ledger(self, space: SpaceRef, stopping: threading.Event | None = None) -> Ledger:
+        """Journal and sink, for vectors of `space`. Blocks. Arguments, errors: see `Ledger`."""
         return Ledger(
             self.journal_path,
             self.sink,
@@ -114,6 +126,7 @@ class IngestSettings:
             open_sink,
             batch=BatchSize(titles=self.batch_titles),
             retry_failed=self.retry_failed,
+            stopping=stopping,
         )
 
 
@@ -125,6 +138,7 @@ class IngestRun:
         self._console = Console(stderr=True)
         self._display = JobDisplay(self._console)
         self._stopped_by: signal.Signals | None = None
+        self._stopping = threading.Event()
         self._task: asyncio.Task[int] | None = None
 
     async def run(self) -> int:
@@ -136,27 +150,36 @@ class IngestRun:
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
-            line = described(error)
-            self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-            return 3
+            self._tell_error(error)
+            if self._stopped_by is None:
+                return 3
         except asyncio.CancelledError:
             if self._stopped_by is None:
                 raise
-            self._console.print("stopped; the same command goes on from here", highlight=False)
-            return 128 + self._stopped_by
+        finally:
+            for by in _STOPS:
+                asyncio.get_running_loop().remove_signal_handler(by)
+        self._console.print("stopped; the same command goes on from here", highlight=False)
+        return 128 + self._stopped_by
+
+    def _tell_error(self, error: Exception) -> None:
+        line = described(error)
+        self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def _listen_to_signals(self) -> None:
-        for by in (signal.SIGTERM, signal.SIGINT):
+        for by in _STOPS:
             asyncio.get_running_loop().add_signal_handler(by, self._stop, by)
 
     def _stop(self, by: signal.Signals) -> None:
         if self._stopped_by is None and self._task is not None:  # once; the end is already being made
             self._stopped_by = by
+            self._stopping.set()
             self._task.cancel()
 
     async def _run(self) -> int:
         settings = self._settings
         make_folder(settings.failed_path)
+        check_new_file(settings.failed_path, "--failed")
         async with AsyncExitStack() as stack:
             embedder = await stack.enter_async_context(
                 Embedder(settings.server, credentials=settings.credentials)
@@ -174,7 +197,7 @@ class IngestRun:
             space, concurrency = await first_answers(
                 asked, patience_s=settings.patience_s, tell=self._tell_waiting
             )
-            if not settings.watch:
+            if not settings.watch and not settings.is_read_by_one_alone:
                 counting = asyncio.create_task(self._count())
                 stack.callback(counting.cancel)
 
@@ -197,11 +220,11 @@ class IngestRun:
         ended: Callable[[Outcome], None],
     ) -> None:
         settings = self._settings
-        ledger = LedgerThread(lambda: settings.open_ledger(space))
+        ledger = LedgerThread(lambda: settings.open_ledger(space, self._stopping))
         async with AsyncExitStack() as stack:
             stack.push_async_callback(ledger.close)
             await ledger.open()
-            stack.push_async_callback(self._end_here, ledger)
+            stack.push_async_exit(partial(self._end_here, ledger))
             stack.enter_context(self._display)
             items = await stack.enter_async_context(aclosing(self._items(metrics)))
             await run_job(
@@ -213,10 +236,21 @@ class IngestRun:
                 on_outcome=ended,
             )
 
-    async def _end_here(self, ledger: LedgerThread) -> None:
+    async def _end_here(
+        self,
+        ledger: LedgerThread,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         path = self._settings.failed_path
-        in_quarantine = await ledger.call(lambda opened: opened.write_failures(path))
-        self._tell_end(in_quarantine, await ledger.call(lambda opened: opened.counts()))
+        try:
+            in_quarantine = await ledger.call(lambda opened: opened.write_failures(path))
+            self._tell_end(in_quarantine, await ledger.call(lambda opened: opened.counts()))
+        except (StoreError, JournalError) as failed:
+            if error is None:
+                raise
+            self._tell_error(failed)  # what the job ended with comes after it
 
     async def _on_ray(self, space: SpaceRef, side_by_side: int, ended: Callable[[Outcome], None]) -> None:
         from resonance.clients.ingest.ray_engine import Cluster, RayJob  # only who asks for it has Ray
@@ -270,7 +304,7 @@ class IngestRun:
         """The catalogue a second time, for its length alone, while the first titles are embedded."""
         try:
             self._display.expect(await asyncio.to_thread(lambda: sum(1 for _ in self._settings.catalogue())))
-        except ResonanceError as error:
+        except (ResonanceError, SpaceError) as error:
             _log.debug("the catalogue cannot be counted: %s", error)  # reading it tells everybody
 
     def _tell_end(self, in_quarantine: int, states: Mapping[State, int]) -> None:

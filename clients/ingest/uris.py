@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from pathlib import Path
@@ -30,6 +31,11 @@ def beside(uri: str, other: str) -> str:
     folder, _, _ = uri.rpartition("/")
     scheme, _, rest = f"{folder}/{other}".partition("://")
     return f"{scheme}://{posixpath.normpath(rest)}"
+
+
+def absolute(uri: str) -> str:
+    """A path of this machine from its root on, for whoever works in another folder; others as they are."""
+    return uri if _SCHEME.match(uri) else os.path.join(os.getcwd(), uri)
 
 
 def normal(uri: str) -> str:
