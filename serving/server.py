@@ -336,7 +336,7 @@ class TritonServer:
             open_ports = process.listening_ports(self.pid)
             if open_ports is None:
                 return
-            missing = [purpose for purpose, port in self._ports.items() if port not in open_ports]
+            missing = [p for p, port in self._ports.items() if port not in open_ports and self._opens(p)]
             if not missing:
                 return
             if "grpc" in missing:  # it was open, so the log's last error is of this start
@@ -344,6 +344,9 @@ class TritonServer:
             if time.monotonic() > deadline:
                 raise self._taken(missing[0])
             time.sleep(0.05)
+
+    def _opens(self, purpose: str) -> bool:
+        return purpose != "http" or self.settings.http
 
     def _check_alive(self) -> None:
         assert self._process is not None

@@ -10,6 +10,7 @@ import typer
 
 from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, finish, make_limits
 from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
+from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import (
     DEFAULT_SERVER,
     ServerOption,
@@ -72,7 +73,9 @@ def bias(
     feed: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.parquet", help="What `resonance align --fairness` works on: who is in which group."
+            metavar="FILE.parquet",
+            help="What `resonance align --fairness` works on: who is in which group.",
+            callback=writable,
         ),
     ] = None,
     correction: Annotated[
@@ -88,7 +91,8 @@ def bias(
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     prometheus: Annotated[
-        Path | None, typer.Option(metavar="FILE.prom", help="Gauges for the textfile collector.")
+        Path | None,
+        typer.Option(metavar="FILE.prom", help="Gauges for the textfile collector.", callback=writable),
     ] = None,
     space: Annotated[
         Path | None, typer.Option(help="space.json of the store's space: no server is asked.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resonance.clients.cli.server_options import wrong_use
+from resonance.clients.cli.new_file_option import writable
 
 if TYPE_CHECKING:
     from resonance.clients.audit.report import Limit, Report
@@ -16,18 +16,9 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")]
 
 
-def _writable(path: Path | None) -> Path | None:
-    from resonance.clients.new_files import check_new_file
-
-    if path is not None:
-        with wrong_use():
-            check_new_file(path)
-    return path
-
-
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", help="Write the report into this file, with its plots.", callback=_writable),
+    typer.Option("--html", help="Write the report into this file, with its plots.", callback=writable),
 ]
 LimitOption = Annotated[
     list[str] | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, make_limits
+from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import wrong_use
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def carry(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The store of the old space.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The store of the new space.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where the map goes; its report beside it as .json.")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Where the map goes; its report beside it as .json.", callback=writable
+        ),
     ] = Path("carry.npz"),
     floor: Annotated[
         float,
@@ -108,7 +112,10 @@ def carry(
 def carry_taste(
     carried: Annotated[Path, typer.Argument(metavar="CARRY.npz", help="What `resonance carry` wrote.")],
     taste: Annotated[Path, typer.Argument(metavar="TASTE.json", help="Of `resonance taste --save`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.json", help="Where the new taste goes.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE.json", help="Where the new taste goes.", callback=writable),
+    ],
     old_space: Annotated[Path, typer.Option(help="space.json of the old space.")],
     new_space: Annotated[Path, typer.Option(help="space.json of the new space.")],
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
 from resonance.clients.cli.explain import HalfLifeOption, SpaceOption
+from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import (
     DEFAULT_SERVER,
     ServerOption,
@@ -39,7 +40,8 @@ def taste(
     ] = None,
     half_life: HalfLifeOption = None,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Keep the taste for `search` and `reel`.")
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Keep the taste for `search` and `reel`.", callback=writable),
     ] = None,
     space: SpaceOption = None,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,7 +47,7 @@ Given = CatalogueItem | FaultyRow
 def folder_item(path: Path, folder: Path) -> Given | None:
     """A file of a folder, or of one below it, as a title; None where it is none."""
     inside = path.relative_to(folder)
-    if any(part.startswith(_LEFT_OUT) for part in inside.parts) or not _may_be_title(path.name):
+    if _is_left_out(inside.parts) or not _may_be_title(path.name):
         return None
     if path.suffix.lower() in SUBTITLE_SUFFIXES and _owner(path.name, _names_of(path.parent)) is not None:
         return None
@@ -91,7 +91,7 @@ def local_glob(pattern: Path) -> Iterator[Given]:
     fixed = next((at for at, part in enumerate(pattern.parts) if is_pattern(part)), len(pattern.parts))
     for name in glob.iglob(str(pattern), recursive=True):
         path = Path(name)
-        if any(part.startswith(_LEFT_OUT) for part in path.parts[fixed:]):
+        if _is_left_out(path.parts[fixed:]):
             continue
         if not _may_be_title(path.name) or not _is_there_or_broken(path):
             continue
@@ -114,6 +114,11 @@ def remote_glob(pattern: str) -> Iterator[Given]:
         lambda path, uri: uri,
         depth=None if "**" in parts else len(parts) - fixed,
     )
+
+
+def _is_left_out(parts: Sequence[str]) -> bool:
+    """Whether a file of these folders and this name is hidden, or stands in a folder that is left out."""
+    return parts[-1].startswith(".") or any(part.startswith(_LEFT_OUT) for part in parts[:-1])
 
 
 def is_pattern(text: str) -> bool:

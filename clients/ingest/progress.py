@@ -91,7 +91,7 @@ class JobDisplay:
                 highlight=False,
                 soft_wrap=True,
             )
-        figures = self.figures()
+        figures = self.figures(left=True)
         self._progress.update(self._task, completed=self.tally.done, figures=figures)
         now_s = time.monotonic()
         if not self._console.is_terminal and now_s - self._line_s >= LINE_EVERY_S:
@@ -99,15 +99,16 @@ class JobDisplay:
             of = f" of {self._total:,}" if self._total is not None else ""
             self._console.print(f"{self.tally.done:,}{of} titles, {figures}", highlight=False, soft_wrap=True)
 
-    def figures(self) -> str:
-        """Hours, times real time, failures, time left."""
+    def figures(self, *, left: bool = False) -> str:
+        """Hours, times real time, failures; and how much time is `left`, where that can be told."""
         tally = self.tally
         spent_s = max(time.monotonic() - self._started_s, 1e-9)
         words = [f"{tally.media_s / 3600:.2f} h of media", f"{tally.media_s / spent_s:.0f} x real time"]
         if tally.unchanged:
             words.append(f"{tally.unchanged:,} unchanged")
         words.append(f"{tally.failed:,} failed")
-        if self._total is not None and tally.done:
+        # a folder may have grown since it was counted
+        if left and self._total is not None and 0 < tally.done <= self._total:
             words.append(f"{_clock(spent_s / tally.done * (self._total - tally.done))} left")
         return ", ".join(words)
 

@@ -143,7 +143,7 @@ class _Uploads:
         for change, path in sorted((change, Path(name)) for change, name in changes):
             if not path.is_dir():
                 self._look_at(path, whole)
-            elif change is Change.added:
+            elif change is Change.added and not path.is_symlink():  # as those that were there before
                 for given in local_folder(path):
                     if isinstance(given, CatalogueItem):
                         self._saw(Path(given.uri))
