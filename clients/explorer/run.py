@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -28,6 +29,13 @@ from resonance.clients.explorer.viewer import Viewer
 
 #: How long answers under way are waited for at the end: a player that is paused would hold them for ever.
 _LAST_ANSWERS_S = 2
+
+
+class _OfUse(logging.Filter):
+    """What was cut off because the explorer ends is no error that a person should read about."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -121,6 +129,7 @@ def explore(
                 timeout_graceful_shutdown=_LAST_ANSWERS_S,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_OfUse())
         if browser:
             # the socket listens already, so what the browser asks meanwhile waits
             webbrowser.open(url)

@@ -118,7 +118,8 @@ def remote_glob(pattern: str) -> Iterator[Given]:
 
 def _is_left_out(parts: Sequence[str]) -> bool:
     """Whether a file of these folders and this name is hidden, or stands in a folder that is left out."""
-    return any(part.startswith(".") for part in parts[-1:]) or any(part.startswith(_LEFT_OUT) for part in parts[:-1])
+    hidden = any(part.startswith(".") for part in parts)
+    return hidden or any(part.startswith(_LEFT_OUT) for part in parts[:-1])
 
 
 def is_pattern(text: str) -> bool:

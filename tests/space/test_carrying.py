@@ -122,3 +122,31 @@ def test_what_is_no_rotation_is_refused() -> None:
     with pytest.raises(CarryingError, match="all finite"):
         Carrying(np.eye(596)[None], means, np.full((3, 596), np.inf))
     assert split(Carrying(np.eye(596)[None], means, means).vectors(join(random_blocks(1, 2)))).shape[0] == 2
+
+
+def test_where_lapack_does_not_converge_the_rows_are_tried_in_another_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, rotation = random_blocks(1, TITLES), turning(2)
+    svd, calls = np.linalg.svd, []
+
+    def fails_at_first(matrix: np.ndarray) -> tuple[np.ndarray, ...]:
+        calls.append(matrix)
+        if len(calls) == 1:
+            raise np.linalg.LinAlgError("SVD did not converge")
+        return tuple(svd(matrix))
+
+    monkeypatch.setattr(np.linalg, "svd", fails_at_first)
+    carrying = fit_carrying(old, old @ rotation, ALL)
+    np.testing.assert_allclose(carrying.rotations[0], rotation, atol=1e-9)
+    assert not np.array_equal(calls[0], calls[1])
+
+
+def test_a_decomposition_that_is_not_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(matrix: np.ndarray) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", fails)
+    old = random_blocks(1, TITLES)
+    with pytest.raises(CarryingError, match="a few titles more, or fewer"):
+        fit_carrying(old, old, ALL)

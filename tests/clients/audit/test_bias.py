@@ -295,6 +295,13 @@ def test_files_of_queries(tmp_path: Path) -> None:
     array = tmp_path / "queries.npy"
     np.save(array, np.ones((2, 1788)))
     assert [query.name for query in read_queries(array)] == ["row 0", "row 1"]
+    array.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"EOFError.*expected a media id a line"):
+        read_queries(array)
+    with array.open("wb") as several:
+        np.savez(several, np.ones((2, 1788)))
+    with pytest.raises(UsageError, match="expected a media id a line"):
+        read_queries(array)
 
 
 def test_no_alert_without_bias_and_one_where_it_is_planted() -> None:

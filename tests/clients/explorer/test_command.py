@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -43,6 +45,35 @@ def test_it_serves_until_it_is_interrupted(made_store: Path) -> None:
             assert httpx.get(f"{found[0]}api/library").json()["titles"] == MADE
             running.send_signal(signal.SIGINT)
             assert running.wait(timeout=20) == 0
+        finally:
+            running.kill()
+
+
+def test_uploads_that_stall_or_break_off_hold_nothing_up(made_store: Path) -> None:
+    arguments = [str(made_store), "--server", NOBODY, "--port", "0", "--no-open"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*COMMAND, *arguments], stdout=pipe, stderr=pipe, text=True) as running:
+        try:
+            assert running.stdout is not None
+            found = re.search(r"http://127\.0\.0\.1:(\d+)/", running.stdout.readline())
+            assert found
+            head = (
+                f"POST /api/examples/file HTTP/1.1\r\nHost: 127.0.0.1:{found[1]}\r\n"
+                f"Origin: {found[0].rstrip('/')}\r\nContent-Length: 1000000\r\n\r\n"
+            )
+            with (
+                socket.create_connection(("127.0.0.1", int(found[1]))) as broken_off,
+                socket.create_connection(("127.0.0.1", int(found[1]))) as stalled,
+            ):
+                for upload in (broken_off, stalled):
+                    upload.sendall(head.encode() + bytes(1000))
+                time.sleep(0.5)  # both are being received
+                broken_off.close()
+                assert httpx.get(f"{found[0]}api/library").json()["titles"] == MADE
+                running.send_signal(signal.SIGINT)
+                _, said = running.communicate(timeout=20)
+            assert "Traceback" not in said
+            assert running.returncode == 0
         finally:
             running.kill()
 

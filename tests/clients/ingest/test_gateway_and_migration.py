@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
 from resonance.clients.ingest.migration import arrival
+from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.ingest.stores import open_sink
 from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
@@ -91,3 +94,29 @@ def test_what_titles_lost_on_their_way_is_counted(tmp_path: Path) -> None:
     assert (poorer.complete, poorer.without_transcript, poorer.sampled_otherwise) == (True, 1, 3)
     assert ["--asr MODEL" in line or "--sampling" in line for line in poorer.warnings()] == [True, True]
     assert arrival(old, old).warnings() == []
+
+
+def test_a_migration_that_follows_is_stopped_by_ctrl_c(server: TritonServer, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("boats in the harbour")
+    ingest(tmp_path / "words.txt", tmp_path / "old", server.grpc_address)
+    command = [*COMMAND, "migrate", str(tmp_path / "old"), "--sink", str(tmp_path / "new"), "--json"]
+    job = subprocess.Popen(
+        [*command, "--server", server.grpc_address, "--follow-s", "600"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert json.loads(job.stdout.readline())["complete"]
+    job.send_signal(signal.SIGINT)
+    _, said = job.communicate(timeout=60)
+    assert (job.returncode, said.splitlines()[-1]) == (130, "stopped; the same command goes on from here")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("store", "alone"), [("qdrant+local:old?name=n", True), ("old", False)])
+def test_a_store_of_one_reader_is_not_counted_beside_the_reading(store: str, alone: bool) -> None:
+    settings = IngestSettings(
+        sources=(store,), sink="new", server="a:1", credentials=Credentials(), from_store=True
+    )
+    assert settings.is_read_by_one_alone is alone

@@ -303,3 +303,42 @@ async def test_watching_embeds_uploads_and_shows_the_age_of_the_oldest(
     assert b"goes on from here" in said
     assert job.returncode == 128 + signal.SIGTERM
     assert stored(sink).keys() == {"000000.mp4", "slow.mkv", "moved.png"}
+
+
+async def test_a_job_that_was_idle_has_all_its_patience(
+    library: Path, server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Embedder(server.grpc_address) as client:
+        space = SpaceRef.of(await client.space())
+        ledger = LedgerThread(
+            lambda: Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), space, open_sink)
+        )
+        worker = TitleWorker(client, ledger, EmbedOptions(patience_s=20.0))
+        stream, runs = client.stream, []
+
+        def away_at_first(*args: Any, **named: Any) -> Any:
+            runs.append(named["done"])
+            if len(runs) == 1:
+                raise ServerUnavailableError("the server is being restarted")
+            return stream(*args, **named)
+
+        monkeypatch.setattr(client, "stream", away_at_first)
+        worker._progress_s -= 3600.0
+        outcome = await worker.process(CatalogueItem(media_id="still", uri=str(library / "000008.png")))
+        await ledger.close()
+    assert (outcome.result, len(runs)) == (Result.EMBEDDED, 2)
+
+
+def test_titles_are_found_from_another_folder(
+    library: Path, server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = tmp_path / "titles"
+    titles.mkdir()
+    shutil.copy(library / "000008.png", titles)
+    (tmp_path / "titles.csv").write_text("id,uri\nstill,titles/000008.png\n")
+    monkeypatch.chdir(tmp_path)
+    for source in ("titles", "titles/*.png", "titles/000008.png", "titles.csv"):
+        sink = tmp_path / f"of {source.replace('/', ' ')}"
+        code, _, said = ingest(source, sink, server.grpc_address)
+        assert code == 0, said
+        assert [row["uri"] for row in stored(sink).values()] == [str(titles / "000008.png")]

@@ -5,17 +5,22 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from resonance.clients.ingest.errors import JournalError
-from resonance.clients.ingest.journal import Fault, Journal, State
-from resonance.clients.ingest.ledger import Ledger, Verdict
+from resonance.clients.ingest.errors import JournalError, StoreError
+from resonance.clients.ingest.journal import Failure, Fault, Journal, State
+from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
+from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
 from tests.clients.ingest.made import SPACE as SPACE_REF
+from tests.clients.ingest.made import made_rows
 
 SPACE, OTHER_SPACE = "a" * 64, "b" * 64
 FILM = CatalogueItem(media_id="film", uri="/library/film.mp4")
@@ -153,4 +158,51 @@ def test_of_two_titles_of_one_name_looked_up_side_by_side_the_first_to_begin_sta
     assert ledger.begin(one, "size 1", "a's").verdict is Verdict.EMBED
     assert ledger.begin(other, "size 1", "b's").verdict is Verdict.TWICE
     assert ledger.begin(one, "size 1", "a's").verdict is Verdict.EMBED  # tried again
+    ledger.close()
+
+
+def test_a_disk_that_is_full_is_told_and_what_was_written_stays(journal: Journal) -> None:
+    embed(journal, "film")
+    (pages,) = sqlite_of(journal).execute("PRAGMA page_count").fetchone()
+    sqlite_of(journal).execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalError, match="database or disk is full; expected a disk that can be written"):
+        journal.add_segments("film", SPACE, "v1", 0, [bytes(1 << 20)])
+    assert journal.counts(SPACE) == {State.EMBEDDED: 1}
+
+
+def sqlite_of(journal: Journal) -> sqlite3.Connection:
+    return journal._db._db
+
+
+def test_a_list_of_failures_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "failed.parquet").mkdir()
+    failures = [Failure("film", "film.mp4", "", "NotMediaError", "no film", 1, 0.0)]
+    with pytest.raises(StoreError, match=r"failed\.parquet: .*directory"):
+        write_failures(failures, tmp_path / "failed.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["failed.parquet"]
+
+
+class FullSink:
+    """It takes nothing."""
+
+    def write(self, rows: pa.Table, *, batch: str, replaces: Collection[str] = ()) -> None:
+        raise StoreError("sink", "no room", "room")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_job_that_is_stopped_does_not_wait_for_a_sink(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    ledger = Ledger(
+        tmp_path / "journal.sqlite", "sink", SPACE_REF, lambda uri, space: FullSink(), stopping=stopping
+    )
+    ledger.begin(FILM, "size 1", "v1")
+    threading.Timer(0.5, stopping.set).start()
+    row = row_bytes(made_rows("film"))
+    began_s = time.monotonic()
+    ledger.finish("film", "v1", row)
+    with pytest.raises(StoreError, match="no room"):
+        ledger.flush()
+    assert time.monotonic() - began_s < 30.0
     ledger.close()
