@@ -18,12 +18,12 @@ from resonance.export.families import tiny
 from resonance.export.weights import load_weights
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, train_tiny
-from resonance.training.titles import shuffled
+from resonance.training.titles import TitleBlocks, shuffled
 from resonance.training.towers import draw_rows
-from resonance.training.world.cold_start import ndcg
+from resonance.training.world.cold_start import _words, ndcg
 from resonance.training.world.evaluate import evaluate
 from resonance.training.world.factors import SUBJECT_KINDS
-from resonance.training.world.measure import Row, recall
+from resonance.training.world.measure import Row, concatenated, recall
 from resonance.training.world.pool import Pool, PoolSettings, encode_factors, load_or_render, title_of
 from resonance.training.world.views import Views
 
@@ -153,6 +153,24 @@ def test_recall_counts_ties_against_it() -> None:
     scores = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
     assert recall(scores, np.array([0, 1]), 1) == 0.5
     assert recall(scores, np.array([0, 1]), 2) == 1.0
+
+
+def test_scores_that_are_no_numbers_find_nothing() -> None:
+    scores = torch.full((2, 3), float("nan"))
+    assert recall(scores, np.array([0, 1]), 1) == 0.0
+    assert recall(scores, np.array([0, 1]), 2) == 0.0
+
+
+def test_text_alone_compares_words_whatever_else_a_title_has() -> None:
+    """Four times the same words: alone, beside a picture, beside all; and a title without words."""
+    blocks = torch.nn.functional.normalize(torch.randn(4, 2, 3, 596), dim=-1)
+    blocks[:, :, 2] = blocks[:1, :, 2]
+    has = [(0, 0, 1), (1, 0, 1), (1, 1, 1), (1, 1, 0)]
+    present = torch.tensor(has, dtype=torch.bool).unsqueeze(1).expand(4, 2, 3)
+    words = _words(concatenated(TitleBlocks(blocks, present, torch.zeros(4, 2))))
+    expected = torch.ones(4, 4)
+    expected[3] = expected[:, 3] = 0.0
+    torch.testing.assert_close(words @ words.T, expected)
 
 
 def test_ndcg_is_one_for_the_true_order_and_less_for_another() -> None:
