@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch.nn import functional
 
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.training.contrast import info_nce
-from resonance.training.loop import LoopSettings, Losses, train
+from resonance.training.loop import NOTHING_MORE, LoopSettings, Losses, train
 from resonance.training.titles import TitleBlocks, narrowed, shuffled, subset_masks
 from resonance.training.unfamiliar import steadiness_loss, unfamiliar_titles
 
@@ -57,6 +59,7 @@ def train_fusion(
     *,
     device: torch.device,
     wild: Tensor | None = None,
+    made_of: Mapping[str, Any] = NOTHING_MORE,
 ) -> Path:
     """Train `fusion` in place; returns the log of losses.
 
@@ -66,6 +69,7 @@ def train_fusion(
 
     Args:
         wild: see `unfamiliar_titles`.
+        made_of: what decided `titles`; see `train`.
     """
 
     def losses(rng: np.random.Generator, step: int) -> Losses:
@@ -87,7 +91,15 @@ def train_fusion(
         parts = {"infer": infer, "order": order, "subset": subset, "part": part}
         return {"loss": total, **parts, "own_segments": near, "steady": steady}
 
-    return train({"fusion": fusion}, losses, settings.loop, folder, title="fusion head", device=device)
+    return train(
+        {"fusion": fusion},
+        losses,
+        settings.loop,
+        folder,
+        title="fusion head",
+        device=device,
+        made_of={**asdict(settings), **made_of},
+    )
 
 
 def _of_some_length(titles: TitleBlocks, rng: np.random.Generator) -> TitleBlocks:

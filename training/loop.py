@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 Losses = dict[str, Tensor]
 #: (rng of this step, step) -> named losses, the first of which is minimised.
 Step = Callable[[np.random.Generator, int], Losses]
+NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class DivergedError(FloatingPointError):
 
 
 class ResumeError(RuntimeError):
-    """A checkpoint belongs to another run; the message names both."""
+    """A checkpoint belongs to another run; the message names what differs."""
 
 
 def learning_rate(settings: LoopSettings, step: int) -> float:
@@ -77,21 +81,27 @@ def train(
     *,
     title: str,
     device: torch.device,
+    made_of: Mapping[str, Any] = NOTHING_MORE,
 ) -> Path:
     """Run all steps, from the checkpoint in `folder` where there is one; return the log of losses.
 
     Data are drawn from a generator seeded by (seed, step), so that a run that was stopped and resumed
     sees the same batches as one that was not, and ends at the same weights.
 
+    Args:
+        made_of: what else than `settings` decides the result, as JSON can say it: a checkpoint of a run
+            that was made of other things is refused.
+
     Raises:
-        ResumeError: the checkpoint was written with other settings.
+        ResumeError: the checkpoint was written with other settings, or by a run that was made of others.
         DivergedError: a loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = nn.ModuleDict(modules).to(device).train()
     optimizer = torch.optim.AdamW(_groups(model, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
     log_path, checkpoint = folder / "losses.csv", folder / "checkpoint.pt"
-    first = _resume(checkpoint, settings, model, optimizer)
+    run = json.dumps({"loop": asdict(settings), **made_of}, sort_keys=True)
+    first = _resume(checkpoint, run, model, optimizer)
     with Progress(
         TextColumn(title),
         BarColumn(),
@@ -123,8 +133,8 @@ def train(
                 log(step, {name: float(value.detach()) for name, value in losses.items()})
                 progress.update(task, advance=1, loss=f"{float(total.detach()):.3f}")
                 if (step + 1) % settings.checkpoint_every == 0:
-                    _save(checkpoint, settings, model, optimizer, step + 1)
-    _save(checkpoint, settings, model, optimizer, settings.steps)
+                    _save(checkpoint, run, model, optimizer, step + 1)
+    _save(checkpoint, run, model, optimizer, settings.steps)
     model.eval()
     return log_path
 
@@ -139,27 +149,38 @@ def _groups(model: nn.Module, settings: LoopSettings) -> list[dict[str, object]]
     ]
 
 
-def _resume(path: Path, settings: LoopSettings, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["settings"] != asdict(settings):
+    if "run" not in state:
         raise ResumeError(
-            f"{path}: written with {state['settings']}, this run has {asdict(settings)}; "
-            "remove the folder to begin anew"
+            f"{path}: it does not say what it was made of, as those of earlier versions; expected one that "
+            "does: remove the folder to begin anew"
         )
+    if state["run"] != run:
+        before, now = (_flat(json.loads(text)) for text in (state["run"], run))
+        names = [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
+        differing = "; ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)
+        raise ResumeError(f"{path}: it is of another run ({differing}); remove the folder to begin anew")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
 
 
-def _save(
-    path: Path, settings: LoopSettings, model: nn.Module, optimizer: torch.optim.Optimizer, step: int
-) -> None:
+def _flat(facts: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """{"loop": {"steps": 12}} as {"loop.steps": 12}."""
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        found |= _flat(value, f"{within}{name}.") if isinstance(value, dict) else {within + name: value}
+    return found
+
+
+def _save(path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     part = path.with_suffix(".part")
     torch.save(
         {
-            "settings": asdict(settings),
+            "run": run,
             "step": step,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -171,12 +192,13 @@ def _save(
 
 @contextmanager
 def _log(path: Path, *, keep_below: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """A CSV of losses a step; rows of steps that will be run again are dropped."""
+    """A CSV of losses a step. Rows of steps that will be run again are dropped; the time of the others
+    counts."""
     kept = []
     if path.exists() and keep_below:
         with path.open(newline="") as file:
             kept = [row for row in csv.reader(file) if row[0] == "step" or int(row[0]) < keep_below]
-    started_s = time.monotonic()
+    started_s = time.monotonic() - (_elapsed_s(kept[-1]) if kept else 0.0)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows(kept)
@@ -189,3 +211,13 @@ def _log(path: Path, *, keep_below: int) -> Iterator[Callable[[int, dict[str, fl
             file.flush()
 
         yield write
+
+
+def spent_s(log: Path) -> float:
+    """Seconds that the steps of a log took, in all the runs that wrote it."""
+    with log.open(newline="") as file:
+        return max(map(_elapsed_s, csv.reader(file)), default=0.0)
+
+
+def _elapsed_s(row: list[str]) -> float:
+    return 0.0 if row[0] == "step" else float(row[1])

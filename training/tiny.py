@@ -22,6 +22,7 @@ from resonance.export.graphs.compact_visual import CompactVisualGraph
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import load_weights, save_weights
 from resonance.training.fusion import train_fusion
+from resonance.training.loop import spent_s
 from resonance.training.recipes import Recipe
 from resonance.training.titles import TitleBlocks
 from resonance.training.towers import train_towers
@@ -64,20 +65,28 @@ def train_tiny(
 ) -> dict[str, float]:
     """Run `recipe` in `folder` and write `weights` and its reference set; returns seconds a stage.
 
-    A run that was stopped goes on from what is in `folder`.
+    A run that was stopped goes on from what is in `folder`: the steps that were done before count into the
+    seconds of their stage; what was rendered before does not.
+
+    Raises:
+        ResumeError: what is in `folder` is of another recipe.
+        DivergedError: a loss is not finite.
     """
     seconds: dict[str, float] = {}
-    started = time.monotonic()
+    started_s = time.monotonic()
 
-    def lap(stage: str) -> None:
-        seconds[stage] = time.monotonic() - started - sum(seconds.values())
+    def lap(stage: str, log: Path | None = None) -> None:
+        nonlocal started_s
+        now_s = time.monotonic()
+        seconds[stage] = now_s - started_s if log is None else spent_s(log)
+        started_s = now_s
         note(f"{stage}: {seconds[stage]:.0f} s")
 
     pool = load_or_render(folder / "pool", recipe.pool, workers=workers, on_progress=_every(note, 2048))
     lap("rendering")
     modules = load_modules(None)
-    train_towers(views_of(pool, modules, device), recipe.towers, folder / "towers")
-    lap("encoders")
+    log = train_towers(views_of(pool, modules, device), recipe.towers, folder / "towers")
+    lap("encoders", log)
     # what is stored decides the space, so the fusion head learns from the rounded encoders
     partial = folder / "towers.safetensors"
     save_weights({name: modules[name] for name in ENCODERS}, partial, {})
@@ -87,8 +96,11 @@ def train_tiny(
     titles, wild = title_blocks(views), wild_blocks(views)
     lap("blocks of all titles")
     fusion = cast(FusionGraph, modules["title_fusion"])
-    train_fusion(fusion, titles, recipe.fusion, folder / "fusion", device=device, wild=wild)
-    lap("fusion head")
+    made_of = {"pool": asdict(recipe.pool), "encoders": asdict(recipe.towers)}
+    log = train_fusion(
+        fusion, titles, recipe.fusion, folder / "fusion", device=device, wild=wild, made_of=made_of
+    )
+    lap("fusion head", log)
     save_weights(modules, weights, _provenance(recipe, device, seconds))
     return seconds
 

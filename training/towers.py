@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +114,10 @@ def train_towers(views: Views, settings: TowerSettings, folder: Path) -> Path:
         "transcript_encoder": views.transcript,
         "temperatures": temperatures,
     }
-    return train(modules, losses, settings.loop, folder, title="encoders", device=views.device)
+    made_of = {**asdict(settings), "pool": asdict(views.pool.settings)}
+    return train(
+        modules, losses, settings.loop, folder, title="encoders", device=views.device, made_of=made_of
+    )
 
 
 def draw_rows(views: Views, settings: TowerSettings, rng: np.random.Generator) -> np.ndarray:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from resonance.training.loop import LoopSettings, Losses, ResumeError, learning_rate, train
+from resonance.training.loop import LoopSettings, Losses, ResumeError, learning_rate, spent_s, train
 
 SETTINGS = LoopSettings(steps=12, learning_rate=0.05, warmup_steps=3, checkpoint_every=5, bf16=False)
 CPU = torch.device("cpu")
@@ -20,19 +23,27 @@ class StoppedError(Exception):
     """Stands for a killed process."""
 
 
-def run(folder: Path, *, stop_at: int | None = None, settings: LoopSettings = SETTINGS) -> nn.Linear:
+def run(
+    folder: Path,
+    *,
+    stop_at: int | None = None,
+    settings: LoopSettings = SETTINGS,
+    made_of: Mapping[str, Any] | None = None,
+    step_s: float = 0.0,
+) -> nn.Linear:
     torch.manual_seed(1)
     layer = nn.Linear(4, 3)
 
     def losses(rng: np.random.Generator, step: int) -> Losses:
         if step == stop_at:
             raise StoppedError
+        time.sleep(step_s)
         x = torch.from_numpy(rng.standard_normal((8, 4)).astype(np.float32))
         dropped = nn.functional.dropout(layer(x), 0.3)  # torch's own generator is part of the result
         loss = ((dropped - x[:, :3]) ** 2).mean()
         return {"loss": loss, "half": loss / 2}
 
-    train({"layer": layer}, losses, settings, folder, title="test", device=CPU)
+    train({"layer": layer}, losses, settings, folder, title="test", device=CPU, made_of=made_of or {})
     return layer
 
 
@@ -62,6 +73,40 @@ def test_other_settings_do_not_resume(tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(ResumeError, match="remove the folder"):
         run(tmp_path, settings=LoopSettings(steps=13, learning_rate=0.05))
+
+
+def test_what_a_checkpoint_was_made_of_is_held_to(tmp_path: Path) -> None:
+    made_of = {"batch": 32, "frames": (1, 2), "pool": {"titles": 8, "seed": 1}}
+    with pytest.raises(StoppedError):
+        run(tmp_path, stop_at=8, made_of=made_of)
+    other = {**made_of, "batch": 64, "pool": {"titles": 9, "seed": 1}}
+    said = (
+        r"checkpoint\.pt: it is of another run \(batch 32, now 64; pool\.titles 8, now 9\); remove the folder"
+    )
+    with pytest.raises(ResumeError, match=said):
+        run(tmp_path, made_of=other)
+    with pytest.raises(ResumeError, match=r"\(batch 32, now None; frames .*; pool\.titles 8, now None\)"):
+        run(tmp_path)
+    run(tmp_path, made_of=made_of)
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_made_of_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    checkpoint = tmp_path / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["run"]
+    torch.save(state, checkpoint)
+    with pytest.raises(ResumeError, match=r"does not say what it was made of.* remove the folder"):
+        run(tmp_path)
+
+
+def test_the_time_of_a_run_is_that_of_all_its_parts(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        run(tmp_path, stop_at=8, step_s=0.1)  # goes on from step 5
+    run(tmp_path)
+    assert spent_s(tmp_path / "losses.csv") >= 0.5
+    run(tmp_path, stop_at=0)
+    assert spent_s(tmp_path / "losses.csv") >= 0.5
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -16,6 +18,7 @@ from torch import nn
 from resonance.export.contract import ENCODERS
 from resonance.export.families import tiny
 from resonance.export.weights import load_weights
+from resonance.training.loop import ResumeError
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, train_tiny
 from resonance.training.titles import TitleBlocks, shuffled
@@ -147,6 +150,17 @@ def test_a_short_training_runs_and_what_it_writes_loads(tmp_path: Path) -> None:
     log = (tmp_path / "towers" / "losses.csv").read_text().splitlines()
     assert len(log) == 1 + RECIPES["smoke"].towers.loop.steps
     assert any(line.startswith("fusion head") for line in notes)
+
+    # once more: nothing is trained again, and the time that it took is still told
+    again = train_tiny(RECIPES["smoke"], tmp_path, weights, workers=2, device=CPU, note=notes.append)
+    for stage in ("encoders", "fusion head"):
+        assert again[stage] == seconds[stage] > 0
+    other = replace(RECIPES["smoke"], towers=replace(RECIPES["smoke"].towers, batch=16))
+    with pytest.raises(ResumeError, match=r"another run \(batch 32, now 16\)"):
+        train_tiny(other, tmp_path, weights, workers=2, device=CPU, note=notes.append)
+    shutil.rmtree(tmp_path / "towers")
+    with pytest.raises(ResumeError, match=r"another run \(encoders\.batch 32, now 16\)"):
+        train_tiny(other, tmp_path, weights, workers=2, device=CPU, note=notes.append)
 
 
 def test_recall_counts_ties_against_it() -> None:
