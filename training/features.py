@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 from resonance.clients.errors import MediaError
+from resonance.clients.ingest.folders import Given, local_folder
+from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.reader import MediaReader, open_media
 from resonance.clients.media.types import Clip, Frames, SegmentInput
@@ -44,25 +46,28 @@ class Entry:
     Attributes:
         group: whose it is, where the loss is to treat groups alike.
         media_id: its name in a store that was ingested from the same source.
+        problem: why it gives no title, of what is known before it is read.
     """
 
     path: Path
     transcript: Path | None = None
     group: str = ""
     media_id: str = ""
+    problem: str = ""
 
 
 def entries(source: Path) -> list[Entry]:
-    """Every file under a folder; or the rows of a manifest, CSV or JSON lines, with `path` and optionally
-    `transcript`, `group` and `id`; paths are relative to the manifest.
+    """The titles in a folder and below it, as `resonance ingest` finds them; or the rows of a manifest.
+
+    A manifest is CSV or JSON lines with `path` and optionally `transcript`, `group` and `id`; paths are
+    relative to it.
 
     Raises:
         ManifestError: no such file, one that is no CSV or JSON lines in UTF-8, no `path`, or a row or field
             that is none.
     """
     if source.is_dir():
-        files = [p for p in sorted(source.rglob("*")) if p.is_file()]
-        return [Entry(p, media_id=p.relative_to(source).as_posix()) for p in files]
+        return [_found(given) for given in local_folder(source)]
     if not source.is_file():
         raise ManifestError(f"{source}: no such folder or manifest")
     try:
@@ -73,6 +78,12 @@ def entries(source: Path) -> list[Entry]:
             f"{source}: it cannot be read ({error}); expected CSV or JSON lines in UTF-8"
         ) from error
     return [_entry(source.parent, row, f"{source}: row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _found(given: Given) -> Entry:
+    if isinstance(given, FaultyRow):
+        return Entry(Path(given.where), problem=str(given.error))
+    return Entry(Path(given.uri), media_id=given.media_id)
 
 
 def _entry(folder: Path, row: Mapping[str | None, Any], where: str) -> Entry:
@@ -220,9 +231,9 @@ def cache_features(
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path | None] = []
     for done, entry in enumerate(titles, start=1):
-        problem = ""
+        problem = entry.problem
         path = feature_file(extractor.descriptor, entry, folder)
-        if not path.exists():
+        if not problem and not path.exists():
             try:
                 title = extractor.title(entry)
                 if len(title.present):

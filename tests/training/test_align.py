@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -18,6 +19,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
+from resonance.clients.ingest.catalogue import read_catalogue
+from resonance.clients.ingest.types import CatalogueItem
 from resonance.export.families import FAMILIES
 from resonance.export.heads import with_heads
 from resonance.export.weights import WeightsError, load_weights, save_heads, weights_sha256
@@ -186,6 +189,38 @@ def test_manifests_as_spreadsheets_and_programs_write_them(tmp_path: Path) -> No
     film = tmp_path / "film.mp4"
     assert entries(tmp_path / "a.csv") == [Entry(film, None, "é")]
     assert entries(tmp_path / "a.jsonl") == [Entry(film, None, "1", "7")]
+
+
+def test_titles_of_a_folder_are_those_that_ingest_finds(tmp_path: Path) -> None:
+    """A film with two subtitle files is one title; words alone are a title; hidden files are none."""
+    names = (
+        "b/film.mkv",
+        "b/film.srt",
+        "b/film.en.vtt",
+        "b/talk.srt",
+        "a.mp4",
+        ".hidden.mp4",
+        ".cache/c.mp4",
+    )
+    for name in (*names, "notes.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = entries(tmp_path)
+    assert [e.media_id for e in found] == ["a.mp4", "b/film.mkv", "b/talk.srt"]
+    assert [e.path for e in found] == [tmp_path / e.media_id for e in found]
+    ours = [given.media_id for given in read_catalogue([str(tmp_path)]) if isinstance(given, CatalogueItem)]
+    assert [e.media_id for e in found] == ours
+
+
+def test_a_file_of_a_folder_whose_name_cannot_be_stored_is_told(
+    extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")).touch()
+    problems: list[str] = []
+    told = entries(tmp_path)
+    files = cache_features(extractor, told, tmp_path / "f", on_title=lambda d, t, one: problems.append(one))
+    assert files == [None]
+    assert ".mp4: text that is not UTF-8; expected names" in problems[0]
 
 
 def test_subtitles_that_come_beside_a_film_make_its_features_new(
