@@ -110,7 +110,7 @@ def export(
     from resonance.export.onnx_export import ExportError
     from resonance.export.report import export_table
     from resonance.export.trt.cli import check_tensorrt, export_plans
-    from resonance.export.weights import WeightsError
+    from resonance.export.weights import WeightsError, encoders_of_heads
     from resonance.space.errors import CalibrationError
 
     packages = target is ExportTarget.AOTI
@@ -129,6 +129,14 @@ def export(
         card = chosen_card(family, checkpoint or [])
         if heads is not None:
             card = with_heads(card, heads)
+            if not encoders_of_heads(heads):
+                console.print(
+                    f"{heads}: of an earlier version, it does not say which encoders it was made on; nothing "
+                    f"tells whether they are those of {family}",
+                    style="yellow",
+                    markup=False,
+                    soft_wrap=True,
+                )
         write_configs(repository)
         if packages and export_packages(console, card, repository, device.value, reference_media):
             return

@@ -13,9 +13,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+#: Of heads: the key of an encoder's `frozen_sha256` in the file's metadata, after "<model>.".
+FROZEN_SHA256 = "frozen_sha256"
+
 
 class WeightsError(ValueError):
     """A weights file cannot be read or does not fit a module; the message names file and tensor."""
+
+
+class OtherEncoderError(WeightsError):
+    """Heads were made on an encoder of other weights; the message names file and encoder."""
 
 
 def _saved(module: nn.Module) -> dict[str, Tensor]:
@@ -44,14 +51,40 @@ def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping
 
 
 def save_heads(modules: Mapping[str, nn.Module], path: Path) -> None:
-    """Write the projections of the encoders and the whole fusion head, in the form of `save_weights`."""
+    """Write the projections of the encoders and the whole fusion head, in the form of `save_weights`, and in
+    the metadata which encoders they are for."""
     tensors = {
         f"{model}.{name}": parameter.detach().to("cpu", torch.float16).contiguous()
         for model, module in modules.items()
         for name, parameter in module.named_parameters()
         if name.startswith("projection.") or model == "title_fusion"
     }
-    save_file(tensors, path)
+    encoders = {
+        f"{model}.{FROZEN_SHA256}": frozen_sha256(module)
+        for model, module in modules.items()
+        if model != "title_fusion"
+    }
+    save_file(tensors, path, encoders)
+
+
+def encoders_of_heads(path: Path) -> dict[str, str]:
+    """The `frozen_sha256` of each encoder that the heads at `path` are for; none where the file is of a
+    version that did not write them.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+    end = f".{FROZEN_SHA256}"
+    return {key.removesuffix(end): value for key, value in metadata.items() if key.endswith(end)}
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path}: cannot be read as safetensors ({error})")
 
 
 def load_weights(module: nn.Module, path: Path, model: str, *, all_of_it: bool = True) -> None:
@@ -69,7 +102,7 @@ def load_weights(module: nn.Module, path: Path, model: str, *, all_of_it: bool =
             names = [key for key in file.keys() if key.startswith(f"{model}.")]  # noqa: SIM118
             stored = {key.removeprefix(f"{model}."): file.get_tensor(key) for key in names}
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
+        raise _unreadable(path, error) from error
     parameters = _stored(module)
     missing = sorted(set(parameters) - set(stored)) if all_of_it else []
     unknown = sorted(set(stored) - set(parameters))
@@ -119,8 +152,17 @@ def weights_sha256(module: nn.Module) -> str:
 
     Buffers that are saved with a module (running statistics of a batch norm) count as parameters.
     """
+    return _sha256(_saved(module))
+
+
+def frozen_sha256(module: nn.Module) -> str:
+    """The same of an encoder without its projection: what stands still when heads are aligned."""
+    return _sha256({n: tensor for n, tensor in _saved(module).items() if not n.startswith("projection.")})
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(_saved(module).items()):
+    for name, tensor in sorted(tensors.items()):
         values = tensor.detach().to(torch.float32).cpu().numpy()
         digest.update(f"{name}{values.shape}".encode())
         digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -243,7 +244,13 @@ def align(
     for line in report.lines():
         out.print(line, markup=False, highlight=False)
     out.print(f"heads -> {heads}; export them, and start the server again:", markup=False, highlight=False)
-    out.print(f"resonance export {family} --heads {heads}", markup=False, highlight=False)
+    out.print(_export_command(family, checkpoint or [], heads), markup=False, highlight=False)
+
+
+def _export_command(family: str, checkpoints: Sequence[str], heads: Path) -> str:
+    """With the encoders that the heads were made on: on others they mean nothing."""
+    encoders = [word for pair in checkpoints for word in ("--checkpoint", pair)]
+    return shlex.join(["resonance", "export", family, *encoders, "--heads", str(heads)])
 
 
 def _audited_line(feed: BiasFeed, groups: Sequence[tuple[int, ...]]) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
@@ -23,7 +23,16 @@ from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.export.families import FAMILIES
 from resonance.export.heads import with_heads
-from resonance.export.weights import WeightsError, load_weights, save_heads, weights_sha256
+from resonance.export.onnx_export import ExportError
+from resonance.export.weights import (
+    OtherEncoderError,
+    WeightsError,
+    encoders_of_heads,
+    load_weights,
+    save_heads,
+    weights_sha256,
+)
+from resonance.training.cli import _export_command
 from resonance.training.features import (
     Entry,
     FeatureExtractor,
@@ -33,6 +42,7 @@ from resonance.training.features import (
     entries,
     feature_file,
     load_features,
+    projection_of,
 )
 from resonance.training.heads import (
     Segments,
@@ -280,6 +290,61 @@ def test_aligning_a_library_end_to_end(
     save_heads({"visual_encoder": torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})}, other)
     with pytest.raises(WeightsError, match="title_fusion has 0 tensors"):
         load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
+
+
+def test_heads_are_refused_on_other_encoders_than_they_were_made_on(tmp_path: Path) -> None:
+    card = FAMILIES["tiny"]
+    built = {g.model: g.build() for g in card.graphs}
+    heads = tmp_path / "heads.safetensors"
+    with torch.no_grad():
+        projection_of(built["audio_encoder"]).weight.add_(1.0)  # what aligning changes
+    save_heads(built, heads)
+    for graph in with_heads(card, heads).graphs:
+        graph.build()
+
+    def other_audio() -> torch.nn.Module:
+        module = next(g for g in card.graphs if g.model == "audio_encoder").build()
+        with torch.no_grad():
+            next(p for n, p in module.named_parameters() if not n.startswith("projection.")).add_(1.0)
+        return module
+
+    other = tuple(replace(g, build=other_audio) if g.model == "audio_encoder" else g for g in card.graphs)
+    refused = {g.model: g for g in with_heads(replace(card, graphs=other), heads).graphs}
+    refused["visual_encoder"].build()
+    said = r"heads\.safetensors: its audio_encoder was made on weights \w{12}; .* are \w{12}\. .*--checkpoint"
+    with pytest.raises(OtherEncoderError, match=said):
+        refused["audio_encoder"].build()
+
+    old = tmp_path / "old.safetensors"
+    save_file(load_file(heads), old)  # as they were before: without metadata
+    assert encoders_of_heads(old) == {}
+    for graph in with_heads(replace(card, graphs=other), old).graphs:
+        graph.build()
+
+
+def test_heads_that_do_not_say_what_they_were_made_on_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object, **named: object) -> None:
+        raise ExportError("enough")
+
+    monkeypatch.setattr("resonance.export.build.export_family", stop)
+    heads = {name: tmp_path / f"{name}.safetensors" for name in ("old", "new")}
+    save_heads({g.model: g.build() for g in FAMILIES["tiny"].graphs}, heads["new"])
+    save_file(load_file(heads["new"]), heads["old"])
+    for name, path in heads.items():
+        arguments = ["export", "tiny", "--model-repository", str(tmp_path / "r"), "--heads", str(path)]
+        told = CliRunner().invoke(make_app(), arguments).output
+        assert ("it does not say which encoders it was made on" in told) == (name == "old")
+        assert "enough" in told
+
+
+def test_the_command_to_export_heads_names_their_encoders() -> None:
+    checkpoints = ["visual_encoder=a folder", "audio_encoder=laion/clap"]
+    assert _export_command("siglip-clap-minilm", checkpoints, Path("h.safetensors")) == (
+        "resonance export siglip-clap-minilm --checkpoint 'visual_encoder=a folder' "
+        "--checkpoint audio_encoder=laion/clap --heads h.safetensors"
+    )
 
 
 def test_a_loss_that_is_not_finite_is_said(
