@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from resonance.export.onnx_files import save_graph
+
 #: onnxruntime's own operators: fused integer matrix products and block-wise weights.
 CONTRIB = "com.microsoft"
 #: The entry in a model file's metadata that says which artifact it is; a file without it is fp32.
@@ -121,10 +123,10 @@ def blocks_graph(source: Path) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path: Path, artifact: str) -> None:
-    """Write `model` to `path`, marked as `artifact`."""
+    """Write `model` to `path`, marked as `artifact`. See `save_graph`."""
     others = {p.key: p.value for p in model.metadata_props}
     helper.set_model_props(model, {**others, ARTIFACT_KEY: artifact})
-    onnx.save(model, path)
+    save_graph(model, path)
 
 
 def artifact_of(path: Path) -> str:

@@ -15,13 +15,12 @@ from torch import nn
 from resonance.export import contract
 from resonance.export.cards import GraphCard, GraphReport, TensorReport, Tolerance
 from resonance.export.contract import Dtype, Model, Tensor
+from resonance.export.onnx_files import MOST_INLINE_BYTES, data_of, files_of, size_of
 from resonance.export.weights import count_parameters, weights_sha256
 
 #: Batch sizes an export is checked at; for a model without a batch axis, lengths of its variable axis.
 CHECKED_BATCHES = (1, 3, 5)
 OPSET = 20
-#: An ONNX file ends at 2 GB; weights of larger graphs stand in model.onnx.data beside it.
-MOST_INLINE_BYTES = 1_900_000_000
 #: The entry in a model file's metadata with `GraphCard.trimmed_by`, for the server's backend.
 TRIMMED_BY_KEY = "resonance.trimmed_by"
 
@@ -42,8 +41,7 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
     model = contract.model(card.model)
     module = card.build().eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    data_path = path.with_name(path.name + ".data")
-    data_path.unlink(missing_ok=True)
+    data_of(path).unlink(missing_ok=True)
     example = make_inputs(model, batch=2, seed=0)
     torch.onnx.export(
         module,
@@ -67,15 +65,15 @@ def export_graph(card: GraphCard, path: Path) -> GraphReport:
     report = GraphReport(
         model=model.name,
         parameters=count_parameters(module),
-        size_bytes=sum(p.stat().st_size for p in (path, data_path) if p.exists()),
+        size_bytes=size_of(path),
         seconds=0.0,
         weights_sha256=weights_sha256(module),
     )
     try:
         report.tensors = validate(module, model, path, card.tolerance)
     except ExportError:
-        path.unlink()
-        data_path.unlink(missing_ok=True)
+        for part in list(files_of(path)):
+            part.unlink()
         raise
     report.seconds = time.monotonic() - started
     return report

@@ -8,9 +8,7 @@ small and stays fp32.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -27,6 +25,7 @@ from resonance.export.artifact import NOTE, ArtifactReport, Trial, compare_value
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.int8_graphs import blocks_graph, linears, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
+from resonance.export.onnx_files import replace_graph, save_graph, sha256_of, size_of
 from resonance.export.reference import Arrays, Reference, Row
 
 FP32, ROWS, MIXED, BLOCKS = "fp32", "int8-rows", "int8-rows-mixed", "int8-blocks"
@@ -80,7 +79,7 @@ def quantise_graph(
     candidates: Callable[[Path, GraphCard, Sequence[Row]], Iterator[Candidate]] | None = None,
 ) -> ArtifactReport:
     """Try candidates on the fp32 graph at `path`; the first that is accepted takes its place."""
-    report = ArtifactReport(card.model, FP32, card.artifact_floor, len(rows), path.stat().st_size)
+    report = ArtifactReport(card.model, FP32, card.artifact_floor, len(rows), size_of(path))
     if not rows:
         report.note = "no reference media for this encoder"
         return report
@@ -91,7 +90,7 @@ def quantise_graph(
             trial = _try(candidate, card, path, file, rows, expected)
             report.trials.append(trial)
             if not trial.refused:
-                os.replace(file, path)
+                replace_graph(path, file)
                 report.chosen = candidate.artifact
                 break
     return report
@@ -154,13 +153,13 @@ def _try(
     except Exception as error:  # whatever the quantiser or the runtime raises, fp32 is still there
         trial.refused.append(f"cannot be made: {str(error).splitlines()[0]}")
         return trial
-    trial.size_bytes = file.stat().st_size
+    trial.size_bytes = size_of(file)
     trial.layers = len(linears(onnx.load(path)))
     trial.fp32_layers = len(linears(model))
     alone = [_run(session, row.inputs) for row in rows]
     compare_values(trial, card, rows, expected, alone)
     _compare_batches(trial, card, session, rows, alone)
-    if trial.size_bytes >= path.stat().st_size:
+    if trial.size_bytes >= size_of(path):
         trial.refused.append("the file is not smaller")
     trial.speed = speed_ratio(cpu_session(path), session, rows)
     return trial
@@ -228,7 +227,7 @@ def _run(session: onnxruntime.InferenceSession, inputs: Arrays) -> list[np.ndarr
 def _session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        onnx.save(model, path)
+        save_graph(model, path)
         return cpu_session(path)
 
 
@@ -248,7 +247,7 @@ def integer_unit() -> str:
 def _write_note(path: Path, report: ArtifactReport, reference: Reference) -> None:
     note = {
         "artifact": report.chosen,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(path),
         "reference": reference.source,
         "integer_unit": integer_unit(),
         **asdict(report),

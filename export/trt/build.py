@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ import numpy as np
 from resonance.export import contract
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.onnx_export import Arrays, cpu_session, make_inputs
+from resonance.export.onnx_files import files_of, sha256_of, size_of
 from resonance.export.reference import Reference, Row
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError
 from resonance.export.trt.options import BuildOptions
@@ -97,7 +98,7 @@ def make_networks(
         precision = write_network(graph.model, folder / SOURCE, folder / NETWORK, rows)
         parity = compare(graph, onnx_runner(folder / SOURCE), onnx_runner(folder / NETWORK), rows, choices)
         _raise_failures(folder / NETWORK, parity.failures)
-        size = sum(p.stat().st_size for p in files_of(folder / NETWORK))
+        size = size_of(folder / NETWORK)
         seconds = time.monotonic() - started
         report = NetworkReport(graph.model, NETWORK, precision, len(choices), parity, size, seconds)
         reports.append(report)
@@ -181,24 +182,6 @@ def reference_rows(card: GraphCard, reference: Reference) -> list[Row]:
     return [
         Row(f"{length} segments", make_inputs(model, batch=length, seed=length)) for length in FUSION_LENGTHS
     ]
-
-
-def sha256_of(path: Path) -> str:
-    """Of an ONNX file and the weights beside it, if any."""
-    digest = hashlib.sha256()
-    for part in files_of(path):
-        with part.open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def files_of(path: Path) -> Iterator[Path]:
-    """An ONNX file, and the file of its weights where they stand apart."""
-    yield path
-    data = path.with_name(path.name + ".data")
-    if data.exists():
-        yield data
 
 
 def onnx_runner(path: Path) -> Runner:

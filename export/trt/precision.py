@@ -27,6 +27,7 @@ from onnx import helper
 
 from resonance.export.int8_graphs import ancestors
 from resonance.export.onnx_export import cpu_session
+from resonance.export.onnx_files import save_graph
 from resonance.export.reference import Row
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError
 
@@ -43,7 +44,6 @@ LARGEST = 8_192.0
 
 INSTALL_MODELOPT = "NVIDIA ModelOpt is needed to write fp16 graphs: pip install 'resonance[export,tensorrt]'"
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_MOST_INLINE_BYTES = 1_900_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def write_network(model: str, source: Path, target: Path, rows: Sequence[Row]) -
     _refuse_other_artifacts(graph, source)
     cast_bytes_first(graph)
     if model == "title_fusion":
-        _save(graph, target)
+        save_graph(graph, target)
         return Precision("fp32", 0, len(graph.graph.node))
     tower = tower_nodes(graph)
     if not tower:
@@ -83,10 +83,10 @@ def write_network(model: str, source: Path, target: Path, rows: Sequence[Row]) -
         raise TensorRTError(f"{source}: no reference inputs for {model}; give media with --reference-media")
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder, "model.onnx")
-        _save(graph, prepared)
+        save_graph(graph, prepared)
         tower -= large_nodes(graph, tower, rows)
         keep = [node.name for node in graph.graph.node if node.name not in tower]
-        _save(_autocast(source, prepared, keep), target)
+        save_graph(_autocast(source, prepared, keep), target)
     return Precision("fp16", _count_fp16(target), len(onnx.load(target, load_external_data=False).graph.node))
 
 
@@ -142,7 +142,7 @@ def large_nodes(model: onnx.ModelProto, nodes: Set[str], rows: Sequence[Row]) ->
         )
         probe.graph.output.append(helper.make_tensor_value_info(peak, onnx.TensorProto.FLOAT, []))
     with tempfile.TemporaryDirectory() as folder:
-        _save(probe, Path(folder, "model.onnx"))
+        save_graph(probe, Path(folder, "model.onnx"))
         session = cpu_session(Path(folder, "model.onnx"))
     chosen = rows[:: max(1, len(rows) // RANGE_ROWS)][:RANGE_ROWS]
     peaks = np.max([session.run(None, row.inputs) for row in chosen], axis=0)
@@ -200,14 +200,6 @@ def _count_fp16(path: Path) -> int:
         if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
     }
     return sum(any(name in half for name in node.output) for node in model.graph.node)
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    """Write `model`; weights over 1.9 GB go beside it, as a protobuf file ends at 2 GB."""
-    data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)
-    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    onnx.save(model, path, save_as_external_data=size > _MOST_INLINE_BYTES, location=data.name)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,12 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
-from resonance.export import contract
+from resonance.export import contract, onnx_files
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.families import FAMILIES
 from resonance.export.int8_graphs import artifact_of, blocks_graph, linears, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
+from resonance.export.onnx_files import data_of, save_graph, size_of
 from resonance.export.quantise import (
     BLOCKS,
     FP32,
@@ -25,6 +26,7 @@ from resonance.export.quantise import (
     MIXED,
     ROWS,
     Candidate,
+    _session_of,
     default_candidates,
     quantise_family,
     quantise_graph,
@@ -224,6 +226,30 @@ def test_candidates_come_in_their_order_and_a_failing_one_is_only_a_line(
     report = quantise_graph(card, path, rows, only("impossible", impossible))
     assert report.trials[0].refused == ["cannot be made: no such thing"]
     assert report.chosen == FP32
+
+
+@pytest.mark.parametrize("apart", ["fp32", "both"])
+def test_weights_beside_the_graph_count_and_go_with_it(
+    apart: str, fp32: Callable[[str], Path], tiny: FamilyCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, card = fp32("transcript_encoder"), card_of(tiny, "transcript_encoder")
+    rows, whole, data = made_rows("transcript_encoder"), path.stat().st_size, data_of(path)
+    monkeypatch.setattr(onnx_files, "MOST_INLINE_BYTES", 0)
+    save_graph(onnx.load(path), path)
+    before = path.stat().st_size + data.stat().st_size
+    assert path.stat().st_size < 0.2 * before
+    assert 0.9 * whole < before < 1.1 * whole
+    in_memory = _session_of(onnx.load(path))  # a probe for the most harmful layers, as large as fp32
+    for a, b in zip(*(s.run(None, rows[0].inputs) for s in (in_memory, cpu_session(path))), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if apart == "fp32":
+        monkeypatch.undo()
+    report = quantise_graph(card, path, rows)
+    assert report.fp32_bytes == before
+    assert report.chosen == artifact_of(path) == ROWS
+    assert data.exists() == (apart == "both")
+    assert report.trials[-1].size_bytes == size_of(path) < before
+    cpu_session(path).run(None, rows[0].inputs)
 
 
 def test_an_encoder_without_reference_media_stays_fp32(

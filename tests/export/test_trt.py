@@ -27,6 +27,7 @@ from resonance.export.contract import Model
 from resonance.export.families import FAMILIES
 from resonance.export.int8_graphs import ancestors
 from resonance.export.onnx_export import Arrays, cpu_session, make_inputs
+from resonance.export.onnx_files import sha256_of
 from resonance.export.reference import Reference, Row
 from resonance.export.repository import Target, model_config
 from resonance.export.trt.build import (
@@ -35,7 +36,6 @@ from resonance.export.trt.build import (
     make_networks,
     onnx_runner,
     require_tensorrt,
-    sha256_of,
 )
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError, parse_failure
 from resonance.export.trt.options import BuildOptions
