@@ -33,6 +33,7 @@ from resonance.loadtest.discovery.simulated import simulated_rows
 from resonance.loadtest.discovery.world_queries import BAR_AT_1, BAR_AT_10, Searches, load_world
 from resonance.space.blocks import join
 from resonance.space.descriptor import Descriptor
+from resonance.training.recipes import RECIPES
 
 SPACE = Path("model_repository/space_descriptor/1/space.json")
 WORLD = Path("build/train/cpu/evaluation")
@@ -77,6 +78,13 @@ def main(
 ) -> None:
     """Exit code 1 where a bar of the space is missed, or Qdrant finds over 1% less than exact search."""
     console = Console(stderr=True)
+    if recipe not in RECIPES:
+        raise typer.BadParameter(f"no recipe is called '{recipe}'; known are {', '.join(RECIPES)}")
+    held_out = RECIPES[recipe].evaluation.titles
+    if titles <= held_out:
+        raise typer.BadParameter(
+            f"--titles {titles}: expected more than the {held_out} that are searched for"
+        )
     descriptor = Descriptor.load(SPACE)
     with console.status("embedding held-out titles"):
         known = load_world(world, descriptor, recipe, titles)
