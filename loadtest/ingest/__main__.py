@@ -38,6 +38,21 @@ def make_library(folder: Path, titles: int) -> Path:
     return folder
 
 
+def film_of(minutes: int) -> Film:
+    """What `cost` reads; each length is a file of its own."""
+    return Film(
+        f"1080p_{minutes}min_crf8",
+        "libx264",
+        "mp4",
+        minutes,
+        2,
+        (("preset", "veryfast"), ("crf", "8")),
+        1920,
+        1080,
+        loop_s=20,
+    )
+
+
 @app.callback()
 def ingestion() -> None:
     """See `resonance ingest`."""
@@ -96,6 +111,8 @@ def memory(
     out: Path = OUT,
 ) -> None:
     """Memory of the job's process as the catalogue grows."""
+    if titles <= first:
+        raise typer.BadParameter(f"--titles {titles} is not above --first {first}: nothing would be compared")
     library = make_library(out / f"library-{titles}", titles)
     with tempfile.TemporaryDirectory(prefix="resonance-memory-") as folder:
         server = Server(Path(folder) / "server.log")
@@ -106,7 +123,7 @@ def memory(
             )
         finally:
             server.stop()
-    after = [look for look in looks if look.titles >= first]
+    after = [look for look in looks if look.titles >= first] or looks[-1:]  # it may end between two looks
     report = {
         "titles": looks[-1].titles,
         f"rss_mib_at_{first}": round(after[0].rss_mib, 1),
@@ -121,19 +138,13 @@ def memory(
 
 
 @app.command()
-def cost(minutes: int = 20, rounds: int = 3, out: Path = OUT) -> None:
+def cost(
+    minutes: Annotated[int, typer.Option(min=1)] = 20,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    out: Path = OUT,
+) -> None:
     """CPU of the client for a 1080p film with `keyframes`, before Triton and before a gateway."""
-    film_1080p = Film(
-        "1080p-crf8",
-        "libx264",
-        "mp4",
-        minutes,
-        2,
-        (("preset", "veryfast"), ("crf", "8")),
-        1920,
-        1080,
-        loop_s=20,
-    )
+    film_1080p = film_of(minutes)
     path = film(film_1080p, out)
     with tempfile.TemporaryDirectory(prefix="resonance-cost-") as folder:
         report = {

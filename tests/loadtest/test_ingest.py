@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from resonance.loadtest.ingest.__main__ import app, film_of
 from resonance.loadtest.ingest.capacity import Costs, needed, throughput_bound
 from resonance.loadtest.ingest.kills import run_with_kills
 from resonance.loadtest.ingest.library import make_title
@@ -53,3 +55,15 @@ def test_servers_for_a_night() -> None:
     """10,000 h in 8 h: 0.347 titles a second of an hour each, the work of 10.4 cores."""
     costs = Costs(media_s=3600, alone_s=36, client_cpu_s=2, server_cpu_s=30)
     assert needed(costs, hours=10_000, night_h=8, cores=8) == (2, 16)
+
+
+def test_a_film_of_another_length_is_another_file() -> None:
+    assert film_of(5).name != film_of(20).name
+    assert film_of(5).duration_s == 5 * 60
+
+
+def test_memory_of_too_few_titles_is_refused_before_the_run(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["memory", "--titles", "50", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--titles 50 is not above --first 100" in " ".join(result.output.replace("│", "").split())
+    assert list(tmp_path.iterdir()) == []
