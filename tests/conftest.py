@@ -7,11 +7,21 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from resonance.clients.embedder import Embedder
 from resonance.serving.server import ServerSettings, TritonServer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# How long an example takes is the machine's affair: a stall of a busy one says nothing about a property.
+# Every run draws the same examples, so that only a change makes one fail, here as in CI, which may not say
+# that it is one; `pytest --hypothesis-profile=anew` draws others.
+settings.register_profile(
+    "resonance", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("anew", settings.get_profile("resonance"), derandomize=False)
+settings.load_profile("resonance")
 
 
 @pytest.fixture(scope="session")

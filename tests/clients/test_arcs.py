@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.clients.arcs import ARCS, Part, make_arcs
@@ -37,7 +37,6 @@ signals = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(signals, max_size=20))
 def test_arcs_lie_between_0_and_1_where_something_is_known(rows: list[dict[str, float | None]]) -> None:
     arcs = make_arcs([(4.0 + 8 * i, row) for i, row in enumerate(rows)])

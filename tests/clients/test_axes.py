@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.clients.arcs import ARCS
@@ -68,7 +68,6 @@ def test_a_segment_has_a_value_for_each_axis() -> None:
     assert segment_axes(AxisMeter({}), vector, (True, True, True)) == {}
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(values, st.floats(1e-6, 1)), min_size=1, max_size=20))
 def test_a_title_lies_between_its_segments_by_their_salience(rows: list[tuple[float, float]]) -> None:
     total = sum(weight for _, weight in rows)
@@ -80,7 +79,6 @@ def test_a_title_lies_between_its_segments_by_their_salience(rows: list[tuple[fl
     assert min(v for v, _ in rows) <= found["tension"].value <= max(v for v, _ in rows)
 
 
-@settings(deadline=None)
 @given(st.lists(values, max_size=20))
 def test_arcs_of_axes_are_smooth_and_have_every_segment(row: list[float]) -> None:
     times_s = [4.0 + 8 * i for i in range(len(row))]

@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.space import MODALITIES, Axis, AxisMeter, BlockError, Reference, calibrate_axis, join, unit
@@ -25,7 +25,6 @@ METER = AxisMeter(AXES)
 ALL = np.ones(3, bool)
 
 
-@settings(deadline=None)
 @given(seeds, presences)
 def test_a_value_is_its_formula(seed: int, present: tuple[bool, bool, bool]) -> None:
     blocks = random_blocks(seed)
@@ -40,7 +39,6 @@ def test_a_value_is_its_formula(seed: int, present: tuple[bool, bool, bool]) -> 
         assert 0 <= value <= 1
 
 
-@settings(deadline=None)
 @given(seeds, presences, st.lists(st.floats(-20, 20), min_size=2, max_size=6))
 def test_nearer_to_the_high_end_is_never_lower(
     seed: int, present: tuple[bool, bool, bool], steps: list[float]
@@ -55,7 +53,6 @@ def test_nearer_to_the_high_end_is_never_lower(
     assert (np.diff(values) >= -1e-12).all()
 
 
-@settings(deadline=None)
 @given(seeds, seeds, presences)
 def test_inferred_blocks_do_not_count(seed: int, other: int, present: tuple[bool, bool, bool]) -> None:
     blocks = random_blocks(seed)
@@ -65,7 +62,6 @@ def test_inferred_blocks_do_not_count(seed: int, other: int, present: tuple[bool
     )
 
 
-@settings(deadline=None)
 @given(seeds, presences)
 def test_turned_around_an_axis_reads_the_other_way(seed: int, present: tuple[bool, bool, bool]) -> None:
     there_and_back = AxisMeter({"a": axis_between(LOW, HIGH), "b": axis_between(HIGH, LOW)})

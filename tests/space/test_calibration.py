@@ -35,7 +35,7 @@ def brute_sigma(reference: Reference, a: int, b: int) -> float:
     return float(np.std(cosines))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seeds)
 def test_a_sigma_is_the_spread_over_pairs_of_different_segments(seed: int) -> None:
     reference = random_reference(seed, 60, gap=1.5, absent=0.3)

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.space import (
@@ -23,7 +23,6 @@ from resonance.space import pairs as pairs_module
 from tests.space.strategies import descriptors, make_descriptor, random_blocks, seeds, weight_triples
 
 
-@settings(deadline=None)
 @given(descriptors(), weight_triples, st.integers(1, 7), st.integers(1, 9), seeds)
 def test_it_is_the_best_of_all_scored_one_by_one(
     descriptor: Descriptor, triple: tuple[float, float, float], n: int, m: int, seed: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.space import (
@@ -40,7 +40,6 @@ def blend_of(seed: int, amounts: list[float], descriptor: Descriptor) -> Blend:
     return Blend.of([query_from_vector(v, descriptor) for v in vectors], amounts)
 
 
-@settings(deadline=None)
 @given(descriptors(), amounts_of, weight_triples, presences, seeds)
 def test_parts_sum_to_the_score_over_titles_and_over_blocks(
     descriptor: Descriptor,

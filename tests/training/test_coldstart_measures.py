@@ -106,7 +106,7 @@ def test_chance_by_hand_and_by_random_lists() -> None:
     assert gains[AUC].sum() / 3000 == pytest.approx(0.5, abs=0.02)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(2, 30))
 def test_ranking_against_the_plain_way(seed: int, viewers: int, titles: int) -> None:
     rng = np.random.default_rng(seed)

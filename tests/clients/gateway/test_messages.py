@@ -96,7 +96,7 @@ def same_segment(a: Segment, b: Segment) -> None:
 
 
 @given(segments())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_segment_survives_the_wire_to_the_last_bit(segment: Segment) -> None:
     wire = segment_to_message(segment).SerializeToString()
     same_segment(segment, segment_from_message(pb.Segment.FromString(wire), NAMES))

@@ -332,7 +332,7 @@ def _nearest(times_s: list[float], index: int) -> list[float]:
     return sorted({min(inside, key=lambda t: (abs(t - c), t)) for c in centres_s}) if inside else []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     steps=st.lists(st.integers(0, 160), min_size=1, max_size=80),
     start=st.integers(0, 400),
@@ -369,7 +369,7 @@ async def test_a_frame_that_its_owner_writes_over_was_copied() -> None:
 CHUNKS = st.lists(st.integers(1, 9_000), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=CHUNKS, rate_hz=st.sampled_from([4_000, 11_025, 16_000, 44_100, 48_000, 192_000]))
 def test_sound_is_the_same_however_it_is_divided(sizes: list[int], rate_hz: int) -> None:
     samples = _noise(9.5, rate_hz, 2)
@@ -452,7 +452,7 @@ CUES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(raw=CUES)
 def test_words_fall_into_windows_as_those_of_a_file(raw: list[tuple[int, int, str]]) -> None:
     cues = sorted((Cue(a / 4, (a + n) / 4, text) for a, n, text in raw), key=lambda c: c.start_s)
