@@ -31,6 +31,7 @@ from resonance.clients.gateway.connection import HEALTH_SERVICE
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.results import MediaEmbedding, Segment
+from resonance.serving.ports import choose_ports
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceMismatchError
 from resonance.v1.embedding_pb2_grpc import add_EmbeddingServiceServicer_to_server
@@ -191,14 +192,12 @@ async def test_two_that_do_not_serve_yet_are_waited_for(two: tuple[Door, Door]) 
     """A call that finds none refuses in no time: four tries were over within a tenth of a second."""
     for door in two:
         await door.serves(NOT_SERVING)
-
-    async def serve_later() -> None:
+    async with GatewayEmbedder(address_of(*two), retries=SLOW) as client:
+        asking = asyncio.create_task(client.space())
         await asyncio.sleep(1.5)
         await two[1].serves(SERVING)
-
-    async with GatewayEmbedder(address_of(*two)) as client:
         began = time.monotonic()
-        await asyncio.gather(client.space(), serve_later())
+        await asking
         assert time.monotonic() - began < 2.0  # it is not slept for
     assert asked(*two) == (0, 1)
 
@@ -424,9 +423,7 @@ async def test_a_name_of_several_and_what_it_stands_for_later(
 
     hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
     certificates = tuple(of(n) for n in ("gateways.test", "gateways.test", "gateways.test", "127.0.0.4"))
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))  # noqa: S104 (held for a moment, to find a port that is free on all four)
-        port = free.getsockname()[1]
+    port = choose_ports("0.0.0.0", {"gateway": 0})["gateway"]  # noqa: S104 (free on all four)
     async with doors(descriptor, *hosts, credentials=certificates, port=port) as (one, two, late, wrong):
         names.addresses = [one.host, two.host, wrong.host]
         server = names.transport.get_extra_info("sockname")[1]

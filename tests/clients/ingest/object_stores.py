@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import os
 import re
-import socket
 import threading
 import urllib.request
 from collections.abc import Container, Iterator
@@ -16,6 +15,8 @@ import pytest
 import s3fs
 from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
+
+from resonance.serving.ports import choose_ports
 
 # gcsfs asks over gRPC what kind of bucket it is, which no emulator answers; it looks when it is imported
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
@@ -81,9 +82,7 @@ def gcs_server() -> Iterator[gcsfs.GCSFileSystem]:
 
     The emulator sends every object whole, whatever range is asked for: only small ones are read rightly.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = choose_ports("127.0.0.1", {"store": 0})["store"]
     server = create_server("127.0.0.1", port, in_memory=True, default_bucket="library")
     server.start()
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,6 +35,7 @@ from resonance.clients.ingest.opening import (
 from resonance.clients.ingest.uris import beside, local_path, suffix
 from resonance.clients.media.reader import open_media
 from resonance.clients.media.types import SegmentInput
+from resonance.serving.ports import choose_ports
 from tests.clients.ingest.object_stores import S3, RangeServer, gcs_server, gcsfs, s3_server
 from tests.clients.media.conftest import make_descriptor
 from tests.clients.media.same import assert_same
@@ -159,9 +159,7 @@ def test_a_server_without_ranges_is_refused(server: RangeServer) -> None:
 
 
 def test_a_server_that_is_not_there_may_come_back() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = choose_ports("127.0.0.1", {"store": 0})["store"]
     with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port}"):
         open_uri(f"http://127.0.0.1:{port}/film.mp4")
 

@@ -126,7 +126,11 @@ def test_columns_can_be_chosen(uri: str) -> None:
 def test_a_killed_writer_leaves_nothing_half(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed again and again at random points, what is there is always whole; in the end it is all there."""
+    """Killed again and again at random points, what is there is always whole; in the end it is all there.
+
+    The writer says when it begins a batch and goes no further than it was let, so none is done before it is
+    killed; the kill comes within as long as the batch before took.
+    """
     monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
     with ExitStack() as stack:
         if kind == "parquet":
@@ -143,8 +147,8 @@ def test_a_killed_writer_leaves_nothing_half(
             "from tests.clients.ingest.made import *; import pyarrow as pa, sys\n"
             "from resonance.clients.ingest.stores import open_sink\n"
             f"sink = open_sink({uri!r}, SPACE)\n"
-            "print('ready', flush=True)\n"
             "for n in range(12):\n"
+            "    sys.stdin.readline(); print(n, flush=True)\n"
             "    rows = pa.concat_tables([made_row(f'old-{n}', 'v2'), made_row(f'new-{n}')])\n"
             "    sink.write(rows, batch=f'batch-{n}', replaces={f'old-{n}', f'new-{n}'})\n"
             "sink.close(); print('done', flush=True)\n"
@@ -153,23 +157,40 @@ def test_a_killed_writer_leaves_nothing_half(
         for n in range(12):
             new |= expected(made_row(f"old-{n}", "v2"), made_row(f"new-{n}"))
         chance = random.Random(5)
-        broken_off = 0
         for _ in range(4 if kind == "parquet" else 3):
+            last = chance.randrange(1, 11)  # the batch that it is killed in
             child = subprocess.Popen(
-                [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
+                [sys.executable, "-c", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
             )
+            assert child.stdin is not None
             assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0.0, 0.2))
-            child.send_signal(signal.SIGKILL)
-            said, _ = child.communicate()
-            broken_off += "done" not in said
+            child.stdin.write("\n" * (last + 1))
+            child.stdin.flush()
+            began_s = []
+            for n in range(last + 1):
+                assert child.stdout.readline() == f"{n}\n"
+                began_s.append(time.monotonic())
+            time.sleep(chance.uniform(0.0, began_s[-1] - began_s[-2]))
+            child.kill()
+            assert child.wait() == -signal.SIGKILL
+            child.stdin.close()
+            assert child.stdout.read() == ""  # it was not done
+            child.stdout.close()
             found = stored(uri)
             assert found.keys() >= old.keys()
             for media_id, row in found.items():
                 assert row in (old.get(media_id), new[media_id])
-        assert broken_off
-        subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,  # nothing holds it up
+            stdout=subprocess.DEVNULL,
+        )
         assert stored(uri) == new
         store = open_store(uri, lenient=True)
         assert list(store.faults()) == []  # nor is anything left that readers do not see
