@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -24,6 +25,8 @@ from resonance.serving.server import ServerSettings, TritonServer
 from tests.serving.small_repository import WIDTH, write_config
 
 INTERVAL_S, TIMEOUT_S = 0.4, 0.8
+#: The timeout where models that are well must go on serving: no stall of a busy machine lasts so long.
+PATIENT_S = 3.0
 #: What a look, a machine of two busy cores and Triton's own check of its stub (1 s) may add.
 SLACK_S = 2.5
 ALL = {"encoder", "inverse", "lookup", "slow", "whole", "chain"}
@@ -55,10 +58,18 @@ async def health(server: TritonServer) -> AsyncIterator[ModelHealth]:
         yield found
 
 
+@pytest.fixture
+async def patient(server: TritonServer) -> AsyncIterator[ModelHealth]:
+    async with looking(server, timeout_s=PATIENT_S) as found:
+        yield found
+
+
 @asynccontextmanager
-async def looking(server: TritonServer) -> AsyncIterator[ModelHealth]:
+async def looking(
+    server: TritonServer, *, interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[ModelHealth]:
     """Health of `server`, once everything serves."""
-    health = ModelHealth(server.grpc_address, interval_s=INTERVAL_S, timeout_s=TIMEOUT_S)
+    health = ModelHealth(server.grpc_address, interval_s=interval_s, timeout_s=timeout_s)
     task = asyncio.create_task(health.run())
     try:
         await until(health, lambda: health.serving)
@@ -100,79 +111,94 @@ async def test_every_model_is_found_and_asked(health):
     assert all(later[n].since_s == states[n].since_s for n in ALL)  # asked again, as before
 
 
-async def test_a_stopped_stub_is_noticed_in_time_and_the_others_serve(server, health):
+async def test_a_stopped_stub_is_noticed_in_time_and_the_others_serve(server, patient):
+    health = patient
     os.kill(stub(server, "encoder"), signal.SIGSTOP)
     try:
         took_s = await until(health, lambda: not health.snapshot()["encoder"].serving)
-        assert took_s < INTERVAL_S + TIMEOUT_S + SLACK_S
+        assert took_s < INTERVAL_S + PATIENT_S + SLACK_S
         await until(health, lambda: not health.snapshot()["chain"].serving)
-        await asyncio.sleep(TIMEOUT_S)  # others are asked meanwhile
+        await asyncio.sleep(PATIENT_S)  # others are asked meanwhile
         states = health.snapshot()
         assert {name for name, state in states.items() if not state.serving} == {"encoder", "chain"}
         assert states["chain"].reason == "its step encoder does not serve"
         assert states["chain"].failures == 0  # nobody is to load it again
-        assert time.monotonic() - states["lookup"].checked_s < INTERVAL_S + TIMEOUT_S + SLACK_S
+        assert time.monotonic() - states["lookup"].checked_s < INTERVAL_S + PATIENT_S + SLACK_S
         assert not health.serving
     finally:
         await asyncio.to_thread(server.reload, "encoder", hung=True)
     await until(health, lambda: health.serving)
 
 
-async def test_a_model_that_hangs_is_told_from_a_busy_one(server, health):
+async def test_a_model_that_hangs_is_told_from_a_busy_one(server, patient):
+    health = patient
     async with InferenceServerClient(server.grpc_address) as client:
 
         async def ask(value: float, times: int) -> None:
             for _ in range(times):
                 await client.infer("slow", seconds(value))
 
-        # Eight callers, a quarter of a second each: a probe waits 2 s, more than twice what it may.
+        # Eight callers, 0.8 s each: a probe waits 6.4 s, more than twice what it may.
         async with asyncio.TaskGroup() as callers:
             for _ in range(8):
-                callers.create_task(ask(0.25, 2))
-            for _ in range(25):  # 2.5 s of the 4
+                callers.create_task(ask(0.8, 2))
+            for _ in range(80):  # 8 s of the 12.8
                 assert health.snapshot()["slow"].serving
                 await asyncio.sleep(0.1)
-        hanging = asyncio.create_task(ask(3.0, 1))
+        hanging = asyncio.create_task(ask(10.0, 1))
         await until(health, lambda: not health.snapshot()["slow"].serving)
         assert not hanging.done()
-        assert "nor to any other request in 0.8 s" in health.snapshot()["slow"].reason
+        assert "nor to any other request in 3 s" in health.snapshot()["slow"].reason
         await until(health, lambda: health.serving)
         await hanging
 
 
-async def test_a_model_that_answers_others_is_not_asked(server, health):
-    async with InferenceServerClient(server.grpc_address) as client:
+async def test_a_model_that_answers_others_is_not_asked(server):
+    interval_s = 2.5  # so long that no stall between two calls makes it due
+    health = looking(server, interval_s=interval_s, timeout_s=PATIENT_S)
+    async with InferenceServerClient(server.grpc_address) as client, health:
 
         async def answered(name: str) -> int:
             statistics = await client.get_inference_statistics(name)
             return int(statistics.model_stats[0].inference_stats.success.count)
 
-        await client.infer("slow", seconds(0))
-        await asyncio.sleep(INTERVAL_S)  # a probe that was under way
+        async def call(for_s: float) -> int:
+            """How many calls that were."""
+            calls, ends = 0, time.monotonic() + for_s
+            while time.monotonic() < ends:
+                await client.infer("slow", seconds(0))
+                calls += 1
+                await asyncio.sleep(0.1)
+            return calls
+
+        await call(1.0)  # a probe that was under way
         before = {name: await answered(name) for name in ("slow", "lookup")}
-        calls, ends = 0, time.monotonic() + 4 * INTERVAL_S
-        while time.monotonic() < ends:
-            await client.infer("slow", seconds(0))
-            calls += 1
-            await asyncio.sleep(INTERVAL_S / 10)
+        calls = await call(4 * interval_s)
         assert await answered("slow") - before["slow"] == calls
         assert await answered("lookup") > before["lookup"]
 
 
 async def test_an_ensemble_whose_steps_serve_is_asked_seldom(server):
-    async with InferenceServerClient(server.grpc_address) as client, looking(server) as health:
+    twelve_s = 12 * INTERVAL_S
+    patient = looking(server, timeout_s=PATIENT_S)
+    async with InferenceServerClient(server.grpc_address) as client, patient as health:
 
         async def answered(name: str) -> int:
             statistics = await client.get_inference_statistics(name)
             return int(statistics.model_stats[0].inference_stats.success.count)
 
-        before = {name: await answered(name) for name in ("chain", "encoder")}
-        asked_s = health.snapshot()["chain"].checked_s
-        await asyncio.sleep(5 * INTERVAL_S)
-        assert await answered("chain") == before["chain"]
-        assert await answered("encoder") >= before["encoder"] + 3
-        again_s = await until(health, lambda: health.snapshot()["chain"].checked_s > asked_s)
-        assert again_s < 7 * INTERVAL_S + SLACK_S
+        asked_s, counted_s = 0.0, math.inf
+        while counted_s >= asked_s + twelve_s:  # where the machine stalled, from its next turn on
+            asked_s = health.snapshot()["chain"].checked_s
+            before = {name: await answered(name) for name in ("chain", "encoder")}
+            encoder = before["encoder"]
+            while encoder < before["encoder"] + 3:
+                await asyncio.sleep(0.05)
+                encoder = await answered("encoder")
+            chain, counted_s = await answered("chain"), time.monotonic()
+        assert chain == before["chain"]
+        await until(health, lambda: health.snapshot()["chain"].checked_s > asked_s)
+        assert twelve_s <= health.snapshot()["chain"].checked_s - asked_s < twelve_s + SLACK_S
         assert await answered("chain") == before["chain"] + 1
 
 

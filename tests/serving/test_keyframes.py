@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -295,20 +296,26 @@ def test_what_does_not_look_whole_is_kept_out_of_the_batch() -> None:
 
 
 def test_a_decoder_that_hangs_is_given_up_and_left_alone_for_a_while() -> None:
-    asked = []
+    asked, ends = [], threading.Event()
 
     def decode(files: np.ndarray, colour: np.ndarray) -> np.ndarray:
         asked.append(len(files))
-        time.sleep(0.5 if len(asked) == 1 else 0)
+        if len(asked) == 1:
+            ends.wait()
         return answer(files, colour)
 
-    decoder = RemoteDecoder(decode, frozenset(("vp9",)), timeout_s=0.05, pause_s=0.2)
+    decoder = RemoteDecoder(decode, frozenset(("vp9",)), timeout_s=0.05, pause_s=60)
     clip = many("vp9", 2)
-    assert decoder.pictures(clip) == [None, None]
-    assert decoder.pictures(clip) == [None, None]
-    assert asked == [2]  # not asked again so soon
-    time.sleep(0.25)
-    assert all(p is not None for p in decoder.pictures(clip))  # though the first call still hangs
+    try:
+        assert decoder.pictures(clip) == [None, None]
+        assert decoder.pictures(clip) == [None, None]
+        assert asked == [2]  # not asked again so soon
+        assert 50 < decoder._paused_until_s - time.monotonic() <= 60
+        decoder._paused_until_s = time.monotonic()  # the pause is over
+        decoder.timeout_s = 20
+        assert all(p is not None for p in decoder.pictures(clip))  # though the first call still hangs
+    finally:
+        ends.set()
 
 
 def test_a_decoder_that_died_is_not_blamed_on_the_packets() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -58,6 +59,16 @@ def sleep_on(address: str, seconds: float) -> float:
         return float(client.infer("slow", [tensor]).as_numpy("SLEPT")[0])
 
 
+def waiting_for(address: str, model: str) -> int:
+    """Requests that wait until `model` begins with them, as Triton's metrics at `address` say."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        told = answer.read().decode()
+    found = re.findall(
+        rf'^nv_inference_pending_request_count{{model="{model}",.*}} (\d+)', told, re.MULTILINE
+    )
+    return sum(map(int, found))
+
+
 def regions_of(pid: int) -> list[str]:
     return [p.name for p in shm.SHM.glob("resonance-*") if p.name.split("-")[2] == str(pid)]
 
@@ -102,19 +113,25 @@ def test_requests_in_flight_are_answered_and_nothing_is_left(repository, tmp_pat
     assert len(family) > 5
     answers: list[float] = []
     clients = [
-        threading.Thread(target=lambda: answers.append(sleep_on(ready["grpc"], 0.7))) for _ in range(3)
+        threading.Thread(target=lambda: answers.append(sleep_on(ready["grpc"], 2.0))) for _ in range(3)
     ]
     for client in clients:
         client.start()
-    time.sleep(0.4)  # the first runs, two wait: the model takes one at a time
+    # The first runs, two wait: the model takes one at a time. Seen twice: for a moment the first waits, too.
+    seen, began = 0, time.monotonic()
+    while seen < 2:
+        assert time.monotonic() - began < 20
+        seen = seen + 1 if waiting_for(ready["metrics"], "slow") == 2 else 0
+        time.sleep(0.05)
     command.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    assert not ready_file.exists()  # no longer ready
+    while ready_file.exists():  # until it is no longer ready
+        assert len(answers) < 3
+        time.sleep(0.02)
     assert len(answers) < 3  # while it still answers
     for client in clients:
         client.join(timeout=20)
     out, err = command.communicate(timeout=30)
-    assert answers == pytest.approx([0.7] * 3)
+    assert answers == pytest.approx([2.0] * 3)
     assert (command.returncode, out, err) == (0, "", "")
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert regions_of(command.pid) == []

@@ -91,15 +91,17 @@ async def test_what_is_there_comes_first_and_then_every_upload(tmp_path: Path, p
 
 
 async def test_a_file_counts_as_whole_when_it_has_ceased_to_grow(tmp_path: Path) -> None:
-    async with watched(tmp_path) as uploads:
+    settle_s = 2.0  # so long that no stall between two writes looks like the end
+    async with watched(tmp_path, settle_s=settle_s) as uploads:
         with (tmp_path / "film.mp4").open("wb") as file:
-            for _ in range(5):
+            ends_s = time.monotonic() + 1.5 * settle_s
+            while time.monotonic() < ends_s:
+                await uploads.nothing(0.1)
                 file.write(b"x" * 1000)
                 file.flush()
-                await uploads.nothing(SETTLE_S / 2)
-        ended_s = time.monotonic()
+                ended_s = time.monotonic()
         assert await uploads.next() == "film.mp4"
-        assert time.monotonic() - ended_s > SETTLE_S / 4
+        assert time.monotonic() - ended_s > settle_s / 2
         assert len(uploads.seen) == 2  # it was first seen when it began
 
 
@@ -147,11 +149,12 @@ async def test_subtitles_make_their_film_come_again(tmp_path: Path) -> None:
 
 
 async def test_an_upload_that_is_taken_away_is_told(tmp_path: Path) -> None:
-    async with watched(tmp_path) as uploads:
+    settle_s = LATE_S  # so long that it is not whole before it is taken away
+    async with watched(tmp_path, settle_s=settle_s) as uploads:
         (tmp_path / "film.mp4").touch()
         await asyncio.wait_for(uploads.is_seen.wait(), LATE_S)
         (tmp_path / "film.mp4").unlink()
-        await uploads.nothing(3 * SETTLE_S)
+        await uploads.nothing(1.5 * settle_s)
         assert uploads.gone == ["film.mp4"]
 
 

@@ -38,7 +38,7 @@ async def test_uploads_over_the_places_wait_and_over_the_queue_are_refused_at_on
             OverloadedError, match="2 uploads under way and 1 waiting; expected at most 2"
         ) as no:
             await inside.enter_async_context(door.admission.stream("d", live=False))
-        assert time.monotonic() - started < 0.05
+        assert time.monotonic() - started < 1  # it does not wait for its 5 s
         assert no.value.retry_after_s == 5
         await leaves.aclose()
         await asyncio.wait_for(third, 1)
