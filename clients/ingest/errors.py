@@ -3,6 +3,7 @@
 ResonanceError
 ├── CatalogueError  a manifest or folder cannot be read, or a row of it makes no sense
 ├── StoreError      a sink or store cannot be opened, read or written
+│   └── EmptyStoreError
 └── JournalError    the journal cannot be used: another job has it, or it is of another version
 """
 
@@ -34,6 +35,10 @@ class StoreError(ResonanceError):
     def __init__(self, uri: str, came: str, expected: str) -> None:
         self.uri, self.came, self.expected = uri, came, expected
         super().__init__(f"{uri}: {came}; expected {expected}")
+
+
+class EmptyStoreError(StoreError):
+    """A place for a store that holds no title."""
 
 
 class JournalError(ResonanceError):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from resonance.clients.ingest.errors import EmptyStoreError
 from resonance.clients.ingest.stores import open_store
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.media.reader import SAMPLINGS
@@ -62,7 +63,10 @@ def titles_of(store_uri: str) -> Iterator[CatalogueItem]:
 def arrival(old_uri: str, new_uri: str) -> Arrival:
     """Compare what two stores hold, by name. Blocks; holds the names of the new one. Errors: `open_store`."""
     columns = ["media_id", "present", "content_hash"]
-    there = {row["media_id"]: _made_of(row) for row in _rows(new_uri, columns)}
+    try:
+        there = {row["media_id"]: _made_of(row) for row in _rows(new_uri, columns)}
+    except EmptyStoreError:  # nothing could be embedded so far
+        there = {}
     wanted = missing = without_transcript = sampled_otherwise = 0
     examples: list[str] = []
     for row in _rows(old_uri, columns):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.errors import EmptyStoreError, StoreError
 from resonance.clients.ingest.part_files import PartFolder, part_name
 from resonance.clients.ingest.rows import check_space, space_of, title_schema
 from resonance.clients.ingest.types import StorageFault
@@ -118,7 +118,7 @@ class ParquetStore:
             first = first or found
             self._parts.append(part)
         if first is None:
-            raise StoreError(uri, "no titles", EXPECTED_STORE)
+            raise EmptyStoreError(uri, "no titles", EXPECTED_STORE)
         self.space = first
         self._index: _Index | None = None
 

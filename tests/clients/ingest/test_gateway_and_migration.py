@@ -94,6 +94,9 @@ def test_what_titles_lost_on_their_way_is_counted(tmp_path: Path) -> None:
     assert (poorer.complete, poorer.without_transcript, poorer.sampled_otherwise) == (True, 1, 3)
     assert ["--asr MODEL" in line or "--sampling" in line for line in poorer.warnings()] == [True, True]
     assert arrival(old, old).warnings() == []
+    (tmp_path / "nothing").mkdir()
+    none = arrival(old, str(tmp_path / "nothing"))
+    assert (none.wanted, none.there, none.missing) == (3, 0, ("a", "b", "c"))
 
 
 def test_a_migration_that_follows_is_stopped_by_ctrl_c(server: TritonServer, tmp_path: Path) -> None:
