@@ -94,11 +94,9 @@ def export(
     """Export a family to ONNX, check it against torch and describe its space."""
     from rich.console import Console
 
-    from resonance.export.repository import write_configs
-
     console = Console(stderr=True)
     if configs_only:
-        write_configs(repository)
+        _write_configs(console, repository)
         return
 
     from resonance.export.aoti import AotiError
@@ -137,7 +135,7 @@ def export(
                     markup=False,
                     soft_wrap=True,
                 )
-        write_configs(repository)
+        _write_configs(console, repository)
         if packages and export_packages(console, card, repository, device.value, reference_media):
             return
         with console.status(f"exporting {family}") as status:
@@ -181,6 +179,19 @@ def export(
         options = BuildOptions(version_compatible, hardware_compatibility, timing_cache)
         only_graphs = target is ExportTarget.TENSORRT_ONNX
         export_plans(console, card, repository, descriptor, reference_media, options, only_graphs=only_graphs)
+
+
+def _write_configs(console: Console, repository: Path) -> None:
+    from resonance.clients.errors import UsageError
+    from resonance.export.new_paths import new_folder
+    from resonance.export.repository import write_configs
+
+    try:
+        new_folder(repository, "--model-repository")
+        write_configs(repository)
+    except (UsageError, OSError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 
 def _quantise(

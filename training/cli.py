@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -42,7 +43,8 @@ def train_tiny(
     from rich.console import Console
 
     from resonance.export.families import tiny
-    from resonance.training.loop import default_device
+    from resonance.export.new_paths import new_file, new_folder
+    from resonance.training.loop import DivergedError, ResumeError, default_device
     from resonance.training.plot import plot_losses
     from resonance.training.recipes import RECIPES
     from resonance.training.tiny import train_tiny as run
@@ -54,11 +56,18 @@ def train_tiny(
     settings = _known(console, "recipe", chosen, RECIPES)
     folder = work / chosen
     target = weights or folder / tiny.WEIGHTS.name
+    with _wrong_use(console):
+        new_folder(folder, "--work")
+        new_file(target, "--weights")
     console.print(f"recipe {chosen} ({settings.summary}) on {device.type} -> {target}")
     workers = torch.get_num_threads()
-    seconds = run(
-        settings, folder, target, workers=workers, device=device, note=lambda line: console.print(line)
-    )
+    try:
+        seconds = run(
+            settings, folder, target, workers=workers, device=device, note=lambda line: console.print(line)
+        )
+    except (DivergedError, ResumeError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     reference = target.with_name(tiny.REFERENCE.name)
     write_reference(target, reference, folder / "reference", workers=workers, device=device)
     plot_losses(folder / "towers" / "losses.csv", folder / "encoders.png", "encoders")
@@ -87,6 +96,8 @@ def evaluate_tiny(
     from rich.console import Console
 
     from resonance.export.families import tiny
+    from resonance.export.new_paths import new_folder
+    from resonance.training.figures import fallen, read_figures
     from resonance.training.loop import default_device
     from resonance.training.recipes import RECIPES
     from resonance.training.tiny import load_modules
@@ -96,6 +107,10 @@ def evaluate_tiny(
     console = Console(stderr=True)
     device = default_device()
     settings = _known(console, "recipe", recipe, RECIPES)
+    with _wrong_use(console):
+        before = {} if against is None else read_figures(against)
+        modules = load_modules(weights or tiny.WEIGHTS)
+        new_folder(work / recipe, "--work")
     with console.status("rendering held-out titles") as status:
         pool = load_or_render(
             work / recipe / "evaluation",
@@ -104,19 +119,30 @@ def evaluate_tiny(
             on_progress=lambda done, total: status.update(f"rendered {done:,} of {total:,} segments"),
         )
         status.update("measuring")
-        rows = evaluate(pool, load_modules(weights or tiny.WEIGHTS), load_modules(None), device)
+        rows = evaluate(pool, modules, load_modules(None), device)
     figures = {row.name: row.value for row in rows}
     if as_json:
         typer.echo(json.dumps({"figures": figures, "entropy_bits": world_facts(pool)}, indent=1))
     else:
         _print_rows(rows, world_facts(pool))
-    if against is not None:
-        committed = json.loads(against.read_text())["figures"]
-        fallen = {n: (v, figures.get(n)) for n, v in committed.items() if figures.get(n, 0.0) < v - 0.02}
-        for name, (before, now) in fallen.items():
-            console.print(f"{name}: {now} against {before:.3f}", style="red")
-        if fallen:
-            raise typer.Exit(1)
+    lines = fallen(figures, before)
+    for line in lines:
+        console.print(line, style="red", markup=False, soft_wrap=True)
+    if lines:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _wrong_use(console: Console) -> Iterator[None]:
+    """What cannot be used is told in one line before the work; exit code 2."""
+    from resonance.clients.errors import UsageError
+    from resonance.export.weights import WeightsError
+
+    try:
+        yield
+    except (UsageError, WeightsError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
 
 
 def _known(console: Console, kind: str, name: str, known: Mapping[str, T]) -> T:
@@ -192,6 +218,7 @@ def align(
     from resonance.clients.errors import UsageError
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.cli import chosen_card
+    from resonance.export.new_paths import new_file, new_folder
     from resonance.training.align import align_family
     from resonance.training.fairness import FairnessError, audited_groups
     from resonance.training.features import (
@@ -201,9 +228,12 @@ def align(
         entries,
     )
     from resonance.training.heads import HeadSettings, TooLittleError
-    from resonance.training.loop import DivergedError, default_device
+    from resonance.training.loop import DivergedError, ResumeError, default_device
 
     console = Console(stderr=True)
+    with _wrong_use(console):
+        new_folder(work, "--work")
+        new_file(heads, "--heads")
     try:
         card = chosen_card(family, checkpoint or [])
         titles = entries(source)
@@ -236,7 +266,8 @@ def align(
             audited = {file: of for file, of in zip(found, groups, strict=True) if file is not None}
         report = align_family(card, files, settings, work, heads, default_device(), audited=audited)
     except (
-        CheckpointError, ChoiceError, DivergedError, FairnessError, ManifestError, TooLittleError, UsageError
+        CheckpointError, ChoiceError, DivergedError, FairnessError, ManifestError, ResumeError,
+        TooLittleError, UsageError,
     ) as error:  # fmt: skip
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -359,6 +359,25 @@ def test_a_loss_that_is_not_finite_is_said(
     assert re.search(r"projections: the loss is \w+ at step 0; expected a finite one", result.output)
 
 
+def test_a_checkpoint_of_an_earlier_version_is_said(
+    library: Path, titles: list[TitleFeatures], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch, "load", lambda path, **how: {"settings": {}, "step": 1})
+    monkeypatch.setattr("resonance.training.align._run_name", lambda *of: "before")
+    checkpoint = tmp_path / "runs" / "before" / "projections" / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    (tmp_path / "features").symlink_to(library / "features")
+    command = ["align", str(library / "library.csv"), "--work", str(tmp_path), *FEW_STEPS]
+    result = CliRunner().invoke(make_app(), [*command, "--heads", str(tmp_path / "heads")])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    assert "it does not say what it was made of" in result.output
+    assert not (tmp_path / "heads").exists()
+
+
 def test_what_an_audit_found_enters_the_alignment(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
