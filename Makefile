@@ -18,7 +18,7 @@ PARTS ?=
 WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_peers gpu_bench) tests/clients/explorer \
 	$(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
-	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway)
+	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway) tests/clients/test_triton_replicas.py
 # Servers under load and stopwatches share it with nobody.
 ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
 # What measures no time runs two at once, folders with the longest files first: one left for the end has no company.

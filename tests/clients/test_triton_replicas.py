@@ -22,6 +22,7 @@ from resonance.clients import triton_replicas
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ServerUnavailableError, SpaceChangedError
 from resonance.clients.gateway.connection import HEALTH_SERVICE
+from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.clients.sample import render_sample
@@ -282,7 +283,9 @@ async def test_a_gateway_whose_triton_died_is_missed_by_nobody_and_left_out(
             while await health_of(bad) == health_pb2.HealthCheckResponse.SERVING:
                 assert time.monotonic() - began < 20.0
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(0.2)
+            while bad.address in serving(embedder) or bad.metrics.value("uploads"):
+                assert time.monotonic() - began < 30.0  # the client is told what its health says
+                await asyncio.sleep(0.05)
             before = segments_answered(good), calls_of(bad)
             for _ in range(4):
                 assert_same(await embedder.embed(film), wanted)
@@ -290,6 +293,12 @@ async def test_a_gateway_whose_triton_died_is_missed_by_nobody_and_left_out(
             assert calls_of(bad) == before[1] > 0
         await asyncio.to_thread(second.stop, 0)
         await asyncio.to_thread(second.start)
+
+
+def serving(embedder: Embedder) -> list[str]:
+    """Addresses of the gateways that the client knows to serve."""
+    assert isinstance(embedder._backend, GatewayEmbedder)
+    return [replica.address for replica in embedder._backend._connection._replicas.serving()]
 
 
 async def health_of(running: Gateway) -> int:

@@ -15,7 +15,7 @@ import pytest
 from resonance.loadtest.bench.peers import bars, workload
 from resonance.loadtest.bench.peers.contenders import OnTriton, in_process
 from resonance.loadtest.bench.peers.environments import REQUIREMENTS, Environment
-from resonance.loadtest.bench.peers.load import Round, Vectors, closed_loop
+from resonance.loadtest.bench.peers.load import RAMP_S, Round, Vectors, closed_loop
 from resonance.loadtest.bench.peers.rounds import PeerRow, compare, worst_cosine
 from resonance.serving.server import TritonServer
 
@@ -80,17 +80,26 @@ def test_worst_cosine_takes_the_other_through_our_head() -> None:
         worst_cosine(theirs, theirs, head)
 
 
-async def test_a_round_counts_what_ended_within_it() -> None:
+async def test_a_round_counts_what_ended_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that the sends move, each by a 256th of a second, while it and three others wait."""
+    now_s = 0.0
+    monkeypatch.setattr("resonance.loadtest.bench.peers.load.time.perf_counter", lambda: now_s)
     seen: list[int] = []
+    ended: list[float] = []
 
     async def send(number: int) -> None:
+        nonlocal now_s
         seen.append(number)
-        await asyncio.sleep(0.02)
+        now_s += 1 / 256
+        await asyncio.sleep(0)  # until the others have asked
+        ended.append(now_s)
 
     found = await closed_loop(send, os.getpid(), 4, 0.5)
     assert sorted(seen) == list(range(len(seen)))
-    assert 100 < found.per_s <= 4 / 0.02
-    assert found.p50_ms == pytest.approx(20, abs=8)
+    within = [s for s in ended if RAMP_S <= s < RAMP_S + 0.5]
+    assert len(ended) > len(within) == 128  # the ramp's and those still under way at the end are left out
+    assert found.per_s == 128 / 0.5
+    assert found.p50_ms == found.p99_ms == 4 / 256 * 1e3
 
 
 async def test_a_round_in_which_nothing_ends_is_an_error() -> None:

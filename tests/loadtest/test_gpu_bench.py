@@ -414,6 +414,7 @@ def test_keyframes_decode_to_as_many_frames_as_the_film_has(tmp_path: Path) -> N
     from resonance.loadtest.bench.decoding import measure_gain
     from resonance.loadtest.bench.films import H264_2S
 
-    gain = measure_gain(replace(H264_2S, width=320, height=180, loop_s=4), tmp_path, rounds=1)
+    # the middle of several: what else runs in this process may stretch one of them
+    gain = measure_gain(replace(H264_2S, width=320, height=180, loop_s=4), tmp_path, rounds=9)
     assert (gain.frames, gain.keyframes) == (4 * 25, 2)
     assert gain.gain > 1
