@@ -304,7 +304,7 @@ def test_a_decoder_that_hangs_is_given_up_and_left_alone_for_a_while() -> None:
             ends.wait()
         return answer(files, colour)
 
-    decoder = RemoteDecoder(decode, frozenset(("vp9",)), timeout_s=0.05, pause_s=60)
+    decoder = RemoteDecoder(decode, frozenset(("vp9",)), timeout_s=0.5, pause_s=60)
     clip = many("vp9", 2)
     try:
         assert decoder.pictures(clip) == [None, None]

@@ -132,7 +132,7 @@ def test_a_killed_and_a_stopped_stub_come_back_while_others_answer(patient):
     try:
         os.kill(serve.stub("encoder"), signal.SIGKILL)
         until(lambda: was_reloaded(1), 20)
-        assert serve.answers("encoder")
+        assert serve.answers("encoder", within_s=10)
         stopped = serve.stub("encoder")
         os.kill(stopped, signal.SIGSTOP)
         until(lambda: not serve.ready_file.exists(), INTERVAL_S + PATIENT_S + SLACK_S)
