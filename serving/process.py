@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -102,10 +102,11 @@ def end_stale_stubs() -> list[int]:
     return ended
 
 
-def stub_regions(pid: int) -> set[str]:
-    """Shared memory regions of living stubs of server `pid`: each has its own in its command line."""
+def stub_regions(pid: int, *, but_of: Collection[int] = ()) -> set[str]:
+    """Shared memory regions of living stubs of server `pid`, but of those processes: each has its own in its
+    command line."""
     named: set[str] = set()
-    for stub in stubs(pid):
+    for stub in stubs(pid).keys() - set(but_of):
         with contextlib.suppress(psutil.Error):
             named.update(psutil.Process(stub).cmdline()[2:])
     return named

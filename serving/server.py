@@ -230,8 +230,9 @@ class TritonServer:
         while old.keys() & process.stubs(self.pid).keys() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.kill_stubs(old, self.pid)
-        # Triton keeps the region of a stub that died with a request under way, for as long as it runs
-        shm.remove_regions(self._prefix, keep=process.stub_regions(self.pid))
+        # Triton keeps the region of a stub that died with a request under way, for as long as it runs. One
+        # that was killed a moment ago may still be seen
+        shm.remove_regions(self._prefix, keep=process.stub_regions(self.pid, but_of=old))
 
     def check(self) -> list[str]:
         """Look after the server once, without a `Supervisor`. Names of the models that were repaired.

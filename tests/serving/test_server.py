@@ -344,6 +344,26 @@ def test_the_gpu_target_says_what_is_missing(repository):
         server.start()
 
 
+def test_the_region_of_a_replaced_process_goes_though_it_is_slow_to_die(repository, monkeypatch):
+    monkeypatch.setattr("resonance.serving.server._STUB_GRACE_S", 0.0)
+    monkeypatch.setattr(process, "kill_stubs", lambda pids, server: [])
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
+        old = [pid for pid, name in process.stubs(server.pid).items() if name == "slow"]
+        named = process.stub_regions(server.pid) - process.stub_regions(server.pid, but_of=old)
+        there = {path.name for path in shm.SHM.iterdir()} & named
+        assert there
+        callers = [threading.Thread(target=sleep_on, args=(server.grpc_address, 2.0)) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        while waiting_for(server.metrics_address, "slow") != 1:  # then the other is being answered
+            time.sleep(0.05)
+        server.reload("slow")
+        assert set(old) & process.stubs(server.pid).keys()  # it answers what it has
+        assert not there & {path.name for path in shm.SHM.iterdir()}
+        for caller in callers:
+            caller.join()
+
+
 def test_regions_of_dead_servers_are_removed_and_others_are_kept(tmp_path):
     own = shm.own_prefix()
     namespace, pid, start = own.split("-")[1:4]
