@@ -93,23 +93,19 @@ def _free_port(host: str, avoid: set[int]) -> int:
 
 def _claim(port: int) -> bool:
     """Whether `port` is the caller's now; the kernel gives it back when the process ends."""
-    with _picking:
-        return _claim_of_process(port)
-
-
-def _claim_of_process(port: int) -> bool:
     global _claims_fd
-    if port in _picked:
-        return False
-    if _claims_fd < 0:
-        path = Path(tempfile.gettempdir()) / f"resonance-ports-{os.getuid()}"
+    with _picking:
+        if port in _picked:
+            return False
+        if _claims_fd < 0:
+            path = Path(tempfile.gettempdir()) / f"resonance-ports-{os.getuid()}"
+            try:
+                _claims_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            except OSError:
+                return True  # nowhere to claim it: it is as good as it was a moment ago
         try:
-            _claims_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            fcntl.lockf(_claims_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
         except OSError:
-            return True  # nowhere to claim it: it is as good as it was a moment ago
-    try:
-        fcntl.lockf(_claims_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
-        return False
-    _picked.add(port)
-    return True
+            return False
+        _picked.add(port)
+        return True

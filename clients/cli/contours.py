@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import wrong_use
 
 
 def contours(
     store: Annotated[str, typer.Argument(metavar="STORE", help="As --sink of `resonance ingest`.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Where they go; what is there is kept.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE.parquet", help="Where they go; what is there is kept.", callback=writable),
+    ],
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that read media. [default: one a core]")
     ] = None,
@@ -39,7 +43,6 @@ def contours(
     from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
-    from resonance.clients.new_files import check_new_file
     from resonance.space.errors import SpaceError
 
     console = Console(stderr=True)
@@ -64,7 +67,6 @@ def contours(
             say_failed(console, f"{outcome.media_id}: {outcome.error}")
 
     with wrong_use():
-        check_new_file(out)
         try:
             opened = open_store(store)
             try:
