@@ -167,6 +167,11 @@ def lay_out_backends(triton: Triton, folder: Path, needed: Set[str] = frozenset(
     return folder
 
 
+def count_in_python(triton: Triton, needed: Set[str]) -> int:
+    """How many of the backends `needed` run in Python: `python` itself, and those of this package in use."""
+    return len(({"python"} | ({p.name for p in OWN_BACKENDS.iterdir()} - triton.backend_names())) & needed)
+
+
 def loader_folders() -> set[Path]:
     """Folders of the system's own libraries, where the loader looks anyway.
 

@@ -22,7 +22,7 @@ from typing import Self
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from resonance.serving import admin, binary, process, shm
+from resonance.serving import admin, binary, environments, process, shm
 from resonance.serving.command import ServerSettings, Target, triton_command
 from resonance.serving.decoder import DECODER_VARIABLE, Decoder
 from resonance.serving.errors import (
@@ -174,7 +174,6 @@ class TritonServer:
         models = read_repository(settings.model_repository, settings.target, decoder)
         triton = binary.find_triton()
         binary.check_numpy()
-        environment = binary.server_environment(triton) | {DECODER_VARIABLE: decoder}
         process.end_stale_stubs()
         for place in (shm.SHM, Path(tempfile.gettempdir())):
             shm.remove_stale_regions(place)
@@ -192,9 +191,19 @@ class TritonServer:
             command = triton_command(
                 settings, triton, backends=backends, ports=self._ports, prefix=self._prefix, more=flags
             )
+            temporary = (
+                self._folder / "tmp"
+            )  # what its processes leave there when killed goes with the folder
+            temporary.mkdir()
+            environment = binary.server_environment(triton) | {
+                DECODER_VARIABLE: decoder,
+                "TMPDIR": str(temporary),
+            }
             logged = self._log_size()
+            watch = environments.Watch(self._folder, binary.count_in_python(triton, needed))
             self._process = process.start_process(command, environment, self.log_path, secret=self._key)
             self._become_ready([m.name for m in models], logged)
+            watch.note()
         except BaseException:
             self.stop(drain_s=0)
             raise
@@ -273,6 +282,7 @@ class TritonServer:
                 shm.remove_regions(self._prefix)
                 self._prefix = ""
             if self._folder != Path():
+                environments.remove(self._folder)
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = Path()
 

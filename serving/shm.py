@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from resonance.serving import environments
 from resonance.serving.errors import SharedMemoryError
 from resonance.serving.repository import Model
 
@@ -71,6 +72,7 @@ def remove_stale_regions(folder: Path = SHM) -> list[str]:
         if not is_stale(path.name):
             continue
         try:
+            environments.remove(path)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         except OSError:  # another user's, theirs to clean; or another start was faster
             continue

@@ -23,10 +23,11 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 if TYPE_CHECKING:
-    from resonance.serving.backends.aoti import runner
+    from resonance.serving.backends.aoti import runner, unpacking
 else:  # the folder is no package where Triton loads it from
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import runner
+    import unpacking
 
 BROKEN = 70  # this process's exit code; EX_SOFTWARE of sysexits.h
 
@@ -77,13 +78,15 @@ class TritonPythonModel:
         )
         on_gpu = args["model_instance_kind"] == "GPU"
         self._device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
+        self._unpacked = unpacking.Unpacked()
         try:
-            self._runner = runner.Runner(
-                path,
-                self._device,
-                batched=self._batched,
-                graph_batches=graph_batches(config.get("parameters", {})),
-            )
+            with self._unpacked.used():
+                self._runner = runner.Runner(
+                    path,
+                    self._device,
+                    batched=self._batched,
+                    graph_batches=graph_batches(config.get("parameters", {})),
+                )
         except (runner.PackageError, ValueError) as error:
             raise pb_utils.TritonModelException(f"{self._name}: {error}") from None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from resonance.export import aoti, contract
 from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE
 from resonance.export.families.tiny import TINY
 from resonance.export.onnx_export import make_inputs
+from resonance.serving import process
 from resonance.serving.backends.aoti import runner as aoti_runner
 from resonance.serving.backends.aoti.runner import Runner
 from resonance.serving.binary import find_triton, lay_out_backends
@@ -213,6 +216,24 @@ def test_a_package_of_another_pytorch_is_refused_at_the_start(repository: Path, 
     with pytest.raises(RepositoryError, match=r"audio_encoder: .*was built for torch None, here") as caught:
         TritonServer(ServerSettings(model_repository=copy, target="aoti")).start()
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_killed_process_unpacked_goes_with_the_next(repository: Path):
+    server = TritonServer(ServerSettings(model_repository=repository, target="aoti"))
+    with server:
+        place = server._folder / "tmp"
+        before = set(place.iterdir())
+        assert len(before) == len(ENCODERS)
+        assert all(len(list(folder.glob("aotinductor_*"))) == 1 for folder in before)
+        pid = next(pid for pid, name in process.stubs(server.pid).items() if name == "audio_encoder")
+        os.kill(pid, signal.SIGKILL)
+        while pid in process.stubs(server.pid):
+            time.sleep(0.01)
+        assert server.check() == ["audio_encoder"]
+        after = set(place.iterdir())
+        assert len(after) == len(ENCODERS)
+        assert len(after & before) == len(ENCODERS) - 1
+    assert not place.exists()
 
 
 def test_own_backends_are_added_only_where_the_triton_lacks_them(tmp_path: Path):
