@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, WRITE_OPTIONS
-from resonance.clients.ingest.qdrant import POINTS_AT_ONCE
 from resonance.clients.ingest.qdrant_collections import API_KEY_VARIABLE
 from resonance.clients.ingest.qdrant_place import qdrant_place
 from resonance.clients.ingest.qdrant_points import points_of
+from resonance.clients.ingest.qdrant_titles import POINTS_AT_ONCE
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import CatalogueItem

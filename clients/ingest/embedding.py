@@ -95,10 +95,11 @@ class EmbedOptions:
 
 
 class Result(StrEnum):
-    """What became of a title."""
+    """What became of a title. RELABELLED: only what the catalogue says of it has changed."""
 
     EMBEDDED = "embedded"
     UNCHANGED = "unchanged"
+    RELABELLED = "relabelled"
     FAILED = "failed"
 
 
@@ -191,8 +192,8 @@ class TitleWorker:
                 title.item = replace(item, media_id=f"{item.media_id} ({item.uri})")
                 title.known_by, title.version = None, ""
                 raise CatalogueError(item.media_id, "another title of this name", "a name once")
-            if begun.verdict is Verdict.UNCHANGED:
-                return Outcome(item.media_id, Result.UNCHANGED)
+            if begun.verdict in (Verdict.UNCHANGED, Verdict.RELABELLED):
+                return Outcome(item.media_id, Result(begun.verdict.value))
             if begun.verdict is Verdict.IN_QUARANTINE:
                 return Outcome(item.media_id, Result.FAILED, error="in quarantine since an earlier job")
             names = FieldNames.of(await self._embedder.space())

@@ -19,10 +19,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from resonance.clients.ingest.errors import JournalError
+from resonance.clients.ingest.labels import labels_digest
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import normal
 
-VERSION = 1
+VERSION = 2
 #: How long another job's end is waited for, as when it was told to stop a moment ago.
 BUSY_TIMEOUT_S = 5.0
 
@@ -35,6 +36,7 @@ CREATE TABLE titles (
     state TEXT NOT NULL,
     uri TEXT NOT NULL,
     identity TEXT,               -- by which an unchanged file is known without reading it
+    labels TEXT,                 -- what the catalogue said of it (`labels_digest`); null: not known
     run TEXT NOT NULL,           -- the run of the job that saw it last
     sunk INTEGER NOT NULL,       -- whether the sink has, or may have, a version of it
     batch TEXT,
@@ -52,6 +54,9 @@ CREATE TABLE segments (
     PRIMARY KEY (media_id, fingerprint, content_hash, number)
 ) WITHOUT ROWID;
 """
+
+#: What makes a journal of an earlier version one of the next.
+_NEXT_VERSION = {"1": "ALTER TABLE titles ADD COLUMN labels TEXT"}
 
 
 class State(StrEnum):
@@ -72,6 +77,7 @@ class Known:
     state: State
     uri: str
     identity: str | None
+    labels: str | None
     run: str
     own_fault: bool
 
@@ -172,6 +178,7 @@ class Journal:
                     self._db.execute(statement)
                 about = {"version": str(VERSION), "sink": normal(sink_uri)}
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            self._bring_up_to_date()
         about = dict(self._db.execute("SELECT name, value FROM about"))
         if about.get("version") != str(VERSION):
             raise JournalError(str(self.path), f"version {about.get('version')}", f"version {VERSION}")
@@ -179,6 +186,15 @@ class Journal:
             raise JournalError(
                 str(self.path), f"the journal of {about.get('sink')}", f"that of {sink_uri}; name another one"
             )
+
+    def _bring_up_to_date(self) -> None:
+        """Within a transaction."""
+        while True:
+            version = dict(self._db.execute("SELECT name, value FROM about")).get("version", "")
+            if version not in _NEXT_VERSION:
+                return
+            self._db.execute(_NEXT_VERSION[version])
+            self._db.execute("UPDATE about SET value = ? WHERE name = 'version'", (str(int(version) + 1),))
 
     def close(self) -> None:
         """Let another job have it."""
@@ -198,14 +214,14 @@ class Journal:
     def known(self, media_id: str, fingerprint: str) -> Known | None:
         """What is known of a title."""
         found = self._db.execute(
-            "SELECT content_hash, state, uri, identity, run, own_fault FROM titles"
+            "SELECT content_hash, state, uri, identity, labels, run, own_fault FROM titles"
             " WHERE media_id = ? AND fingerprint = ?",
             (media_id, fingerprint),
         ).fetchone()
         if found is None:
             return None
-        content_hash, state, uri, identity, run, own_fault = found
-        return Known(content_hash, State(state), uri, identity, run, bool(own_fault))
+        content_hash, state, uri, identity, labels, run, own_fault = found
+        return Known(content_hash, State(state), uri, identity, labels, run, bool(own_fault))
 
     def seen(self, media_id: str, fingerprint: str, *, run: str, identity: str | None, uri: str) -> None:
         """A title was found to be unchanged: remember by what it is known without reading it."""
@@ -241,13 +257,23 @@ class Journal:
     ) -> None:
         """Within a transaction; whether the sink has a version stays as it was."""
         self._db.execute(
-            "INSERT INTO titles (media_id, fingerprint, content_hash, state, uri, identity, run, sunk,"
-            " changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"
+            "INSERT INTO titles (media_id, fingerprint, content_hash, state, uri, identity, labels, run,"
+            " sunk, changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"
             " ON CONFLICT (media_id, fingerprint) DO UPDATE SET content_hash = excluded.content_hash,"
             " state = excluded.state, uri = excluded.uri, identity = excluded.identity,"
-            " run = excluded.run, batch = NULL, row = NULL, error_type = NULL, error = NULL,"
-            " attempts = NULL, changed_s = excluded.changed_s",
-            (item.media_id, fingerprint, content_hash, State.BEGUN, item.uri, identity, run, time.time()),
+            " labels = excluded.labels, run = excluded.run, batch = NULL, row = NULL, error_type = NULL,"
+            " error = NULL, attempts = NULL, changed_s = excluded.changed_s",
+            (
+                item.media_id,
+                fingerprint,
+                content_hash,
+                State.BEGUN,
+                item.uri,
+                identity,
+                labels_digest(item),
+                run,
+                time.time(),
+            ),
         )
 
     def add_segments(
@@ -275,6 +301,19 @@ class Journal:
                 self._db.execute(
                     "DELETE FROM segments WHERE media_id = ? AND fingerprint = ?", (media_id, fingerprint)
                 )
+        return bool(changed)
+
+    def labelled(self, item: CatalogueItem, fingerprint: str, row: bytes | None = None) -> bool:
+        """A stored title is known to have what the catalogue says of it, or will once its `row` is written:
+        that is kept like one that was embedded. False where the title is not stored any more.
+        """
+        state = State.STORED if row is None else State.EMBEDDED
+        with self._transaction():
+            changed = self._db.execute(
+                "UPDATE titles SET labels = ?, state = ?, row = ?, changed_s = ?"
+                " WHERE media_id = ? AND fingerprint = ? AND state = ?",
+                (labels_digest(item), state, row, time.time(), item.media_id, fingerprint, State.STORED),
+            ).rowcount
         return bool(changed)
 
     def failed(

@@ -29,6 +29,7 @@ from tenacity import (
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.journal import Fault, Journal, Known, State
+from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest, with_labels
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.types import CatalogueItem, Sink
 from resonance.clients.results import SpaceRef
@@ -57,6 +58,7 @@ class Verdict(StrEnum):
 
     EMBED = "embed"
     UNCHANGED = "unchanged"
+    RELABELLED = "relabelled"
     IN_QUARANTINE = "in quarantine"
     TWICE = "twice in the catalogue"
 
@@ -71,18 +73,26 @@ class Begun:
 
 @dataclass(slots=True)
 class _Pending:
-    """Embedded titles that are in no batch yet, by media id."""
+    """Embedded titles that are in no batch yet, by media id; and stored ones to look at for their labels."""
 
     rows: dict[str, bytes] = field(default_factory=dict)
     size_bytes: int = 0
+    to_label: dict[str, CatalogueItem] = field(default_factory=dict)
     since_s: float = 0.0
 
     def add(self, media_id: str, row: bytes) -> None:
         self.drop(media_id)
-        if not self.rows:
-            self.since_s = time.monotonic()
+        self._begin()
         self.rows[media_id] = row
         self.size_bytes += len(row)
+
+    def label(self, item: CatalogueItem) -> None:
+        self._begin()
+        self.to_label[item.media_id] = item
+
+    def _begin(self) -> None:
+        if not self.rows and not self.to_label:
+            self.since_s = time.monotonic()
 
     def drop(self, media_id: str) -> None:
         self.size_bytes -= len(self.rows.pop(media_id, b""))
@@ -150,6 +160,9 @@ class Ledger:
     def look(self, item: CatalogueItem, identity: str | None) -> Verdict:
         """What can be said without reading the media; EMBED where it has to be read, then see `begin`.
 
+        An unchanged title of which the catalogue says something else than what is stored gets that with the
+        next batch. Errors: see `finish`.
+
         Args:
             identity: by which an unchanged file is known without reading it; None: it has none.
         """
@@ -160,12 +173,7 @@ class Ledger:
             return Verdict.TWICE
         if identity is None or known.identity != identity or known.state is State.BEGUN:
             return Verdict.EMBED
-        verdict = self._verdict(known)
-        if verdict is not Verdict.EMBED:
-            self._journal.seen(
-                item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri
-            )
-        return verdict
+        return self._seen(known, item, identity)
 
     def begin(self, item: CatalogueItem, identity: str | None, content_hash: str) -> Begun:
         """Work on a title begins, unless this version of it is done, or another of its name has begun since
@@ -175,11 +183,8 @@ class Ledger:
         if known is not None and self._is_of_another(known, item):
             return Begun(Verdict.TWICE)
         if known is not None and known.content_hash == content_hash and known.state is not State.BEGUN:
-            verdict = self._verdict(known)
+            verdict = self._seen(known, item, identity)
             if verdict is not Verdict.EMBED:
-                self._journal.seen(
-                    item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri
-                )
                 return Begun(verdict)
         self._pending.drop(item.media_id)
         done = self._journal.begin(item, self._fingerprint, content_hash, run=self._run, identity=identity)
@@ -188,11 +193,19 @@ class Ledger:
     def _is_of_another(self, known: Known, item: CatalogueItem) -> bool:
         return known.run == self._run and known.uri != item.uri
 
-    def _verdict(self, known: Known) -> Verdict:
+    def _seen(self, known: Known, item: CatalogueItem, identity: str | None) -> Verdict:
+        """What becomes of a title whose media are those that are known."""
+        if known.state is State.FAILED and (self._retry_failed or not known.own_fault):
+            return Verdict.EMBED
+        self._journal.seen(item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri)
         if known.state is State.FAILED:
-            again = self._retry_failed or not known.own_fault
-            return Verdict.EMBED if again else Verdict.IN_QUARANTINE
-        return Verdict.UNCHANGED
+            return Verdict.IN_QUARANTINE
+        if known.state is not State.STORED or known.labels == labels_digest(item):
+            return Verdict.UNCHANGED
+        self._pending.label(item)
+        self.flush_due()
+        # of a journal from before they were kept it is not known whether anything is different
+        return Verdict.RELABELLED if known.labels else Verdict.UNCHANGED
 
     def add_segments(self, media_id: str, content_hash: str, first: int, messages: Sequence[bytes]) -> None:
         """Keep segments of a title that was begun."""
@@ -230,35 +243,72 @@ class Ledger:
     def flush_due(self) -> None:
         """Write a batch if it is time to. Errors: see `finish`."""
         pending = self._pending
-        if self._is_full() or (pending.rows and time.monotonic() - pending.since_s >= self._batch.age_s):
+        waits = bool(pending.rows or pending.to_label)
+        if self._is_full() or (waits and time.monotonic() - pending.since_s >= self._batch.age_s):
             self.flush()
 
     def flush(self) -> None:
-        """Write all that is embedded. Errors: see `finish`."""
+        """Write all that is embedded, and new labels of titles that are not. Errors: see `finish`."""
         self._write_open_batches()  # that the sink would not take a moment ago
+        self._write_pending()
+        while self._pending.to_label:
+            for attempt in self._tries():
+                with attempt:
+                    self._label()
+            self._write_pending()
+
+    def _label(self) -> None:
+        """Put rows of stored titles, with their new labels, among those to write; until a batch is full."""
+        to_label, columns = self._pending.to_label, ["media_id", *LABELS]
+        found = self._sink.find(to_label, columns)
+        stored = {row["media_id"]: row for batch in found for row in batch.to_pylist()}
+        for media_id, item in list(to_label.items()):
+            if media_id not in stored or has_labels(item, stored[media_id]):
+                if media_id in stored:
+                    self._journal.labelled(item, self._fingerprint)
+                del to_label[media_id]  # `resonance validate` tells of those that are not there
+        for batch in self._sink.find(list(to_label)):
+            for row in pa.Table.from_batches([batch]).to_batches(max_chunksize=1):
+                media_id = row["media_id"][0].as_py()
+                if media_id not in to_label:
+                    continue  # there twice, by other means than ours
+                item = to_label.pop(media_id)
+                wanted = row_bytes(with_labels(pa.Table.from_batches([row]), item, self._space))
+                if self._journal.labelled(item, self._fingerprint, wanted):
+                    self._pending.add(item.media_id, wanted)
+            if self._is_full():
+                return
+        to_label.clear()  # removed from the sink since it was looked
+
+    def _write_pending(self) -> None:
         if not self._pending.rows:
             return
         name, rows = uuid.uuid4().hex, self._pending.rows
-        self._pending = _Pending()
+        self._pending = _Pending(to_label=self._pending.to_label, since_s=self._pending.since_s)
         replaces = self._journal.open_batch(name, self._fingerprint, rows)
         self._write(name, rows, replaces)
 
     def _is_full(self) -> bool:
         pending = self._pending
-        return len(pending.rows) >= self._batch.titles or pending.size_bytes >= self._batch.size_bytes
+        titles = max(len(pending.rows), len(pending.to_label))
+        return titles >= self._batch.titles or pending.size_bytes >= self._batch.size_bytes
 
     def _write(self, name: str, rows: dict[str, bytes], replaces: set[str]) -> None:
         table = pa.concat_tables([read_row(row) for row in rows.values()])
-        for attempt in Retrying(
+        for attempt in self._tries():
+            with attempt:
+                self._sink.write(table, batch=name, replaces=replaces)
+        self._journal.close_batch(name)
+
+    def _tries(self) -> Retrying:
+        """Of the sink. Nobody is answered meanwhile, so one that is away holds the embedding back."""
+        return Retrying(
             retry=retry_if_exception_type(StoreError),
             stop=stop_after_delay(SINK_PATIENCE_S) | stop_when_event_set(self._stopping),
             sleep=sleep_using_event(self._stopping),
             wait=wait_exponential_jitter(multiplier=0.5, max=15),
             reraise=True,
-        ):
-            with attempt:  # nobody is answered meanwhile, so a sink that is away holds the embedding back
-                self._sink.write(table, batch=name, replaces=replaces)
-        self._journal.close_batch(name)
+        )
 
     def counts(self) -> dict[State, int]:
         """Titles of the journal by state."""

@@ -80,6 +80,14 @@ class ParquetSink:
                 replaced += here
         return replaced
 
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Sink`."""
+        if self._index is None:
+            self._index = _Index(self._folder, self._folder.names())
+        return self._index.find(self._folder, media_ids, columns)
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -140,11 +148,9 @@ class ParquetStore:
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """See `Store`; the names of all titles are read the first time."""
-        wanted = list(media_ids)
         if self._index is None:
             self._index = _Index(self._folder, self._parts)
-        for part in self._index.parts_with(wanted):
-            yield from self._folder.rows(part, wanted, None if columns is None else list(columns))
+        return self._index.find(self._folder, media_ids, columns)
 
     def faults(self) -> Iterator[StorageFault]:
         """See `Store`."""
@@ -189,6 +195,14 @@ class _Index:
         """Parts that may have one of them; no other has."""
         found = self._part_of[np.isin(self._hashes, _hashes(media_ids))]
         return [self._parts[number] for number in np.unique(found)]
+
+    def find(
+        self, folder: PartFolder, media_ids: Collection[str], columns: Collection[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Titles of the parts, by name."""
+        wanted = list(media_ids)
+        for part in self.parts_with(wanted):
+            yield from folder.rows(part, wanted, None if columns is None else list(columns))
 
 
 def _hashes(media_ids: Sequence[str]) -> NDArray[np.uint64]:

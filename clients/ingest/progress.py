@@ -22,13 +22,14 @@ class Tally:
 
     embedded: int = 0
     unchanged: int = 0
+    relabelled: int = 0
     failed: int = 0
     media_s: float = 0.0
 
     @property
     def done(self) -> int:
         """All titles so far."""
-        return self.embedded + self.unchanged + self.failed
+        return self.embedded + self.unchanged + self.relabelled + self.failed
 
     def add(self, outcome: Outcome) -> None:
         """Count one more."""
@@ -37,6 +38,8 @@ class Tally:
             self.media_s += outcome.duration_s
         elif outcome.result is Result.UNCHANGED:
             self.unchanged += 1
+        elif outcome.result is Result.RELABELLED:
+            self.relabelled += 1
         else:
             self.failed += 1
 
@@ -106,6 +109,8 @@ class JobDisplay:
         words = [f"{tally.media_s / 3600:.2f} h of media", f"{tally.media_s / spent_s:.0f} x real time"]
         if tally.unchanged:
             words.append(f"{tally.unchanged:,} unchanged")
+        if tally.relabelled:
+            words.append(f"{tally.relabelled:,} relabelled")
         words.append(f"{tally.failed:,} failed")
         # a folder may have grown since it was counted
         if left and self._total is not None and 0 < tally.done <= self._total:

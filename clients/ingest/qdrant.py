@@ -11,7 +11,7 @@ Points are named by what they are of, so writing them again changes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from qdrant_client import models
@@ -27,27 +27,17 @@ from resonance.clients.ingest.qdrant_points import (
     VERSION,
     payload_of,
     points_of,
-    rows_of,
-    segment_id,
-    segments_of,
-    title_id,
 )
-from resonance.clients.ingest.rows import check_space, title_schema
+from resonance.clients.ingest.qdrant_titles import POINTS_AT_ONCE, QdrantTitles, scroll
+from resonance.clients.ingest.rows import check_space
 from resonance.clients.ingest.types import StorageFault
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceMismatchError
 
 Hit = TypeVar("Hit", models.ScoredPoint, models.Record)
 
-#: A vector is 7 KB as numbers and about 36 KB as JSON; a server takes 32 MB a request
-#: (service.max_request_size_mb, https://qdrant.tech/documentation/guides/configuration/).
-POINTS_AT_ONCE = 256
-_TITLES_AT_ONCE = 64
 _NAMES_AT_ONCE = 1024
-#: How often a title is looked at again that was replaced while it was read.
-_LOOKS = 3
 EXPECTED_STORE = "a store that `resonance ingest` filled"
-EXPECTED_WHOLE = "all of them; run the job that wrote it again, or `resonance validate`"
 
 
 class QdrantSink:
@@ -84,6 +74,12 @@ class QdrantSink:
                     collections.segments, other_versions(media_id, versions[media_id]), wait=True
                 )
 
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Sink` and `QdrantTitles.find`."""
+        return QdrantTitles(self.uri, self.collections, self._space).find(media_ids, columns)
+
     def close(self) -> None:
         """See `Sink`."""
         self.collections.close()
@@ -105,7 +101,6 @@ class QdrantStore:
 
     def __init__(self, uri: str, place: QdrantPlace, *, lenient: bool = False) -> None:
         self.uri = uri
-        self._lenient = lenient
         if place.folder is not None and not place.folder.is_dir():  # the embedded one would make it
             raise StoreError(uri, "no such folder", EXPECTED_STORE)
         self.collections = Collections(uri, place)
@@ -117,6 +112,7 @@ class QdrantStore:
             self.collections.close()
             raise
         self.space = space
+        self._titles = QdrantTitles(uri, self.collections, space, lenient=lenient)
 
     def count(self) -> int:
         """See `Store`."""
@@ -124,88 +120,14 @@ class QdrantStore:
             return self.collections.client.count(self.collections.titles, exact=True).count
 
     def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """See `Store`; with segments a title at a time.
-
-        Raises:
-            SpaceMismatchError: a title is of another space. StoreError: one lacks segments, or Qdrant failed.
-        """
-        wanted = self._schema(columns)
-        vectors = "vector" in wanted.names
-        with self.collections.named():
-            for points in self._scroll(self.collections.titles, _TITLES_AT_ONCE, vectors=vectors):
-                yield from self._batches(points, wanted)
-
-    def _schema(self, columns: Collection[str] | None) -> pa.Schema:
-        schema = title_schema(self.space)
-        chosen = [field for field in schema if columns is None or field.name in columns]
-        return pa.schema(chosen, metadata=schema.metadata)
-
-    def _batches(self, points: Sequence[models.Record], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Rows of titles' points with the columns of `wanted`."""
-        known = [point for point in points if self._is_known(point)]
-        if "segments" not in wanted.names:
-            yield from rows_of(known, None, wanted).to_batches()
-            return
-        for point in known:
-            found = self._whole(point, "vector" in wanted.names)
-            if found is not None:
-                yield from rows_of([found[0]], segments_of(found[1]), wanted).to_batches()
+        """See `Store` and `QdrantTitles.all`."""
+        return self._titles.all(columns)
 
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """See `Store`; with segments a title at a time."""
-        wanted = self._schema(columns)
-        names, vectors = [title_id(m) for m in media_ids], "vector" in wanted.names
-        with self.collections.named():
-            points = self.collections.client.retrieve(self.collections.titles, names, with_vectors=vectors)
-            yield from self._batches(points, wanted)
-
-    def _is_known(self, title: models.Record) -> bool:
-        """Whether it is of this space; if not, and not lenient, that is an error."""
-        payload = payload_of(title)
-        if payload.get(FINGERPRINT) == self.space.fingerprint:
-            return True
-        if not self._lenient:
-            where = f"{self.uri}, title {payload[MEDIA_ID]}"
-            raise SpaceMismatchError(self.space.fingerprint, str(payload.get(FINGERPRINT)), where)
-        return False
-
-    def _whole(self, title: models.Record, vectors: bool) -> tuple[models.Record, list[models.Record]] | None:
-        """A title with all of its segments, at a later version if it is replaced meanwhile."""
-        client, names = self.collections.client, self.collections
-        for _ in range(_LOOKS):
-            payload = payload_of(title)
-            found = self._segments(payload)
-            if len(found) == payload[SEGMENTS]:
-                return title, found
-            again = client.retrieve(names.titles, [title.id], with_vectors=vectors)
-            if not again:
-                return None  # removed while it was read
-            title = again[0]
-        if self._lenient:
-            return title, found
-        came = f"title {payload[MEDIA_ID]} has {len(found)} of its {payload[SEGMENTS]} segments"
-        raise StoreError(self.uri, came, EXPECTED_WHOLE)
-
-    def _segments(self, title: dict[str, Any]) -> list[models.Record]:
-        """The points of a title's segments.
-
-        They are asked for by name, because a filter makes the embedded Qdrant look at every point. Only where
-        windows without content were left out, so that indexes have gaps, is there need of one.
-        """
-        media_id, version, count = title[MEDIA_ID], title[CONTENT_HASH], title[SEGMENTS]
-        named = [segment_id(media_id, version, index) for index in range(count)]
-        found: list[models.Record] = []
-        for at in range(0, count, POINTS_AT_ONCE):
-            found += self.collections.client.retrieve(
-                self.collections.segments, named[at : at + POINTS_AT_ONCE], with_vectors=True
-            )
-        if len(found) == count:
-            return found
-        mine = version_filter(media_id, version)
-        pages = self._scroll(self.collections.segments, POINTS_AT_ONCE, mine, vectors=True)
-        return [point for points in pages for point in points]
+        """See `Store` and `QdrantTitles.find`."""
+        return self._titles.find(media_ids, columns)
 
     def visible(self, hits: Sequence[Hit]) -> list[Hit]:
         """Those of some segments, found with their payload, that count: their title has the same version.
@@ -222,7 +144,7 @@ class QdrantStore:
         names = self.collections
         with names.named():
             fields = [MEDIA_ID, CONTENT_HASH, SEGMENTS, FINGERPRINT]
-            for points in self._scroll(names.titles, _NAMES_AT_ONCE, payload=fields):
+            for points in scroll(names, names.titles, _NAMES_AT_ONCE, payload=fields):
                 for point in points:
                     payload = payload_of(point)
                     if payload.get(FINGERPRINT) != self.space.fingerprint:
@@ -232,7 +154,7 @@ class QdrantStore:
                     if names.client.count(names.segments, mine, exact=True).count != payload[SEGMENTS]:
                         yield StorageFault("title that lacks segments", payload[MEDIA_ID])
             fields = [MEDIA_ID, VERSION, FINGERPRINT]
-            for points in self._scroll(names.segments, _NAMES_AT_ONCE, payload=fields):
+            for points in scroll(names, names.segments, _NAMES_AT_ONCE, payload=fields):
                 counted = {point.id for point in self.visible(points)}
                 for point in points:
                     payload = payload_of(point)
@@ -240,30 +162,6 @@ class QdrantStore:
                         yield StorageFault("segment of another space", payload[MEDIA_ID])
                     elif point.id not in counted:
                         yield StorageFault("segment without its title", payload[MEDIA_ID])
-
-    def _scroll(
-        self,
-        name: str,
-        at_once: int,
-        only: models.Filter | None = None,
-        *,
-        vectors: bool = False,
-        payload: bool | list[str] = True,
-    ) -> Iterator[Sequence[models.Record]]:
-        offset: Any = None
-        while True:
-            points, offset = self.collections.client.scroll(
-                name,
-                scroll_filter=only,
-                limit=at_once,
-                offset=offset,
-                with_vectors=vectors,
-                with_payload=payload,
-            )
-            if points:
-                yield points
-            if offset is None:
-                return
 
     def close(self) -> None:
         """See `Store`."""

@@ -315,6 +315,7 @@ class IngestRun:
             summary = {
                 "embedded": tally.embedded,
                 "unchanged": tally.unchanged,
+                "relabelled": tally.relabelled,
                 "failed": tally.failed,
                 "media_s": round(tally.media_s, 3),
                 "stored": stored,

@@ -65,6 +65,12 @@ class Sink(Protocol):
         """
         ...
 
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Titles that were written, by name; see `Store.find`. Nothing may be written while it goes on."""
+        ...
+
     def close(self) -> None:
         """Free files and connections."""
         ...

@@ -77,7 +77,7 @@ class Server:
         triton_port = 0 if self._gateway else self.port
         words = ["--grpc-port", str(triton_port), "--http-port", "0", "--metrics-port", "0"]
         if self._gateway:
-            words += ["--gateway", "--", "--port", str(self.port), "--metrics-port", "0"]
+            words += ["--gateway", "--gateway-port", str(self.port), "--", "--metrics-port", "0"]
         self._process = subprocess.Popen([*RESONANCE, "serve", *words], stdout=log, stderr=log)
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while wait and b"ready " not in self._log.read_bytes()[begins:]:

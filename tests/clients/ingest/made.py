@@ -19,6 +19,17 @@ def unit_vector(chance: np.random.Generator) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+def made_item(media_id: str) -> CatalogueItem:
+    """What a catalogue says of a title made here."""
+    return CatalogueItem(
+        media_id=media_id,
+        uri=f"/library/{media_id}.mp4",
+        language="en",
+        tags=("news", "short"),
+        attributes={"year": "1999"},
+    )
+
+
 def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: SpaceRef = SPACE) -> pa.Table:
     """One title's row; the same arguments give the same numbers."""
     chance = np.random.default_rng(int.from_bytes(f"{media_id}/{version}".encode(), "big") % 2**63)
@@ -53,14 +64,7 @@ def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: Sp
         timing=Timing(0, 0, 0, 0, 0),
         axes={"tension": AxisValue(0.25, "calm", "tense")},
     )
-    item = CatalogueItem(
-        media_id=media_id,
-        uri=f"/library/{media_id}.mp4",
-        language="en",
-        tags=("news", "short"),
-        attributes={"year": "1999"},
-    )
-    return title_row(item, version, result)
+    return title_row(made_item(media_id), version, result)
 
 
 def made_rows(*names: str, version: str = "v1", space: SpaceRef = SPACE) -> pa.Table:

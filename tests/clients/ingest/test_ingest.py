@@ -142,6 +142,31 @@ def test_manifest_names_tags_and_transcripts(library: Path, server: TritonServer
     }
 
 
+def test_what_a_catalogue_says_anew_is_stored_without_embedding_anything(
+    library: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    manifest, sink = tmp_path / "titles.csv", tmp_path / "sink"
+    rows = [f"still,{library / '000008.png'},news,1999", f"text,{library / '000009.txt'},,"]
+    manifest.write_text("\n".join(["id,uri,tags,year", *rows]))
+    code, summary, said = ingest(manifest, sink, server.grpc_address)
+    assert (code, summary["embedded"]) == (0, 2), said
+    before = stored(sink)
+    moved = tmp_path / "moved.png"
+    shutil.copy(library / "000008.png", moved)
+    rows[0] = f"still,{moved},drama,2001"
+    manifest.write_text("\n".join(["id,uri,tags,year", *rows]))
+    code, summary, said = ingest(manifest, sink, server.grpc_address)
+    assert (code, summary["embedded"], summary["unchanged"], summary["relabelled"]) == (0, 0, 1, 1), said
+    after = stored(sink)
+    assert after["text"] == before["text"]
+    assert after["still"]["tags"] == ["drama"]
+    assert after["still"]["uri"] == str(moved)
+    assert dict(after["still"]["attributes"]) == {"year": "2001"}
+    assert after["still"]["vector"] == before["still"]["vector"]
+    code, summary, said = ingest(manifest, sink, server.grpc_address)
+    assert (summary["unchanged"], summary["relabelled"]) == (2, 0), said
+
+
 def test_wrong_use_and_servers_that_are_not_there(
     library: Path, tmp_path: Path, server: TritonServer
 ) -> None:

@@ -139,8 +139,24 @@ def test_a_journal_of_another_version_is_refused(journal: Journal) -> None:
     with sqlite3.connect(journal.path) as db:
         db.execute("UPDATE about SET value = '99' WHERE name = 'version'")
     db.close()
-    with pytest.raises(JournalError, match="version 99; expected version 1"):
+    with pytest.raises(JournalError, match="version 99; expected version 2"):
         Journal(journal.path, "sink")
+
+
+def test_a_journal_from_before_labels_were_kept_goes_on(journal: Journal, tmp_path: Path) -> None:
+    embed(journal, "film")
+    journal.close()
+    with sqlite3.connect(journal.path) as db:
+        db.execute("ALTER TABLE titles DROP COLUMN labels")
+        db.execute("UPDATE about SET value = '1' WHERE name = 'version'")
+    db.close()
+    again = Journal(journal.path, "sink")
+    known = again.known("film", SPACE)
+    assert known is not None
+    assert (known.labels, known.state) == (None, State.EMBEDDED)
+    embed(again, "other")
+    again.close()
+    Journal(journal.path, "sink").close()
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -187,6 +203,11 @@ class FullSink:
 
     def write(self, rows: pa.Table, *, batch: str, replaces: Collection[str] = ()) -> None:
         raise StoreError("sink", "no room", "room")
+
+    def find(
+        self, media_ids: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        return iter(())
 
     def close(self) -> None:
         pass

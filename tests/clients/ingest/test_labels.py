@@ -1,0 +1,165 @@
+"""What a catalogue says of a title that has not changed reaches every store, and nothing else of it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
+from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
+from resonance.clients.ingest.stores import open_sink, open_store
+from resonance.clients.ingest.types import CatalogueItem
+from tests.clients.ingest.made import SPACE, made_item, made_row
+from tests.clients.ingest.qdrant_server import API_KEY, qdrant_server
+
+NAMES = [f"film {number}" for number in range(7)]
+
+
+@pytest.fixture(params=["parquet", "qdrant", "qdrant server"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    match request.param:
+        case "parquet":
+            yield str(tmp_path / "store")
+        case "qdrant":
+            yield f"qdrant+local:{tmp_path}/store?name=films"
+        case "qdrant server":
+            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
+            with qdrant_server(tmp_path) as address:
+                yield f"qdrant://{address}/films"
+
+
+def opened(uri: str, tmp_path: Path, titles: int = 3) -> Ledger:
+    return Ledger(tmp_path / "journal.sqlite", uri, SPACE, open_sink, batch=BatchSize(titles=titles))
+
+
+def fill(uri: str, tmp_path: Path) -> None:
+    ledger = opened(uri, tmp_path)
+    for name in NAMES:
+        assert ledger.begin(made_item(name), "size 1", f"v1 of {name}").verdict is Verdict.EMBED
+        segments = 300 if name == NAMES[1] else 3
+        ledger.finish(name, f"v1 of {name}", row_bytes(made_row(name, f"v1 of {name}", segments=segments)))
+    ledger.flush()
+    ledger.close()
+
+
+def stored(uri: str) -> dict[str, dict[str, Any]]:
+    store = open_store(uri)
+    try:
+        rows = pa.Table.from_batches(list(store.titles())).to_pylist()
+    finally:
+        store.close()
+    assert sorted(row["media_id"] for row in rows) == NAMES
+    return {row["media_id"]: row for row in rows}
+
+
+def changed(name: str) -> CatalogueItem:
+    return replace(
+        made_item(name), uri=f"/moved/{name}.mp4", tags=("drama",), language="fr", attributes={"year": "2000"}
+    )
+
+
+def without_labels(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in LABELS}
+
+
+def test_new_labels_are_stored_and_nothing_else_of_any_title_changes(uri: str, tmp_path: Path) -> None:
+    fill(uri, tmp_path)
+    before = stored(uri)
+    new = NAMES[:5]  # more than a batch
+    ledger = opened(uri, tmp_path)
+    for name in NAMES:
+        item = changed(name) if name in new else made_item(name)
+        expected = Verdict.RELABELLED if name in new else Verdict.UNCHANGED
+        if name == NAMES[2]:  # a file that was only touched is read, and found to be the same
+            assert ledger.look(item, "size 1, touched") is Verdict.EMBED
+            assert ledger.begin(item, "size 1, touched", f"v1 of {name}").verdict is expected
+        else:
+            assert ledger.look(item, "size 1") is expected
+    ledger.flush()
+    ledger.close()
+    after = stored(uri)
+    for name in NAMES:
+        assert without_labels(after[name]) == without_labels(before[name])
+        if name in new:
+            assert has_labels(changed(name), after[name])
+            assert after[name]["tags"] == ["drama"]
+        else:
+            assert after[name] == before[name]
+
+    ledger = opened(uri, tmp_path)  # and once more: all is as the catalogue says
+    for name in new:
+        identity = "size 1, touched" if name == NAMES[2] else "size 1"
+        assert ledger.look(changed(name), identity) is Verdict.UNCHANGED
+    ledger.close()
+
+
+def test_a_job_that_is_killed_before_it_wrote_them_writes_them_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    for stop in ("_label", "_write_pending", "_write"):
+        ledger = opened(uri, tmp_path)
+        tags = (stop,)
+        assert ledger.look(replace(made_item("film 3"), tags=tags), "size 1") is Verdict.RELABELLED
+
+        def killed(*arguments: object, **named: object) -> None:
+            raise KeyboardInterrupt
+
+        if stop == "_write_pending":
+            ledger._label()
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, stop, killed)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.flush()
+        assert stored(uri)["film 3"]["tags"] != list(tags)
+        ledger.close()
+        ledger = opened(uri, tmp_path)
+        ledger.look(replace(made_item("film 3"), tags=tags), "size 1")
+        ledger.flush()
+        assert stored(uri)["film 3"]["tags"] == list(tags)
+        ledger.close()
+
+
+def test_titles_of_an_earlier_journal_are_compared_with_what_is_stored(tmp_path: Path) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in Path(uri).glob("*.parquet")}
+    ledger = opened(uri, tmp_path)
+    ledger._journal._db.execute("UPDATE titles SET labels = NULL")
+    assert ledger.look(made_item("film 0"), "size 1") is Verdict.UNCHANGED
+    ledger.flush()
+    assert {path: path.stat().st_mtime_ns for path in Path(uri).glob("*.parquet")} == files
+    assert ledger.look(changed("film 6"), "size 1") is Verdict.UNCHANGED  # it is not known yet that it is not
+    ledger.flush()
+    assert stored(uri)["film 6"]["tags"] == ["drama"]
+    assert ledger._journal.known("film 0", SPACE.fingerprint).labels == labels_digest(made_item("film 0"))
+    ledger.close()
+
+
+def test_a_title_that_the_sink_lost_stops_nothing(tmp_path: Path) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    for part in Path(uri).glob("*.parquet"):
+        part.unlink()
+    ledger = opened(uri, tmp_path)
+    assert ledger.look(changed("film 0"), "size 1") is Verdict.RELABELLED
+    ledger.flush()
+    ledger.close()
+
+
+def test_a_language_that_was_heard_stays_and_the_order_of_attributes_says_nothing() -> None:
+    attributes = {"year": "1999", "country": "FR"}
+    row = made_row("film").to_pylist()[0] | {"attributes": list(attributes.items())}
+    quiet = replace(made_item("film"), language=None, attributes=attributes)
+    assert has_labels(quiet, row)
+    assert not has_labels(replace(quiet, language="fr"), row)
+    other_order = replace(quiet, attributes=dict(reversed(attributes.items())))
+    assert has_labels(other_order, row)
+    assert labels_digest(other_order) == labels_digest(quiet)
+    assert labels_digest(quiet) != labels_digest(replace(quiet, language="en"))
