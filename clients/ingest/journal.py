@@ -346,6 +346,18 @@ class Journal:
                 "DELETE FROM segments WHERE media_id = ? AND fingerprint = ?", (item.media_id, fingerprint)
             )
 
+    def forget_rows(self, fingerprint: str, *, source: str, seen_by: str) -> None:
+        """Rows of the catalogue `source` that named no title, and that the run `seen_by` has not seen: they
+        were mended, or are gone.
+        """
+        named = f"{source} row "  # as `read_manifest` names them
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM titles WHERE fingerprint = ? AND state = ? AND run != ? AND uri = media_id"
+                " AND substr(media_id, 1, ?) = ?",
+                (fingerprint, State.FAILED, seen_by, len(named), named),
+            )
+
     def open_batch(self, batch: str, fingerprint: str, media_ids: Iterable[str]) -> set[str]:
         """Name the batch that embedded titles are about to be written in; gives those that replace one."""
         ids = [(media_id, fingerprint) for media_id in media_ids]

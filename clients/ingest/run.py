@@ -235,6 +235,7 @@ class IngestRun:
                 on_begun=lambda item: metrics.seen(item.media_id, time.time()),
                 on_outcome=ended,
             )
+            await ledger.call(lambda opened: opened.read_to_the_end(settings.sources))
 
     async def _end_here(
         self,
@@ -271,6 +272,8 @@ class IngestRun:
                 )
                 for outcome in outcomes:
                     loop.call_soon_threadsafe(ended, outcome)
+                if self._stopped_by is None:
+                    job.call("read_to_the_end", settings.sources)
             finally:
                 in_quarantine = job.call("write_failures", settings.failed_path)
                 states = job.call("counts")
