@@ -64,6 +64,21 @@ def ingest(
         SamplingChoice | None,
         typer.Option(help="Keyframes only (fast), or two frames a second. [default: the space's]"),
     ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="At the end, remove stored titles that none of the sources has any more."
+        ),
+    ] = False,
+    prune_limit: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The largest share of stored titles to prune; above it none is, for a library that is half "
+            "there looks like one that shrank.",
+        ),
+    ] = 0.1,
     watch: Annotated[
         bool,
         typer.Option(
@@ -110,34 +125,36 @@ def ingest(
     quarantine and stops nothing.
 
     Exit code 0: every title is stored; 1: some are in quarantine; 2: wrong use; 3: the server or the sink was
-    away for too long, or is of another space; 130, 143: stopped, and to be gone on with.
+    away for too long, or is of another space, or more would be pruned than may be; 130, 143: stopped, and to
+    be gone on with.
 
     A server that is away, also when the job begins, is waited for (--patience-s).
     """
     from resonance.clients.ingest.run import IngestRun, IngestSettings
 
-    settings = IngestSettings(
-        sources=tuple(sources),
-        sink=sink,
-        server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
-        journal=journal,
-        failed=failed,
-        retry_failed=retry_failed,
-        concurrency=concurrency,
-        sampling=str(sampling) if sampling else None,
-        watch=watch,
-        asr=asr,
-        asr_cache=asr_cache,
-        asr_language=asr_language,
-        ray=engine is Engine.RAY,
-        ray_address=ray_address,
-        workers=workers,
-        batch_titles=batch_titles,
-        patience_s=patience_s,
-        metrics_port=metrics_port,
-    )
     with wrong_use():
+        settings = IngestSettings(
+            sources=tuple(sources),
+            sink=sink,
+            server=server,
+            credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+            journal=journal,
+            failed=failed,
+            retry_failed=retry_failed,
+            concurrency=concurrency,
+            sampling=str(sampling) if sampling else None,
+            watch=watch,
+            asr=asr,
+            asr_cache=asr_cache,
+            asr_language=asr_language,
+            ray=engine is Engine.RAY,
+            ray_address=ray_address,
+            workers=workers,
+            batch_titles=batch_titles,
+            patience_s=patience_s,
+            prune_limit=prune_limit if prune else None,
+            metrics_port=metrics_port,
+        )
         code = asyncio.run(IngestRun(settings, json_out=json_out).run())
     sys.stdout.flush()
     raise typer.Exit(code)

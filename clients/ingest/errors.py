@@ -4,6 +4,7 @@ ResonanceError
 ├── CatalogueError  a manifest or folder cannot be read, or a row of it makes no sense
 ├── StoreError      a sink or store cannot be opened, read or written
 │   └── EmptyStoreError
+├── PruneError      too many titles would be removed
 └── JournalError    the journal cannot be used: another job has it, or it is of another version
 """
 
@@ -39,6 +40,24 @@ class StoreError(ResonanceError):
 
 class EmptyStoreError(StoreError):
     """A place for a store that holds no title."""
+
+
+class PruneError(ResonanceError):
+    """More titles would be removed than may be: a catalogue that is half there looks like one that shrank.
+
+    Attributes:
+        gone: stored titles that the catalogue has not. stored: all of them. limit: the share that may go.
+    """
+
+    def __init__(self, gone: int, stored: int, limit: float) -> None:
+        self.gone, self.stored, self.limit = gone, stored, limit
+        super().__init__(
+            f"{gone:,} of {stored:,} stored titles are not in the catalogue; expected at most {limit:.0%} of "
+            "them. Nothing was removed: see whether the whole library is there, or raise --prune-limit"
+        )
+
+    def __reduce__(self) -> tuple[type[PruneError], tuple[int, int, float]]:
+        return type(self), (self.gone, self.stored, self.limit)  # it comes from a ledger on a cluster, too
 
 
 class JournalError(ResonanceError):

@@ -358,6 +358,26 @@ class Journal:
                 (fingerprint, State.FAILED, seen_by, len(named), named),
             )
 
+    def forget(self, fingerprint: str, media_ids: Iterable[str]) -> None:
+        """These titles were never seen, as it were; give them to the sink's `remove` first."""
+        ids = [(media_id, fingerprint) for media_id in media_ids]
+        with self._transaction():
+            for table in ("titles", "segments"):
+                self._db.executemany(f"DELETE FROM {table} WHERE media_id = ? AND fingerprint = ?", ids)
+
+    def unseen(self, fingerprint: str, run: str) -> dict[str, bool]:
+        """Titles that this run has not come upon, and whether the sink has, or may have, one of each name."""
+        found = self._db.execute(
+            "SELECT media_id, sunk FROM titles WHERE fingerprint = ? AND run != ?", (fingerprint, run)
+        )
+        return {media_id: bool(sunk) for media_id, sunk in found}
+
+    def sunk(self, fingerprint: str) -> int:
+        """How many titles the sink has, or may have, a version of."""
+        found = self._db.execute("SELECT COUNT(*) FROM titles WHERE fingerprint = ? AND sunk", (fingerprint,))
+        (count,) = found.fetchone()
+        return int(count)
+
     def open_batch(self, batch: str, fingerprint: str, media_ids: Iterable[str]) -> set[str]:
         """Name the batch that embedded titles are about to be written in; gives those that replace one."""
         ids = [(media_id, fingerprint) for media_id in media_ids]

@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from resonance.clients.errors import UsageError
-from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.errors import PruneError, StoreError
 from resonance.clients.ingest.journal import Fault, Journal, Known, State
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest, with_labels
 from resonance.clients.ingest.quarantine import write_failures
@@ -37,6 +37,7 @@ from resonance.clients.results import SpaceRef
 _log = logging.getLogger(__name__)
 #: How long a sink that cannot be written to is tried before the job gives up; nothing is lost then.
 SINK_PATIENCE_S = 120.0
+_REMOVED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,10 +241,40 @@ class Ledger:
             fault=fault,
         )
 
-    def read_to_the_end(self, sources: Iterable[str]) -> None:
-        """These catalogues were: rows of them that are faulty no more leave the quarantine."""
+    def end_catalogue(self, sources: Iterable[str], prune_limit: float | None) -> int:
+        """All of `sources` has been asked about: what is gone from them is forgotten.
+
+        Rows that are faulty no more leave the quarantine. Titles go from sink and journal where there is a
+        `prune_limit`: the largest share of the stored ones that may.
+
+        Returns:
+            How many stored titles went.
+
+        Raises:
+            PruneError: it would be a larger share; none is removed then. Others: see `finish`.
+        """
         for source in sources:
             self._journal.forget_rows(self._fingerprint, source=source, seen_by=self._run)
+        if prune_limit is None:
+            return 0
+        self.flush()
+        unseen = self._journal.unseen(self._fingerprint, self._run)
+        gone, stored = sum(unseen.values()), self._journal.sunk(self._fingerprint)
+        if gone > prune_limit * stored:
+            raise PruneError(gone, stored, prune_limit)
+        self.remove(unseen)
+        return gone
+
+    def remove(self, media_ids: Iterable[str]) -> None:
+        """Take titles out of sink and journal; should they come again, they are new. Errors: see `finish`."""
+        self.flush()
+        names = list(media_ids)
+        for at in range(0, len(names), _REMOVED_AT_ONCE):
+            some = names[at : at + _REMOVED_AT_ONCE]
+            for attempt in self._tries():
+                with attempt:
+                    self._sink.remove(some)
+            self._journal.forget(self._fingerprint, some)
 
     def flush_due(self) -> None:
         """Write a batch if it is time to. Errors: see `finish`."""

@@ -80,6 +80,15 @@ class ParquetSink:
                 replaced += here
         return replaced
 
+    def remove(self, media_ids: Collection[str]) -> None:
+        """See `Sink`. A file whose titles all go stays, without rows, for those who have it listed."""
+        index, gone = self._index or _Index(self._folder, self._folder.names()), _strings(list(media_ids))
+        self._index = None
+        for part in index.parts_with(list(media_ids)):
+            names = pa.Table.from_batches(self._folder.batches(part, ["media_id"]))["media_id"]
+            if pc.any(pc.is_in(names, gone)).as_py():
+                self._folder.write(part, _without(self._folder.batches(part), gone, self._schema))
+
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
@@ -212,13 +221,18 @@ def _hashes(media_ids: Sequence[str]) -> NDArray[np.uint64]:
 
 def _replaced(batches: Iterator[pa.RecordBatch], mine: pa.Table) -> Iterator[pa.Table]:
     """A part's titles with those of `mine` in the place of their earlier versions."""
-    names = mine["media_id"].combine_chunks()
+    yield from _without(batches, mine["media_id"].combine_chunks(), mine.schema)
+    yield mine
+
+
+def _without(batches: Iterator[pa.RecordBatch], gone: pa.Array, schema: pa.Schema) -> Iterator[pa.Table]:
+    """A part's titles but for those named in `gone`; where none is left, a table of no rows."""
+    yield schema.empty_table()
     for batch in batches:
         table = pa.Table.from_batches([batch])
-        kept = table.filter(pc.invert(pc.is_in(table["media_id"], names)))
+        kept = table.filter(pc.invert(pc.is_in(table["media_id"], gone)))
         if kept.num_rows:
-            yield kept.cast(mine.schema)
-    yield mine
+            yield kept.cast(schema)
 
 
 def _strings(values: Sequence[str]) -> pa.Array:

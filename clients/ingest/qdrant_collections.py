@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -109,6 +109,13 @@ def version_filter(media_id: str, version: str) -> models.Filter:
 def other_versions(media_id: str, version: str) -> models.Filter:
     """Those of all its other versions."""
     return models.Filter(must=[_is(MEDIA_ID, media_id)], must_not=[_is(VERSION, version)])
+
+
+def titles_filter(media_ids: Sequence[str]) -> models.Filter:
+    """The segments of all versions of some titles."""
+    return models.Filter(
+        must=[models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=list(media_ids)))]
+    )
 
 
 def _is(key: str, value: str) -> models.FieldCondition:

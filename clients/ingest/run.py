@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
-import os
 import signal
 import threading
 import time
@@ -23,7 +21,7 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, UsageError, described
 from resonance.clients.ingest.asr import AsrOptions
-from resonance.clients.ingest.catalogue import read_catalogue
+from resonance.clients.ingest.catalogue import FaultyRow, read_catalogue
 from resonance.clients.ingest.concurrency import titles_side_by_side
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
 from resonance.clients.ingest.errors import JournalError, StoreError
@@ -36,16 +34,15 @@ from resonance.clients.ingest.migration import titles_of
 from resonance.clients.ingest.progress import JobDisplay
 from resonance.clients.ingest.qdrant_place import qdrant_place
 from resonance.clients.ingest.quarantine import make_folder
+from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
-from resonance.clients.ingest.uris import local_path, normal
+from resonance.clients.ingest.uris import local_path
 from resonance.clients.ingest.watch import watch
 from resonance.clients.new_files import check_new_file
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceError
 
 _log = logging.getLogger(__name__)
-#: Where journal and quarantine stand in a sink's folder; readers of Parquet leave such names out.
-STATE_FOLDER = "_resonance"
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -53,7 +50,9 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 class IngestSettings:
     """The options of the command; see its help.
 
-    `from_store`: the one source is a store, whose titles are embedded again (`resonance migrate`).
+    `prune_limit`: the largest share of the stored titles that is removed because the catalogue has them no
+    more; None: none is. `from_store`: the one source is a store, whose titles are embedded again
+    (`resonance migrate`).
     """
 
     sources: tuple[str, ...]
@@ -75,23 +74,19 @@ class IngestSettings:
     workers: int | None = None
     batch_titles: int = 64
     patience_s: float = 600.0
+    prune_limit: float | None = None
     metrics_port: int | None = None
 
     def __post_init__(self) -> None:
         if self.watch and (len(self.sources) != 1 or local_path(self.sources[0]) is None or self.ray):
             raise UsageError("--watch looks at one folder of this machine, without Ray")
+        if self.watch and self.prune_limit is not None:
+            raise UsageError("--prune needs a catalogue that comes to an end; --watch has none")
 
     @property
     def journal_path(self) -> Path:
         """Where the journal is."""
-        if self.journal is not None:
-            return self.journal
-        folder = local_path(self.sink)
-        if folder is not None:
-            return folder / STATE_FOLDER / "journal.sqlite"
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        name = hashlib.blake2b(normal(self.sink).encode(), digest_size=8).hexdigest()
-        return state / "resonance" / f"ingest-{name}" / "journal.sqlite"
+        return self.journal if self.journal is not None else default_journal(self.sink)
 
     @property
     def failed_path(self) -> Path:
@@ -139,6 +134,7 @@ class IngestRun:
         self._display = JobDisplay(self._console)
         self._stopped_by: signal.Signals | None = None
         self._stopping = threading.Event()
+        self._faulty = self._pruned = 0
         self._task: asyncio.Task[int] | None = None
 
     async def run(self) -> int:
@@ -195,7 +191,7 @@ class IngestRun:
                 return SpaceRef.of(await embedder.space()), side_by_side
 
             space, concurrency = await first_answers(
-                asked, patience_s=settings.patience_s, tell=self._tell_waiting
+                asked, patience_s=settings.patience_s, tell=self._tell_warning
             )
             if not settings.watch and not settings.is_read_by_one_alone:
                 counting = asyncio.create_task(self._count())
@@ -235,7 +231,8 @@ class IngestRun:
                 on_begun=lambda item: metrics.seen(item.media_id, time.time()),
                 on_outcome=ended,
             )
-            await ledger.call(lambda opened: opened.read_to_the_end(settings.sources))
+            limit = self._prune_limit()
+            self._pruned = await ledger.call(lambda opened: opened.end_catalogue(settings.sources, limit))
 
     async def _end_here(
         self,
@@ -265,7 +262,7 @@ class IngestRun:
         def work() -> None:
             try:
                 outcomes = job.run(
-                    settings.catalogue(),
+                    self._catalogue(),
                     settings.server,
                     settings.credentials,
                     settings.embed_options,
@@ -273,7 +270,7 @@ class IngestRun:
                 for outcome in outcomes:
                     loop.call_soon_threadsafe(ended, outcome)
                 if self._stopped_by is None:
-                    job.call("read_to_the_end", settings.sources)
+                    self._pruned = job.call("end_catalogue", settings.sources, self._prune_limit())
             finally:
                 in_quarantine = job.call("write_failures", settings.failed_path)
                 states = job.call("counts")
@@ -298,9 +295,23 @@ class IngestRun:
                 on_seen=lambda item, seen_at_s: metrics.seen(item.media_id, seen_at_s),
                 on_gone=lambda item: metrics.gone(item.media_id),
             )
-        return in_thread(settings.catalogue())
+        return in_thread(self._catalogue())
 
-    def _tell_waiting(self, line: str) -> None:
+    def _catalogue(self) -> Iterator[Given]:
+        """The catalogue, while it is counted how much of it names no title."""
+        for given in self._settings.catalogue():
+            self._faulty += isinstance(given, FaultyRow)
+            yield given
+
+    def _prune_limit(self) -> float | None:
+        """At the end of the catalogue: what is in a row or folder that cannot be read would seem gone."""
+        limit = self._settings.prune_limit
+        if limit is not None and self._faulty:
+            self._tell_warning(f"nothing is pruned: {self._faulty:,} parts of the catalogue name no title")
+            return None
+        return limit
+
+    def _tell_warning(self, line: str) -> None:
         self._console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     async def _count(self) -> None:
@@ -320,6 +331,7 @@ class IngestRun:
                 "unchanged": tally.unchanged,
                 "relabelled": tally.relabelled,
                 "failed": tally.failed,
+                "pruned": self._pruned,
                 "media_s": round(tally.media_s, 3),
                 "stored": stored,
                 "in_quarantine": in_quarantine,
@@ -329,6 +341,7 @@ class IngestRun:
             return
         self._console.print(
             f"{tally.embedded:,} embedded, {self._display.figures()}; {stored:,} stored in all"
+            + (f", {self._pruned:,} pruned" if self._pruned else "")
             + (f", {in_quarantine:,} in quarantine: {path}" if in_quarantine else ""),
             highlight=False,
             soft_wrap=True,

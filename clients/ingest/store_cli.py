@@ -1,8 +1,9 @@
-"""`resonance validate`: whether a store is what it should be."""
+"""`resonance validate`: whether a store is what it should be; `resonance remove`: titles leave it."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -77,6 +78,43 @@ def validate(
         _show(report, Console(), escape)
     failed = bool(faults.counts) or (fail_on_drift and moved is not None and bool(moved.large))
     raise typer.Exit(1 if failed else 0)
+
+
+def remove(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="As --sink of `resonance ingest`.")],
+    titles: Annotated[list[str], typer.Argument(metavar="TITLE...", help="By media id.")],
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="As --journal of `resonance ingest`. [default: where it is by default]"),
+    ] = None,
+) -> None:
+    """Take titles out of a store, with their segments, and out of the journal of the job that stored them.
+
+    A title that a catalogue of that job still has is embedded anew by the next one. Contours, saved tastes
+    and recognised transcripts (--asr-cache) are files of their own and stay as they are.
+
+    Exit code 0: all are gone; 1: some were not there, or the store cannot be written; 2: wrong use.
+    """
+    from resonance.clients.errors import ResonanceError, UsageError, described
+    from resonance.clients.ingest.removal import remove_titles
+    from resonance.clients.ingest.state_files import default_journal
+    from resonance.space.errors import SpaceError
+
+    path = journal or default_journal(store)
+    with wrong_use():
+        try:
+            removed = remove_titles(store, path, titles)
+        except UsageError:
+            raise
+        except (ResonanceError, SpaceError) as error:
+            typer.echo(described(error), err=True)
+            raise typer.Exit(1) from error
+    for name in removed.unknown:
+        typer.echo(f"{name}: no such title in {store}", err=True)
+    if not removed.journal:
+        typer.echo(f"{path}: no journal there; the job that has one takes the titles for stored", err=True)
+    typer.echo(f"{removed.titles:,} removed")
+    raise typer.Exit(1 if removed.unknown else 0)
 
 
 def _show(report: dict[str, Any], console: Any, escape: Any) -> None:

@@ -65,6 +65,14 @@ class Sink(Protocol):
         """
         ...
 
+    def remove(self, media_ids: Collection[str]) -> None:
+        """Take titles out, each wholly; one that is not there is no error.
+
+        Raises:
+            StoreError: it could not be written; the same call again goes on.
+        """
+        ...
+
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:

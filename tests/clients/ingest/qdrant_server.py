@@ -59,6 +59,8 @@ class _Collections:
         return self._update(name, edge.UpdateOperation.upsert_points(points))
 
     def _delete(self, name: str, body: dict[str, Any]) -> Any:
+        if "points" in body:
+            return self._update(name, edge.UpdateOperation.delete_points(body["points"]))
         return self._update(name, edge.UpdateOperation.delete_points_by_filter(_filter(body["filter"])))
 
     def _update(self, name: str, operation: edge.UpdateOperation) -> Any:

@@ -204,6 +204,9 @@ class FullSink:
     def write(self, rows: pa.Table, *, batch: str, replaces: Collection[str] = ()) -> None:
         raise StoreError("sink", "no room", "room")
 
+    def remove(self, media_ids: Collection[str]) -> None:
+        raise StoreError("sink", "no room", "room")
+
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:

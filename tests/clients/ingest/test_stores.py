@@ -76,6 +76,25 @@ def test_what_is_written_is_read_back_bit_for_bit(uri: str) -> None:
     store.close()
 
 
+def test_what_is_removed_is_gone_wholly_and_the_others_stay(uri: str) -> None:
+    sink = open_sink(uri, SPACE)
+    sink.write(made_rows("a", "b", "c"), batch="1")
+    sink.write(made_rows("d", "e"), batch="2")
+    sink.remove(["a", "d", "e", "nobody"])
+    sink.close()
+    assert stored(uri) == expected(made_rows("b", "c"))
+    store = open_store(uri)
+    assert list(store.faults()) == []
+    assert pa.Table.from_batches(store.find(["a", "b"], ["media_id"]))["media_id"].to_pylist() == ["b"]
+    store.close()
+    sink = open_sink(uri, SPACE)
+    sink.write(made_rows("a", "f", version="v2"), batch="3")
+    sink.remove(["b", "c", "f"])
+    sink.write(made_rows("a", version="v3"), batch="4", replaces=["a"])
+    sink.close()
+    assert stored(uri) == expected(made_rows("a", version="v3"))
+
+
 def test_the_same_batch_again_changes_nothing(uri: str) -> None:
     sink = open_sink(uri, SPACE)
     for _ in range(2):
