@@ -12,13 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from resonance.serving import process
 from resonance.serving.errors import StartError
+from resonance.serving.signs_of_life import SIGN_OF_LIFE, SUPERVISED_VARIABLE
 
 START_TIMEOUT_S = 60.0
-#: In the gateway's environment, where somebody listens to its signs of life.
-SUPERVISED_VARIABLE = "RESONANCE_SUPERVISED"
-#: A line on its stdout that says its event loop turns, every `SIGN_INTERVAL_S`.
-SIGN_OF_LIFE = "alive"
-SIGN_INTERVAL_S = 1.0
 #: A gateway that has said nothing for so long hangs; one on a busy machine is late by a few seconds.
 HANGS_AFTER_S = 20.0
 _LOOK_S = 0.05

@@ -18,6 +18,7 @@ GROUP = "resonance.commands"
 EXTRAS = {
     "embed": "client",
     "status": "client",
+    **dict.fromkeys(("validate", "remove", "migrate"), "ingest"),
     **dict.fromkeys(("carry", "carry-taste"), "audit"),
     **dict.fromkeys(("contours", "hum"), "melody"),
     **dict.fromkeys(("search", "arcs", "explain", "taste", "reel"), "discovery"),
@@ -26,6 +27,8 @@ EXTRAS = {
     "evaluate-tiny": "train",
     "align": "train",
 }
+#: Packages that an option of a command needs, with an extra of their own.
+_EXTRAS_OF_OPTIONS = {"ray": "ray"}
 
 
 def make_app() -> typer.Typer:
@@ -66,6 +69,7 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
         except ModuleNotFoundError as missing:
             group = name.split()[0]
             extra = EXTRAS.get(name, EXTRAS.get(group, group))
+            extra = _EXTRAS_OF_OPTIONS.get((missing.name or "").partition(".")[0], extra)
             typer.echo(
                 f"resonance {name}: the package {missing.name} is not installed; "
                 f"run: pip install 'resonance[{extra}]'",

@@ -39,6 +39,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "gs": _GS_OPTIONS,
     "gcs": _GS_OPTIONS,
 }
+#: What to run where the package is not installed.
+_EXTRAS = {
+    scheme: f"; run: pip install 'resonance[{extra}]'"
+    for scheme, extra in {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.items()
+}
 #: The file's own fault, whatever file system says it. Anything else may be better at the next try.
 _OWN_ERRNOS = frozenset(
     (
@@ -84,7 +89,7 @@ def file_system(uri: str) -> tuple[Any, str]:
     try:
         system, name = fsspec.core.url_to_fs(uri, **options)
     except ImportError as error:
-        raise UsageError(f"{uri}: {error}") from error
+        raise UsageError(f"{uri}: {error}{_EXTRAS.get(scheme, '')}") from error
     except ValueError as error:
         raise NotMediaError(uri, str(error), "a path or a URI that fsspec opens") from error
     return system, name

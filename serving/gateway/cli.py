@@ -13,8 +13,8 @@ import typer
 
 from resonance import __version__
 from resonance.serving.gateway.limits import GatewayLimits
-from resonance.serving.gateway.logs import LogFormat
-from resonance.serving.supervisor_gateway import SIGN_INTERVAL_S, SIGN_OF_LIFE, SUPERVISED_VARIABLE
+from resonance.serving.gateway.log_format import LogFormat
+from resonance.serving.signs_of_life import SIGN_INTERVAL_S, SIGN_OF_LIFE, SUPERVISED_VARIABLE
 
 if TYPE_CHECKING:
     from resonance.serving.gateway.server import Gateway

@@ -16,11 +16,12 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from types import TracebackType
 from typing import IO, Any
 
 from pythonjsonlogger.json import JsonFormatter
+
+from resonance.serving.gateway.log_format import LogFormat
 
 #: Attributes of a record (`extra=`) that are shown, in this order.
 FIELDS = (
@@ -32,13 +33,6 @@ _MAX_EVENT_BYTES = 2048
 #: Loggers whose messages are filled in: ours, which say no content, and what speaks of addresses alone.
 _TRUSTED = ("resonance", "opentelemetry.exporter")
 _REPEAT_S = 60.0
-
-
-class LogFormat(StrEnum):
-    """How lines look."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def configure_logs(

@@ -11,7 +11,8 @@ import grpc
 import trustme
 
 from resonance.serving.gateway.core_log import StderrLines
-from resonance.serving.gateway.logs import LogFormat, configure_logs
+from resonance.serving.gateway.log_format import LogFormat
+from resonance.serving.gateway.logs import configure_logs
 from resonance.serving.gateway.tokens import TokenFile
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc as pb_grpc

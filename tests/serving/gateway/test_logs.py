@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.serving.gateway.core_log import StderrLines
-from resonance.serving.gateway.logs import FIELDS, LogFormat, clean, configure_logs
+from resonance.serving.gateway.log_format import LogFormat
+from resonance.serving.gateway.logs import FIELDS, clean, configure_logs
 from tests.serving.gateway import noisy_run
 
 _log = logging.getLogger("resonance.test")
@@ -133,7 +134,8 @@ def test_what_libraries_write_past_the_log_becomes_lines(tmp_path: Path) -> None
     code = """if True:
         import os, sys, logging
         from resonance.serving.gateway.core_log import StderrLines
-        from resonance.serving.gateway.logs import LogFormat, configure_logs
+        from resonance.serving.gateway.log_format import LogFormat
+        from resonance.serving.gateway.logs import configure_logs
         failed = []
         with StderrLines(on_handshake_failed=failed.append) as lines:
             configure_logs(LogFormat.JSON, stream=lines.stream)
