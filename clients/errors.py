@@ -25,9 +25,24 @@ ResonanceError
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class ResonanceError(Exception):
-    """Root of every error that the client raises."""
+    """Root of every error that the client raises. They can be pickled, with what they know."""
+
+    def __reduce__(self) -> tuple[Callable[..., ResonanceError], tuple[object, ...]]:
+        return _pickled, (type(self), self.args, self.__dict__)
+
+
+def _pickled(
+    kind: type[ResonanceError], args: tuple[object, ...], fields: dict[str, object]
+) -> ResonanceError:
+    """Without `__init__`, which takes other arguments than the text that it makes of them."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class MediaError(ResonanceError):

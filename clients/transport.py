@@ -174,6 +174,8 @@ def error_of(fault: InferenceServerException, where: str) -> ResonanceError:
     message = " ".join(str(fault.message()).split())
     if code is grpc.StatusCode.UNAVAILABLE:
         message += "; is the server running? start one with `resonance serve`"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        message += "; is this a Triton? a gateway is grpc://HOST:PORT"
     return ERRORS_BY_STATUS[code](f"{where}: {message}")
 
 

@@ -147,7 +147,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, server: str) -> Exception:
     code = error.code()
     status = _status_in(error)
     if status is None:
-        return _by_code(code, f"{server}: {_one_line(error.details())}{_advice(code)}", None)
+        return _by_code(code, f"{server}: {_one_line(error.details()) or code.name}{_advice(code)}", None)
     message = _one_line(status.message or error.details())
     info, retry_after_s, media = details.ErrorInfo(), None, "media"
     for detail in status.details:
@@ -200,7 +200,10 @@ def _by_code(code: grpc.StatusCode, message: str, retry_after_s: float | None) -
 
 def _advice(code: grpc.StatusCode) -> str:
     if code is _Code.UNAVAILABLE:
-        return "; is the gateway running? start one with `resonance serve --gateway`"
+        return (
+            "; is the gateway running (`resonance serve --gateway`), and with TLS if and only if this is "
+            "(--tls, and --tls-ca where its certificate is of an authority of your own)?"
+        )
     if code is _Code.UNIMPLEMENTED:
         return "; is this a gateway? Triton itself is triton://HOST:PORT"
     return ""

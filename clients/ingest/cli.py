@@ -125,8 +125,8 @@ def ingest(
     quarantine and stops nothing.
 
     Exit code 0: every title is stored; 1: some are in quarantine; 2: wrong use; 3: the server or the sink was
-    away for too long, or is of another space, or more would be pruned than may be; 130, 143: stopped, and to
-    be gone on with.
+    away for too long or is of another space, a source is not there, or more would be pruned than may be;
+    130, 143: stopped, and to be gone on with.
 
     A server that is away, also when the job begins, is waited for (--patience-s).
     """

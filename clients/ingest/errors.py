@@ -56,9 +56,6 @@ class PruneError(ResonanceError):
             "them. Nothing was removed: see whether the whole library is there, or raise --prune-limit"
         )
 
-    def __reduce__(self) -> tuple[type[PruneError], tuple[int, int, float]]:
-        return type(self), (self.gone, self.stored, self.limit)  # it comes from a ledger on a cluster, too
-
 
 class JournalError(ResonanceError):
     """The journal cannot be used.

@@ -152,7 +152,7 @@ class EmbedTitles:
             first = first_error(failed)
             if not isinstance(first, ResonanceError | SpaceError):
                 raise first from None  # a fault of ours: Ray shows it
-            # told as a row, for these errors have fields that do not travel, and Ray would try again
+            # told as a row, for Ray would try again
             return [Outcome("", Result.FAILED, error=f"{STOPPED} {type(first).__name__}: {first}")]
         return [task.result() for task in tasks]
 
@@ -184,7 +184,12 @@ class RayJob:
 
     def call(self, name: str, *args: Any, **named: Any) -> Any:
         """A method of the ledger. Errors are its own."""
-        return ray.get(self._ledger.call.remote(name, args, named))
+        try:
+            return ray.get(self._ledger.call.remote(name, args, named))
+        except ray.exceptions.RayTaskError as error:  # its text is the actor's traceback
+            if isinstance(error.cause, ResonanceError | SpaceError):
+                raise error.cause from None
+            raise
 
     def stop(self) -> None:
         """Let `run` come to its end after the titles under way; from any thread."""

@@ -54,6 +54,6 @@ async def test_mutual_tls_and_who_is_left_outside(descriptor: Descriptor, tmp_pa
             replace(good, ca_file=tmp_path / "others-ca"),
             replace(good, ca_file=None, tls=True),  # this machine does not know our authority
         ):
-            with pytest.raises(ServerUnavailableError):
+            with pytest.raises(ServerUnavailableError, match=r"with TLS if and only if this is \(--tls, and"):
                 await fingerprint(gateway.address, bad)
         assert gateway.spaces_asked == 1

@@ -17,7 +17,13 @@ import psutil
 import pytest
 
 from resonance.clients.embedder import Embedder
-from resonance.clients.errors import CorruptMediaError, NoModalityError, NotMediaError, UsageError
+from resonance.clients.errors import (
+    CorruptMediaError,
+    NoModalityError,
+    NotMediaError,
+    ResonanceError,
+    UsageError,
+)
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.gateway.server_status import ServerStatus
 from resonance.clients.media.types import MediaInfo
@@ -278,6 +284,19 @@ async def test_queries_and_status(gateway: Gateway, server: TritonServer, media:
     assert all(model.serving for model in status.models), status.models
     assert status.queries == 0
     assert len(status.fingerprint) == 64
+
+
+async def test_a_gateway_taken_for_a_triton_and_the_reverse_are_told(
+    gateway: Gateway, server: TritonServer
+) -> None:
+    for address, came in (
+        (f"triton://{gateway.address}", "is this a Triton? a gateway is grpc://HOST:PORT"),
+        (f"grpc://{server.grpc_address}", "UNIMPLEMENTED; is this a gateway? Triton itself is triton://HOST"),
+    ):
+        async with Embedder(address) as wrong:
+            with pytest.raises(ResonanceError) as refused:
+                await wrong.space()
+        assert came in str(refused.value)
 
 
 async def test_a_live_feed_gives_parts_while_it_goes_on(here: GatewayEmbedder) -> None:

@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster as RayCluster
 from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.embedding import EmbedOptions
+from resonance.clients.ingest.errors import PruneError
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
 from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.results import SpaceRef
@@ -69,6 +70,9 @@ def test_a_node_that_is_killed_loses_nothing(
             cluster.remove_node(other, allow_graceful=False)
     assert len(outcomes) == TITLES + len(BAD)
     job.call("write_failures", settings.failed_path)
+    with pytest.raises(PruneError, match=rf"^0 of {TITLES} stored titles") as refused:
+        job.call("end_catalogue", (), -1.0)  # of which none is few enough
+    assert type(refused.value) is PruneError
     job.close()
     code, _, _ = ingest(titles, tmp_path / "undisturbed", server.grpc_address)
     assert code == 1

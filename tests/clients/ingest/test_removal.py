@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from pathlib import Path
 
@@ -114,8 +113,6 @@ def test_a_catalogue_that_is_half_there_prunes_nothing(store: Path) -> None:
     ):
         seen(store, NAMES[:5], 0.2)
     assert len(stored(store)) == 10
-    error = PruneError(5, 10, 0.2)
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_the_command_prunes_and_does_not_where_part_of_the_catalogue_is_unreadable(

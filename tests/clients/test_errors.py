@@ -1,0 +1,28 @@
+"""Errors that travel between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from resonance.clients.errors import CorruptMediaError, OverloadedError, ResonanceError
+from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CorruptMediaError("film.mp4", "nothing", "a picture"),
+        OverloadedError("full", retry_after_s=2.5),
+        StoreError("s3://bucket", "no room", "room"),
+        JournalError("journal.sqlite", "no database", "one"),
+        PruneError(5, 10, 0.2),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_is_the_same_on_the_other_side(error: ResonanceError) -> None:
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error)
+    assert str(there) == str(error)
+    assert vars(there) == vars(error)
