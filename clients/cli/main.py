@@ -7,6 +7,7 @@ which one to install. Commands import what they need when they are called.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -82,4 +83,6 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
 def main() -> None:
     """Entry point of the `resonance` script."""
+    # gRPC says what our errors say again, in lines of its own, unless it is told to keep to errors
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     make_app()()

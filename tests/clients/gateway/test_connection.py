@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,3 +59,16 @@ async def test_mutual_tls_and_who_is_left_outside(descriptor: Descriptor, tmp_pa
             with pytest.raises(ServerUnavailableError, match=r"with TLS if and only if this is \(--tls, and"):
                 await fingerprint(gateway.address, bad)
         assert gateway.spaces_asked == 1
+
+
+async def test_a_command_says_one_line_of_a_handshake_that_fails(descriptor: Descriptor) -> None:
+    async with broken_gateway(descriptor) as gateway:
+        command = str(Path(sys.executable).with_name("resonance"))
+        words = ("status", "--tls", "--server", f"grpc://{gateway.address}")
+        process = await asyncio.create_subprocess_exec(
+            command, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    (line,) = err.decode().splitlines()
+    assert "with TLS if and only if this is" in line
