@@ -42,6 +42,8 @@ _ITEM_BYTES = {
     pb.TYPE_STRING: _TEXT_BYTES,
 }
 
+_ADVICE = "run `make export`, or name one with --model-repository"
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -77,7 +79,7 @@ def read_repository(root: Path, target: str, decoder: Decoder = Decoder.PYAV) ->
         RepositoryError: no such folder, no model in it, or a config that is not Triton's.
     """
     if not root.is_dir():
-        raise RepositoryError(f"model repository {root} is not a folder")
+        raise RepositoryError(f"model repository {root} is not a folder; {_ADVICE}")
     models = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
         path = folder / "configs" / f"{target}.pbtxt"  # Triton's rule, with --model-config-name
@@ -92,7 +94,7 @@ def read_repository(root: Path, target: str, decoder: Decoder = Decoder.PYAV) ->
         if folder.name != DALI_MODEL or decoder is Decoder.DALI:
             models.append(Model(folder.name, folder, config))
     if not models:
-        raise RepositoryError(f"model repository {root} holds no model")
+        raise RepositoryError(f"model repository {root} holds no model; {_ADVICE}")
     return models
 
 

@@ -232,6 +232,14 @@ def test_check_says_that_the_server_died(repository):
             server.check()
 
 
+def test_where_there_are_no_models_the_advice_is_to_export_some(tmp_path):
+    advice = r"run `make export`, or name one with --model-repository$"
+    with pytest.raises(RepositoryError, match=rf"models is not a folder; {advice}"):
+        read_repository(tmp_path / "models", "cpu")
+    with pytest.raises(RepositoryError, match=rf"holds no model; {advice}"):
+        read_repository(tmp_path, "cpu")
+
+
 def test_missing_files_are_named(repository):
     (repository / "encoder" / "1" / "model.onnx").unlink()
     (repository / "whole" / "1" / "model.onnx").unlink()
