@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from resonance.clients.errors import NotMediaError
 from resonance.clients.ingest.errors import CatalogueError
@@ -25,7 +26,7 @@ from resonance.clients.ingest.manifest import MANIFEST_SUFFIXES, FaultyRow, chec
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
 
-__all__ = ["FaultyRow", "read_catalogue"]
+__all__ = ["FaultyRow", "check_there", "read_catalogue"]
 
 
 def read_catalogue(sources: Sequence[str]) -> Iterator[CatalogueItem | FaultyRow]:
@@ -44,19 +45,40 @@ def read_catalogue(sources: Sequence[str]) -> Iterator[CatalogueItem | FaultyRow
         yield from _remote(source) if path is None else _local(source, path)
 
 
+def check_there(sources: Sequence[str]) -> None:
+    """Before anything is made or asked. What is elsewhere than on this machine is not looked at.
+
+    Raises:
+        CatalogueError: a source is not there.
+    """
+    for source in sources:
+        path = local_path(source)
+        if path is not None:
+            _kind(source, path)
+
+
 def _local(source: str, path: Path) -> Iterator[Given]:
+    match _kind(source, path):
+        case "folder":
+            yield from local_folder(path)
+        case "file":
+            yield from _named(source)
+        case _:
+            yield from _globbed(source, local_glob(path))
+
+
+def _kind(source: str, path: Path) -> Literal["folder", "file", "pattern"]:
     try:
         is_folder, is_there = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
         raise CatalogueError(source, f"{type(error).__name__}: {error}", EXPECTED_SOURCE) from error
     if is_folder:
-        yield from local_folder(path)
-    elif is_there:
-        yield from _named(source)
-    elif is_pattern(str(path)):
-        yield from _globbed(source, local_glob(path))
-    else:
-        raise CatalogueError(source, "it is not there", EXPECTED_SOURCE)
+        return "folder"
+    if is_there:
+        return "file"
+    if is_pattern(str(path)):
+        return "pattern"
+    raise CatalogueError(source, "it is not there", EXPECTED_SOURCE)
 
 
 def _remote(source: str) -> Iterator[Given]:

@@ -21,7 +21,7 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, UsageError, described
 from resonance.clients.ingest.asr import AsrOptions
-from resonance.clients.ingest.catalogue import FaultyRow, read_catalogue
+from resonance.clients.ingest.catalogue import FaultyRow, check_there, read_catalogue
 from resonance.clients.ingest.concurrency import titles_side_by_side
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
 from resonance.clients.ingest.errors import JournalError, StoreError
@@ -174,6 +174,8 @@ class IngestRun:
 
     async def _run(self) -> int:
         settings = self._settings
+        if not settings.from_store:
+            check_there(settings.sources)
         make_folder(settings.failed_path)
         check_new_file(settings.failed_path, "--failed")
         async with AsyncExitStack() as stack:

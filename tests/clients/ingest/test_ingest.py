@@ -18,6 +18,7 @@ import pytest
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.ingest.embedding import EmbedOptions, Result, TitleWorker
+from resonance.clients.ingest.folders import EXPECTED_SOURCE
 from resonance.clients.ingest.job import LedgerThread
 from resonance.clients.ingest.ledger import Ledger
 from resonance.clients.ingest.stores import open_sink
@@ -191,9 +192,10 @@ def test_wrong_use_and_servers_that_are_not_there(
     assert code == 3
     assert "ServerUnavailableError" in said
     assert "waiting up to 1 s for it (--patience-s)" in said
-    code, _, said = ingest(tmp_path / "nowhere", tmp_path / "sink", server.grpc_address)
+    code, _, said = ingest(tmp_path / "nowhere", tmp_path / "sink", "127.0.0.1:9")  # which nobody asks
     assert code == 3
-    assert "it is not there" in said
+    assert said == f"CatalogueError: {tmp_path / 'nowhere'}: it is not there; expected {EXPECTED_SOURCE}\n"
+    assert not (tmp_path / "sink").exists()
 
 
 @pytest.mark.parametrize("gateway", [False, True])
