@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 
 from resonance.clients.errors import OverloadedError
 from resonance.serving.gateway.limits import GatewayLimits
+from resonance.serving.gateway.reasons import Refusal
 
 #: How often those who wait look whether an upload has come to wait for its caller.
 LOOK_S = 0.02
 
 
-#: Told why a call was refused, in one of few words, for metrics.
-OnRefused = Callable[[str], None]
+#: Told why a call was refused, for metrics.
+OnRefused = Callable[[Refusal], None]
 
 
 @dataclass(slots=True)
@@ -52,7 +53,9 @@ class Places:
         if not self.queue and self.busy() < self.most:
             return
         if len(self.queue) >= self.max_queued:
-            raise self._refused("full", f"{self.busy()} {self.what} under way and {len(self.queue)} waiting")
+            raise self._refused(
+                Refusal.FULL, f"{self.busy()} {self.what} under way and {len(self.queue)} waiting"
+            )
         turn = asyncio.Event()
         self.queue.append(turn)
         deadline = time.monotonic() + self.queue_timeout_s
@@ -61,7 +64,7 @@ class Places:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     raise self._refused(
-                        "queue_timeout", f"no place became free in {self.queue_timeout_s:g} s"
+                        Refusal.QUEUE_TIMEOUT, f"no place became free in {self.queue_timeout_s:g} s"
                     )
                 turn.clear()
                 # the first alone looks; it wakes the next when it goes, so a long line costs nothing
@@ -78,7 +81,7 @@ class Places:
         if self.queue:
             self.queue[0].set()
 
-    def _refused(self, reason: str, came: str) -> OverloadedError:
+    def _refused(self, reason: Refusal, came: str) -> OverloadedError:
         self.on_refused(reason)
         return OverloadedError(
             f"{came}; expected at most {self.most} {self.what} and {self.max_queued} waiting; come again",
@@ -137,13 +140,13 @@ class Admission:
         limits = self._limits
         per_caller = Counter(s.caller for s in self._streams)[caller]
         if per_caller >= limits.max_streams_per_caller:
-            self._on_refused("caller_streams")
+            self._on_refused(Refusal.CALLER_STREAMS)
             raise OverloadedError(
                 f"{per_caller} streams of this caller; expected at most {limits.max_streams_per_caller}",
                 retry_after_s=limits.queue_timeout_s,
             )
         if live and self.live_feeds >= limits.max_live_feeds:
-            self._on_refused("live_feeds")
+            self._on_refused(Refusal.LIVE_FEEDS)
             raise OverloadedError(
                 f"{self.live_feeds} live feeds; expected at most {limits.max_live_feeds}",
                 retry_after_s=limits.queue_timeout_s,

@@ -6,6 +6,7 @@ import re
 import ssl
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from resonance.serving.errors import GatewayConfigError
@@ -14,8 +15,21 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 _HANDSHAKE_STEPS = 10
 
 
-def check_pair(certificate_path: Path, certificate: bytes, key_path: Path) -> float:
-    """When the certificate ends, in seconds since 1970, after a handshake with itself in memory.
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """When a certificate is valid, in seconds since 1970."""
+
+    begins_unix_s: float
+    ends_unix_s: float
+
+    @property
+    def lifetime_s(self) -> float:
+        """From its first moment to its last."""
+        return self.ends_unix_s - self.begins_unix_s
+
+
+def check_pair(certificate_path: Path, certificate: bytes, key_path: Path) -> Validity:
+    """When the certificate is valid, after a handshake with itself in memory.
 
     Args:
         certificate: the content of `certificate_path`, the server's own certificate first.
@@ -46,7 +60,7 @@ def check_pair(certificate_path: Path, certificate: bytes, key_path: Path) -> fl
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its issuer is the clients' affair
     try:
         client.load_verify_locations(cadata=own.group().decode("ascii"))
-        return _expiry_seen_by(client, server)
+        return _validity_seen_by(client, server)
     except ssl.SSLCertVerificationError as error:
         raise GatewayConfigError(
             f"{certificate_path}: {error.verify_message}; expected a server certificate that is valid today"
@@ -82,7 +96,7 @@ def check_authorities(path: Path, content: bytes) -> None:
         )
 
 
-def _expiry_seen_by(client: ssl.SSLContext, server: ssl.SSLContext) -> float:
+def _validity_seen_by(client: ssl.SSLContext, server: ssl.SSLContext) -> Validity:
     """Shake hands in memory; the peer's certificate is told only to one who verified it."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     theirs = client.wrap_bio(to_client, to_server)
@@ -94,5 +108,7 @@ def _expiry_seen_by(client: ssl.SSLContext, server: ssl.SSLContext) -> float:
             with suppress(ssl.SSLWantReadError):
                 ours.do_handshake()
             continue
-        return ssl.cert_time_to_seconds(str((theirs.getpeercert() or {})["notAfter"]))
+        told = theirs.getpeercert() or {}
+        begins, ends = (ssl.cert_time_to_seconds(str(told[key])) for key in ("notBefore", "notAfter"))
+        return Validity(begins, ends)
     raise ssl.SSLError("the handshake did not end")

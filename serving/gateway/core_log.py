@@ -17,6 +17,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Self
 
+from resonance.serving.gateway.reasons import HandshakeFault
+
 _log = logging.getLogger("resonance.serving.gateway.core")
 _PIPE_BYTES = 1 << 20
 _REPEAT_S = 10.0
@@ -24,14 +26,14 @@ _MAX_LINE_BYTES = 500
 _CORE_LINE = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (?P<text>.*)")
 #: What OpenSSL's error says, as the reason that is counted. The first that fits counts.
 _REASONS = (
-    ("WRONG_VERSION_NUMBER", "plain_text"),
-    ("HTTP_REQUEST", "plain_text"),
-    ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "no_certificate"),
-    ("certificate has expired", "certificate_expired"),
-    ("CERTIFICATE_VERIFY_FAILED", "certificate_unknown"),
-    ("UNSUPPORTED_PROTOCOL", "old_protocol"),
-    ("NO_SHARED_CIPHER", "no_shared_cipher"),
-    ("ALERT", "refused_by_client"),
+    ("WRONG_VERSION_NUMBER", HandshakeFault.PLAIN_TEXT),
+    ("HTTP_REQUEST", HandshakeFault.PLAIN_TEXT),
+    ("PEER_DID_NOT_RETURN_A_CERTIFICATE", HandshakeFault.NO_CERTIFICATE),
+    ("certificate has expired", HandshakeFault.CERTIFICATE_EXPIRED),
+    ("CERTIFICATE_VERIFY_FAILED", HandshakeFault.CERTIFICATE_UNKNOWN),
+    ("UNSUPPORTED_PROTOCOL", HandshakeFault.OLD_PROTOCOL),
+    ("NO_SHARED_CIPHER", HandshakeFault.NO_SHARED_CIPHER),
+    ("ALERT", HandshakeFault.REFUSED_BY_CLIENT),
 )
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
@@ -46,7 +48,7 @@ class StderrLines:
         on_handshake_failed: called with the reason, in a thread of its own.
     """
 
-    def __init__(self, *, on_handshake_failed: Callable[[str], None]) -> None:
+    def __init__(self, *, on_handshake_failed: Callable[[HandshakeFault], None]) -> None:
         self._on_handshake_failed = on_handshake_failed
         self._last_s: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
@@ -90,7 +92,7 @@ class StderrLines:
         found = _CORE_LINE.match(line)
         text = found["text"] if found else line
         if "Handshake failed" in text:
-            reason = next((reason for mark, reason in _REASONS if mark in text), "other")
+            reason = next((reason for mark, reason in _REASONS if mark in text), HandshakeFault.OTHER)
             self._on_handshake_failed(reason)
             self._once_in_a_while(logging.WARNING, "a TLS handshake failed", reason)
             return

@@ -22,17 +22,19 @@ from resonance.serving.gateway.callers import Authenticator, CallerKind, peer_ad
 from resonance.serving.gateway.calls import Call, begin_call
 from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.logs import failure_place
-from resonance.serving.gateway.metrics import GatewayMetrics
+from resonance.serving.gateway.metrics import UNKNOWN_METHOD, GatewayMetrics
+from resonance.serving.gateway.reasons import Refusal
 from resonance.serving.gateway.tracing import Tracing
 from resonance.serving.gateway.unreadable import ReadableRequests, readable, reading
 
 _log = logging.getLogger("resonance.serving.gateway.calls")
-#: Answered without a token: a load balancer has none.
+#: Answered without a token: a load balancer has none. They are no work, so none is timed or abandoned.
 OPEN_METHODS = ("/grpc.health.v1.Health/",)
+#: Of them the one that has no end of its own: its caller closes it, and it ended as it should.
+WATCH = "/grpc.health.v1.Health/Watch"
 #: The same for no token, a malformed and a wrong one.
 UNAUTHENTICATED = "a valid bearer token is needed"
 HEADERS_TOO_LARGE = f"headers over {MAX_HEADER_BYTES:,} bytes"
-_UNKNOWN_METHOD = "unknown"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -64,7 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if found is None:
             # asked for a token like any other: who may not call does not learn what is here
-            return grpc.stream_stream_rpc_method_handler(self._writing(_not_here, _UNKNOWN_METHOD))
+            return grpc.stream_stream_rpc_method_handler(self._writing(_not_here, UNKNOWN_METHOD))
         handler = _checked(
             found.unary_unary or found.unary_stream or found.stream_unary or found.stream_stream,
             streaming=found.request_streaming,
@@ -116,7 +118,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _known_call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
         metadata = context.invocation_metadata() or ()
         if sum(len(key) + len(value) for key, value in metadata) > MAX_HEADER_BYTES:
-            self._metrics.call_refused("header_bytes")
+            self._metrics.call_refused(Refusal.HEADER_BYTES)
             await self._refuse(method, context, grpc.StatusCode.RESOURCE_EXHAUSTED, HEADERS_TOO_LARGE)
         caller = self._authenticator.caller(
             metadata, context.peer(), context.auth_context(), open_to_all=method.startswith(OPEN_METHODS)
@@ -158,7 +160,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._end(call, code)
 
     def _abandon(self, method: str, context: grpc.aio.ServicerContext) -> grpc.StatusCode:
-        self._metrics.call_abandoned(method)
+        """Its caller is gone, or waited no longer: the code that it is counted with."""
+        if method == WATCH:
+            return grpc.StatusCode.OK
+        if not method.startswith(OPEN_METHODS):
+            self._metrics.call_abandoned(method)
         remaining_s = context.time_remaining()
         late = remaining_s is not None and remaining_s <= 0
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
@@ -175,11 +181,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
         if code is not grpc.StatusCode.OK:
             self._tracing.fail(code.name)
-        self._metrics.call_ended(call.method, code.name, call.seconds)
+        is_open = call.method.startswith(OPEN_METHODS)
+        self._metrics.call_ended(call.method, code.name, None if is_open else call.seconds)
         # of health checks, which come every few seconds, only what went wrong is worth a line; calls refused
         # for want of room may be hundreds a second, and the metrics count those by reason
-        healthy = call.method.startswith(OPEN_METHODS) and code is grpc.StatusCode.OK
-        quiet = healthy or code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        quiet = (is_open and code is grpc.StatusCode.OK) or code is grpc.StatusCode.RESOURCE_EXHAUSTED
         _log.log(
             logging.DEBUG if quiet else logging.INFO,
             "call ended",

@@ -10,9 +10,12 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 from prometheus_client.registry import Collector
 
+from resonance.serving.gateway.certificates import Validity
 from resonance.serving.gateway.gpu_metrics import GpuCollector
 from resonance.serving.gateway.labels import BoundedLabels
+from resonance.serving.gateway.reasons import HandshakeFault, Kill, Refusal
 from resonance.serving.gateway.throughput import Throughput, ThroughputMeter
+from resonance.v1 import embedding_pb2 as pb
 
 _PREFIX = "resonance_gateway"
 #: Seconds: a model on the GPU answers within milliseconds, a segment waits up to minutes for its last byte.
@@ -20,6 +23,13 @@ _BUCKETS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5),
     *(1, 2.5, 5, 10, 30, 60, 300),
 )
+_SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"]
+#: The methods of the service, as calls name them.
+METHODS = tuple(f"/{_SERVICE.full_name}/{method.name}" for method in _SERVICE.methods)
+#: What a method that is not here is counted as.
+UNKNOWN_METHOD = "unknown"
+#: Codes of calls that this side failed, whatever its caller did.
+FAULT_CODES = ("INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS")
 
 
 class Stage(StrEnum):
@@ -47,7 +57,7 @@ class GatewayMetrics:
     Attributes:
         registry: what `/metrics` shows.
         queued: calls that wait to be admitted.
-        segments_in_flight: segments at the models.
+        segments_in_flight, segments_in_flight_limit: segments at the models, and how many may be.
         spooled_bytes, spool_limit_bytes: bytes of uploads on disk, and how many may be.
         live_feeds, uploads, queries: calls that run, as GetStatus tells them apart.
 
@@ -89,8 +99,14 @@ class GatewayMetrics:
         self._inference_failed = self._counter("inference_failed", "Requests to models that failed", "model")
         self._healthy = self._gauge("model_serving", "1: answered its last synthetic inference", "model")
         self._certificate = self._gauge("tls_certificate_expires_timestamp_seconds", "Unix time of its end")
+        self._certificate_lifetime = self._gauge(
+            "tls_certificate_lifetime_seconds", "From its first moment to its last"
+        )
         self.queued = self._gauge("queued_calls", "Calls that wait to be admitted")
         self.segments_in_flight = self._gauge("segments_in_flight", "Segments at the models")
+        self.segments_in_flight_limit = self._gauge(
+            "segments_in_flight_limit", "Segments that may be at the models"
+        )
         self.spooled_bytes = self._gauge("spooled_bytes", "Bytes of uploads on disk")
         self.spool_limit_bytes = self._gauge("spool_limit_bytes", "Bytes of uploads that may be on disk")
         self.uploads = self._gauge("uploads", "Calls of EmbedMedia that run, live feeds left out")
@@ -98,8 +114,27 @@ class GatewayMetrics:
         self.queries = self._gauge("queries", "Calls of EmbedQuery and FuseTitle that run")
         Info(f"{_PREFIX}_build", "What runs", registry=self.registry).info({"version": version})
         self._space = Info(f"{_PREFIX}_space", "What is served", registry=self.registry)
+        self._show_from_the_start()
+
+    def _show_from_the_start(self) -> None:
+        """What is counted later begins at 0 now: a first burst that makes its counter is no rise of it."""
         for stage in Stage:
-            self._stages.labels(stage.value)  # shown from the start, so that a rate has a first value
+            self._stages.labels(stage.value)
+        for method in METHODS:
+            self._call_seconds.labels(method)
+            self._abandoned.labels(method)
+        for method in (*METHODS, UNKNOWN_METHOD):
+            self._unauthenticated.labels(method)
+            for code in ("OK", *FAULT_CODES):
+                self._calls.labels(method, code)
+        reasons: tuple[tuple[Counter, type[StrEnum]], ...] = (
+            (self._refused, Refusal),
+            (self._killed, Kill),
+            (self._handshakes_failed, HandshakeFault),
+        )
+        for counter, kind in reasons:
+            for reason in kind:
+                counter.labels(reason.value)
 
     # calls
 
@@ -110,11 +145,15 @@ class GatewayMetrics:
         with gauge.track_inprogress():
             yield
 
-    def call_ended(self, method: str, code: str, seconds: float) -> None:
-        """A call of `method` ended after `seconds` with the gRPC status `code`, such as ``OK``."""
+    def call_ended(self, method: str, code: str, seconds: float | None) -> None:
+        """A call of `method` ended after `seconds` with the gRPC status `code`, such as ``OK``.
+
+        None: not timed, for how long it takes is its caller's affair.
+        """
         label = self._label("method", method)
         self._calls.labels(label, self._label("code", code)).inc()
-        self._call_seconds.labels(label).observe(seconds)
+        if seconds is not None:
+            self._call_seconds.labels(label).observe(seconds)
 
     def caller_called(self, name: str) -> None:
         """A call by a caller of the token file; `name` stands there, so there are few of them."""
@@ -191,9 +230,10 @@ class GatewayMetrics:
         """Which space is served."""
         self._space.info({"name": name, "fingerprint": fingerprint, "trained": str(trained).lower()})
 
-    def certificate_expires(self, expires_unix_s: Callable[[], float]) -> None:
-        """Show when the certificate in use ends."""
-        self._certificate.set_function(expires_unix_s)
+    def certificate_in_use(self, validity: Callable[[], Validity]) -> None:
+        """Show when the certificate in use ends, and how long it is valid in all."""
+        self._certificate.set_function(lambda: validity().ends_unix_s)
+        self._certificate_lifetime.set_function(lambda: validity().lifetime_s)
 
     # for GetStatus
 
@@ -206,8 +246,8 @@ class GatewayMetrics:
         return self._clock() - self._started_s
 
     def refused_by_reason(self) -> dict[str, int]:
-        """Calls refused since the start."""
-        return _totals(self._refused)
+        """Calls refused since the start; reasons that some were refused for."""
+        return {reason: count for reason, count in _totals(self._refused).items() if count}
 
     def abandoned(self) -> int:
         """Calls abandoned since the start."""

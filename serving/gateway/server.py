@@ -30,6 +30,7 @@ from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.listening import RefusedBelow, header_options
 from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer
 from resonance.serving.gateway.reading import NURSERY, SpoolBudget, check_spool_folder
+from resonance.serving.gateway.reasons import Refusal
 from resonance.serving.gateway.service import EmbeddingService
 from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.tls import ServerTls, TlsFiles
@@ -143,7 +144,7 @@ class Gateway:
             admission=Admission(limits, self.metrics.call_refused),
             metrics=self.metrics,
             tracing=tracing,
-            budget=SpoolBudget(limits.max_spool_bytes, lambda: self.metrics.call_refused("spool")),
+            budget=SpoolBudget(limits.max_spool_bytes, lambda: self.metrics.call_refused(Refusal.SPOOL)),
             spool_folder=spool_folder,
         )
         self._show_gauges(self._shared)
@@ -217,7 +218,7 @@ class Gateway:
             if tls is None:
                 return int(server.add_insecure_port(address))
             certificates = ServerTls(tls, on_connection=self.metrics.connection_began)
-            self.metrics.certificate_expires(lambda: certificates.expires_unix_s)
+            self.metrics.certificate_in_use(lambda: certificates.validity)
             return int(server.add_secure_port(address, certificates.credentials()))
         except RuntimeError:  # gRPC's only sign that another program was faster
             raise PortTakenError("gateway", self.settings.host, port) from None
@@ -227,6 +228,7 @@ class Gateway:
         admission, metrics = shared.admission, self.metrics
         metrics.queued.set_function(lambda: admission.queued)
         metrics.segments_in_flight.set_function(lambda: admission.segments_in_flight)
+        metrics.segments_in_flight_limit.set(shared.limits.max_segments_in_flight)
         metrics.uploads.set_function(lambda: admission.uploads)
         metrics.live_feeds.set_function(lambda: admission.live_feeds)
         metrics.queries.set_function(lambda: admission.queries)

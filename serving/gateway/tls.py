@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc
 
 from resonance.serving.errors import GatewayConfigError
-from resonance.serving.gateway.certificates import check_authorities, check_pair
+from resonance.serving.gateway.certificates import Validity, check_authorities, check_pair
 from resonance.serving.gateway.secret_files import readable_by_others
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class _Loaded:
 
     signature: Signature
     configuration: grpc.ServerCertificateConfiguration
-    expires_unix_s: float
+    validity: Validity
 
 
 class ServerTls:
@@ -72,9 +72,9 @@ class ServerTls:
         return self._files.client_ca is not None
 
     @property
-    def expires_unix_s(self) -> float:
-        """When the certificate in use ends, in seconds since 1970."""
-        return self._loaded.expires_unix_s
+    def validity(self) -> Validity:
+        """When the certificate in use is valid."""
+        return self._loaded.validity
 
     def credentials(self) -> grpc.ServerCredentials:
         """For `add_secure_port` of a `grpc.aio` server."""
@@ -100,7 +100,7 @@ class ServerTls:
 
     def _load(self, signature: Signature) -> _Loaded:
         certificate, key = _read(self._files.certificate), _read(self._files.key)
-        expires_unix_s = check_pair(self._files.certificate, certificate, self._files.key)
+        validity = check_pair(self._files.certificate, certificate, self._files.key)
         authorities = None
         if self._files.client_ca is not None:
             authorities = _read(self._files.client_ca)
@@ -108,7 +108,7 @@ class ServerTls:
         configuration = grpc.ssl_server_certificate_configuration(
             [(key, certificate)], root_certificates=authorities
         )
-        return _Loaded(signature, configuration, expires_unix_s)
+        return _Loaded(signature, configuration, validity)
 
 
 #: Inode, size and time of change of each file; None for one that is not there.

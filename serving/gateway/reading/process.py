@@ -36,6 +36,7 @@ from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
 from resonance.serving.gateway.reading.nursery import NURSERY
 from resonance.serving.gateway.reading.retention import Retention
 from resonance.serving.gateway.reading.spool import Spool, SpoolBudget
+from resonance.serving.gateway.reasons import Kill
 from resonance.space.descriptor import Descriptor
 
 #: The process tells of a stall itself; this much later it is taken to be beyond telling.
@@ -50,7 +51,7 @@ class MediaProcess:
     Args:
         spool_folder: where the bytes are kept while they are read; budget: shared by all uploads.
         on_violation: of the rules of `confine`: ``refuse`` the call, or ``kill`` the process, for tests.
-        on_killed: told why the process ended before its time: ``memory``, ``crash`` or ``stall``.
+        on_killed: told why the process ended before its time.
 
     Attributes:
         times: seconds spent reading so far.
@@ -68,7 +69,7 @@ class MediaProcess:
         budget: SpoolBudget,
         *,
         on_violation: Literal["refuse", "kill"] = "refuse",
-        on_killed: Callable[[str], None] = lambda reason: None,
+        on_killed: Callable[[Kill], None] = lambda reason: None,
     ) -> None:
         self._on_killed = on_killed
         self._request, self._limits, self._on_violation = request, limits, on_violation
@@ -241,7 +242,7 @@ class MediaProcess:
             death = await asyncio.shield(NURSERY.reap(pid))  # or a dead process would stay unburied
             error = death_error(self._request.media_id, death, self._limits)
             if self._answers.error is None:
-                self._on_killed("memory" if isinstance(error, MediaLimitError) else "crash")
+                self._on_killed(Kill.MEMORY if isinstance(error, MediaLimitError) else Kill.CRASH)
         except ResonanceError as failed:
             error = failed
         self._answers.fail(error)
@@ -254,7 +255,7 @@ class MediaProcess:
             if self._lacks_bytes() or self._answers.rests:
                 self._answers.progressed()
             elif time.monotonic() - self._answers.progressed_at > timeout_s + STALL_GRACE_S:
-                self._on_killed("stall")
+                self._on_killed(Kill.STALL)
                 self._answers.fail(
                     MediaStalledError(
                         self._request.media_id,

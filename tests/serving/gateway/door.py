@@ -91,6 +91,7 @@ async def open_door(
     tokens: TokenFile | None = None,
     tracing: Tracing | None = None,
     service: pb_grpc.EmbeddingServiceServicer | None = None,
+    health_service: health_pb2_grpc.HealthServicer | None = None,
 ) -> AsyncIterator[Door]:
     """A server on a free port of loopback."""
     metrics = GatewayMetrics(gpu=False)
@@ -100,7 +101,7 @@ async def open_door(
     pb_grpc.add_EmbeddingServiceServicer_to_server(service or Service(), server)
     checks = health.aio.HealthServicer()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_service or checks, server)
     reflection.enable_server_reflection([reflection.SERVICE_NAME], server)
     counter = {
         "Count": grpc.stream_unary_rpc_method_handler(_count),

@@ -106,6 +106,48 @@ async def test_a_caller_that_leaves_is_counted_at_once() -> None:
         assert door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 0
 
 
+async def test_a_watch_of_health_that_its_caller_closes_is_no_abandoned_work() -> None:
+    """Clients with several gateways hold one open for as long as their connection stands."""
+    method = "/grpc.health.v1.Health/Watch"
+    async with open_door() as door, door.plain() as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for timeout in (None, 0.2):
+            before = door.metrics.value("calls_total", method=method, code="OK")
+            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=timeout)
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            assert door.metrics.value("calls_running", method=method) == 1
+            if timeout is None:
+                watch.cancel()
+            await until(lambda b=before: door.metrics.value("calls_total", method=method, code="OK") == b + 1)
+        await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        checked = {"method": "/grpc.health.v1.Health/Check", "code": "OK"}
+        await until(lambda: door.metrics.value("calls_total", **checked) == 1)
+        assert door.metrics.abandoned() == 0
+        for code in ("CANCELLED", "DEADLINE_EXCEEDED"):
+            assert door.metrics.value("calls_total", method=method, code=code) == 0
+        # nor are hours of a watch the latency of anything
+        timed = {
+            s.labels["method"]
+            for f in door.metrics.registry.collect()
+            for s in f.samples
+            if s.name == "resonance_gateway_call_seconds_count"
+        }
+        assert not {m for m in timed if "health" in m}
+
+
+async def test_a_check_of_health_that_is_not_waited_for_is_counted_and_not_abandoned() -> None:
+    class Slow(health_pb2_grpc.HealthServicer):
+        async def Check(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+            await asyncio.Event().wait()
+
+    async with open_door(health_service=Slow()) as door, door.plain() as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=0.2)
+        counted = {"method": "/grpc.health.v1.Health/Check", "code": "DEADLINE_EXCEEDED"}
+        await until(lambda: door.metrics.value("calls_total", **counted) == 1)
+        assert door.metrics.abandoned() == 0
+
+
 async def test_a_deadline_that_passes_is_counted_as_such() -> None:
     async with open_door() as door, door.plain() as channel:
         call = pb_grpc.EmbeddingServiceStub(channel).EmbedMedia(iter([_start("hang")]), timeout=0.2)

@@ -13,9 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from resonance.serving.gateway.certificates import Validity
 from resonance.serving.gateway.gpu_metrics import GpuCollector
 from resonance.serving.gateway.labels import OTHER, BoundedLabels
-from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer, Stage
+from resonance.serving.gateway.metrics import (
+    FAULT_CODES,
+    METHODS,
+    UNKNOWN_METHOD,
+    GatewayMetrics,
+    MetricsServer,
+    Stage,
+)
+from resonance.serving.gateway.reasons import HandshakeFault, Kill, Refusal
 
 
 class Clock:
@@ -63,7 +72,7 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
         metrics.queued.set_function(lambda: 4)
         metrics.segments_in_flight.set(2)
         metrics.spooled_bytes.inc(77)
-        metrics.certificate_expires(lambda: 1234.0)
+        metrics.certificate_in_use(lambda: Validity(1000.0, 1234.0))
         seen = _scrape(server)
         for name, labels, value in (
             ("calls_total", {"method": "/a/B", "code": "OK"}, 1),
@@ -91,6 +100,7 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
             ("segments_in_flight", {}, 2),
             ("spooled_bytes", {}, 77),
             ("tls_certificate_expires_timestamp_seconds", {}, 1234),
+            ("tls_certificate_lifetime_seconds", {}, 234),
         ):
             assert seen[name, tuple(sorted(labels.items()))] == value, name
             assert metrics.value(name, **labels) == value
@@ -102,6 +112,29 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
         _scrape(server)
     again = MetricsServer(metrics, port=server.port)
     again.close()
+
+
+def test_what_is_counted_later_is_there_from_the_start_with_0() -> None:
+    """Prometheus sees no increase in a counter that begins at what its first burst made of it."""
+    metrics = GatewayMetrics(gpu=False)
+    shown = {
+        (sample.name.removeprefix("resonance_gateway_"), tuple(sorted(sample.labels.items()))): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
+    expected = [("refused_total", {"reason": reason}) for reason in Refusal]
+    expected += [("readers_killed_total", {"reason": reason}) for reason in Kill]
+    expected += [("tls_handshakes_failed_total", {"reason": reason}) for reason in HandshakeFault]
+    for method in METHODS:
+        expected += [("abandoned_total", {"method": method}), ("call_seconds_count", {"method": method})]
+    for method in (*METHODS, UNKNOWN_METHOD):
+        expected.append(("unauthenticated_total", {"method": method}))
+        expected += [("calls_total", {"method": method, "code": code}) for code in ("OK", *FAULT_CODES)]
+    assert len(METHODS) == 5
+    for name, labels in expected:
+        assert shown[name, tuple(sorted(labels.items()))] == 0, (name, labels)
+    # GetStatus tells what happened
+    assert (metrics.refused_by_reason(), metrics.abandoned()) == ({}, 0)
 
 
 def test_two_gateways_in_one_process_share_nothing() -> None:

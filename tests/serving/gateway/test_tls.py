@@ -52,13 +52,14 @@ def mutual_files(files: TlsFiles, tmp_path: Path, authority: trustme.CA) -> TlsF
 def test_good_files_tell_when_they_end(tmp_path: Path, authority: trustme.CA) -> None:
     leaf = authority.issue_cert("localhost", not_before=YESTERDAY, not_after=TOMORROW)
     tls = ServerTls(write_certificate(tmp_path, leaf))
-    assert tls.expires_unix_s == pytest.approx(TOMORROW.timestamp(), abs=2)
+    assert tls.validity.ends_unix_s == pytest.approx(TOMORROW.timestamp(), abs=2)
+    assert tls.validity.lifetime_s == pytest.approx((TOMORROW - YESTERDAY).total_seconds(), abs=2)
     assert not tls.mutual
 
 
 def test_rsa_keys_are_taken(tmp_path: Path, authority: trustme.CA) -> None:
     leaf = authority.issue_cert("localhost", key_type=trustme.KeyType.RSA)
-    assert ServerTls(write_certificate(tmp_path, leaf)).expires_unix_s > time.time()
+    assert ServerTls(write_certificate(tmp_path, leaf)).validity.ends_unix_s > time.time()
 
 
 def test_wrong_files_are_named_with_what_to_do(
