@@ -13,6 +13,7 @@ CHOSEN = $(foreach pair,$(CHECKPOINTS),--checkpoint "$(pair)")
 SPACE := model_repository/space_descriptor/1/space.json
 GRPC_PORT ?= 8001
 PARTS ?=
+PROMTOOL := build/promtool
 # Three kinds. Those that wait, for restarts, drains, a browser and deadlines of seconds, share the machine with each
 # other, the longest first.
 WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_peers gpu_bench) tests/clients/explorer \
@@ -28,7 +29,7 @@ SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.p
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test browser serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test browser promtool serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,7 +85,7 @@ evaluate-tiny: $(STAMP) ## Measure the committed tiny on titles it was never tra
 align: $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, FAMILY=tiny)
 	$(BIN)/resonance align "$(MEDIA)" --family $(FAMILY)
 
-test: $(SPACE) browser ## Run the tests; they start a real Triton, and Chromium
+test: $(SPACE) browser promtool ## Run the tests; they start a real Triton, and Chromium
 	# a file at a time; one thread each: the two would take each other's cores, and threads that spin there make it
 	# 10 times as long
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SHARED_TESTS)
@@ -93,6 +94,12 @@ test: $(SPACE) browser ## Run the tests; they start a real Triton, and Chromium
 
 browser: ## Install the browser that the explorer's tests drive (Debian's chromium; needs root)
 	@test -x /usr/bin/chromium || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation; }
+
+promtool: ## Put promtool, which the alerts are tested with, in build/ (of Debian's package prometheus; nothing is installed)
+	@command -v promtool >/dev/null || test -x $(PROMTOOL) || { mkdir -p $(PROMTOOL).deb && cd $(PROMTOOL).deb && \
+	{ apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
+	dpkg -x prometheus_*.deb . && mv usr/bin/promtool ../promtool && cd .. && rm -r promtool.deb; } || \
+	echo "promtool cannot be had here (Debian's package prometheus): the tests that ask it are skipped"
 
 test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
 	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py

@@ -43,9 +43,14 @@ class Production:
     authority: trustme.CA
 
     @contextlib.contextmanager
-    def stub(self) -> Iterator[embedding_pb2_grpc.EmbeddingServiceStub]:
+    def channel(self) -> Iterator[grpc.Channel]:
         trusted = grpc.ssl_channel_credentials(self.authority.cert_pem.bytes())
         with grpc.secure_channel(self.told["gateway"], trusted) as channel:
+            yield channel
+
+    @contextlib.contextmanager
+    def stub(self) -> Iterator[embedding_pb2_grpc.EmbeddingServiceStub]:
+        with self.channel() as channel:
             yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
 
 

@@ -17,6 +17,7 @@ DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "resonance"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "resonance.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+ALERTS_TEST = ROOT / "tests" / "deploy" / "alerts_test.yml"
 
 
 def read_yaml(path: Path) -> Any:
@@ -37,6 +38,14 @@ def tracked(*folders: str) -> list[Path]:
         pytest.skip("which files are committed is asked of git; this is no checkout, or git is missing")
     done = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
     return [Path(line) for line in done.stdout.splitlines()]
+
+
+def promtool() -> Path:
+    """Where `make promtool` puts it, or one that is installed."""
+    found = shutil.which("promtool") or ROOT / "build" / "promtool"
+    if not Path(found).exists():
+        pytest.skip("promtool is not here and no Python package brings it; `make promtool` does, on Debian")
+    return Path(found)
 
 
 def tool(name: str) -> Path:

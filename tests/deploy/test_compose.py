@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,18 @@ import pytest
 
 from resonance.serving import shm
 from resonance.serving.repository import read_repository
-from tests.deploy.files import ALERTS, CHART, DEPLOY, ROOT, alerts, dashboard, read_yaml, tool
+from tests.deploy.files import (
+    ALERTS,
+    ALERTS_TEST,
+    CHART,
+    DEPLOY,
+    ROOT,
+    alerts,
+    dashboard,
+    promtool,
+    read_yaml,
+    tool,
+)
 
 COMPOSE = DEPLOY / "compose.yaml"
 TLS = DEPLOY / "compose.tls.yaml"
@@ -158,21 +168,33 @@ def test_prometheus_scrapes_the_server_and_reads_the_alerts(services):
             assert match
             assert match[1] == "server"
     assert [PROMETHEUS.parent / name for name in config["rule_files"]] == [ALERTS]
-    (down,) = [r for r in alerts() if "up{" in r["expr"]]
-    (asked,) = re.findall(r'job=~"(.*?)"', down["expr"])
-    assert set(asked.split("|")) == jobs.keys()
+    asked = [jobs for rule in alerts() for jobs in re.findall(r'up\{job=~"(.*?)"', rule["expr"])]
+    assert len(asked) == 5
+    assert {frozenset(names.split("|")) for names in asked} == {frozenset(jobs)}
 
 
 def test_promtool_accepts_the_configuration_and_the_alerts():
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed and no Python package brings it (Debian: prometheus)")
-    done = subprocess.run([promtool, "check", "config", PROMETHEUS], capture_output=True, text=True)
+    done = subprocess.run([promtool(), "check", "config", PROMETHEUS], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_each_alert_fires_when_it_should_and_is_silent_when_it_should():
+    done = subprocess.run([promtool(), "test", "rules", ALERTS_TEST], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_of_the_alerts_leave_none_out():
+    told = read_yaml(ALERTS_TEST)
+    assert [(ALERTS_TEST.parent / file).resolve() for file in told["rule_files"]] == [ALERTS]
+    cases = [case for test in told["tests"] for case in test.get("alert_rule_test", [])]
+    names = {rule["alert"] for rule in alerts()}
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
+    assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
+
+
 def test_alerts_are_complete_and_can_be_read():
-    assert len(alerts()) >= 13
+    assert len(alerts()) >= 19
+    assert len({rule["alert"] for rule in alerts()}) == len(alerts())
     for rule in alerts():
         assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}, rule
         assert rule["labels"]["severity"] in ("critical", "warning")

@@ -7,29 +7,35 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import promql_parser as promql
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.exposition import generate_latest
 
+from resonance.serving.decoder import SPARED_MODELS
+from resonance.serving.gateway.limits import GatewayLimits
+from resonance.serving.gateway.metrics import FAULT_CODES, GatewayMetrics
+from resonance.serving.gateway.reasons import Refusal
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc
 from tests.deploy.conftest import ALICE, BOB, Production, bearer
 from tests.deploy.files import alerts, dashboard
 
-#: Exported only where there is a GPU, where a process that reads an upload was killed, or where a model
-#: failed. Names and labels are from Triton's documentation and the gateway's code and stay unproven here
-#: (docs/verification.md).
+#: Exported only where there is a GPU, or where a model failed. Names and labels are from Triton's
+#: documentation and the gateway's code and stay unproven here (docs/verification.md).
 ELSEWHERE = {
     "nv_gpu_utilization": {"gpu_uuid"},
     "nv_gpu_memory_total_bytes": {"gpu_uuid"},
     "nv_gpu_memory_used_bytes": {"gpu_uuid"},
     "nv_gpu_power_usage": {"gpu_uuid"},
     "resonance_gateway_gpu_decoder_utilization_ratio": {"gpu"},
-    "resonance_gateway_readers_killed_total": {"reason"},
     "resonance_gateway_inference_failed_total": {"model"},
 }
+#: Values that labels have only where there is a GPU: of the models those that are loaded for DALI.
+VALUES_ELSEWHERE = {"model": SPARED_MODELS}
 #: Made by Prometheus itself when it scrapes.
 OF_PROMETHEUS = {"up": set()}
 LABELS_OF_PROMETHEUS = {"job", "instance"}
@@ -128,8 +134,10 @@ def complaint(use: Use, exported: dict[str, Exported]) -> str | None:
             continue
         if name not in labels:
             return f"{use.where}: {use.metric} has no label {name}; it has {sorted(labels)}"
-        wanted = {value} if not kind.endswith("Re") else set(value.split("|"))
-        if not value.startswith("$") and not wanted <= labels[name]:
+        # each alternative of an expression has to find something
+        wanted = [re.escape(value)] if not kind.endswith("Re") else value.split("|")
+        there = labels[name] | VALUES_ELSEWHERE.get(name, frozenset())
+        if not value.startswith("$") and not all(any(re.fullmatch(w, v) for v in there) for w in wanted):
             return f"{use.where}: {use.metric} has no {name} {kind} {value!r}; it has {sorted(labels[name])}"
     unknown = use.labels - labels.keys() - LABELS_OF_PROMETHEUS
     return f"{use.where}: {use.metric} has no label {sorted(unknown)}" if unknown else None
@@ -146,6 +154,13 @@ def scrape(address: str) -> dict[str, Exported]:
     request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": ACCEPT})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return parse_exposition(answer.read().decode())
+
+
+def total(address: str, name: str) -> float:
+    """Of all series of a counter."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
 
 
 def code_of(call: Callable[[], object]) -> str:
@@ -165,7 +180,9 @@ def feed(end: threading.Event, *, live: bool) -> Iterator[pb.EmbedMediaRequest]:
         end.wait(60)
 
 
-def provoke(stub: embedding_pb2_grpc.EmbeddingServiceStub, address: str) -> None:
+def provoke(
+    stub: embedding_pb2_grpc.EmbeddingServiceStub, health: health_pb2_grpc.HealthStub, address: str
+) -> None:
     """Let everything happen that is only counted once it has: answers, refusals, a caller that goes away."""
     alice, bob, end = bearer(ALICE), bearer(BOB), threading.Event()
     answers = list(stub.EmbedMedia(feed(end, live=False), metadata=alice, timeout=30))
@@ -185,6 +202,7 @@ def provoke(stub: embedding_pb2_grpc.EmbeddingServiceStub, address: str) -> None
     end.set()
 
     assert code_of(lambda: stub.GetSpace(pb.GetSpaceRequest(), timeout=10)) == "UNAUTHENTICATED"
+    assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
     with grpc.insecure_channel(address) as channel:
         plain = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         assert code_of(lambda: plain.GetSpace(pb.GetSpaceRequest(), timeout=5)) == "UNAVAILABLE"
@@ -193,10 +211,11 @@ def provoke(stub: embedding_pb2_grpc.EmbeddingServiceStub, address: str) -> None
 @pytest.fixture(scope="module")
 def exported(production: Production) -> dict[str, Exported]:
     told = production.told
-    with production.stub() as stub:
-        provoke(stub, told["gateway"])
+    with production.channel() as channel:
+        stub, health = embedding_pb2_grpc.EmbeddingServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        provoke(stub, health, told["gateway"])
     late = ("resonance_gateway_abandoned_total", "resonance_gateway_tls_handshakes_failed_total")
-    until(lambda: set(late) <= scrape(told["metrics"]).keys())
+    until(lambda: all(total(told["metrics"], name) > 0 for name in late))
     return scrape(told["metrics"]) | scrape(told["triton_metrics"])
 
 
@@ -214,6 +233,43 @@ def test_every_metric_and_label_is_exported_by_a_real_server(exported, capsys):
     compared = {use.metric for use in everything} & exported.keys()
     assert compared == {use.metric for use in everything} - ELSEWHERE.keys() - OF_PROMETHEUS.keys()
     assert len(compared) >= 30
+
+
+def test_what_alerts_count_begins_at_0(exported):
+    """A burst that makes its own counter is no increase to Prometheus, so no alert would see it."""
+    fresh = parse_exposition(generate_latest(GatewayMetrics(gpu=False).registry).decode())
+    counted = [
+        replace(use, selected=tuple(s for s in use.selected if not s[1].startswith("Not")))
+        for use in uses()
+        if use.where.startswith("alert ") and re.fullmatch(r"resonance_gateway_\w+_(total|count)", use.metric)
+    ]
+    assert len({use.metric for use in counted}) == 7
+    assert [text for use in counted if (text := complaint(use, fresh))] == []
+
+
+def test_alerts_name_what_the_gateway_does():
+    chosen: dict[tuple[str, str, str], set[str]] = {}
+    for use in uses():
+        if use.where.startswith("alert "):
+            for label, kind, value in use.selected:
+                chosen.setdefault((use.metric, label, kind), set()).update(value.split("|"))
+    refused = chosen["resonance_gateway_refused_total", "reason", "Re"]
+    assert refused == set(Refusal) - {Refusal.HEADER_BYTES}  # the others are for want of capacity
+    assert chosen["resonance_gateway_calls_total", "code", "Re"] == set(FAULT_CODES)
+    for kind in ("Equal", "NotEqual"):
+        assert chosen["resonance_gateway_model_serving", "model", kind] == SPARED_MODELS
+
+
+def test_the_dashboard_says_what_want_of_capacity_is():
+    (panel,) = [p for p in dashboard()["panels"] if p["title"].startswith("Refusals")]
+    (told,) = re.findall(r"\((.*?): want of capacity\)", panel["description"])
+    assert set(told.split(", ")) == set(Refusal) - {Refusal.HEADER_BYTES}
+
+
+def test_the_limit_of_the_alert_is_the_gateways(production, exported):
+    limit = total(production.told["metrics"], "resonance_gateway_segments_in_flight_limit")
+    assert limit == GatewayLimits().max_segments_in_flight
+    assert total(production.told["metrics"], "resonance_gateway_tls_certificate_lifetime_seconds") > 86400
 
 
 def test_the_dashboard_shows_every_model_that_is_served(production, exported):
