@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from resonance.clients.balancing import is_name_of_several
 from resonance.serving.gateway.limits import GatewayLimits
 from tests.deploy.files import CHART, alerts, read_yaml
 
@@ -27,6 +28,13 @@ CHOICES: dict[str, dict[str, Any]] = {
         "autoscaling": {"enabled": True},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+        "exportOptions": "--checkpoint visual_encoder=/checkpoints/siglip-1",
+        "extraVolumes": [
+            {"name": "checkpoints", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
+        ],
+        "extraVolumeMounts": [{"name": "checkpoints", "mountPath": "/checkpoints", "readOnly": True}],
+        "extraEnv": [{"name": "HF_HUB_OFFLINE", "value": "1"}],
         "image": {"repository": "registry.example/resonance", "tag": "0.1.1"},
         "imagePullSecrets": [{"name": "registry"}],
         "fingerprint": "a2fa8b2dde8c",
@@ -80,15 +88,18 @@ def with_doors(values: dict[str, Any]) -> dict[str, Any]:
     return values | {name: door | values.get(name, {}) for name, door in DOORS.items()}
 
 
-def render(values: dict[str, Any], name: str = "demo") -> list[dict[str, Any]]:
-    """Manifests of `values`, with certificates and tokens unless they say otherwise."""
+def render_files(values: dict[str, Any], name: str = "demo") -> dict[str, str]:
     values = with_doors(values)
     with helm.Chart.load(CHART) as chart:
         chart.validate_schema(values)
-        rendered = chart.render(values, name=name, namespace="media")
+        return dict(chart.render(values, name=name, namespace="media"))
+
+
+def render(values: dict[str, Any], name: str = "demo") -> list[dict[str, Any]]:
+    """Manifests of `values`, with certificates and tokens unless they say otherwise."""
     return [
         document
-        for file, text in rendered.items()
+        for file, text in render_files(values, name).items()
         if not file.endswith("NOTES.txt")
         for document in yaml.safe_load_all(text)
         if document
@@ -149,6 +160,10 @@ def test_the_oldest_kubernetes_is_the_charts():
         ({"service": {"type": "ExternalName"}}, "type"),
         ({"spool": {"sizeGi": "64Gi"}}, "sizeGi"),
         ({"tls": {"secret": "pair"}}, "secret"),
+        ({"tmpSize": "16"}, "tmpSize"),
+        ({"extraEnv": [{"value": "1"}]}, "name"),
+        ({"extraVolumeMounts": [{"name": "weights"}]}, "mountPath"),
+        ({"service": {"annotations": {"replicas": 3}}}, "annotations"),
     ],
 )
 def test_values_that_cannot_be_meant_are_refused(values, reason):
@@ -174,6 +189,20 @@ def test_values_that_cannot_be_meant_are_refused(values, reason):
             "clientCa is true without",
         ),
         ({"tokens": {"existingSecret": ""}}, "everybody who reaches the gateway could call it"),
+        ({"extraArgs": ["--target=cpu"]}, "extraArgs has --target=cpu, and models are exported for .* gpu"),
+        ({"extraArgs": ["--target", "cpu"]}, "extraArgs has --target"),
+        (
+            {"extraEnv": [{"name": "RESONANCE_TARGET", "value": "cpu"}]},
+            "extraEnv has RESONANCE_TARGET, which a value of this chart sets",
+        ),
+        (
+            {"networkPolicy": {"enabled": True}, "serviceMonitor": {"enabled": True}},
+            "metricsFrom is empty, and the policy would keep out the Prometheus",
+        ),
+        (
+            {"prometheusRule": {"enabled": True, "leaveOut": ["ResonanceIsDown"]}},
+            "leaveOut has ResonanceIsDown, expected some of ResonanceDown, ",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_installed(values, reason):
@@ -368,6 +397,45 @@ def test_the_rule_has_every_alert_as_it_is():
     found = [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
     assert found == alerts()  # templates of Prometheus in it are not Helm's
     assert rule["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_alerts_can_be_left_out():
+    left_out = ["ResonanceDown", "ResonanceCertificateExpires"]
+    rule = one(render({"prometheusRule": {"enabled": True, "leaveOut": left_out}}), "PrometheusRule")
+    found = [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
+    assert found == [alert for alert in alerts() if alert["alert"] not in left_out]
+    assert len(found) == len(alerts()) - 2
+
+
+def test_a_folder_of_checkpoints_is_in_both_containers():
+    pod = pod_of(render(CHOICES["everything"]))
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert CHOICES["everything"]["extraVolumeMounts"][0] in container["volumeMounts"]
+        assert CHOICES["everything"]["extraEnv"][0] in container["env"]
+    assert CHOICES["everything"]["extraVolumes"][0] in pod["volumes"]
+    bare = pod_of(render({}))
+    assert {v["name"] for v in pod["volumes"]} == {v["name"] for v in bare["volumes"]} | {"checkpoints"}
+
+
+def test_annotations_are_the_services_own():
+    manifests = render(CHOICES["everything"])
+    annotated = [m for m in manifests if m["kind"] == "Service" and m["metadata"].get("annotations")]
+    assert [service["metadata"]["name"] for service in annotated] == ["demo-resonance"]
+    assert annotated[0]["metadata"]["annotations"] == {"example.com/internal": "true"}
+
+
+def test_notes_name_addresses_that_the_client_takes():
+    (notes,) = [text for file, text in render_files({}).items() if file.endswith("NOTES.txt")]
+    plain, headless = re.findall(r"--server grpc://([\w.:/-]*\w)", notes)
+    assert plain == "demo-resonance.media:8080"
+    assert headless == "dns:///demo-resonance-headless.media:8080"
+    assert [is_name_of_several(address) for address in (plain, headless)] == [False, True]  # round_robin
+    assert one(render({}), "Service", "demo-resonance-headless")["spec"]["ports"][0]["port"] == 8080
+
+
+def test_what_is_written_beside_the_models_has_a_bound(manifests):
+    volumes = {v["name"]: v for v in pod_of(manifests)["volumes"]}
+    assert volumes["tmp"]["emptyDir"] == {"sizeLimit": "16Gi"}
 
 
 def test_the_autoscaler_alone_decides_on_replicas():

@@ -29,6 +29,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   value: {{ .Values.family | quote }}
 - name: RESONANCE_EXPORT_OPTIONS
   value: {{ .Values.exportOptions | quote }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "resonance.gpuLimit" -}}
@@ -40,6 +43,23 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- /* 7/8 of the spool's GiB, in bytes. */ -}}
 {{- define "resonance.spoolBytes" -}}
 {{ mul .Values.spool.sizeGi 7 134217728 }}
+{{- end -}}
+
+{{- /* The groups of prometheus/alerts.yml without the alerts that are left out, as YAML. */ -}}
+{{- define "resonance.alerts" -}}
+{{- $groups := list -}}
+{{- range (.Files.Get "files/alerts.yml" | fromYaml).groups -}}
+{{- $kept := list -}}
+{{- range .rules -}}
+{{- if not (has .alert $.Values.prometheusRule.leaveOut) -}}
+{{- $kept = append $kept . -}}
+{{- end -}}
+{{- end -}}
+{{- if $kept -}}
+{{- $groups = append $groups (dict "name" .name "rules" $kept) -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml (dict "groups" $groups) }}
 {{- end -}}
 
 {{- /* What follows -- after `resonance serve`. */ -}}
@@ -81,6 +101,32 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- if and (eq .Values.target "gpu") (lt (int .Values.gpu.count) 1) -}}
 {{- fail (printf "target gpu needs a GPU: gpu.count is %v, expected 1 or more; or set target=cpu" .Values.gpu.count) -}}
+{{- end -}}
+{{- range .Values.extraArgs -}}
+{{- if or (eq . "--target") (hasPrefix "--target=" .) -}}
+{{- fail (printf "extraArgs has %s, and models are exported for the target %s: expected target alone to say it" . $.Values.target) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name (list "RESONANCE_TARGET" "RESONANCE_FAMILY" "RESONANCE_EXPORT_OPTIONS" "RESONANCE_FINGERPRINT") -}}
+{{- fail (printf "extraEnv has %s, which a value of this chart sets: expected it in target, family, exportOptions or fingerprint" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled .Values.serviceMonitor.enabled (not .Values.networkPolicy.metricsFrom) -}}
+{{- fail "networkPolicy.metricsFrom is empty, and the policy would keep out the Prometheus that serviceMonitor.enabled=true calls: expected its peers, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
+{{- if .Values.prometheusRule.leaveOut -}}
+{{- $names := list -}}
+{{- range (.Files.Get "files/alerts.yml" | fromYaml).groups -}}
+{{- range .rules -}}
+{{- $names = append $names .alert -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.prometheusRule.leaveOut -}}
+{{- if not (has . $names) -}}
+{{- fail (printf "prometheusRule.leaveOut has %s, expected some of %s" . (join ", " $names)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail (printf "autoscaling.maxReplicas is %v, expected at least minReplicas (%v)" .Values.autoscaling.maxReplicas .Values.autoscaling.minReplicas) -}}
