@@ -39,23 +39,22 @@ class ReadyFile:
                 f"ready file {path}: cannot be written ({error.strerror}); expected one in a folder that is "
                 "there"
             ) from None
-        self._line = ""
         self._written = ""
         self._offset_s = time.time() - time.monotonic()
         self.remove()  # of a server that was killed
 
-    def begin(self, line: str) -> None:
-        """Set the first line."""
-        self._line = line
-
     def update(
-        self, states: Mapping[str, ModelState], reloads: Mapping[str, int], restarts: Mapping[str, int]
+        self,
+        line: str,
+        states: Mapping[str, ModelState],
+        reloads: Mapping[str, int],
+        restarts: Mapping[str, int],
     ) -> None:
         """Say that everything serves that has to; writes only what has changed.
 
-        `reloads` is by model, `restarts` by process, since the start.
+        `line` is the first, `reloads` is by model, `restarts` by process, since the start.
         """
-        lines = [self._line]
+        lines = [line]
         lines += [
             f"model={name} state={'serving' if state.serving else 'not-serving'} "
             f"since_s={state.since_s + self._offset_s:.0f} reloads={reloads.get(name, 0)}"

@@ -174,11 +174,8 @@ class Supervisor:
             models=self.server.models,
         )
         health.answered(self.server.models)  # that is what the start waited for
-        line = self.ready_line()
-        if self._file is not None:
-            self._file.begin(line)
-            self._write(health)
-        self._announce(line)
+        self._write(health)
+        self._announce(self.ready_line())
         tasks = [asyncio.create_task(health.run()), asyncio.create_task(self._look_after(health))]
         if gateway is not None:
             tasks.append(asyncio.create_task(self._look_after_gateway(gateway)))
@@ -286,7 +283,8 @@ class Supervisor:
         gateway_ready = self._gateway is None or (self._gateway.ready and not self._gateway.fault())
         if health.serving and gateway_ready and self.server.ended() is None:
             restarts = {"triton": self.restarts, "gateway": self.gateway_restarts}
-            self._file.update(health.snapshot(), self.reloads, restarts)
+            # anew: a gateway that was started again may have another port for its metrics
+            self._file.update(self.ready_line(), health.snapshot(), self.reloads, restarts)
         else:
             self._file.remove()
 

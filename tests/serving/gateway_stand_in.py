@@ -36,7 +36,8 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as door:
         keys = [value for value in os.environ.values() if re.fullmatch("[0-9a-f]{64}", value)]
         note(f"started keys={len(keys)}")  # keys of administration: none
-        print(f"ready gateway=127.0.0.1:{door.getsockname()[1]} metrics=127.0.0.1:1", flush=True)
+        metrics = 1 + os.getpid() % 60_000  # another with each start, as --metrics-port=0 gives
+        print(f"ready gateway=127.0.0.1:{door.getsockname()[1]} metrics=127.0.0.1:{metrics}", flush=True)
         while True:
             print("alive", flush=True)
             time.sleep(0.2)

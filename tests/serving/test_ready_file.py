@@ -12,6 +12,7 @@ from resonance.serving.errors import StartError
 from resonance.serving.health import ModelState
 from resonance.serving.ready_file import ReadyFile
 
+LINE = "ready grpc=127.0.0.1:8001"
 STATES = {"encoder": ModelState(name="encoder", serving=True)}
 
 
@@ -24,16 +25,15 @@ def test_a_folder_that_vanishes_ends_nothing(tmp_path: Path, caplog: pytest.LogC
     folder = tmp_path / "run"
     folder.mkdir()
     file = ReadyFile(folder / "ready")
-    file.begin("ready grpc=127.0.0.1:8001")
-    file.update(STATES, {}, {})
+    file.update(LINE, STATES, {}, {})
     assert (folder / "ready").read_text().startswith("ready grpc=")
     shutil.rmtree(folder)
     with caplog.at_level(logging.WARNING):
         for reloads in (1, 2, 3):
-            file.update(STATES, {"encoder": reloads}, {})
+            file.update(LINE, STATES, {"encoder": reloads}, {})
     assert caplog.text.count("cannot be written") == 1
     file.remove()
     folder.mkdir()
-    file.update(STATES, {"encoder": 3}, {})
+    file.update(LINE, STATES, {"encoder": 3}, {})
     assert "reloads=3" in (folder / "ready").read_text()
     assert [path.name for path in folder.iterdir()] == ["ready"]

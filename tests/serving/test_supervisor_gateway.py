@@ -50,6 +50,11 @@ def read_ready(command: subprocess.Popen[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words[1:])
 
 
+def words_of(ready: str) -> dict[str, str]:
+    """Of the ready line, the first."""
+    return dict(word.split("=", 1) for word in ready.splitlines()[0].split()[1:])
+
+
 def notes(log: Path) -> list[str]:
     return [line.rsplit(" ", 1)[0] for line in log.read_text().splitlines()] if log.exists() else []
 
@@ -97,6 +102,7 @@ def test_one_that_died_comes_back_on_its_port(started):
     command, log, ready_file = started
     address = read_ready(command)["gateway"]
     (first,) = gateways(command)
+    before = words_of(ready_file.read_text())
     first.kill()
 
     def told() -> str:
@@ -107,6 +113,10 @@ def test_one_that_died_comes_back_on_its_port(started):
     until(lambda: "gateway=1" in told().rpartition("restarts ")[2], 20)
     assert notes(log) == ["started keys=0"] * 2
     assert listens(address)
+    # the file tells where the metrics are now: the probe of a container asks there
+    (second,) = gateways(command)
+    assert words_of(told()) == before | {"metrics": f"127.0.0.1:{1 + second.pid % 60_000}"}
+    assert words_of(told()) != before
     command.kill()  # and it ends with its parent
     until(lambda: not listens(address), 5)
 
