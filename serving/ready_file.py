@@ -60,7 +60,8 @@ class ReadyFile:
             f"since_s={state.since_s + self._offset_s:.0f} reloads={reloads.get(name, 0)}"
             for name, state in sorted(states.items())
         ]
-        lines.append(" ".join(["restarts", *(f"{what}={n}" for what, n in restarts.items())]))
+        if restarts:
+            lines.append(" ".join(["restarts", *(f"{what}={n}" for what, n in restarts.items())]))
         text = "\n".join(lines) + "\n"
         if text == self._written:
             return

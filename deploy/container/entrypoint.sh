@@ -3,10 +3,11 @@
 #
 #   entrypoint.sh export                 fill the repository of this image, family and GPU, unless it is there
 #   entrypoint.sh resonance serve …      serve that repository
+#   entrypoint.sh resonance gateway …    the gateway alone, before a Triton elsewhere
 #   entrypoint.sh COMMAND …              anything else, as it is
 #
-# With --gateway the gateway listens on every interface of the container, where it refuses to start without TLS
-# (-- --tls-cert FILE --tls-key FILE) or --insecure-anywhere. Without it Triton, which has no login, stays on the
+# The gateway listens on every interface of the container, where it refuses to start without TLS
+# (--tls-cert FILE --tls-key FILE) or --insecure-anywhere. Without a gateway Triton, which has no login, stays on the
 # container's loopback. Metrics are served to the container's network either way.
 #
 # A repository is a folder of $RESONANCE_MODELS whose name tells what it was made of: the image's version and
@@ -14,7 +15,7 @@
 # GPU has another folder; the earlier one stays, so a rollback finds its models as they were.
 #
 #   RESONANCE_MODELS            the volume                                              [/models]
-#   RESONANCE_TARGET            gpu, aoti or cpu                                        [gpu]
+#   RESONANCE_TARGET            gpu, aoti or cpu; another --target is refused           [gpu]
 #   RESONANCE_FAMILY            the family of encoders                                  [tiny]
 #   RESONANCE_EXPORT_OPTIONS    more options of `resonance export`, split at spaces
 #   RESONANCE_SPOOL             where uploads are kept while they are read              [/spool]
@@ -48,6 +49,12 @@ repository() {
   echo "$models/$family-$target-$version-${digest:0:12}"
 }
 
+# Uploads are kept there while they are read.
+check_spool() {
+  [ -w "$spool" ] || die "$spool is not writable by user $(id -u): mount a volume that it may write to there, \
+or set RESONANCE_SPOOL"
+}
+
 export_models() {
   local folder made kind
   folder=$(repository)
@@ -61,7 +68,16 @@ export_models() {
     cpu) kind=onnx ;;
     *) die "RESONANCE_TARGET is '$target', expected gpu, aoti or cpu" ;;
   esac
-  [ -w "$models" ] || die "$models is not writable by user $(id -u): give the volume to it, or set fsGroup"
+  case " $options" in
+    *" --target"*) die "RESONANCE_EXPORT_OPTIONS has --target ('$options'), expected RESONANCE_TARGET alone to say it" ;;
+  esac
+  [ -w "$models" ] || die "$models is not writable by user $(id -u): chown $(id -u):$(id -g) the folder. In Kubernetes \
+fsGroup does so, but most volumes of ReadWriteMany, such as NFS, pass it over: chown the folder there once, or take a \
+storage class that mounts it for this user"
+  # Exports that were killed; one takes minutes, so none of them goes on after a day.
+  find "$models" -mindepth 1 -maxdepth 1 -type d -name '.exporting-??????' -mmin +1440 \
+    -exec echo "entrypoint: removing what a killed export left:" {} \; -exec rm -rf {} + \
+    || echo "entrypoint: not all of it could be removed" >&2
   # Made apart and renamed: a server never sees half of it, and of two that export at once the second is dropped.
   made=$(mktemp --directory "$models/.exporting-XXXXXX")
   # shellcheck disable=SC2064  # the folder of now
@@ -81,20 +97,27 @@ export_models() {
 
 # `resonance serve` in this container: what is ours comes first, so that a caller's word is the last.
 serve() {
-  local folder own=() words=() front=()
+  local folder asked="" own=() words=() front=()
   folder=$(repository)
   [ -d "$folder" ] || die "$folder is missing; run the export image on this machine with the same volume and \
 RESONANCE_ variables: it makes the models of this image, family and GPU"
   own=(--model-repository "$folder" --metrics-host 0.0.0.0 --ready-file "$ready_file")
   own+=(--log-file "$triton_log" --start-timeout "$start_timeout_s")
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    case $1 in
+      --target) asked=${2:-} ;;
+      --target=*) asked=${1#*=} ;;
+    esac
+    # the folder is of the one, and configs of the other would name models that are not in it
+    [ "${asked:-$target}" = "$target" ] || die "--target is '$asked' and RESONANCE_TARGET '$target', for which the \
+models are made; expected one: leave --target out"
     words+=("$1")
     shift
   done
+  [ -n "$asked" ] || own+=(--target "$target")
   case " ${words[*]} " in
     *" --gateway "*)
-      [ -w "$spool" ] || die "$spool is not writable by user $(id -u): mount a volume that it may write to there, \
-or set RESONANCE_SPOOL"
+      check_spool
       own+=(--host 0.0.0.0)
       shift $(($# > 0 ? 1 : 0)) # the --, after which everything is the gateway's
       front=(-- --spool-folder "$spool")
@@ -103,19 +126,24 @@ or set RESONANCE_SPOOL"
   exec resonance serve "${own[@]}" "${words[@]}" "${front[@]}" "$@"
 }
 
+# `resonance gateway` in this container, the caller's word last as well.
+gateway() {
+  check_spool
+  exec resonance gateway --host 0.0.0.0 --metrics-host 0.0.0.0 --spool-folder "$spool" --ready-file "$ready_file" "$@"
+}
+
 case ${1:-} in
   export)
     export_models
     ;;
   resonance)
-    if [ "${2:-}" = serve ]; then
-      shift 2
-      serve "$@"
-    fi
+    case ${2:-} in
+      serve | gateway) "${@:2}" ;;
+    esac
     exec "$@"
     ;;
   "")
-    die "no command; expected 'export' or 'resonance serve --target $target --gateway'"
+    die "no command; expected 'export' or 'resonance serve --gateway'"
     ;;
   *)
     exec "$@"

@@ -71,6 +71,9 @@ def gateway(
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="How long uploads in flight may take after SIGTERM.")
     ] = 10.0,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Holds the ready line while calls are taken. [default: none]")
+    ] = None,
     **limits: Any,
 ) -> None:
     """Take typed calls and embed through a Triton; one line on stdout says when it is ready.
@@ -118,21 +121,24 @@ def gateway(
         with StderrLines(on_handshake_failed=metrics.handshake_failed) as lines:
             configure_logs(log_format, stream=lines.stream)
             faulthandler.enable(file=lines.stream)  # the last lines of a crash must not be lost in the pipe
-            asyncio.run(run(Gateway(settings, metrics)))
+            asyncio.run(run(Gateway(settings, metrics), ready_file))
     except ServingError as error:
         typer.echo(f"resonance gateway: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-async def run(gateway: Gateway) -> None:
-    """Start `gateway`, print the ready line, stop it on SIGTERM or SIGINT.
+async def run(gateway: Gateway, ready_file: Path | None = None) -> None:
+    """Start `gateway`, print the ready line, also into `ready_file`, stop it on SIGTERM or SIGINT.
 
     Raises:
-        ServingError: it could not be started.
+        ServingError: it could not be started, or the file cannot be written.
     """
     import asyncio
     import signal
 
+    from resonance.serving.ready_file import ReadyFile
+
+    file = ReadyFile(ready_file) if ready_file else None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,12 +153,26 @@ async def run(gateway: Gateway) -> None:
     await starting
     signs = asyncio.create_task(_give_signs()) if os.environ.get(SUPERVISED_VARIABLE) else None
     try:
-        typer.echo(f"ready gateway={gateway.address} metrics={gateway.metrics_address}")
+        line = ready_line(gateway)
+        if file is not None:
+            file.update(line, {}, {}, {})
+        typer.echo(line)
         await stop.wait()
     finally:
+        if file is not None:
+            file.remove()
         await gateway.stop()
         if signs is not None:
             signs.cancel()
+
+
+def ready_line(gateway: Gateway) -> str:
+    """One line of ``key=value``: addresses and what is served, as `resonance serve` tells it."""
+    words = {"gateway": gateway.address, "metrics": gateway.metrics_address, "space": "none"}
+    if (space := gateway.space) is not None:
+        words |= {"space": space.name, "fingerprint": space.fingerprint[:12]}
+        words["trained"] = str(space.trained).lower()
+    return " ".join(["ready", *(f"{key}={value}" for key, value in words.items())])
 
 
 async def _give_signs() -> None:

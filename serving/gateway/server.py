@@ -38,6 +38,7 @@ from resonance.serving.gateway.tokens import TokenFile
 from resonance.serving.gateway.tracing import Tracing, otlp_exporter
 from resonance.serving.health import ModelHealth, ModelState
 from resonance.serving.ports import choose_ports
+from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceError
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1.embedding_pb2_grpc import add_EmbeddingServiceServicer_to_server
@@ -108,6 +109,11 @@ class Gateway:
     def metrics_address(self) -> str:
         """``host:port`` where ``/metrics`` answers."""
         return _address(self.settings.metrics_host, self.metrics_port)
+
+    @property
+    def space(self) -> Descriptor | None:
+        """What is served, as Triton told it last; None before the start."""
+        return self._shared.served.last_known if self._shared else None
 
     async def start(self) -> None:
         """Return once calls are taken.

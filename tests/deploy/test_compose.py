@@ -131,6 +131,12 @@ def test_models_and_server_agree_on_what_names_the_folder(services):
     assert "RESONANCE_TARGET" in services["models"]["environment"]
 
 
+def test_models_are_made_for_the_target_that_is_served(services):
+    made_for = services["server"]["environment"]["RESONANCE_TARGET"]
+    for command in (services["server"]["command"], read_yaml(TLS)["services"]["server"]["command"]):
+        assert option(command, "--target") == made_for
+
+
 def test_the_grace_period_is_longer_than_the_drain(services):
     command = services["server"]["command"]
     drain_s = float(option(command, "--drain-seconds"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,49 @@ def test_each_target_has_its_artifacts_and_its_folder(container, target, kind):
     assert container.run("resonance", "serve", "--target", target, RESONANCE_TARGET=target)[0] == 0
 
 
+@pytest.mark.parametrize("words", [["--target", "cpu"], ["--target=cpu"], ["--target=gpu", "--target=cpu"]])
+def test_models_of_one_target_are_not_served_as_those_of_another(container, words):
+    container.run("export")
+    code, out = container.run("resonance", "serve", *words)
+    assert code == 1
+    assert "--target is 'cpu' and RESONANCE_TARGET 'gpu', for which the models are made" in out
+    code, out = container.run("export", RESONANCE_EXPORT_OPTIONS="--int8 --target onnx")
+    assert code == 1
+    assert "RESONANCE_EXPORT_OPTIONS has --target ('--int8 --target onnx'), expected RESONANCE_TARGET" in out
+
+
+def test_the_target_need_not_be_said_twice(container):
+    container.run("export", RESONANCE_TARGET="cpu")
+    code, out = container.run("resonance", "serve", "--", "--target=of-the-gateway", RESONANCE_TARGET="cpu")
+    assert code == 0, out
+    assert "--target cpu" in out
+
+
+def test_what_killed_exports_left_is_removed_after_a_day(container):
+    names = (".exporting-old123", ".exporting-new123", "tiny-gpu-0.0.9-0123456789ab", ".exporting-of-yours")
+    for name in names:
+        (container.models / name / "encoder").mkdir(parents=True)
+    for name in (names[0], *names[2:]):
+        two_days_ago = time.time() - 2 * 86400
+        os.utime(container.models / name, (two_days_ago, two_days_ago))
+    code, out = container.run("export")
+    assert code == 0, out
+    assert f"removing what a killed export left: {container.models / names[0]}" in out
+    left = [name for name in container.folders() if not name.startswith("tiny-gpu-0.1.0-")]
+    assert left == sorted(names[1:])
+
+
+def test_a_folder_of_models_that_cannot_be_written_is_named(container):
+    if os.getuid() == 0:
+        container.models.rmdir()  # root may write everywhere
+    else:
+        container.models.chmod(0o500)
+    code, out = container.run("export")
+    assert code == 1
+    assert f"{container.models} is not writable by user {os.getuid()}: chown" in out
+    assert "ReadWriteMany" in out
+
+
 def test_what_a_failed_export_made_is_not_served(container):
     code, out = container.run("export", BROKEN="1")
     assert code != 0
@@ -144,17 +188,26 @@ def test_the_gateways_options_come_after_the_containers_own(container, words, op
     folder = container.models / container.folders()[0]
     own = ["--model-repository", str(folder), "--metrics-host", "0.0.0.0"]  # noqa: S104 (of a container)
     own += ["--ready-file", "/tmp/resonance-ready", "--log-file", "/tmp/triton.log"]  # noqa: S108 (of a container)
-    own += ["--start-timeout", "540", "--host", "0.0.0.0"]  # noqa: S104 (of a container)
+    own += ["--start-timeout", "540", "--target", "gpu", "--host", "0.0.0.0"]  # noqa: S104 (of a container)
     front = ["--", "--spool-folder", str(container.spool)]
     assert out.split() == ["resonance", "serve", *own, "--gateway", "--host", "::", *front, *options]
+
+
+def test_the_gateway_alone_is_reached_and_seen_as_in_a_server(container):
+    code, out = container.run("resonance", "gateway", "--triton", "triton:8001", "--host", "::")
+    assert code == 0, out
+    own = ["--host", "0.0.0.0", "--metrics-host", "0.0.0.0"]  # noqa: S104 (of a container)
+    own += ["--spool-folder", str(container.spool), "--ready-file", "/tmp/resonance-ready"]  # noqa: S108 (the same)
+    assert out.split() == ["resonance", "gateway", *own, "--triton", "triton:8001", "--host", "::"]
 
 
 def test_a_spool_that_is_not_there_is_named(container):
     container.run("export")
     container.spool.rmdir()
-    code, out = container.run("resonance", "serve", "--gateway")
-    assert code == 1
-    assert f"{container.spool} is not writable" in out
+    for words in (["serve", "--gateway"], ["gateway"]):
+        code, out = container.run("resonance", *words)
+        assert code == 1
+        assert f"{container.spool} is not writable" in out
     assert container.run("resonance", "serve")[0] == 0  # only the gateway needs it
 
 

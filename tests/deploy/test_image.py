@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -18,6 +19,7 @@ from dockerfile_parse import DockerfileParser
 
 from resonance.serving.decoder import DALI_MODEL, SPARED_MODELS
 from resonance.serving.server import TritonServer
+from tests.deploy.conftest import ENTRYPOINT
 from tests.deploy.files import DEPLOY, ROOT, tool, tracked
 
 DOCKERFILE = DEPLOY / "Dockerfile"
@@ -113,9 +115,9 @@ def test_the_images_run_as_an_ordinary_user_and_serve_the_gpu():
             stage.append((instruction, value))
     assert [v for i, v in stages["serve"] if i == "USER"][-1] == "1000:1000"
     assert [v for i, v in stages["export"] if i == "USER"][-1] == "1000:1000"
-    assert json.loads(dict(stages["serve"])["CMD"]) == [
-        *("resonance", "serve", "--target", "gpu", "--gateway")
-    ]
+    # what models were made for is said once: `docker run --env RESONANCE_TARGET=…` changes it
+    assert json.loads(dict(stages["serve"])["CMD"]) == ["resonance", "serve", "--gateway"]
+    assert "RESONANCE_TARGET=gpu" in dict(stages["serve"])["ENV"]
     assert "/opt/resonance/bin/ready.py" in dict(stages["serve"])["HEALTHCHECK"]
     assert dict(stages["serve"])["EXPOSE"].split() == ["8080", "8081", "8002"]
     assert instructions()[-1] == ("FROM", "serve")  # what is built without --target
@@ -195,6 +197,39 @@ def test_ready_asks_the_gateway_what_its_models_say(production, tmp_path):
         file.write_text(line.replace(" " + change[0], " " + change[1]) + "\n")
         done = ask_ready(file)
         assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+
+
+def test_a_gateway_alone_is_ready_too(production, tmp_path):
+    """As `resonance gateway` in the image, but for the addresses: before the Triton of another container."""
+    (tmp_path / "spool").mkdir()
+    file = tmp_path / "ready"
+    here = ("--host=127.0.0.1", "--metrics-host=127.0.0.1", "--port=0", "--metrics-port=0")
+    gateway = subprocess.Popen(
+        [ENTRYPOINT, "resonance", "gateway", f"--triton={production.told['grpc']}", *here],
+        env=os.environ
+        | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RESONANCE_READY_FILE": str(file)}
+        | {"RESONANCE_SPOOL": str(tmp_path / "spool")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert gateway.stdout is not None
+        line = gateway.stdout.readline()
+        assert line.startswith("ready gateway=127.0.0.1:")
+        assert file.read_text() == line
+        fingerprint = production.told["fingerprint"]
+        deadline = time.monotonic() + 20
+        while ask_ready(file, fingerprint).returncode and time.monotonic() < deadline:
+            time.sleep(0.2)
+        done = ask_ready(file, fingerprint)
+        assert done.returncode == 0, done.stderr
+        assert "expected ffffffffffff" in ask_ready(file, "f" * 64).stderr
+        gateway.terminate()
+        assert gateway.wait(timeout=30) == 0
+        assert not file.exists()
+    finally:
+        gateway.kill()
+        gateway.wait()
 
 
 def test_a_model_that_does_not_serve_is_named():

@@ -35,8 +35,13 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for line in text.splitlines():
         for words in re.findall(r"resonance serve ([^`#]*)", line):
             yield f"docs: {line[:60]}", words.split()
+    for line in text.splitlines():
+        for words in re.findall(r"resonance gateway (--[^`#]*)", line):
+            yield f"docs: {line[:60]}", ["--", *words.split()]
+    (alone,) = re.findall(r'exec resonance gateway (--.*) "\$@"', ENTRYPOINT.read_text())
+    yield "entry point, the gateway alone", ["--", *alone.split()]
     own, front = re.findall(r"own\+?=\((--.*)\)", ENTRYPOINT.read_text()), "-- --spool-folder x"
-    assert len(own) == 3
+    assert len(own) == 4
     yield "entry point", ["--gateway", *" ".join(own).split(), *front.split()]
 
 
