@@ -28,6 +28,8 @@ EXTRAS = {
     "evaluate-tiny": "train",
     "align": "train",
 }
+#: Commands that listen: the gateway counts failed handshakes by gRPC's own lines.
+SERVERS = ("serve", "gateway")
 #: Packages that an option of a command needs, with an extra of their own.
 _EXTRAS_OF_OPTIONS = {"ray": "ray"}
 
@@ -65,6 +67,9 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def checked(*arguments: Any, **options: Any) -> Any:
+        if name not in SERVERS:
+            # gRPC says what our errors say again, in lines of its own, unless it is told to keep to errors
+            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         try:
             return command(*arguments, **options)
         except ModuleNotFoundError as missing:
@@ -83,6 +88,4 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
 def main() -> None:
     """Entry point of the `resonance` script."""
-    # gRPC says what our errors say again, in lines of its own, unless it is told to keep to errors
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     make_app()()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from resonance.clients.cli.main import EXTRAS, GROUP
+from resonance.clients.cli.main import EXTRAS, GROUP, SERVERS, _checked
 from resonance.serving.server import TritonServer
 
 
@@ -70,6 +71,15 @@ def test_every_command_is_of_an_extra_that_there_is() -> None:
     for point in entry_points(group=GROUP):
         assert EXTRAS.get(point.name, point.name) in extras, point.name
     assert set(EXTRAS.values()) <= extras
+
+
+def test_grpc_is_quiet_in_clients_and_says_all_in_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("serve", "gateway", "status", "embed"):
+        with monkeypatch.context() as patched:
+            patched.delenv("GRPC_VERBOSITY", raising=False)
+            said = _checked(name, lambda: os.environ.get("GRPC_VERBOSITY"))()
+            assert said == (None if name in SERVERS else "ERROR")
+            os.environ.pop("GRPC_VERBOSITY", None)
 
 
 def test_ingestion_alone_ingests_and_names_the_extras_of_its_options(
