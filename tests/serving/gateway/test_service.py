@@ -20,7 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
 from resonance.clients.embedder import Embedder
+from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.faults import STATUS_TRAILER
+from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.results import MediaEmbedding
 from resonance.serving.errors import PortTakenError, ServingError
 from resonance.serving.gateway import health_service
@@ -553,6 +555,18 @@ async def test_health_of_what_is_not_there_and_of_too_many(
             await health.Watch(asked).read()
         first.cancel()
         await eventually(lambda: gateway._health_service._watchers == 0)
+
+
+async def test_a_client_of_several_that_closes_abandons_nothing(make_gateway: MakeGateway) -> None:
+    """Its channel watches health for as long as it stands, and cancels that when it closes."""
+    watched = {"method": "/grpc.health.v1.Health/Watch", "code": "OK"}
+    async with make_gateway() as gateway:
+        client = GatewayConnection(f"dns:///{gateway.address}", None, timeout_s=10, retries=RetryPolicy())
+        await client.ask("GetSpace", pb.GetSpaceRequest())
+        assert gateway._health_service._watchers == 1
+        await client.close()
+        await eventually(lambda: gateway.metrics.value("calls_total", **watched) == 1)
+        assert gateway.metrics.abandoned() == 0
 
 
 async def test_settings_that_nothing_could_work_with_are_refused_at_the_start(
