@@ -25,6 +25,7 @@ from resonance.training.heads import (
     Segments,
     TooLittleError,
     chance_recalls,
+    compared_counts,
     group_recalls,
     project,
     train_heads,
@@ -41,6 +42,8 @@ class AlignReport:
 
     Attributes:
         chance: what guessing would reach.
+        compared: segments that each pair of modalities was compared among, by pair.
+        fusion_lacks: why the fusion head was not trained; "" where it was.
         dependence: of blocks on the audited groups before and after; None where none were given.
     """
 
@@ -51,6 +54,8 @@ class AlignReport:
     before: dict[int, float]
     after: dict[int, float]
     calibrated: bool
+    compared: dict[str, int]
+    fusion_lacks: str = ""
     dependence: tuple[float, float] | None = None
 
     def lines(self) -> list[str]:
@@ -63,6 +68,11 @@ class AlignReport:
                     f"{label}recall@1 across modalities {self.before[group]:.3f} -> {self.after[group]:.3f} "
                     f"(chance {self.chance[group]:.3f}; on the data it was aligned on)"
                 )
+        # few segments are easily told apart: what recall means depends on how many there were
+        among = ", ".join(f"{pair} {count:,}" for pair, count in self.compared.items())
+        found.append(
+            f"recall is the mean over pairs of modalities, among the segments that have both: {among}"
+        )
         if len(self.after) > 1:
             found.append(f"gap between groups {recall_gap(self.before):.3f} -> {recall_gap(self.after):.3f}")
         if self.dependence is not None:
@@ -71,6 +81,8 @@ class AlignReport:
                     *self.dependence
                 )
             )
+        if self.fusion_lacks:
+            found.append(f"the fusion head was NOT trained, and stays as it was: {self.fusion_lacks}")
         if not self.calibrated:
             found.append(
                 f"fewer than {FEWEST_BLOCKS} segments of a modality: no reference set; sigmas are 1, no axes"
@@ -112,7 +124,8 @@ def align_family(
         untouched = project(projections, segments.features)
         before = group_recalls(untouched, segments)
     runs = work / "runs" / _run_name(card, files, titles, settings)
-    blocks = train_heads(projections, fusion, titles, settings, runs, device)
+    trained = train_heads(projections, fusion, titles, settings, runs, device)
+    blocks = trained.blocks
     heads.parent.mkdir(parents=True, exist_ok=True)
     save_heads(graphs, heads)
     for stage in ("projections", "fusion"):
@@ -128,6 +141,8 @@ def align_family(
         before,
         group_recalls(blocks, segments),
         calibrated,
+        compared_counts(segments),
+        trained.fusion_lacks,
         (_dependence(untouched, segments), _dependence(blocks, segments)) if audited is not None else None,
     )
 

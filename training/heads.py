@@ -24,6 +24,9 @@ from resonance.training.towers import Temperatures
 
 #: Segments that recall is measured among, at most.
 MOST_COMPARED = 4096
+#: The fusion head tells the order of segments, and titles from one another: it needs stretches of so many
+#: segments, and so many of them.
+LEAST_STRETCH, LEAST_STRETCHES = 4, 4
 PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
 
 
@@ -45,6 +48,15 @@ class HeadSettings:
     fusion: FusionSettings = field(
         default_factory=lambda: FusionSettings(LoopSettings(steps=300, learning_rate=5e-4), titles=64)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedHeads:
+    """What training came to: the blocks of all segments, fp32 [R, 3, 596], and why the fusion head was not
+    trained, "" where it was."""
+
+    blocks: Tensor
+    fusion_lacks: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,7 @@ def train_projections(
 def title_chunks(titles: list[TitleFeatures], blocks: Tensor, length: int) -> TitleBlocks | None:
     """Stretches of `length` segments (or of the longest title, if none is so long) of blocks [R, 3, 596]."""
     length = min(length, max(len(t.present) for t in titles)) // 2 * 2
-    if length < 4:
+    if length < LEAST_STRETCH:
         return None  # nothing whose order could be told
     kept, present, times = [], [], []
     at = 0
@@ -149,8 +161,8 @@ def train_heads(
     settings: HeadSettings,
     folder: Path,
     device: torch.device,
-) -> Tensor:
-    """Both stages in place; returns the blocks of all segments, fp32 [R, 3, 596].
+) -> TrainedHeads:
+    """Both stages in place; the second only where the titles are long enough for it.
 
     Raises:
         TooLittleError: see `train_projections`.
@@ -161,9 +173,27 @@ def train_heads(
         blocks = project(projections.cpu(), segments.features)
     blocks = blocks.clone()  # an inference tensor cannot be trained on
     chunks = title_chunks(titles, blocks, settings.segments_per_title)
-    if chunks is not None and len(chunks.blocks) >= 4:
+    lacks = _fusion_lacks(titles, chunks)
+    if chunks is not None and not lacks:
         train_fusion(fusion, chunks, settings.fusion, folder / "fusion", device=device)
-    return blocks
+    return TrainedHeads(blocks, lacks)
+
+
+def _fusion_lacks(titles: list[TitleFeatures], chunks: TitleBlocks | None) -> str:
+    """What came and what the fusion head needs, or "" where it can be trained."""
+    if chunks is None:
+        longest = max(len(t.present) for t in titles)
+        return (
+            f"the longest title has {longest} segments; expected {LEAST_STRETCHES} stretches of at least "
+            f"{LEAST_STRETCH} segments"
+        )
+    count, length = chunks.present.shape[:2]
+    if count < LEAST_STRETCHES:
+        return (
+            f"{len(titles)} titles have {count} stretches of {length} segments; expected at least "
+            f"{LEAST_STRETCHES}: give more titles that are so long"
+        )
+    return ""
 
 
 def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
@@ -184,6 +214,11 @@ def chance_recalls(segments: Segments) -> dict[int, float]:
         dict.fromkeys(segments.groups[rows].unique().tolist(), 1.0 / len(rows))
         for _, _, rows in _compared(segments)
     )
+
+
+def compared_counts(segments: Segments) -> dict[str, int]:
+    """Segments that each pair of modalities is compared among, by "visual-audio" and such."""
+    return {f"{MODALITIES[a]}-{MODALITIES[b]}": len(rows) for a, b, rows in _compared(segments)}
 
 
 def _compared(segments: Segments) -> Iterator[tuple[int, int, Tensor]]:

@@ -32,6 +32,7 @@ from resonance.export.weights import (
     save_heads,
     weights_sha256,
 )
+from resonance.training import align
 from resonance.training.cli import _export_command
 from resonance.training.features import (
     Entry,
@@ -45,13 +46,16 @@ from resonance.training.features import (
     projection_of,
 )
 from resonance.training.heads import (
+    HeadSettings,
     Segments,
     TooLittleError,
     chance_recalls,
+    compared_counts,
     group_recalls,
     title_chunks,
     train_projections,
 )
+from resonance.training.loop import LoopSettings
 from resonance.training.tuning import ENVIRONMENT
 from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film
@@ -247,8 +251,6 @@ def test_subtitles_that_come_beside_a_film_make_its_features_new(
 
 
 def test_too_little_to_learn_from_is_said(titles: list[TitleFeatures], tmp_path: Path) -> None:
-    from resonance.training.heads import HeadSettings
-
     lonely = [
         TitleFeatures(t.features, t.present & np.array([True, False, False]), t.times_s, "") for t in titles
     ]
@@ -277,7 +279,10 @@ def test_aligning_a_library_end_to_end(
     assert result.exit_code == 0, result.output
     assert "group 'a'" in result.output
     assert "broken.mkv" in result.output
+    assert "visual-audio 32" in result.output
+    assert "fusion head was NOT trained" not in result.output
     assert (tmp_path / "projections.png").stat().st_size > 5000
+    assert (tmp_path / "fusion.png").stat().st_size > 5000
 
     card = with_heads(FAMILIES["tiny"], heads)
     shas = {g.model: weights_sha256(g.build()) for g in card.graphs}
@@ -290,6 +295,43 @@ def test_aligning_a_library_end_to_end(
     save_heads({"visual_encoder": torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})}, other)
     with pytest.raises(WeightsError, match="title_fusion has 0 tensors"):
         load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        ([3] * FILMS, "the longest title has 3 segments; expected 4 stretches of at least 4 segments"),
+        ([4] * 3 + [2] * 5, "8 titles have 3 stretches of 4 segments; expected at least 4"),
+    ],
+)
+def test_a_fusion_head_that_titles_are_too_short_for_is_told(
+    titles: list[TitleFeatures],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lengths: list[int],
+    said: str,
+) -> None:
+    """Nor is it silently written as if it had been trained."""
+    short = [
+        replace(
+            title,
+            features={name: one[:length] for name, one in title.features.items()},
+            present=title.present[:length],
+            times_s=title.times_s[:length],
+        )
+        for title, length in zip(titles, lengths, strict=True)
+    ]
+    monkeypatch.setattr(align, "load_features", lambda files: short)
+    heads = tmp_path / "heads.safetensors"
+    settings = HeadSettings(loop=LoopSettings(steps=2, learning_rate=1e-3))
+    card = FAMILIES["tiny"]
+    report = align.align_family(
+        card, [tmp_path / str(i) for i in range(FILMS)], settings, tmp_path, heads, torch.device("cpu")
+    )
+    (told,) = (line for line in report.lines() if "fusion head" in line)
+    assert told.startswith("the fusion head was NOT trained, and stays as it was: ")
+    assert said in told
+    assert not (tmp_path / "fusion.png").exists()
 
 
 def test_heads_are_refused_on_other_encoders_than_they_were_made_on(tmp_path: Path) -> None:
@@ -427,4 +469,5 @@ def test_recall_is_told_beside_what_guessing_reaches() -> None:
     present = torch.tensor(has, dtype=torch.bool)
     features = tuple(torch.ones(6, 2) for _ in range(3))
     segments = Segments(features, present, torch.tensor([0, 0, 0, 1, 1, 0]), torch.zeros(6, 0))
+    assert compared_counts(segments) == {"visual-audio": 4, "visual-transcript": 2}
     assert chance_recalls(segments) == {0: 1 / 4, 1: (1 / 4 + 1 / 2) / 2}
