@@ -41,7 +41,7 @@ _AT_ONCE = 4096
 class Unusable(StrEnum):
     """Why an arc has no shape."""
 
-    ABSENT = "absent"  # the title has no such arc
+    ABSENT = "absent"  # the title has no such arc, or not one known point of it
     SHORT = "short"  # fewer known points than `LEAST_POINTS`
     TORN = "torn"  # a large part of it is not known
     BROKEN = "broken"  # times that do not rise, or infinite values
@@ -140,14 +140,16 @@ def curve_of(arcs: StoredArcs, name: str) -> FloatArray:
     Raises:
         UnusableArcError: there is no such arc, or it has no shape.
     """
-    if name not in arcs:
-        raise UnusableArcError(Unusable.ABSENT, f"no arc '{name}'; expected one of {', '.join(sorted(arcs))}")
-    stored = np.array(arcs[name], np.float64).reshape(-1, 2)  # (n, 2), NaN for None
+    stored = np.array(arcs.get(name, ()), np.float64).reshape(-1, 2)  # (n, 2), NaN for None
     try:
         known = Arc(stored[:, 0], stored[:, 1]).known()
     except ArcError as error:
         raise UnusableArcError(Unusable.BROKEN, f"arc '{name}': {error}") from error
     times_s = known.times_s
+    if not times_s.size:
+        # what a title lacks may be stored as an arc without a point: a sound has no brightness
+        others = ", ".join(sorted(other for other, points in arcs.items() if points and other != name))
+        raise UnusableArcError(Unusable.ABSENT, f"no arc '{name}'; expected one of {others or 'none'}")
     if times_s.size < LEAST_POINTS:
         raise UnusableArcError(
             Unusable.SHORT, f"arc '{name}' has {times_s.size} known points; expected at least {LEAST_POINTS}"

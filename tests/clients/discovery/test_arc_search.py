@@ -154,6 +154,7 @@ def test_titles_without_a_shape_are_left_out_and_counted(stored: OpenLibrary) ->
             Made("small holes", {"tension": holes}),
             Made("absent", {"pacing": rise}),
             Made("empty", {"tension": [], "pacing": rise}),
+            Made("nothing known", {"tension": [(time_s, None) for time_s, _ in rise], "pacing": rise}),
             Made("short", {"tension": rise[: LEAST_POINTS - 1]}),
             Made("torn", {"tension": [*rise[:6], *rise[14:]]}),
             Made("torn at its end", {"tension": rise[:12], "pacing": rise}),
@@ -165,8 +166,8 @@ def test_titles_without_a_shape_are_left_out_and_counted(stored: OpenLibrary) ->
     assert sorted(names(found.hits)) == ["small holes", "whole"]
     assert found.compared == 2
     assert found.left_out == {
-        Unusable.ABSENT: 1,
-        Unusable.SHORT: 2,
+        Unusable.ABSENT: 3,
+        Unusable.SHORT: 1,
         Unusable.TORN: 2,
         Unusable.BROKEN: 2,
     }
