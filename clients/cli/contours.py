@@ -30,38 +30,22 @@ def contours(
     Exit code 0: all are there; 1: some media could not be read, one line each on stderr; 2: wrong use.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     from resonance.clients.cli.reporting import say_failed
     from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
+    from resonance.clients.long_work import LongWork
     from resonance.space.errors import SpaceError
 
     console = Console(stderr=True)
-    failed = 0
-    progress = Progress(
-        TextColumn("contours"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("titles"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    done = failed = 0
+    work = LongWork(console, "contours", "titles")
 
     def on_done(outcome: Outcome) -> None:
-        nonlocal failed
-        progress.advance(task)
+        nonlocal done, failed
+        done += 1
+        work.tell(done)
         if outcome.error is not None:
             failed += 1
             say_failed(console, f"{outcome.media_id}: {outcome.error}")
@@ -73,13 +57,12 @@ def contours(
                 titles = list(titles_with_sound(opened))
             finally:
                 opened.close()
-            with progress:
-                task = progress.add_task("contours", total=None)
+            with work:
                 found = update_contours(
                     out,
                     titles,
                     workers=workers or len(os.sched_getaffinity(0)),
-                    on_start=lambda total: progress.update(task, total=total),
+                    on_start=work.expect,
                     on_done=on_done,
                 )
         except UsageError:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from resonance.clients.cli.querying import Asked, QuerySource
 from resonance.clients.cli.reporting import failed_with, hits_table, say_failed
@@ -23,6 +22,7 @@ from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_plan import ReelPlan
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.long_work import LongWork
 from resonance.space.errors import SpaceError
 from resonance.space.scores import Weights
 
@@ -68,18 +68,7 @@ class ReelRun:
         return 0
 
     def _made(self, searcher: Searcher, asked: Asked, console: Console) -> Reel:
-        progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        task = progress.add_task("reel", total=self.options.seconds)
+        work = LongWork(console, "reel", "s", total=self.options.seconds)
         only = self.options.only
         if self.source.taste is not None:  # what was watched; a title that others are to be like may come
             only = replace(only, excluded=only.excluded | asked.titles)
@@ -87,13 +76,13 @@ class ReelRun:
         def left_out(title: LeftOut) -> None:
             say_failed(console, f"{title.facts.media_id}: {title.why}")
 
-        with progress:
+        with work:
             maker = ReelMaker(
                 searcher,
                 asked.query,
                 self.weights,
                 replace(self.options, only=only),
-                on_clip=lambda seconds: progress.update(task, completed=seconds),
+                on_clip=work.tell,
                 on_left_out=left_out,
             )
             return maker.write(self.output, title=self.output.stem)

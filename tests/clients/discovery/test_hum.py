@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from resonance.clients import long_work
 from resonance.clients.cli.main import make_app
 from resonance.clients.embedder import Embedder
 from resonance.clients.ingest.rows import title_row
@@ -55,10 +56,13 @@ def write_hum(folder: Path, seed: int) -> Path:
     return write_wav(folder / "hum.wav", sung_tune(tune_notes(seed), note_s=0.8, key=3.4))
 
 
-def test_a_hum_finds_its_clip(store: Path, tmp_path: Path) -> None:
+def test_a_hum_finds_its_clip(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_work, "LINE_EVERY_S", 0.0)
     out = tmp_path / "contours.parquet"
-    code, said, _ = resonance("contours", store, "--out", out, "--workers", 1)
+    code, said, progress = resonance("contours", store, "--out", out, "--workers", 1)
     assert (code, said) == (0, f"8 of 8 titles with sound, 8 segments: {out}\n")
+    lines = progress.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"{done} of 8 titles" for done in range(1, 9)]
     hum = write_hum(tmp_path, 5)
     code, said, _ = resonance("hum", store, "--sound", hum, "--contours", out, "--json")
     assert code == 0

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from resonance.clients import long_work
 from resonance.clients.cli.reel import reel
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher
@@ -56,7 +57,10 @@ def test_a_reel_of_words_is_written_with_its_list(store: str, server: TritonServ
     assert len(play(path).pictures) == round(told["duration_s"] * 25)
 
 
-def test_like_and_taste_need_no_server(store: str, model_repository: Path, tmp_path: Path) -> None:
+def test_like_and_taste_need_no_server(
+    store: str, model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_work, "LINE_EVERY_S", 0.0)
     space = model_repository / "space_descriptor" / "1" / "space.json"
     descriptor = Descriptor.load(space)
     arguments = [store, *SMALL, "--diversity", "0", "--space", str(space)]
@@ -64,6 +68,7 @@ def test_like_and_taste_need_no_server(store: str, model_repository: Path, tmp_p
         app, [*arguments, "--like", "plants_flower_opening", "-o", str(tmp_path / "like.mp4")]
     )
     assert like.exit_code == 0, like.output
+    assert " of 10 s, " in like.stderr.splitlines()[0]
     table = like.stdout.splitlines()
     assert table[1].split()[1] == "plants_flower_opening"  # it is most like itself
     library = open_library(store)
