@@ -16,6 +16,16 @@ from resonance.clients.audit.report import Limit, Measure, Report, Section
 
 #: Over-representations drawn, at most; all are in the table.
 MOST_DRAWN = 12
+#: What limits may be about.
+MEASURES = (
+    *("alerts before", "alerts after", "excess before", "excess after", "excess after/before"),
+    *("excess of neighbours before", "excess of neighbours after", "excess of neighbours after/before"),
+    *("clusters overlap", "neighbours shared", "recall@1 before", "recall@1 after", "recall@1 change"),
+    *("recall@1 of the group before", "recall@1 of the group after"),
+    *("recall@1 of the others before", "recall@1 of the others after"),
+    *("group gap before", "group gap after"),
+)
+_EVEN = "in the space of before no group is over-represented in a cluster"
 _COLUMNS = (
     *("group", "where before", "before", "before low", "before high", "where after", "overlap"),
     *("after", "after low", "after high", "after/before", "neighbours before", "neighbours after"),
@@ -36,7 +46,10 @@ def make_change_report(change: BiasChange, limits: Sequence[Limit] = ()) -> Repo
         "seed": change.old.settings.seed,
     }
     sections = (_excess(change), _cost(change), *_recall(change.recall))
-    return Report("Representation of groups, before and after", facts, sections, tuple(limits))
+    names = [name for name in MEASURES if name.startswith("excess") or name == "clusters overlap"]
+    missing = {} if change.moved else dict.fromkeys(names, _EVEN)
+    title = "Representation of groups, before and after"
+    return Report(title, facts, sections, tuple(limits), missing=missing)
 
 
 def _measure(name: str, one: Estimate, about: str = "") -> Measure:
@@ -85,7 +98,7 @@ def _excess(change: BiasChange) -> Section:
         "are taken as they are, though another training alone finds others. The measures are of the surest "
         "alert before."
         if change.moved
-        else "In the space of before no group is over-represented in a cluster: there is nothing to compare."
+        else f"{_EVEN[0].upper()}{_EVEN[1:]}: there is nothing to compare."
     )
     figures = (_drawn(change),) if change.moved else ()
     return Section("Over-representation", text, tuple(measures), _COLUMNS, tuple(rows), figures)

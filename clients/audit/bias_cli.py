@@ -116,11 +116,12 @@ def bias(
     """
     from resonance.clients.audit.bias import BiasSettings, audit_bias
     from resonance.clients.audit.bias_change import audit_change
+    from resonance.clients.audit.bias_change_report import MEASURES as CHANGE_MEASURES
     from resonance.clients.audit.bias_change_report import make_change_report
     from resonance.clients.audit.bias_feeding import write_feed
     from resonance.clients.audit.bias_metrics import write_metrics
     from resonance.clients.audit.bias_queries import read_queries
-    from resonance.clients.audit.bias_report import make_report
+    from resonance.clients.audit.bias_report import MEASURES, make_report
     from resonance.clients.audit.groups import make_source, read_target
     from resonance.clients.audit.representation import Correction
     from resonance.clients.cli.descriptors import descriptor_of_store
@@ -128,7 +129,7 @@ def bias(
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.space.errors import SpaceError
 
-    limits = make_limits(limit)
+    limits = make_limits(limit, MEASURES if before is None else CHANGE_MEASURES)
     credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
         settings = BiasSettings(

@@ -25,6 +25,11 @@ ALERT_COLUMNS = (
     *("group", "where", "against", "titles", "of", "share", "expected", "low", "high"),
     *("chance low", "chance high", "p", "adjusted p"),
 )
+#: What limits may be about; words in capitals stand for any text.
+MEASURES = (
+    *("alerts", "worst alert", "tests", "clusters", "titles in a cluster", "known DIMENSION"),
+    *("worst deviation DIMENSION=GROUP", "alerts over time"),
+)
 _CORRECTIONS = {Correction.BH: "Benjamini and Hochberg", Correction.HOLM: "Holm"}
 
 
@@ -52,15 +57,26 @@ def make_report(audit: BiasAudit, limits: Sequence[Limit] = ()) -> Report:
         *_time(audit),
         _sight(audit),
     )
-    notes = () if audit.findings else (f"Nothing was tested, so no alert is told: {_untested(audit)}",)
-    return Report("Representation of groups", facts, sections, tuple(limits), notes)
+    if audit.findings:
+        return Report("Representation of groups", facts, sections, tuple(limits))
+    why = _untested(audit)
+    # without a test there is neither an alert nor none
+    names = (limit.measure for limit in limits if limit.measure.startswith(("alerts", "worst ")))
+    return Report(
+        "Representation of groups",
+        facts,
+        sections,
+        tuple(limits),
+        (f"Nothing was tested, so no alert is told: {why}.",),
+        dict.fromkeys(names, f"nothing was tested: {why}"),
+    )
 
 
 def _untested(audit: BiasAudit) -> str:
     if not audit.survey.clusters.count:
-        return "no cluster was found; --clusters makes as many as it is told."
+        return "no cluster was found; --clusters N makes as many"
     least = audit.settings.least_titles
-    return f"no group and no cluster has the {least} titles that a test needs (--least-titles)."
+    return f"no group and no cluster has the {least} titles that a test needs (--least-titles)"
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:

@@ -73,7 +73,7 @@ def coldstart(
     from rich.console import Console
     from rich.progress import Progress
 
-    from resonance.clients.audit.coldstart_report import coldstart_sections, verdict
+    from resonance.clients.audit.coldstart_report import MEASURES, coldstart_sections, verdict
     from resonance.clients.audit.report import Report
     from resonance.clients.audit.tags import read_tags
     from resonance.clients.audit.viewings import read_viewings
@@ -92,7 +92,7 @@ def coldstart(
     from resonance.training.coldstart.splitting import SplitSettings, make_split
 
     with wrong_use():
-        limits = make_limits(limit)
+        limits = make_limits(limit, MEASURES)
         others = [_named(text) for text in beside or ()]
         try:
             whole, tested = read_viewings(log), None

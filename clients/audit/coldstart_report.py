@@ -30,6 +30,12 @@ from resonance.clients.audit.coldstart_plots import (
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.report import Measure, Section
 
+#: What limits may be about; words in capitals stand for any text. Of two contestants also in known titles.
+MEASURES = (
+    *("recall@K CONTESTANT", "ndcg@K CONTESTANT", "auc CONTESTANT", "fused over CONTESTANT"),
+    *("exposure new CONTESTANT", "exposure tail CONTESTANT", "coverage CONTESTANT"),
+    *("miscalibration CONTESTANT", "calibration error CONTESTANT"),
+)
 _NO_FEATURES = ("popularity", "factorisation")
 
 

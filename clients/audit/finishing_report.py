@@ -15,6 +15,14 @@ from resonance.clients.audit.metadata_plots import plot_intervals
 from resonance.clients.audit.report import Measure, Section
 
 _MOST_IN_A_PICTURE = 25
+#: What limits may be about; words in capitals stand for any text.
+MEASURES = (
+    *("completion", "completion_unweighted", "completion_rise", "score_correlation"),
+    *("score_correlation_unweighted", "seen_completion", "seen_completion_rise", "watch_s", "watch_s_rise"),
+    *("watch_correlation", "clicks", "effective_clicks", "clipped", "left_out", "spread_BLOCK"),
+    *("correlation_BLOCK", "carried_BLOCK", "taste_correlation", "axis_NAME", "abandoned", "kinds_tested"),
+    *("kinds_abandoned", "abandoned FAMILY KIND"),
+)
 
 
 def finishing_sections(audit: FinishingAudit) -> tuple[Section, ...]:

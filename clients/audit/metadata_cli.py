@@ -39,7 +39,7 @@ def metadata(
     from dataclasses import replace
 
     from resonance.clients.audit.metadata import audit_metadata
-    from resonance.clients.audit.metadata_report import metadata_sections
+    from resonance.clients.audit.metadata_report import MEASURES, metadata_sections
     from resonance.clients.audit.report import Report
     from resonance.clients.audit.sampling import read_sample
     from resonance.clients.audit.tags import read_tags
@@ -48,7 +48,7 @@ def metadata(
     from resonance.space.errors import SpaceError
 
     with wrong_use():
-        limits = make_limits(limit)
+        limits = make_limits(limit, MEASURES)
         try:
             opened = open_store(store)
             try:

@@ -21,6 +21,21 @@ _ABSENT = {
 }
 _MOST_IN_A_PICTURE = 25
 
+#: What limits may be about; words in capitals stand for any text.
+MEASURES = (
+    *(
+        "metadata_score",
+        "explained_MODALITY",
+        "r2_MODALITY",
+        "as_many_numbers",
+        "macro_auc",
+        "tags_explained",
+    ),
+    *("tags_beyond_vectors", "tags_not_told", "cluster_information", "set_information", "tag_structure"),
+    *("vector_structure", "mean_cosine", "tag_cosine", "neighbours_share_tag", "any_share_tag"),
+    *("same_tags_cosine", "suspect_share", "untagged", "tags_counted", "tags_left_out", "without_MODALITY"),
+)
+
 
 def metadata_sections(audit: MetadataAudit, sample: LibrarySample) -> tuple[Section, ...]:
     """The whole report, the score first."""

@@ -11,6 +11,8 @@ import typer
 from resonance.clients.cli.new_file_option import writable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resonance.clients.audit.report import Limit, Report
 
 JsonOption = Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")]
@@ -26,11 +28,29 @@ LimitOption = Annotated[
 ]
 
 
-def make_limits(texts: list[str] | None) -> tuple[Limit, ...]:
-    """Of the option above; what is no limit is wrong use of the command."""
+def make_limits(texts: list[str] | None, known: Sequence[str] = ()) -> tuple[Limit, ...]:
+    """Of the option above; what is no limit is wrong use of the command, and said before its work.
+
+    Args:
+        known: names of the measures that the report may have, see `is_known`; without them all pass.
+    """
     from resonance.clients.audit.report import Limit
 
-    return tuple(_limit(text, Limit) for text in texts or ())
+    limits = tuple(_limit(text, Limit) for text in texts or ())
+    for limit in limits:
+        if known and not is_known(limit.measure, known):
+            raise typer.BadParameter(
+                f"--limit: there is no measure '{limit.measure}'; expected one of {'; '.join(known)}"
+            )
+    return limits
+
+
+def is_known(measure: str, known: Sequence[str]) -> bool:
+    """Whether a name is one of `known`, whose words in capitals stand for any text: a group's name."""
+    return any(
+        re.fullmatch(".+".join(map(re.escape, re.split("[A-Z]+", name))), measure, re.DOTALL)
+        for name in known
+    )
 
 
 def _limit(text: str, make: type[Limit]) -> Limit:

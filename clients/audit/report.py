@@ -63,6 +63,7 @@ class Report:
         facts: what it was made of: store, fingerprint, titles, seed, whatever a reader must know.
         limits: those that were stated; a measure that is not there breaks its limit.
         notes: sentences that nobody may miss, wherever the report is read.
+        missing: by measure that such a report may have, why this one has it not.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Report:
     sections: tuple[Section, ...]
     limits: tuple[Limit, ...] = field(default=())
     notes: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def measures(self) -> dict[str, Measure]:
         """All of them by name."""
@@ -87,7 +89,7 @@ class Report:
     def verdicts(self) -> list[str]:
         """Each broken limit in words: what was expected, and what came."""
         found = self.measures()
-        return [_verdict(limit, found) for limit in self.broken()]
+        return [_verdict(limit, found, self.missing) for limit in self.broken()]
 
     def to_json(self) -> str:
         """Facts, measures, tables and verdicts as one JSON object; pictures are left out."""
@@ -147,18 +149,20 @@ class Report:
             console.print(f"broken: {verdict}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _verdict(limit: Limit, found: Mapping[str, Measure]) -> str:
+def _verdict(limit: Limit, found: Mapping[str, Measure], missing: Mapping[str, str]) -> str:
     bounds = [
         f"{word} {bound:g}"
         for word, bound in (("at least", limit.least), ("at most", limit.most))
         if bound is not None
     ]
     if limit.measure in found:
-        came = f"{found[limit.measure].value:.4g}"
+        came = f"came {found[limit.measure].value:.4g}"
+    elif limit.measure in missing:
+        came = missing[limit.measure]
     else:
         near = get_close_matches(limit.measure, found, n=3) or sorted(found)
-        came = f"no such measure; there are {', '.join(near)}"
-    return f"{limit.measure}: expected {' and '.join(bounds)}; came {came}"
+        came = f"came no such measure; there are {', '.join(near)}"
+    return f"{limit.measure}: expected {' and '.join(bounds)}; {came}"
 
 
 def _section(section: Section) -> str:

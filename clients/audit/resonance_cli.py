@@ -79,7 +79,7 @@ def resonance(
     from rich.console import Console
 
     from resonance.clients.audit.finishing import audit_finishing
-    from resonance.clients.audit.finishing_report import finishing_sections
+    from resonance.clients.audit.finishing_report import MEASURES, finishing_sections
     from resonance.clients.audit.finishing_rows import FinishingSettings
     from resonance.clients.audit.groups import make_source
     from resonance.clients.audit.ratings import read_genres
@@ -94,7 +94,7 @@ def resonance(
 
     credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
-        limits = make_limits(limit)
+        limits = make_limits(limit, MEASURES)
         settings = FinishingSettings(
             abandoned=abandoned,
             clip=clip,

@@ -14,6 +14,12 @@ from resonance.space.descriptor import MODALITIES
 
 #: The measure that a move is refused by.
 TRUE = "carried_overlap_at_10"
+#: What limits may be about; words in capitals stand for any text.
+MEASURES = (
+    *(TRUE, "unaligned_overlap_at_10", "agreement_of_spaces_at_10", "kept_overlap_at_10"),
+    *("chance_overlap_at_10", "own_title_first", "own_title_median_rank", "cosine_MODALITY"),
+    "threshold_OLD",
+)
 
 
 def report_move(

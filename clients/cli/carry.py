@@ -65,7 +65,7 @@ def carry(
     from resonance.clients.carrying.files import CarryFile, save_carrying
     from resonance.clients.carrying.fitting import fit_move
     from resonance.clients.carrying.matching import match_titles
-    from resonance.clients.carrying.reporting import TRUE, report_move
+    from resonance.clients.carrying.reporting import MEASURES, TRUE, report_move
     from resonance.clients.carrying.tastes import own_sigmas
     from resonance.clients.carrying.thresholds import carry_threshold
     from resonance.clients.errors import ResonanceError, UsageError
@@ -73,7 +73,7 @@ def carry(
     from resonance.space.errors import SpaceError
     from resonance.space.scores import require_same_space
 
-    limits = (Limit(TRUE, least=floor), *make_limits(limit))
+    limits = (Limit(TRUE, least=floor), *make_limits(limit, MEASURES))
     with wrong_use():
         if out.suffix == ".json":
             raise UsageError(f"{out}: the report goes there; expected another ending for the map, .npz")

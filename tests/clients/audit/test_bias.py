@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from resonance.clients.audit.bias import BiasSettings, audit_bias
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_queries import AskedQuery, ask, read_queries, result_counts
+from resonance.clients.audit.bias_report import MEASURES
 from resonance.clients.audit.clusters import OUTSIDE, find_clusters, sample_vectors
 from resonance.clients.audit.groups import (
     UNKNOWN,
@@ -25,6 +26,7 @@ from resonance.clients.audit.groups import (
     make_source,
     read_target,
 )
+from resonance.clients.audit.options import is_known
 from resonance.clients.audit.representation import Against, Correction
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.rows import vectors_of
@@ -127,6 +129,8 @@ def test_the_command(store: str, tmp_path: Path) -> None:
     )
     assert report["broken"] == [{"measure": "alerts", "least": None, "most": 0.0}]
     alerts = report["sections"][0]  # type: ignore[index]
+    names = [m["name"] for section in report["sections"] for m in section["measures"]]  # type: ignore[attr-defined]
+    assert [name for name in names if not is_known(name, MEASURES)] == []
     assert alerts["rows"]
     assert {"group", "where", "share", "expected", "low", "high", "adjusted p"} <= set(alerts["rows"][0])
     assert page.read_text().count("data:image/png") >= 3
@@ -175,7 +179,21 @@ def test_a_gate_that_tested_nothing_does_not_hold(store: str) -> None:
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
     assert done.exit_code == 1, done.output
     assert "Nothing was tested, so no alert is told" in done.output
-    assert "broken: alerts: expected at most 0; came no such measure; there are" in done.output
+    assert (
+        "broken: alerts: expected at most 0; nothing was tested: no group and no cluster has" in done.output
+    )
+
+
+def test_a_gate_without_a_cluster_says_how_to_make_some(tmp_path: Path) -> None:
+    """A library may be too small to be clustered, or hold no two titles that are alike."""
+    few = str(tmp_path / "few")
+    write_simulated(few, simulate(20, 2, 0), SpaceRef.of(DESCRIPTOR))
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [few, "--group", "language", "--limit", "alerts<=0"])
+    assert done.exit_code == 1, done.output
+    assert (
+        "broken: alerts: expected at most 0; nothing was tested: no cluster was found; "
+        "--clusters N makes as many"
+    ) in done.output
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from typer.testing import CliRunner
 
 from resonance.clients.audit.bias import BiasSettings, audit_bias
 from resonance.clients.audit.bias_change import audit_change
+from resonance.clients.audit.bias_change_report import MEASURES
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
 from resonance.clients.audit.groups import UNKNOWN, make_source
 from resonance.clients.audit.nearest import nearest_rows
+from resonance.clients.audit.options import is_known
 from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
@@ -182,6 +184,7 @@ def test_the_command_with_limits(stores: tuple[str, str], tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     measures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
+    assert [name for name in measures if not is_known(name, MEASURES)] == []
     assert measures["excess before"]["value"] == pytest.approx(0.16)
     assert measures["excess after/before"]["interval"][1] < 0.5
     assert measures["alerts before"]["value"] > measures["alerts after"]["value"] == 0

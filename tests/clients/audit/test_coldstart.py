@@ -22,7 +22,8 @@ from resonance.clients.audit.coldstart import (
     SplitFacts,
 )
 from resonance.clients.audit.coldstart_cli import coldstart
-from resonance.clients.audit.coldstart_report import measure_name, verdict
+from resonance.clients.audit.coldstart_report import MEASURES, measure_name, verdict
+from resonance.clients.audit.options import is_known
 from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.audit.viewings import write_viewings
 from resonance.clients.ingest.stores import open_sink
@@ -88,6 +89,7 @@ def test_the_command(store: str, log: str, tmp_path: Path) -> None:
     assert [one["measure"] for one in report["broken"]] == ["fused over untrained"]
     assert report["titles"] == len(np.unique(PLANTED.log.titles))
     figures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
+    assert [name for name in figures if not is_known(name, MEASURES)] == []
     for other in ("tags", "untrained", "popularity", "factorisation"):  # blocks: too few titles to tell
         assert figures[f"fused over {other}"]["interval"][0] > 0, other
     assert "miscalibration fused" in figures

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from resonance.clients.audit.finishing import audit_finishing
-from resonance.clients.audit.finishing_report import verdict
+from resonance.clients.audit.finishing_report import MEASURES, verdict
 from resonance.clients.audit.finishing_rows import BY_LOG, BY_TASTE, FinishingSettings
 from resonance.clients.audit.finishing_taste import taste_shares
 from resonance.clients.audit.finishing_weights import FITTED, NONE
 from resonance.clients.audit.logged_titles import Titles, read_titles
+from resonance.clients.audit.options import is_known
 from resonance.clients.audit.resonance_cli import resonance
 from resonance.clients.audit.viewing_log import Recommended, ViewingLog
 from resonance.clients.audit.viewings import write_viewings
@@ -277,6 +278,7 @@ def test_the_command(arguments: list[str], tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     measures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
+    assert [name for name in measures if not is_known(name, MEASURES)] == []
     assert measures["score_correlation"]["interval"][0] > 0
     assert measures["effective_clicks"]["value"] < measures["clicks"]["value"]
     assert measures["abandoned tag loud"]["interval"][0] > 0

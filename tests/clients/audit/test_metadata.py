@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from resonance.clients.audit.explained import out_of_fold, random_folds
 from resonance.clients.audit.metadata import audit_metadata, metadata_score
 from resonance.clients.audit.metadata_cli import metadata
-from resonance.clients.audit.metadata_report import verdict
+from resonance.clients.audit.metadata_report import MEASURES, verdict
+from resonance.clients.audit.options import is_known
 from resonance.clients.audit.sampling import LibrarySample, read_sample
 from resonance.clients.audit.tag_learning import _auc
 from resonance.clients.audit.tag_pairs import mean_cosine, spreads, tag_pairs
@@ -182,6 +183,7 @@ def test_command(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["sampled"] == 2000
     figures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
+    assert [name for name in figures if not is_known(name, MEASURES)] == []
     low, high = figures["metadata_score"]["interval"]
     assert low - 0.01 < MODEL.truth(Poorer()) < high + 0.01  # unit blocks: nearly linear
     assert html.read_text().count("<img") == 3

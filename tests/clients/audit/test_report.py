@@ -10,9 +10,12 @@ import pytest
 import typer
 from matplotlib.figure import Figure
 from rich.console import Console
+from typer.testing import CliRunner
 
-from resonance.clients.audit.options import finish, make_limits
+from resonance.clients.audit.options import finish, is_known, make_limits
 from resonance.clients.audit.report import Limit, Measure, Report, Section
+from resonance.clients.cli.main import make_app
+from resonance.training.tuning import ENVIRONMENT
 
 
 def made(*limits: Limit) -> Report:
@@ -103,6 +106,35 @@ def test_limits_as_they_are_written() -> None:
 def test_what_is_no_limit(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="expected MEASURE>=NUMBER"):
         make_limits([text])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        (("audit", "metadata", "STORE"), "tags_beyond_vectors"),
+        (("audit", "resonance", "STORE", "LOG"), "abandoned FAMILY KIND"),
+        (("audit", "coldstart", "STORE", "LOG"), "recall@K CONTESTANT"),
+        (("audit", "bias", "STORE", "--group", "language"), "worst deviation DIMENSION=GROUP"),
+        (("audit", "bias", "STORE", "--group", "language", "--before", "OLD"), "excess after/before"),
+        (("carry", "OLD", "NEW"), "cosine_MODALITY"),
+    ],
+)
+def test_a_limit_of_no_measure_is_wrong_use_before_anything_is_read(
+    arguments: tuple[str, ...], known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():  # the process has them already: no restart within a test
+        monkeypatch.setenv(name, value)
+    done = CliRunner(env={"COLUMNS": "1000"}).invoke(make_app(), [*arguments, "--limit", "foo>=0.99"])
+    assert done.exit_code == 2, done.output
+    assert "there is no measure 'foo'; expected one of" in done.output
+    assert known in done.output
+
+
+def test_words_in_capitals_stand_for_any_text() -> None:
+    known = ("alerts", "worst deviation DIMENSION=GROUP")
+    assert is_known("worst deviation language=de (CH)", known)
+    for name in ("alert", "alerts over time", "worst deviation language", "worst deviation =de"):
+        assert not is_known(name, known), name
 
 
 def test_the_table_for_people() -> None:

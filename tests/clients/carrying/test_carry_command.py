@@ -11,7 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from resonance.clients.audit.options import is_known
 from resonance.clients.carrying.files import load_carrying
+from resonance.clients.carrying.reporting import MEASURES
 from resonance.clients.cli.carry import carry, carry_taste
 from resonance.clients.discovery.taste import Counted, Taste, load_taste, save_taste
 from resonance.clients.errors import UsageError
@@ -60,6 +62,7 @@ def measures(report: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_move_finds_the_new_neighbours_and_says_how_many_before_and_after(carried: dict[str, Any]) -> None:
     found = measures(carried)
+    assert [name for name in found if not is_known(name, MEASURES)] == []
     after, before = found["carried_overlap_at_10"], found["unaligned_overlap_at_10"]
     assert after["value"] > before["value"] + 0.2
     assert after["interval"][0] < after["value"] < after["interval"][1]
