@@ -66,13 +66,21 @@ proto-check: $(STAMP) ## Lint the protobuf files and hold them against the last 
 proto-release: $(STAMP) ## Make today's protobuf files those that later ones must not break
 	cd proto && ../$(BIN)/buf build -o released.binpb
 
-demo: $(SPACE) ## Start a real Triton, stream a video in, print its vectors (VIDEO=path, else a sample of its own)
+demo: video-there $(SPACE) ## Start a real Triton, stream a video in, print its vectors (VIDEO=path, else a sample of its own)
 	$(BIN)/python -m resonance.serving.demo $(if $(VIDEO),"$(VIDEO)")
 
 serve: $(SPACE) ## Serve model_repository/ on the CPU until interrupted (GRPC_PORT=8001)
 	$(BIN)/resonance serve --target cpu --grpc-port $(GRPC_PORT)
 
-embed: $(STAMP) ## Embed VIDEO=path against a running server
+# before anything is exported or started
+.PHONY: video-there video-given
+video-there:
+	@test -z "$(VIDEO)" || test -f "$(VIDEO)" || { echo "VIDEO=$(VIDEO): no such file; expected a film, or no VIDEO for a sample" >&2; exit 2; }
+
+video-given:
+	@test -n "$(VIDEO)" || { echo "make $(MAKECMDGOALS): expected VIDEO=path, what to embed" >&2; exit 2; }
+
+embed: video-given $(STAMP) ## Embed VIDEO=path against a running server
 	$(BIN)/resonance embed "$(VIDEO)" --server localhost:$(GRPC_PORT)
 
 train-tiny: $(STAMP) ## Train the family tiny again and compare with its committed figures (under 40 minutes on two cores)
