@@ -15,7 +15,14 @@ from resonance.export.trt.build import NetworkReport
 
 def export_table(reports: Iterable[GraphReport]) -> Table:
     """A row for each output tensor: how the ONNX graph compares with torch."""
-    table = Table("graph", "tensor", "worst cosine", "worst difference", "parameters", "MB", "s")
+    table = Table(
+        *("graph", "tensor", "cosine", "abs", "M", "MB", "s"),
+        caption="worst cosine and difference of a row; M: parameters in millions; s: to export and check",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for column in table.columns[:2]:
+        column.no_wrap = True  # in 80 columns names stay whole
     for report in reports:
         for tensor in report.tensors:
             table.add_row(
@@ -23,7 +30,7 @@ def export_table(reports: Iterable[GraphReport]) -> Table:
                 tensor.name,
                 f"{tensor.min_cosine:.8f}",
                 f"{tensor.max_abs:.1e}",
-                f"{report.parameters:,}",
+                f"{report.parameters / 1e6:.2f}",
                 f"{report.size_bytes / 1e6:.1f}",
                 f"{report.seconds:.1f}",
             )
