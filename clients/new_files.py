@@ -7,6 +7,19 @@ from pathlib import Path
 from resonance.clients.errors import UsageError
 
 
+def check_ending(path: Path, named: str, *endings: str) -> None:
+    """Refuse an ending that says that something else than what is written is in the file.
+
+    Args:
+        named: the option it was given by, for the error.
+
+    Raises:
+        UsageError: it is none of `endings`.
+    """
+    if path.suffix not in endings:
+        raise UsageError(f"{named} {path}: ending '{path.suffix}'; expected {' or '.join(endings)}")
+
+
 def check_new_file(path: Path, named: str = "") -> None:
     """Refuse a path where no file can be.
 

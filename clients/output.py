@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import StreamSignal
-from resonance.clients.new_files import check_new_file
+from resonance.clients.new_files import check_ending, check_new_file
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, Vector
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 from resonance.space.errors import SpaceMismatchError
@@ -161,6 +161,5 @@ def check_output_path(path: Path) -> None:
     Raises:
         UsageError: an ending that nothing is written for, or the folder is not there.
     """
-    if path.suffix not in (".jsonl", ".parquet"):
-        raise UsageError(f"--output {path}: ending '{path.suffix}'; expected .jsonl or .parquet")
+    check_ending(path, "--output", ".jsonl", ".parquet")
     check_new_file(path, "--output")

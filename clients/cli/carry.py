@@ -70,13 +70,13 @@ def carry(
     from resonance.clients.carrying.thresholds import carry_threshold
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
+    from resonance.clients.new_files import check_ending
     from resonance.space.errors import SpaceError
     from resonance.space.scores import require_same_space
 
     limits = (Limit(TRUE, least=floor), *make_limits(limit, MEASURES))
     with wrong_use():
-        if out.suffix == ".json":
-            raise UsageError(f"{out}: the report goes there; expected another ending for the map, .npz")
+        check_ending(out, "--out", ".npz")
         if threshold and (old_space is None or new_space is None):
             raise UsageError("a threshold needs --old-space and --new-space: their sigmas are in every score")
         try:

@@ -36,6 +36,7 @@ def contours(
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
     from resonance.clients.long_work import LongWork
+    from resonance.clients.new_files import check_ending
     from resonance.space.errors import SpaceError
 
     console = Console(stderr=True)
@@ -51,6 +52,7 @@ def contours(
             say_failed(console, f"{outcome.media_id}: {outcome.error}")
 
     with wrong_use():
+        check_ending(out, "--out", ".parquet")
         try:
             opened = open_store(store)
             try:

@@ -117,7 +117,10 @@ def test_a_limit_that_is_broken_refuses_too(folder: Path, tmp_path: Path) -> Non
     assert found.exit_code == 1
     assert "own_title_first: expected at least 1.01; came" in found.stderr
     assert not out.exists()
-    assert called(*arguments[:4], tmp_path / "c.json").exit_code == 2  # where the report goes
+    for other in ("c.json", "c.txt", "c"):  # the first is where the report goes
+        refused = called(*arguments[:4], tmp_path / other)
+        assert refused.exit_code == 2
+        assert ".npz" in refused.stderr
 
 
 def test_titles_of_other_media_or_another_store_are_left_out(folder: Path, tmp_path: Path) -> None:

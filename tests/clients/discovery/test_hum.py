@@ -105,6 +105,16 @@ def test_media_that_cannot_be_read(sounds: dict[str, Path], tmp_path: Path) -> N
     assert "tune-1" not in warned
 
 
+def test_contours_go_into_no_file_of_another_ending(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    code, _, said = resonance("contours", store, "--out", tmp_path / "c.csv")
+    assert code == 2
+    assert "ending '.csv'; expected .parquet" in said
+    assert not (tmp_path / "c.csv").exists()
+
+
 def test_wrong_use(store: Path, tmp_path: Path) -> None:
     hum = write_hum(tmp_path, 5)
     code, _, said = resonance("hum", store, "--sound", hum)
