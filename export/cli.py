@@ -91,7 +91,11 @@ def export(
         typer.Option(help="TensorRT's timings between builds. [default: a file in your cache folder]"),
     ] = None,
 ) -> None:
-    """Export a family to ONNX, check it against torch and describe its space."""
+    """Export a family to ONNX, check it against torch and describe its space.
+
+    Exit code 0: it stands in the model repository; 1: the family, its weights or its axes cannot be used, or
+    a graph is not equal to torch; 2: wrong use.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -101,7 +105,7 @@ def export(
 
     from resonance.export.aoti import AotiError
     from resonance.export.aoti_cli import export_packages
-    from resonance.export.axes import AxesFileError
+    from resonance.export.axes import AxesFileError, read_axes
     from resonance.export.build import export_family
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.heads import with_heads
@@ -125,6 +129,8 @@ def export(
         check_tensorrt(console)
     try:
         card = chosen_card(family, checkpoint or [])
+        if axes is not None:
+            read_axes(axes)  # before a folder is made
         if heads is not None:
             card = with_heads(card, heads)
             if not encoders_of_heads(heads):

@@ -205,7 +205,11 @@ def align(
         float, typer.Option(min=0.0, help="Of that, beside the alignment; more takes more of recall.")
     ] = 8.0,
 ) -> None:
-    """Align a family's encoders on your own media: what occurs together in a segment belongs together."""
+    """Align a family's encoders on your own media: what occurs together in a segment belongs together.
+
+    Exit code 0: the heads were written; 1: there is too little to learn from, or the media, the family, the
+    feed or an earlier run cannot be used; 2: wrong use.
+    """
     from resonance.training.tuning import restart_tuned
 
     restart_tuned()

@@ -75,6 +75,19 @@ def test_configs_that_cannot_be_written_are_one_line(work: Path) -> None:
     assert "title_fusion" in told(["export", "--configs-only", "--model-repository", str(work)], 1)
 
 
+def test_axes_that_make_no_sense_leave_no_folder_behind(work: Path) -> None:
+    (work / "bad.toml").write_text("[[axes]]\nname = 'calm'\n")
+    said = told(["export", "tiny", "--axes", "bad.toml", "--model-repository", "new"], 1)
+    assert "axis 'calm': low is missing" in said
+    assert not (work / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["align", "export"])
+def test_exit_codes_are_in_the_help(command: str) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(make_app(), [command, "--help"])
+    assert "Exit code 0: " in result.output
+
+
 def test_weights_may_go_into_a_folder_that_is_not_there_yet(work: Path) -> None:
     arguments = ["train-tiny", "--recipe", "smoke", "--weights", "new/x.safetensors"]
     result = CliRunner().invoke(make_app(), arguments)
