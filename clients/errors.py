@@ -157,6 +157,11 @@ class CredentialsError(UsageError):
     """A token or certificate cannot be read, or a token would travel in the open."""
 
 
-def described(error: BaseException) -> str:
-    """Kind and text of any error on one line, for people."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def described(error: BaseException, within: str = "") -> str:
+    """Kind and text of any error on one line, for people.
+
+    Args:
+        within: what the line begins with already, such as a file: an error that begins with it as well does
+            not say it again.
+    """
+    return " ".join(f"{type(error).__name__}: {str(error).removeprefix(f'{within}: ')}".split())

@@ -241,7 +241,8 @@ def cache_features(
                 else:
                     problem = f"{entry.path}: no segment with content"
             except (MediaError, FeatureError, OSError) as error:
-                problem = f"{entry.path}: {error}"
+                # errors of media begin with the path
+                problem = f"{entry.path}: {str(error).removeprefix(f'{entry.path}: ')}"
         files.append(path if path.exists() else None)
         on_title(done, len(titles), problem)
     return files

@@ -239,4 +239,4 @@ def _contours_or_error(title: StoredSound) -> list[SegmentContour] | str:
     try:
         return title_contours(title)
     except ResonanceError as error:
-        return described(error)
+        return described(error, title.media_id)

@@ -113,7 +113,7 @@ def asked(uri: str, ask: Callable[[], T]) -> T:
 
 
 def _meaning(uri: str, error: Exception) -> ResonanceError:
-    said = described(error)[:_MOST_CHARACTERS]
+    said = described(error, uri)[:_MOST_CHARACTERS]
     cause = error.__cause__ or error
     names = {kind.__name__ for kind in (*type(error).__mro__, *type(cause).__mro__)}
     local = local_path(uri) is not None

@@ -186,5 +186,5 @@ def _named(where: str, expected: str) -> Iterator[None]:
     except (StoreError, SpaceMismatchError, UsageError):
         raise
     except Exception as error:  # every file system's library has errors of its own
-        came = described(error)
+        came = described(error, where)
         raise StoreError(where, came, expected) from error

@@ -69,8 +69,11 @@ class JobDisplay:
         """One more title is done."""
         self.tally.add(outcome)
         if outcome.result is Result.FAILED:
+            # a row of a catalogue is told by its place, which its error begins with as well
+            kind, colon, text = outcome.error.partition(": ")
+            text = text.removeprefix(f"{outcome.media_id}: ")
             self._console.print(
-                " ".join(f"{outcome.media_id}: {outcome.error}".split()),
+                " ".join(f"{outcome.media_id}: {kind}{colon}{text}".split()),
                 style="red",
                 markup=False,
                 highlight=False,

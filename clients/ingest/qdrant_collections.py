@@ -94,7 +94,7 @@ class Collections:
         except (StoreError, SpaceMismatchError, UsageError):
             raise
         except Exception as error:  # of HTTP, of the server, of SQLite, and a folder that another one has
-            came = described(error)
+            came = described(error, self.uri)
             raise StoreError(self.uri, came, EXPECTED_QDRANT) from error
 
     def close(self) -> None:

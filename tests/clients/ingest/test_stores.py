@@ -216,3 +216,10 @@ def test_a_killed_writer_leaves_nothing_half(
         store.close()
     if kind == "parquet":
         assert not list((tmp_path / "store").glob(".*"))
+
+
+def test_a_store_that_cannot_be_opened_is_named_once() -> None:
+    with pytest.raises(StoreError) as failed:
+        open_store("foo://x")
+    assert str(failed.value).startswith("foo://x: NotMediaError: Protocol not known: foo")
+    assert str(failed.value).count("foo://x") == 1
