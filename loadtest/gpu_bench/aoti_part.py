@@ -21,8 +21,8 @@ import torch
 from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
 from resonance.loadtest.gpu_bench.encoders import Encoder, encoder
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.towers_part import LARGEST_GRAPHED
-from resonance.loadtest.gpu_bench.variants import compile_package, graphed, load_package
+from resonance.loadtest.gpu_bench.towers_part import measure_both
+from resonance.loadtest.gpu_bench.variants import compile_package, load_package
 
 #: Cores a compilation keeps busy, with the compiler's own workers.
 CORES_A_JOB = 3
@@ -120,13 +120,8 @@ def _start(
 def _measure(bench: Bench, tower: Encoder, file: Path, *, dynamic: bool) -> None:
     reference, run = tower.build().to(bench.device), load_package(file, bench.device)
     for batch in tower.batches if dynamic else tower.batches[-1:]:
-        if bench.deadline.passed():
-            bench.result.skipped.append(f"{tower.name}, {_name(dynamic)}, batch {batch}: out of time")
-            continue
-        bench.measure(tower, _name(dynamic), run, batch, reference)
-        if bench.device == "cuda" and batch <= LARGEST_GRAPHED:
-            replayed = graphed(run, bench.place(tower.inputs(batch, 0)))
-            bench.measure(tower, f"{_name(dynamic)}, CUDA graph", replayed, batch, reference)
+        names = _name(dynamic), f"{_name(dynamic)}, CUDA graph"
+        measure_both(bench, tower, names, run, batch, reference)
 
 
 def _name(dynamic: bool) -> str:

@@ -21,6 +21,7 @@ from resonance.loadtest.gpu_bench.encoders import MINILM, SIGLIP_B16
 from resonance.loadtest.gpu_bench.htsat import Htsat, HtsatSize
 from resonance.loadtest.gpu_bench.timing import StageClock
 from resonance.loadtest.gpu_bench.towers import Bert, BertSize, Vit, VitSize, randomise
+from resonance.loadtest.gpu_bench.variants import captured
 
 WIDTH = 596
 #: CLAP's analysis: 10 s at 48 kHz, windows of 1,024 every 480 samples, mel filters of 50 to 14,000 Hz.
@@ -143,15 +144,7 @@ class Pipeline:
             torch.randn(1, samples, device="cuda"),
             self.ids(1).to("cuda"),
         )
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                self.compute(*static, no_stage)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            out = self.compute(*static, no_stage)
+        graph, out = captured(lambda: self.compute(*static, no_stage))
 
         @torch.inference_mode()
         def run(frames: np.ndarray, pcm: np.ndarray, ids: Tensor) -> Tensor:

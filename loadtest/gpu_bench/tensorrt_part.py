@@ -37,8 +37,9 @@ def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
             with torch.cuda.stream(torch.cuda.Stream()):
                 run = _engine(tower)
                 for number, batch in enumerate(tower.batches):
-                    run.profile(number)
-                    bench.measure(tower, "TensorRT fp16", run, batch, reference)
+                    with bench.going_on(f"{tower.name}, TensorRT, batch {batch}"):
+                        run.profile(number)
+                        bench.measure(tower, "TensorRT fp16", run, batch, reference)
 
 
 def _engine(tower: Encoder) -> _Runner:

@@ -13,7 +13,7 @@ from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.towers import fuse_activations
-from resonance.loadtest.gpu_bench.variants import FlashAttention, compiled, graphed
+from resonance.loadtest.gpu_bench.variants import FlashAttention, Run, compiled, graphed
 
 #: Above this, launches are a small share of the work and a graph gains nothing.
 LARGEST_GRAPHED = 128
@@ -36,15 +36,16 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
         if bench.deadline.passed():
             bench.result.skipped.append(f"{encoder.name}: out of time")
             continue
-        with bench.going_on(encoder.name):  # failures are of memory, kernels or a capture
+        with bench.going_on(encoder.name):
             reference, module = bench.towers(encoder)
             for suffix, way in ways(module):
+                names = "eager" + suffix, "CUDA graph" + suffix
                 for batch in encoder.batches:
-                    _measure(bench, encoder, ("eager" + suffix, "CUDA graph" + suffix), way, batch, reference)
+                    measure_both(bench, encoder, names, way, batch, reference)
                 if bench.device == "cuda" and encoder.bar:  # PyTorch itself takes cuDNN's attention on Hopper
                     flash, batch = FlashAttention(way), encoder.batches[-1]
-                    names = (f"eager{suffix}, flash attention", f"CUDA graph{suffix}, flash attention")
-                    _measure(bench, encoder, names, flash, batch, reference)
+                    names = f"eager{suffix}, flash attention", f"CUDA graph{suffix}, flash attention"
+                    measure_both(bench, encoder, names, flash, batch, reference)
     if bench.device != "cuda":
         bench.result.skipped.append("CUDA graphs: no NVIDIA GPU")
 
@@ -108,17 +109,29 @@ def _measure_compiled(
             with bench.going_on(f"{encoder.name}, {variant}"):  # the compiler's failures are of many kinds
                 run = compiled(way, max_autotune=tuned)
                 for batch in batches:
-                    _measure(bench, encoder, (variant, variant + ", CUDA graph"), run, batch, reference)
+                    names = variant, variant + ", CUDA graph"
+                    measure_both(bench, encoder, names, run, batch, reference)
 
 
-def _measure(
-    bench: Bench, encoder: Encoder, names: tuple[str, str], way: nn.Module, batch: int, reference: nn.Module
+def measure_both(
+    bench: Bench, encoder: Encoder, names: tuple[str, str], way: Run, batch: int, reference: nn.Module
 ) -> None:
-    """`way` by itself and, on the GPU at the smaller batches, from a graph; `names` are of the two."""
+    """`way` by itself and, on the GPU at the smaller batches, from a graph; `names` are of the two.
+
+    Each fails alone: a plan that cuDNN has not at one batch, a capture that is refused or memory that is
+    short there says nothing of the rows after it.
+    """
+    where = [f"{encoder.name}, {name}, batch {batch}" for name in names]
     if bench.deadline.passed():
-        bench.result.skipped.append(f"{encoder.name}, {names[0]}, batch {batch}: out of time")
+        bench.result.skipped.append(f"{where[0]}: out of time")
         return
-    bench.measure(encoder, names[0], way, batch, reference)
-    if bench.device == "cuda" and batch <= LARGEST_GRAPHED:
+    with bench.going_on(where[0]):
+        bench.measure(encoder, names[0], way, batch, reference)
+    if bench.device != "cuda" or batch > LARGEST_GRAPHED:
+        return
+    if bench.deadline.passed():
+        bench.result.skipped.append(f"{where[1]}: out of time")
+        return
+    with bench.going_on(where[1]):
         run = graphed(way, bench.place(encoder.inputs(batch, 0)))
         bench.measure(encoder, names[1], run, batch, reference)

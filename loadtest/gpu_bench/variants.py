@@ -48,15 +48,7 @@ class FlashAttention(nn.Module):
 def graphed(run: Run, example: Tensor) -> Run:
     """`run` replayed from a CUDA graph of the shape of `example`; the output is overwritten each time."""
     static = example.clone()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            run(static)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = run(static)
+    graph, out = captured(lambda: run(static))
 
     def replay(x: Tensor) -> Tensor:
         static.copy_(x)
@@ -64,6 +56,25 @@ def graphed(run: Run, example: Tensor) -> Run:
         return out
 
     return replay
+
+
+def captured(call: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+    """`call` as a CUDA graph, and the output that every replay overwrites; it runs three times before."""
+    stream, before = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(before)
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    before.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            return graph, call()
+    except BaseException:
+        # where ending the capture fails, torch leaves its stream the current one, and what is measured
+        # after it would run there
+        torch.cuda.set_stream(before)
+        raise
 
 
 def compile_package(

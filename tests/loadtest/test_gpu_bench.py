@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.gpu_bench import decode_part, media
+from resonance.loadtest.gpu_bench import aoti_part, decode_part, media, towers_part
 from resonance.loadtest.gpu_bench.apart import Apart, ApartError
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
 from resonance.loadtest.gpu_bench.flops import counted
@@ -27,7 +28,7 @@ from resonance.loadtest.gpu_bench.report import PartResult, Report, one_line, pl
 from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
-from resonance.loadtest.gpu_bench.towers_part import measure_compiled, ways
+from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, ways
 
 
 @pytest.mark.parametrize("tower", [*REAL, *QUICK], ids=lambda e: e.name)
@@ -98,6 +99,45 @@ def test_a_tower_that_is_not_equal_to_fp32_is_an_error() -> None:
 
     b.measure(tower, "noisy", other, 3, reference)
     assert "with fp32 (at least 0.999)" in b.result.errors[0]
+
+
+class Refusing(torch.nn.Module):
+    """A tower that one batch fails in."""
+
+    def __init__(self, module: torch.nn.Module, batch: int) -> None:
+        super().__init__()
+        self.module, self.batch = module, batch
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) == self.batch:
+            raise RuntimeError("No execution plans support the graph")
+        out: torch.Tensor = self.module(x)
+        return out
+
+
+def test_a_batch_that_fails_loses_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_a_refusal(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+        for suffix, way in ways(module):
+            yield suffix, Refusing(way, 1) if suffix == "" else way
+
+    monkeypatch.setattr(towers_part, "ways", with_a_refusal)
+    found = bench(1e3)
+    tower = encoder("quick-bert")
+    measure_towers(found, [tower])
+    rows = [(row["variant"], row["batch"]) for row in found.result.rows]
+    fused = "eager, activation fused"
+    assert rows == [("eager", 3), (fused, 1), (fused, 3)]
+    (error,) = found.result.errors
+    assert error == "quick-bert, eager, batch 1: RuntimeError: No execution plans support the graph"
+
+
+def test_a_batch_that_fails_in_a_package_loses_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tower = encoder("quick-bert")
+    monkeypatch.setattr(aoti_part, "load_package", lambda file, device: Refusing(tower.build(), 1))
+    found = bench(1e3)
+    aoti_part._measure(found, tower, Path("none.pt2"), dynamic=True)
+    assert [row["batch"] for row in found.result.rows] == [3]
+    assert [e.split(":")[0] for e in found.result.errors] == ["quick-bert, AOTI, batch 1"]
 
 
 def test_parity_on_inputs_that_do_not_matter_is_an_error() -> None:
