@@ -28,7 +28,7 @@ from resonance.loadtest.gpu_bench.report import PartResult, Report, one_line, pl
 from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
-from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, ways
+from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, tuned_ways, ways
 
 
 @pytest.mark.parametrize("tower", [*REAL, *QUICK], ids=lambda e: e.name)
@@ -422,6 +422,35 @@ def test_what_the_compiler_lacks_is_a_reason_and_no_error(monkeypatch: pytest.Mo
     measure_compiled(found, QUICK, max_autotune=False)
     assert found.result.errors == found.result.rows == []
     assert found.result.skipped == ["everything: torch.compile needs no-such-compiler, and none is here"]
+
+
+def test_the_bar_that_needs_tuning_is_tuned_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [(e.name, suffix) for e, suffix in tuned_ways(REAL)] == [
+        ("clip-l14", ", activation fused"),
+        ("siglip-b16", ""),
+    ]
+    assert tuned_ways([encoder("minilm-l6")]) == []
+    small = [
+        replace(encoder("quick-siglip"), name="siglip-b16"),
+        replace(encoder("quick-clip"), name="clip-l14"),
+    ]
+    monkeypatch.setattr(towers_part, "no_compiler", lambda device: "")
+    tuned: list[bool] = []
+
+    def as_it_is(module: torch.nn.Module, *, max_autotune: bool) -> torch.nn.Module:
+        tuned.append(max_autotune)
+        return module
+
+    monkeypatch.setattr(towers_part, "compiled", as_it_is)
+    found = bench(1e3)
+    found.quick, found.deadline = False, Deadline(600)
+    measure_compiled(found, small, max_autotune=True)
+    rows = [(row["encoder"], row["variant"]) for row in found.result.rows]
+    fused = "compiled, activation fused"
+    plain_rows = [(name, way) for name in ("siglip-b16", "clip-l14") for way in ("compiled", fused)]
+    tuned_rows = [("clip-l14", f"{fused}, max-autotune"), ("siglip-b16", "compiled, max-autotune")]
+    assert rows == plain_rows + tuned_rows
+    assert tuned == [False] * 4 + [True] * 2
 
 
 def test_an_error_is_told_with_its_second_line() -> None:
