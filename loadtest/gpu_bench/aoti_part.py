@@ -21,6 +21,7 @@ import torch
 from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
 from resonance.loadtest.gpu_bench.encoders import Encoder, encoder
 from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.towers_part import measure_both
 from resonance.loadtest.gpu_bench.variants import compile_package, load_package
 
@@ -36,15 +37,13 @@ def measure_aoti(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: boo
     """Compile, load and measure; a package that is not ready in time is named and left out."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        bench.result.skipped.append(
-            f"everything: AOTInductor needs a C++ compiler and '{compiler}' is not here"
-        )
+        bench.result.skip(f"everything: AOTInductor needs a C++ compiler and '{compiler}' is not here")
         return
     if bench.device == "cuda":
         try:
             use_toolkit()  # for the compilations, which are children of this process
         except ToolkitError as error:
-            bench.result.skipped.append(f"everything: {error}")
+            bench.result.skip(f"everything: {error}")
             return
     chosen = [e for e in encoders if e.name == "quick-bert"] if bench.quick else list(encoders)
     # each tower's dynamic batch, and straight after its own the fixed one, or it would never be its turn
@@ -56,7 +55,7 @@ def measure_aoti(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: boo
                 with bench.going_on(f"{tower.name}, {_name(dynamic)}"):
                     _measure(bench, tower, file, dynamic=dynamic)
     if bench.quick:
-        bench.result.skipped.append("other towers: --quick compiles one")
+        bench.result.skip("other towers: --quick compiles one")
 
 
 def _compile(
@@ -83,7 +82,7 @@ def _compile(
             del running[i]
             if code == 0:
                 files[i] = folder / f"{i}.pt2"
-                bench.result.rows.append(
+                bench.result.row(
                     {
                         "encoder": wanted[i][0].name,
                         "variant": _name(wanted[i][1]) + ": compile",
@@ -94,13 +93,14 @@ def _compile(
             else:
                 log = (folder / f"{i}.log").read_text(encoding="utf-8", errors="replace")
                 reason = " ".join(log.split())[-500:] or f"exit code {code}"
-                bench.result.errors.append(f"{wanted[i][0].name}, {_name(wanted[i][1])}: {reason}")
+                bench.result.error(f"{wanted[i][0].name}, {_name(wanted[i][1])}: {reason}")
         time.sleep(0.1)
     for i, (job, _) in running.items():
         job.kill()
         job.wait()
         waiting.append(i)
-    bench.result.skipped += [f"{wanted[i][0].name}, {_name(wanted[i][1])}: out of time" for i in waiting]
+    for i in waiting:
+        bench.result.skip(f"{wanted[i][0].name}, {_name(wanted[i][1])}: out of time")
     return files
 
 
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--fixed", action="store_true")
     parser.add_argument("--max-autotune", action="store_true")
     args = parser.parse_args()
+    end_with_parent()
     tower, dtype = encoder(args.encoder), getattr(torch, args.dtype)
     module = tower.build().to(args.device, dtype)
     # the tuner's timings are for the batch it is traced at: the largest

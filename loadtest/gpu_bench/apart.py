@@ -8,6 +8,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from resonance.loadtest.gpu_bench.orphans import end_with_parent
+
 
 class ApartError(RuntimeError):
     """The process did not answer in time, or ended."""
@@ -62,6 +64,7 @@ class Apart:
 
 def _serve(pipe: Connection) -> None:
     """Answer calls until the other side is gone."""
+    end_with_parent()
     while True:
         try:
             function, arguments = pipe.recv()

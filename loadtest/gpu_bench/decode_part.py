@@ -15,6 +15,7 @@ from typing import Protocol
 from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, NotSentError
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.orphans import end_with_parent
 
 
 class Decoder(Protocol):
@@ -60,7 +61,9 @@ class PyAvDecoder:
             frames, took_s = count_frames(str(path), keyframes_only, seconds)
             return frames / took_s
         if self._pool is None:  # kept: to start processes takes longer than to measure
-            self._pool = ProcessPoolExecutor(self.cores, multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                self.cores, multiprocessing.get_context("spawn"), end_with_parent
+            )
             for warm in [self._pool.submit(wait_a_little) for _ in range(self.cores)]:
                 warm.result()
         jobs = [
@@ -91,35 +94,38 @@ def measure_decode(bench: Bench, folder: Path) -> None:
     """A row a codec and decoder; 1080p, procedural, a keyframe every 2 s."""
     result, quick = bench.result, bench.quick
     if reason := missing("av"):
-        result.skipped.append(f"everything: the films are made with PyAV, and {reason}")
+        result.skip(f"everything: the films are made with PyAV, and {reason}")
         return
     from resonance.loadtest.gpu_bench.media import CODECS, made
 
     here = [d for d in DECODERS if not d.missing()]
-    result.skipped += [f"{d.name}: {d.missing()}" for d in DECODERS if d.missing()]
+    for decoder in DECODERS:
+        if reason := decoder.missing():
+            result.skip(f"{decoder.name}: {reason}")
     if quick:
         here = [OneThreadDecoder()]
     seconds = 0.1 if quick else 2.0
     for film in CODECS[:1] if quick else CODECS:
         if bench.deadline.passed(10):
-            result.skipped.append(f"{film.name}: out of time")
+            result.skip(f"{film.name}: out of time")
             continue
         spec = replace(film, width=320, height=180, loop_s=2) if quick else film
-        path = made(spec, folder, whole=False, skipped=result.skipped, what=film.name)
+        path = made(spec, folder, whole=False, skip=result.skip, what=film.name)
         if path is None:
             continue
         for decoder in here:
+            result.begin(f"{film.name}, {decoder.name}")
             row: dict[str, object] = {"codec": film.name, "decoder": decoder.name, "px": f"{spec.height}p"}
             for column, keyframes_only in (("frames_per_s", False), ("keyframes_per_s", True)):
                 try:
                     row[column] = decoder.frames_per_s(path, keyframes_only=keyframes_only, seconds=seconds)
                 except NotSentError as error:  # neither column of it
-                    result.skipped.append(f"{film.name}, {decoder.name}: {error}")
+                    result.skip(f"{film.name}, {decoder.name}: {error}")
                     break
                 except Exception as error:
-                    result.errors.append(f"{film.name}, {decoder.name}, {column}: {error}")
+                    result.error(f"{film.name}, {decoder.name}, {column}: {error}")
             else:
                 if row.keys() & {"frames_per_s", "keyframes_per_s"}:
-                    result.rows.append(row)
+                    result.row(row)
     for decoder in here:
         decoder.close()

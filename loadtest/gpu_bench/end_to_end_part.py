@@ -19,6 +19,7 @@ import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
 from resonance.loadtest.gpu_bench.timing import StageClock, synchronise
 
@@ -40,33 +41,33 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)
     for sampling, count in FRAMES.items():
         if deadline.passed():
-            result.skipped.append(f"decoded beforehand, {sampling}: out of time")
+            result.skip(f"decoded beforehand, {sampling}: out of time")
             continue
         with bench.going_on(f"decoded beforehand, {sampling}"):
             row = _device_alone(pipeline, count, segments=2 if quick else 32, seconds=0.2 if quick else 4.0)
-            result.rows.append({"film": "decoded beforehand", "sampling": sampling, **row})
-    result.skipped.append("tokenising: rows of random tokens stand for the words")
+            result.row({"film": "decoded beforehand", "sampling": sampling, **row})
+    result.skip("tokenising: rows of random tokens stand for the words")
     if reason := missing("av"):
-        result.skipped.append(f"films: {reason}")
+        result.skip(f"films: {reason}")
         return
     from resonance.loadtest.gpu_bench.media import FILM, QUICK_FILM, made
 
     film = QUICK_FILM if quick else FILM
-    path = made(film, folder, whole=True, skipped=result.skipped, what="films")
+    path = made(film, folder, whole=True, skip=result.skip, what="films")
     if path is None:
         return
     workers = 1 if quick else len(os.sched_getaffinity(0))
     seconds = 0.5 if quick else 15.0
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         for sampling in ("keyframes", "uniform"):
             if deadline.passed(2 * seconds):
-                result.skipped.append(f"{sampling}: out of time")
+                result.skip(f"{sampling}: out of time")
                 continue
             with bench.going_on(sampling):
                 row = _run(pool, workers, pipeline, path, film.duration_s, sampling, seconds)
                 if sampling == "keyframes" and bench.device == "cuda":
                     row["bar"] = BAR
-                result.rows.append({"film": f"{film.height}p H.264", "sampling": sampling, **row})
+                result.row({"film": f"{film.height}p H.264", "sampling": sampling, **row})
 
 
 def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: float) -> dict[str, object]:

@@ -28,12 +28,12 @@ def measure_latency(bench: Bench, folder: Path) -> None:
     """Two rows; the bar is for the GPU and what the server gets."""
     result, deadline, quick = bench.result, bench.deadline, bench.quick
     if reason := missing("av"):
-        result.skipped.append(f"everything: {reason}")
+        result.skip(f"everything: {reason}")
         return
     from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, made
 
     film = QUICK_FILM if quick else FILM
-    path = made(film, folder, whole=True, skipped=result.skipped, what="everything: its film")
+    path = made(film, folder, whole=True, skip=result.skip, what="everything: its film")
     if path is None:
         return
     segment = Segment(path)
@@ -41,13 +41,13 @@ def measure_latency(bench: Bench, folder: Path) -> None:
     with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
         for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
             if deadline.passed(5):
-                result.skipped.append(f"{case}: out of time")
+                result.skip(f"{case}: out of time")
                 continue
             with bench.going_on(case):
                 row = _rounds(segment, pipeline, pool, sound, quick=quick, deadline=deadline)
                 if bench.device == "cuda" and case == "wire":
                     row["bar_ms"] = BAR_MS
-                result.rows.append({"case": case, "film": f"{film.height}p H.264", **row})
+                result.row({"case": case, "film": f"{film.height}p H.264", **row})
 
 
 class Segment:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from resonance.loadtest.gpu_bench.encoders import Encoder
-from resonance.loadtest.gpu_bench.report import PartResult, one_line
+from resonance.loadtest.gpu_bench.report import one_line
+from resonance.loadtest.gpu_bench.results import PartResult
 from resonance.loadtest.gpu_bench.timing import Deadline, seconds_a_call
 from resonance.loadtest.gpu_bench.variants import Run
 
@@ -22,6 +23,10 @@ TOLERATED = 1.05
 #: Vectors of different inputs must not be as alike as this, or parity would show nothing.
 MOST_ALIKE = 0.99
 PARITY_ROWS = 8
+
+
+class DeviceLostError(RuntimeError):
+    """Nothing works on the device any more, as after an illegal memory access."""
 
 
 @dataclass(slots=True)
@@ -37,11 +42,20 @@ class Bench:
 
     @contextmanager
     def going_on(self, what: str) -> Iterator[None]:
-        """What fails inside is an error of the part, and the rest of it goes on."""
+        """What fails inside is an error of the part, and the rest of it goes on.
+
+        Raises:
+            DeviceLostError: that took the device along, so nothing can go on in this process.
+        """
+        self.result.begin(what)
         try:
             yield
+        except DeviceLostError:
+            raise
         except Exception as error:
-            self.result.errors.append(f"{what}: {one_line(error)}")
+            self.result.error(f"{what}: {one_line(error)}")
+            if device_lost(self.device):
+                raise DeviceLostError(f"the GPU's context is lost since {what}") from error
 
     @property
     def round_s(self) -> float:
@@ -58,18 +72,18 @@ class Bench:
         tflops = encoder.flops * batch / seconds / 1e12
         share = tflops / self.matrix_tflops if self.matrix_tflops else None
         if share is not None and share > TOLERATED:
-            self.result.errors.append(
+            self.result.error(
                 f"{where}: {tflops:.4g} TFLOP/s is above the matrix rate of {self.matrix_tflops:.4g} "
                 "measured in this run; FLOPs or time are wrong, the figure is not shown"
             )
             return
         if not cosine >= MIN_COSINE:
-            self.result.errors.append(f"{where}: cosine {cosine:.6f} with fp32 (at least {MIN_COSINE})")
+            self.result.error(f"{where}: cosine {cosine:.6f} with fp32 (at least {MIN_COSINE})")
         if alike > MOST_ALIKE:
-            self.result.errors.append(
+            self.result.error(
                 f"{where}: vectors of different inputs have cosine {alike:.4f}; parity shows nothing"
             )
-        self.result.rows.append(
+        self.result.row(
             {
                 "encoder": encoder.name,
                 "variant": variant,
@@ -91,6 +105,17 @@ class Bench:
         """The tower on the device, in fp32 and in the bench's dtype, with the same weights."""
         reference = encoder.build().to(self.device)
         return reference, copy.deepcopy(reference).to(self.dtype)
+
+
+def device_lost(device: str) -> bool:
+    """Whether a fault of the GPU's has made its context useless; every call fails from then on."""
+    if device != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize()
+    except Exception:
+        return True
+    return False
 
 
 def parity(run: Run, reference: nn.Module, x: Tensor) -> tuple[float, float]:

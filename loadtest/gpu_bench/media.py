@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,12 +240,12 @@ def make(film: Film, folder: Path, *, whole: bool) -> Path:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def made(film: Film, folder: Path, *, whole: bool, skipped: list[str], what: str) -> Path | None:
-    """`make`; where this machine cannot make it, None, and why `what` is left out goes into `skipped`."""
+def made(film: Film, folder: Path, *, whole: bool, skip: Callable[[str], None], what: str) -> Path | None:
+    """`make`; where this machine cannot make it, None, and `skip` is told why `what` is left out."""
     try:
         return make(film, folder, whole=whole)
     except Exception as error:  # an encoder that this build of FFmpeg lacks, or refuses
-        skipped.append(f"{what}: cannot be made with {film.codec} here ({error})")
+        skip(f"{what}: cannot be made with {film.codec} here ({error})")
         return None
 
 

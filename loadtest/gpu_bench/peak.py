@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.report import PartResult
+from resonance.loadtest.gpu_bench.results import PartResult
 from resonance.loadtest.gpu_bench.timing import seconds_a_call
 
 SIZES = (4096, 8192, 16384)
@@ -16,7 +16,7 @@ def measure_peak(bench: Bench) -> None:
     """TFLOP/s of C = A B for squares; 2 n³ FLOPs each. Random data: zeros run up to 13% faster."""
     for size in QUICK_SIZES if bench.quick else SIZES:
         if bench.deadline.passed():
-            bench.result.skipped.append(f"{size}²: out of time")
+            bench.result.skip(f"{size}²: out of time")
             continue
         a, b = (torch.randn(size, size, device=bench.device, dtype=bench.dtype) for _ in range(2))
         out = torch.empty_like(a)
@@ -25,7 +25,7 @@ def measure_peak(bench: Bench) -> None:
             return torch.mm(a, b, out=out)
 
         seconds = seconds_a_call(multiply, bench.device, round_s=0.02 if bench.quick else 0.2)
-        bench.result.rows.append(
+        bench.result.row(
             {
                 "matrix": f"{size}x{size}",
                 "dtype": str(bench.dtype).removeprefix("torch."),

@@ -15,7 +15,8 @@ import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import MIN_COSINE, Bench
-from resonance.loadtest.gpu_bench.report import PartResult, one_line
+from resonance.loadtest.gpu_bench.report import one_line
+from resonance.loadtest.gpu_bench.results import PartResult
 from resonance.loadtest.gpu_bench.timing import seconds_a_call
 
 #: Left for one graph's precisions before they are begun.
@@ -29,7 +30,7 @@ def measure_profile(bench: Bench, *, max_autotune: bool) -> None:
     needed = ("resonance.export.families.tiny", "resonance.export.onnx_export")
     reasons = [reason for reason in map(missing, needed) if reason]
     if reasons:
-        result.skipped.append(f"everything: {'; '.join(reasons)}")
+        result.skip(f"everything: {'; '.join(reasons)}")
         return
     from resonance.export.aoti_compile import AotiError, check_compiler
     from resonance.export.families.tiny import TINY
@@ -37,18 +38,18 @@ def measure_profile(bench: Bench, *, max_autotune: bool) -> None:
     try:
         check_compiler(bench.device)
     except AotiError as error:
-        result.skipped.append(f"everything: {error}")
+        result.skip(f"everything: {error}")
         return
     for card in TINY.graphs:
         if quick and card.model != "title_fusion":
             continue
         if bench.deadline.passed(0 if quick else COMPILE_S):
-            result.skipped.append(f"{card.model}: out of time")
+            result.skip(f"{card.model}: out of time")
             continue
         with tempfile.TemporaryDirectory() as folder:
             _measure(result, card.model, Path(folder), bench.device, max_autotune)
     if quick:
-        result.skipped.append("the encoders: --quick compiles the fusion head alone")
+        result.skip("the encoders: --quick compiles the fusion head alone")
 
 
 def _measure(result: PartResult, name: str, folder: Path, device: str, max_autotune: bool) -> None:
@@ -67,12 +68,12 @@ def _measure(result: PartResult, name: str, folder: Path, device: str, max_autot
         place = "cuda:0" if device == "cuda" else "cpu"
         runner = Runner(str(folder / AOTI_PACKAGE), place, batched=model.max_batch_size > 0)
     except Exception as error:  # reported; the other graphs go on
-        result.errors.append(f"{name}: {one_line(error)}")
+        result.error(f"{name}: {one_line(error)}")
         return
     compile_s = time.monotonic() - started
     for trial in report.trials:
         if trial.refused:
-            result.skipped.append(f"{name}, {trial.artifact}: {'; '.join(trial.refused)}")
+            result.skip(f"{name}, {trial.artifact}: {'; '.join(trial.refused)}")
     fp32 = card.build().eval()
     for batch in BATCHES:
         inputs = make_inputs(model, batch=batch, seed=int(time.time()))
@@ -85,9 +86,9 @@ def _measure(result: PartResult, name: str, folder: Path, device: str, max_autot
         rows = zip(torch.atleast_2d(want).numpy(), torch.atleast_2d(got).numpy(), strict=True)
         worst = min(cosine(a, b) for a, b in rows)
         if not worst >= MIN_COSINE:
-            result.errors.append(f"{name}, batch {batch}: cosine {worst:.6f} (at least {MIN_COSINE})")
+            result.error(f"{name}, batch {batch}: cosine {worst:.6f} (at least {MIN_COSINE})")
         seconds = seconds_a_call(lambda there=there: runner.run(there), device, round_s=0.02)  # type: ignore[misc]
-        result.rows.append(
+        result.row(
             {
                 "graph": name,
                 "artifact": report.chosen,

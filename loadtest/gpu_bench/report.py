@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
+from resonance.loadtest.gpu_bench.results import PartResult, Row, as_text, strict
 
 #: More do not fit a terminal.
 MOST_COLUMNS = 12
-
-
-@dataclass(slots=True)
-class PartResult:
-    """What a part found. `skipped`: left out, with the reason; `errors`: failed, or cannot be true."""
-
-    rows: list[Row] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 class Report:
@@ -53,7 +41,7 @@ class Report:
         """The JSON, whole at every moment."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(".part")
-        text = json.dumps(_strict(self.figures), indent=2, allow_nan=False)
+        text = json.dumps(strict(self.figures), indent=2, allow_nan=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
         unfinished.replace(self.path)
 
@@ -71,7 +59,7 @@ def one_line(error: BaseException) -> str:
 def show(title: str, rows: Sequence[Row]) -> None:
     """A table of `rows`, with rich where it is installed."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[_text(row.get(column, "")) for column in columns] for row in rows]
+    cells = [[as_text(row.get(column, "")) for column in columns] for row in rows]
     if len(columns) > MOST_COLUMNS:  # a line a field reads better than words broken in cells
         cells = [[column, *(row[i] for row in cells)] for i, column in enumerate(columns)]
         columns = ["", *(f"{i}" for i in range(1, len(rows) + 1))]
@@ -91,28 +79,11 @@ def show(title: str, rows: Sequence[Row]) -> None:
     Console(width=width, highlight=False, markup=False).print(table)
 
 
-def _strict(value: Any) -> Any:
-    """`value` with None for numbers that JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def plain(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
     """Lines of aligned columns."""
     table = [list(columns), *map(list, cells)]
     widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return (
-            f"{value:.6f}" if 0.9 < value < 1 else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-        )
-    return str(value)
 
 
 def plot(figures: Mapping[str, Any], path: Path) -> str:

@@ -9,31 +9,22 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from resonance.loadtest.gpu_bench.aoti_part import measure_aoti
-from resonance.loadtest.gpu_bench.decode_part import measure_decode
-from resonance.loadtest.gpu_bench.encoders import QUICK, REAL
-from resonance.loadtest.gpu_bench.end_to_end_part import measure_end_to_end
-from resonance.loadtest.gpu_bench.latency_part import measure_latency
+from resonance.loadtest.gpu_bench.child import measure_apart
+from resonance.loadtest.gpu_bench.encoders import REAL
 from resonance.loadtest.gpu_bench.machine import environment, gpu_state
-from resonance.loadtest.gpu_bench.measure import MIN_COSINE, Bench
-from resonance.loadtest.gpu_bench.peak import best_rate, measure_peak
-from resonance.loadtest.gpu_bench.profile_part import measure_profile
-from resonance.loadtest.gpu_bench.report import PartResult, Report, Row, plot, show
-from resonance.loadtest.gpu_bench.tensorrt_part import measure_tensorrt
+from resonance.loadtest.gpu_bench.measure import MIN_COSINE
+from resonance.loadtest.gpu_bench.part import NEED_PEAK, PARTS, Job, interrupt, measure
+from resonance.loadtest.gpu_bench.peak import best_rate
+from resonance.loadtest.gpu_bench.report import Report, plot, show
+from resonance.loadtest.gpu_bench.results import PartResult, Row
 from resonance.loadtest.gpu_bench.timing import Deadline
-from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers
 
-#: In the order they run: what the bars are about first, what takes longest to compile last.
-PARTS = (
-    "peak", "encoders", "compiled", "end_to_end", "latency", "decode", "aoti", "tensorrt", "profile",
-)  # fmt: skip
-NEED_PEAK = ("encoders", "compiled", "aoti", "tensorrt")
+#: Beside the figures: every row as it is measured.
+ROWS = "rows.jsonl"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,13 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     if device == "cpu" and not args.quick:
         print("towers at their real sizes take hours on a CPU; use --device cpu --quick", file=sys.stderr)
         return 2
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    torch.backends.cudnn.allow_tf32 = False  # as where it serves: log-mel spectra do not survive it
     report = Report(args.out, environment(device))
     show("environment", [{"what": k, "value": v} for k, v in report.figures["environment"].items()])
-    before = signal.signal(signal.SIGTERM, _interrupt)  # so that one who is cut off ends as with Ctrl-C
+    before = signal.signal(signal.SIGTERM, interrupt)  # so that one who is cut off ends as with Ctrl-C
     try:
-        _run_all(report, device, dtype, args)
+        _run_all(report, device, args)
     except KeyboardInterrupt:
         report.figures["errors"].append("cut off: what was not measured by then is missing")
     finally:
@@ -69,47 +58,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.errors() else 0
 
 
-def _run_all(report: Report, device: str, dtype: torch.dtype, args: argparse.Namespace) -> None:
+def _run_all(report: Report, device: str, args: argparse.Namespace) -> None:
     total, matrix_tflops = Deadline(args.total_seconds), 0.0
+    # a part may crash, be killed for memory, or break the GPU's context, which no later part survives
+    apart = device == "cuda" if args.apart is None else args.apart
     wanted = [p for p in PARTS if p in args.parts or (p == "peak" and set(NEED_PEAK) & set(args.parts))]
     for part in wanted:
         deadline = Deadline(min(args.part_seconds, total.left()))
-        result = PartResult()
-        bench = Bench(device, dtype, args.quick, matrix_tflops, result, deadline)
+        job = Job(
+            part, device, args.quick, tuple(args.encoders), args.max_autotune, str(args.films),
+            deadline.seconds, matrix_tflops, str(args.out.with_name(ROWS)),
+            report.figures["environment"]["date"],
+        )  # fmt: skip
+        result = PartResult(tell=job.notes().tell)
         try:
             if total.passed(5):
-                result.skipped.append("everything: the run's time is used up")
+                result.skip("everything: the run's time is used up")
             else:
-                _run(part, bench, args)
-        except Exception:  # one part that fails must not take the others along
-            result.errors.append(traceback.format_exc(limit=-3).strip().replace("\n", " | "))
+                (measure_apart if apart else measure)(job, result)
         finally:
             result.seconds = deadline.seconds - deadline.left()
             report.add(part, result)
         if part == "peak":
             matrix_tflops = best_rate(result)
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _run(part: str, bench: Bench, args: argparse.Namespace) -> None:
-    """Measure `part` into `bench.result`, which keeps what it has where the part fails."""
-    encoders = QUICK if bench.quick else [e for e in REAL if not args.encoders or e.name in args.encoders]
-    tune, films = args.max_autotune, args.films
-    steps: dict[str, Callable[[], None]] = {
-        "peak": lambda: measure_peak(bench),
-        "encoders": lambda: measure_towers(bench, encoders),
-        "compiled": lambda: measure_compiled(bench, encoders, max_autotune=tune),
-        "aoti": lambda: measure_aoti(bench, encoders, max_autotune=tune),
-        "tensorrt": lambda: measure_tensorrt(bench, encoders),
-        "profile": lambda: measure_profile(bench, max_autotune=tune),
-        "decode": lambda: measure_decode(bench, films),
-        "end_to_end": lambda: measure_end_to_end(bench, films),
-        "latency": lambda: measure_latency(bench, films),
-    }
-    steps[part]()
 
 
 def bars(parts: dict[str, dict[str, list[Row]]]) -> list[Row]:
@@ -163,6 +134,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
                         help="let the compiler time kernels of its own; minutes a tower")  # fmt: skip
     parser.add_argument("--part-seconds", type=float, default=150, help="at most, a part (default: 150)")
     parser.add_argument("--total-seconds", type=float, default=1500, help="at most, all (default: 1500)")
-    parser.add_argument("--out", type=Path, default=Path("build/gpu_bench.json"), help="figures as JSON")
+    parser.add_argument("--apart", action=argparse.BooleanOptionalAction,
+                        help="each part in a process of its own (default: on the GPU)")  # fmt: skip
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/gpu_bench.json"),
+        help="figures as JSON; beside it rows.jsonl, every row as it is measured",
+    )
     parser.add_argument("--films", type=Path, default=Path("build/films"), help="where films are kept")
     return parser.parse_args(arguments)

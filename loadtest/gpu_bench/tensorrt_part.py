@@ -21,15 +21,15 @@ BUILD_S = 60.0
 def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
     """fp16, for precision lives in the ONNX (TensorRT 11 networks are strongly typed)."""
     if bench.device != "cuda":
-        bench.result.skipped.append("everything: no NVIDIA GPU")
+        bench.result.skip("everything: no NVIDIA GPU")
         return
     reasons = [reason for reason in map(missing, ("tensorrt", "onnx", "onnxscript")) if reason]
     if reasons:
-        bench.result.skipped.append(f"everything: {'; '.join(reasons)}")
+        bench.result.skip(f"everything: {'; '.join(reasons)}")
         return
     for tower in encoders:
         if bench.deadline.passed(BUILD_S):
-            bench.result.skipped.append(f"{tower.name}: out of time")
+            bench.result.skip(f"{tower.name}: out of time")
             continue
         with bench.going_on(f"{tower.name}, TensorRT"):  # ONNX, parser, builder and runtime may fail
             reference = tower.build().to("cuda")

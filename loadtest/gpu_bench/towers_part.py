@@ -34,12 +34,12 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
     for encoder in encoders:
         counted = encoder.counted_flops()
         if abs(counted / encoder.flops - 1) > 0.01:
-            bench.result.errors.append(
+            bench.result.error(
                 f"{encoder.name}: {encoder.flops:,} FLOPs by formula, {counted:,} by torch's counter"
             )
             continue
         if bench.deadline.passed():
-            bench.result.skipped.append(f"{encoder.name}: out of time")
+            bench.result.skip(f"{encoder.name}: out of time")
             continue
         with bench.going_on(encoder.name):
             reference, module = bench.towers(encoder)
@@ -52,7 +52,7 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
                     names = f"eager{suffix}, flash attention", f"CUDA graph{suffix}, flash attention"
                     measure_both(bench, encoder, names, flash, batch, reference)
     if bench.device != "cuda":
-        bench.result.skipped.append("CUDA graphs: no NVIDIA GPU")
+        bench.result.skip("CUDA graphs: no NVIDIA GPU")
 
 
 def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: bool) -> None:
@@ -62,7 +62,7 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune:
     With `max_autotune` those of `TUNED` are compiled once more, tuned, at their largest batch.
     """
     if reason := no_compiler(bench.device):
-        bench.result.skipped.append(f"everything: {reason}")
+        bench.result.skip(f"everything: {reason}")
         return
     for encoder in encoders[:1] if bench.quick else encoders:
         batches = (*encoder.batches[:-3:-1], encoder.batches[0]) if encoder.bar else encoder.batches[-1:]
@@ -74,7 +74,7 @@ def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune:
         if _time_left(bench, encoder, name):
             _measure_compiled(bench, encoder, name, encoder.batches[-1:], tuned=True, only=suffix)
     if bench.quick:
-        bench.result.skipped.append("other towers: --quick compiles one")
+        bench.result.skip("other towers: --quick compiles one")
 
 
 def ways(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -108,7 +108,7 @@ def tuned_ways(encoders: Sequence[Encoder]) -> list[tuple[Encoder, str]]:
 def _time_left(bench: Bench, encoder: Encoder, name: str) -> bool:
     """Whether a compilation may begin; where not, it is said."""
     if bench.deadline.passed(0 if bench.quick else COMPILE_S):
-        bench.result.skipped.append(f"{encoder.name}, {name}: out of time")
+        bench.result.skip(f"{encoder.name}, {name}: out of time")
         return False
     return True
 
@@ -146,14 +146,14 @@ def measure_both(
     """
     where = [f"{encoder.name}, {name}, batch {batch}" for name in names]
     if bench.deadline.passed():
-        bench.result.skipped.append(f"{where[0]}: out of time")
+        bench.result.skip(f"{where[0]}: out of time")
         return
     with bench.going_on(where[0]):
         bench.measure(encoder, names[0], way, batch, reference)
     if bench.device != "cuda" or batch > LARGEST_GRAPHED:
         return
     if bench.deadline.passed():
-        bench.result.skipped.append(f"{where[1]}: out of time")
+        bench.result.skip(f"{where[1]}: out of time")
         return
     with bench.going_on(where[1]):
         run = graphed(way, bench.place(encoder.inputs(batch, 0)))

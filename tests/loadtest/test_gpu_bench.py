@@ -12,19 +12,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.gpu_bench import aoti_part, decode_part, media, towers_part
+from resonance.loadtest.gpu_bench import aoti_part, child, decode_part, measure, media, towers_part
 from resonance.loadtest.gpu_bench.apart import Apart, ApartError
+from resonance.loadtest.gpu_bench.child import measure_apart
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
 from resonance.loadtest.gpu_bench.flops import counted
 from resonance.loadtest.gpu_bench.htsat import join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
-from resonance.loadtest.gpu_bench.report import PartResult, Report, one_line, plain
+from resonance.loadtest.gpu_bench.part import Job
+from resonance.loadtest.gpu_bench.report import Report, one_line, plain
+from resonance.loadtest.gpu_bench.results import Journal, PartResult
 from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
@@ -407,6 +411,119 @@ def measured(self, *arguments, inner=measure.Bench.measure):
 measure.Bench.measure = measured
 sys.exit(run.main())
 """
+
+
+#: A part in a process of its own; what is in `CHILD` happens to it at the rows of a tower.
+CHILD = """
+import os, signal, time
+from resonance.loadtest.gpu_bench import measure, part
+
+def measured(self, encoder, variant, run, batch, reference, inner=measure.Bench.measure):
+    {before}
+    inner(self, encoder, variant, run, batch, reference)
+
+measure.Bench.measure = measured
+part.main()
+"""
+
+
+def quick_job(tmp_path: Path, part: str, **changes: Any) -> Job:
+    fields: dict[str, Any] = {
+        "device": "cpu",
+        "quick": True,
+        "encoders": (),
+        "max_autotune": False,
+        "films": str(tmp_path),
+        "seconds": 60.0,
+        "matrix_tflops": 0.0,
+        "journal": str(tmp_path / "rows.jsonl"),
+        "run": "now",
+    }
+    return Job(part, **fields | changes)
+
+
+def test_a_part_that_dies_keeps_its_rows_and_the_towers_after_it_have_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    dies = "if (encoder.name, batch) == ('quick-clip', 3): os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(child, "PROGRAM", (sys.executable, "-c", CHILD.format(before=dies)))
+    out = tmp_path / "figures.json"
+    arguments = ["--device", "cpu", "--quick", "--apart", "--out", str(out), "--parts", "encoders"]
+    assert main(arguments) == 1
+    parts = json.loads(out.read_text())["parts"]
+    best = max(row["tflops"] for row in parts["peak"]["rows"])
+    rows = parts["encoders"]["rows"]
+    measured = [(row["encoder"], row["variant"], row["batch"]) for row in rows]
+    assert measured[:4] == [
+        ("quick-siglip", way, batch) for way in ("eager", "eager, activation fused") for batch in (1, 3)
+    ]
+    assert ("quick-clip", "eager", 1) in measured
+    assert {"quick-bert", "quick-htsat"} < {name for name, _, _ in measured}
+    assert all(row["of_matrix_rate"] == pytest.approx(row["tflops"] / best) for row in rows)  # handed over
+    (error,) = parts["encoders"]["errors"]
+    assert error == (
+        "the process of this part died (SIGKILL; often memory that is short) at: quick-clip, eager, batch 3"
+    )
+    told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [t["row"] for t in told if t["part"] == "encoders" and "row" in t] == rows
+    assert "encoders: encoder quick-clip, variant eager, batch 1, ms " in capfd.readouterr().out
+
+
+def test_a_part_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = "if batch == 3: time.sleep(600)"
+    monkeypatch.setattr(child, "PROGRAM", (sys.executable, "-c", CHILD.format(before=hangs)))
+    monkeypatch.setattr(child, "OVERRUN_S", 1.0)
+    result = PartResult()
+    measure_apart(quick_job(tmp_path, "encoders", seconds=12.0, encoders=("quick-bert",)), result)
+    assert [row["batch"] for row in result.rows] == [1]
+    (error,) = result.errors
+    assert error == (
+        "the process of this part died (it was ended 1 s after its time was over) "
+        "at: quick-bert, eager, batch 3"
+    )
+
+
+def test_a_run_of_processes_that_is_cut_off_leaves_rows_and_no_process(tmp_path: Path) -> None:
+    cut_off = "if batch == 3: os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
+    script = (
+        "import sys\nfrom resonance.loadtest.gpu_bench import child, run\n"
+        f"child.PROGRAM = (sys.executable, '-c', {CHILD.format(before=cut_off)!r})\nsys.exit(run.main())\n"
+    )
+    out = tmp_path / "figures.json"
+    arguments = ["--device", "cpu", "--quick", "--apart", "--parts", "encoders", "--out", str(out)]
+    ran = subprocess.run(  # returns when nobody holds its output open any more
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert "ERROR: cut off" in ran.stderr
+    assert len(json.loads(out.read_text())["parts"]["encoders"]["rows"]) == 1
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "rows.jsonl", "now", "encoders")
+    journal.tell("row", {"ms": 1.0})
+    whole = journal.size()
+    with journal.path.open("ab") as file:
+        file.write(b'{"run": "now", "part": "encod')
+    journal.tell("row", {"ms": float("nan")})
+    Journal(journal.path, "another day", "encoders").tell("row", {"ms": 3.0})
+    assert list(journal.since(0)) == [("row", {"ms": 1.0}), ("row", {"ms": None})]
+    assert list(journal.since(whole)) == [("row", {"ms": None})]
+
+
+def test_nothing_more_is_tried_on_a_device_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "device_lost", lambda device: True)
+    found = bench(1e3)
+
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    with pytest.raises(measure.DeviceLostError, match="lost since quick-bert, eager, batch 1"):  # noqa: SIM117
+        with found.going_on("quick-bert"):
+            towers_part.measure_both(
+                found, encoder("quick-bert"), ("eager", "CUDA graph"), broken, 1, torch.nn.Identity()
+            )
+    assert len(found.result.errors) == 1
 
 
 def test_numbers_that_json_has_no_word_for_are_null(tmp_path: Path) -> None:
