@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
+from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.encoders import Encoder, encoder
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.orphans import end_with_parent
@@ -31,6 +32,8 @@ CORES_A_JOB = 3
 MEASURING_S = 30.0
 #: Named here, so that a fixed batch is measured for one tower beside its dynamic one.
 FIXED = "siglip-b16"
+#: Begins what a compiling process has to say beside its errors.
+NOTE = "note: "
 
 
 def measure_aoti(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: bool) -> None:
@@ -82,6 +85,8 @@ def _compile(
             del running[i]
             if code == 0:
                 files[i] = folder / f"{i}.pt2"
+                for note in _notes(folder / f"{i}.log"):
+                    bench.result.skip(f"{_name(wanted[i][1])}: {note}")
                 bench.result.row(
                     {
                         "encoder": wanted[i][0].name,
@@ -102,6 +107,12 @@ def _compile(
     for i in waiting:
         bench.result.skip(f"{wanted[i][0].name}, {_name(wanted[i][1])}: out of time")
     return files
+
+
+def _notes(log: Path) -> list[str]:
+    """What the process that compiled said of its attention."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.removeprefix(NOTE) for line in lines if line.startswith(NOTE)]
 
 
 def _start(
@@ -144,6 +155,10 @@ def main() -> None:
     # the tuner's timings are for the batch it is traced at: the largest
     example = tower.inputs(tower.batches[-1], 0).to(args.device)
     example = example.to(dtype) if example.is_floating_point() else example
+    with torch.inference_mode():  # a package keeps the attention that it was traced with
+        warm(
+            lambda: module(example), args.device, tower.name, lambda text: print(NOTE + text, file=sys.stderr)
+        )
     compile_package(
         module,
         example,

@@ -38,7 +38,7 @@ CPU_STAGES, DEVICE_STAGES = (
 def measure_end_to_end(bench: Bench, folder: Path) -> None:
     """A row a sampling: segments decoded beforehand (what the device alone could do), then whole films."""
     result, deadline, quick = bench.result, bench.deadline, bench.quick
-    pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)
+    pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick, note=result.skip)
     for sampling, count in FRAMES.items():
         if deadline.passed():
             result.skip(f"decoded beforehand, {sampling}: out of time")

@@ -37,7 +37,7 @@ def measure_latency(bench: Bench, folder: Path) -> None:
     if path is None:
         return
     segment = Segment(path)
-    pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick)
+    pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick, note=result.skip)
     with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
         for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
             if deadline.passed(5):

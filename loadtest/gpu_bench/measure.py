@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.results import PartResult
@@ -102,9 +103,17 @@ class Bench:
         return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
 
     def towers(self, encoder: Encoder) -> tuple[nn.Module, nn.Module]:
-        """The tower on the device, in fp32 and in the bench's dtype, with the same weights."""
+        """The tower on the device, in fp32 and in the bench's dtype, with the same weights.
+
+        Each begins with cuDNN's attention allowed, and goes without where its largest batch is refused.
+        """
         reference = encoder.build().to(self.device)
-        return reference, copy.deepcopy(reference).to(self.dtype)
+        module = copy.deepcopy(reference).to(self.dtype)
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        x = self.place(encoder.inputs(encoder.batches[-1], 0))
+        with torch.inference_mode():
+            warm(lambda: module(x), self.device, encoder.name, self.result.skip)
+        return reference, module
 
 
 def device_lost(device: str) -> bool:

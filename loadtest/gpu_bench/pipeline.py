@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager as ContextManager
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from resonance.export.graphs.lowered import lowered
 from resonance.export.graphs.pooling import unit
 from resonance.export.graphs.pretrained_visual import PretrainedVisualGraph
 from resonance.export.graphs.spectrum import mel_matrix
+from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.encoders import MINILM, SIGLIP_B16
 from resonance.loadtest.gpu_bench.htsat import Htsat, HtsatSize
 from resonance.loadtest.gpu_bench.timing import StageClock
@@ -63,8 +65,11 @@ class Pipeline:
     vocabulary: int
 
     @classmethod
-    def build(cls, device: str, dtype: torch.dtype, *, quick: bool) -> Pipeline:
-        """SigLIP-B/16, CLAP-HTSAT, MiniLM and the fusion head with random weights; small ones for `quick`."""
+    def build(cls, device: str, dtype: torch.dtype, *, quick: bool, note: Callable[[str], None]) -> Pipeline:
+        """SigLIP-B/16, CLAP-HTSAT, MiniLM and the fusion head with random weights; small ones for `quick`.
+
+        It has run once, alone and in a batch; `note` is told where cuDNN's attention would not have it.
+        """
         vision, words = (QUICK_VISION, QUICK_TEXT) if quick else (SIGLIP_B16, MINILM)
         hearing = QUICK_SOUND if quick else HtsatSize()
         visual = PretrainedVisualGraph(
@@ -94,7 +99,14 @@ class Pipeline:
         fusion = FusionGraph(width=WIDTH, **SHAPE)
         graphs = [randomise(g, i) for i, g in enumerate((visual, sound, TextGraph(words), fusion))]
         visual_, sound_, text_, fusion_ = (lowered(g, dtype).to(device) for g in graphs)
-        return cls(device, visual_, sound_, text_, fusion_, words.vocabulary)
+        pipeline = cls(device, visual_, sound_, text_, fusion_, words.vocabulary)
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        for segments in (1, 4):
+            frames = np.zeros((segments, 4, 224, 224, 3), np.uint8)
+            pcm, ids = np.zeros((segments, 128_000), np.float32), pipeline.ids(segments)
+            run = functools.partial(pipeline.vectors, frames, pcm, ids, StageClock(device))
+            warm(run, device, "segments to vectors", note)
+        return pipeline
 
     def ids(self, segments: int) -> Tensor:
         """Random tokens int64 [S, TOKENS], on the CPU."""

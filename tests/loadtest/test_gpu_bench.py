@@ -18,19 +18,20 @@ import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.gpu_bench import aoti_part, child, decode_part, measure, media, towers_part
+from resonance.loadtest.gpu_bench import aoti_part, child, decode_part, measure, media, pipeline, towers_part
 from resonance.loadtest.gpu_bench.apart import Apart, ApartError
+from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.child import measure_apart
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
 from resonance.loadtest.gpu_bench.flops import counted
-from resonance.loadtest.gpu_bench.htsat import join, shift_mask, split
+from resonance.loadtest.gpu_bench.htsat import Htsat, join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
 from resonance.loadtest.gpu_bench.part import Job
 from resonance.loadtest.gpu_bench.report import Report, one_line, plain
 from resonance.loadtest.gpu_bench.results import Journal, PartResult
 from resonance.loadtest.gpu_bench.run import bars, main
-from resonance.loadtest.gpu_bench.timing import Deadline, percentile
+from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, tuned_ways, ways
 
@@ -142,6 +143,78 @@ def test_a_batch_that_fails_in_a_package_loses_its_row_alone(monkeypatch: pytest
     aoti_part._measure(found, tower, Path("none.pt2"), dynamic=True)
     assert [row["batch"] for row in found.result.rows] == [3]
     assert [e.split(":")[0] for e in found.result.errors] == ["quick-bert, AOTI, batch 1"]
+
+
+class WantsOtherAttention(torch.nn.Module):
+    """A tower that cuDNN's attention has no plan for."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *x: torch.Tensor) -> Any:
+        if torch.backends.cuda.cudnn_sdp_enabled():
+            raise RuntimeError("No execution plans support the graph.")
+        return self.module(*x)
+
+
+@pytest.fixture
+def cudnn_attention() -> Iterator[None]:
+    yield
+    torch.backends.cuda.enable_cudnn_sdp(True)
+
+
+REFUSED = "it refuses (RuntimeError: No execution plans support the graph.), so another one is measured"
+
+
+@pytest.mark.usefixtures("cudnn_attention")
+def test_a_tower_that_cudnn_refuses_is_measured_without_and_the_next_one_with() -> None:
+    allowed: list[bool] = []
+
+    class Watched(torch.nn.Module):
+        def __init__(self, module: torch.nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: torch.Tensor) -> Any:
+            allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+            return self.module(x)
+
+    tower = encoder("quick-htsat")
+    found = bench(1e3)
+    _, module = found.towers(replace(tower, shell=lambda: WantsOtherAttention(tower.shell())))
+    assert found.result.skipped == [f"quick-htsat, cuDNN's attention: {REFUSED}"]
+    with torch.inference_mode():
+        assert module(tower.inputs(1, 0)).isfinite().all()
+    found.towers(replace(tower, shell=lambda: Watched(tower.shell())))
+    assert allowed == [True]
+    assert len(found.result.skipped) == 1
+
+
+@pytest.mark.usefixtures("cudnn_attention")
+def test_segments_that_cudnn_refuses_become_vectors_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(size: Any) -> torch.nn.Module:
+        return WantsOtherAttention(Htsat(size))
+
+    monkeypatch.setattr(pipeline, "Htsat", other)
+    notes: list[str] = []
+    built = pipeline.Pipeline.build("cpu", torch.float32, quick=True, note=notes.append)
+    assert notes == [f"segments to vectors, cuDNN's attention: {REFUSED}"]
+    frames, pcm = np.zeros((2, 4, 224, 224, 3), np.uint8), np.zeros((2, 128_000), np.float32)
+    vectors = built.vectors(frames, pcm, built.ids(2), StageClock("cpu"))
+    assert vectors.isfinite().all()
+
+
+@pytest.mark.usefixtures("cudnn_attention")
+def test_what_fails_without_cudnn_too_has_it_back() -> None:
+    def broken() -> None:
+        raise RuntimeError(f"out of luck with {torch.backends.cuda.cudnn_sdp_enabled()}")
+
+    notes: list[str] = []
+    with pytest.raises(RuntimeError, match="out of luck with True"):
+        warm(broken, "cpu", "a tower", notes.append)
+    assert notes == []
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_parity_on_inputs_that_do_not_matter_is_an_error() -> None:

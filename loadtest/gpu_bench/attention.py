@@ -1,0 +1,36 @@
+"""cuDNN's attention, which PyTorch prefers on some GPUs, and which may have no plan for a tower's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from resonance.loadtest.gpu_bench.report import one_line
+from resonance.loadtest.gpu_bench.timing import synchronise
+
+
+def warm(call: Callable[[], Any], device: str, what: str, note: Callable[[str], None]) -> None:
+    """Run `call` once; what fails with cuDNN's attention goes on without it, and `note` is told of `what`.
+
+    HTSAT's windows with their masks are such shapes ("No execution plans support the graph"): PyTorch
+    chooses a kernel by rules of its own before cuDNN is asked for a plan, and takes no other then.
+
+    Raises:
+        RuntimeError: it fails without cuDNN's attention too, which is on again.
+    """
+    try:
+        call()
+        synchronise(device)
+    except RuntimeError as error:
+        if not torch.backends.cuda.cudnn_sdp_enabled():
+            raise
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        try:
+            call()
+            synchronise(device)
+        except RuntimeError:
+            torch.backends.cuda.enable_cudnn_sdp(True)
+            raise error from None
+        note(f"{what}, cuDNN's attention: it refuses ({one_line(error)}), so another one is measured")
