@@ -24,7 +24,9 @@ T = TypeVar("T")
 
 
 def train_tiny(
-    recipe: Annotated[str, typer.Option(help="cpu, gpu or smoke; by default what the machine has.")] = "",
+    recipe: Annotated[
+        str, typer.Option(help="cpu, gpu, gpu-short or smoke; by default what the machine has.")
+    ] = "",
     work: Annotated[Path, typer.Option(help="Where the rendered world and checkpoints go.")] = WORK,
     weights: Annotated[
         Path | None, typer.Option(help="Where the weights go. [default: beside the work]")
@@ -81,7 +83,7 @@ def train_tiny(
 
 def evaluate_tiny(
     weights: Annotated[Path | None, typer.Option(help="Weights to measure. [default: the committed]")] = None,
-    recipe: Annotated[str, typer.Option(help="Whose held-out titles: cpu, gpu or smoke.")] = "cpu",
+    recipe: Annotated[str, typer.Option(help="Whose held-out titles: cpu, gpu, gpu-short or smoke.")] = "cpu",
     work: Annotated[Path, typer.Option(help="Where the rendered world goes.")] = WORK,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     against: Annotated[

@@ -40,6 +40,15 @@ RECIPES = {
         fusion=FusionSettings(LoopSettings(steps=3000, learning_rate=1e-3), titles=192),
         evaluation=PoolSettings(titles=1001, segments_per_title=12, seed=10 * SEED, held_out=True),
     ),
+    "gpu-short": Recipe(
+        summary="one GPU, in what is left of an hour lent",
+        pool=PoolSettings(titles=2500, segments_per_title=12, wild=3200, seed=SEED),
+        towers=TowerSettings(
+            LoopSettings(steps=1800, learning_rate=1.5e-3), batch=512, title_mates=128, wild=64
+        ),
+        fusion=FusionSettings(LoopSettings(steps=1000, learning_rate=1e-3), titles=192),
+        evaluation=PoolSettings(titles=1001, segments_per_title=12, seed=10 * SEED, held_out=True),
+    ),
     "smoke": Recipe(
         summary="proves that every stage runs; learns next to nothing",
         pool=PoolSettings(titles=32, segments_per_title=6, wild=32, seed=SEED),

@@ -22,13 +22,13 @@ from resonance.export.graphs.compact_visual import CompactVisualGraph
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import load_weights, save_weights
 from resonance.training.fusion import train_fusion
-from resonance.training.loop import spent_s
+from resonance.training.loop import NOTHING_MORE, spent_s
 from resonance.training.recipes import Recipe
 from resonance.training.titles import TitleBlocks
 from resonance.training.towers import train_towers
 from resonance.training.world.pool import Pool, PoolSettings, load_or_render
 from resonance.training.world.sound import SEGMENT_SAMPLES
-from resonance.training.world.views import Views
+from resonance.training.world.views import Views, resident
 from resonance.training.world.wild import MOMENTS
 
 #: Rows that the encoders take at once where nothing is learned.
@@ -38,8 +38,13 @@ REFERENCE_POOL = PoolSettings(titles=512, segments_per_title=3, seed=20 * tiny.S
 Note = Callable[[str], None]
 
 
-def views_of(pool: Pool, modules: Mapping[str, nn.Module], device: torch.device) -> Views:
-    """The three encoders of `modules` over `pool`."""
+def views_of(
+    pool: Pool,
+    modules: Mapping[str, nn.Module],
+    device: torch.device,
+    on_device: Mapping[str, torch.Tensor] = NOTHING_MORE,
+) -> Views:
+    """The three encoders of `modules` over `pool`, of which arrays may be on the device already."""
     visual, audio, transcript = (modules[name].to(device) for name in ENCODERS)
     return Views(
         pool,
@@ -48,6 +53,7 @@ def views_of(pool: Pool, modules: Mapping[str, nn.Module], device: torch.device)
         cast(CompactTranscriptGraph, transcript),
         encoder_px=tiny.VISUAL_PREPROCESSING["encoder_px"],
         device=device,
+        resident=on_device,
     )
 
 
@@ -85,14 +91,15 @@ def train_tiny(
     pool = load_or_render(folder / "pool", recipe.pool, workers=workers, on_progress=_every(note, 2048))
     lap("rendering")
     modules = load_modules(None)
-    log = train_towers(views_of(pool, modules, device), recipe.towers, folder / "towers")
+    on_device = resident(pool, device)
+    log = train_towers(views_of(pool, modules, device, on_device), recipe.towers, folder / "towers")
     lap("encoders", log)
     # what is stored decides the space, so the fusion head learns from the rounded encoders
     partial = folder / "towers.safetensors"
     save_weights({name: modules[name] for name in ENCODERS}, partial, {})
     for name in ENCODERS:
         load_weights(modules[name], partial, name)
-    views = views_of(pool, modules, device)
+    views = views_of(pool, modules, device, on_device)
     titles, wild = title_blocks(views), wild_blocks(views)
     lap("blocks of all titles")
     fusion = cast(FusionGraph, modules["title_fusion"])

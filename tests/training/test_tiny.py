@@ -20,7 +20,7 @@ from resonance.export.families import tiny
 from resonance.export.weights import load_weights
 from resonance.training.loop import ResumeError
 from resonance.training.recipes import RECIPES
-from resonance.training.tiny import load_modules, train_tiny
+from resonance.training.tiny import load_modules, train_tiny, views_of
 from resonance.training.titles import TitleBlocks, shuffled
 from resonance.training.towers import draw_rows
 from resonance.training.world.cold_start import _words, ndcg
@@ -28,7 +28,7 @@ from resonance.training.world.evaluate import evaluate
 from resonance.training.world.factors import SUBJECT_KINDS
 from resonance.training.world.measure import Row, concatenated, recall
 from resonance.training.world.pool import Pool, PoolSettings, encode_factors, load_or_render, title_of
-from resonance.training.world.views import Views
+from resonance.training.world.views import LARGE, Views, moved, resident
 
 CPU = torch.device("cpu")
 #: Held-out titles of another seed than the model card's: fewer, so that CI has time for them. Among 150
@@ -115,6 +115,33 @@ def test_the_recipe_in_the_weights_is_the_one_in_the_code() -> None:
     with safe_open(tiny.WEIGHTS, "pt") as file:
         metadata = file.metadata()
     assert json.loads(metadata["recipe"]) == json.loads(json.dumps(asdict(RECIPES["cpu"])))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_pool_that_is_on_the_device_gives_the_same_bits(
+    modules: Mapping[str, nn.Module], tmp_path: Path, bf16: bool
+) -> None:
+    pool = load_or_render(
+        tmp_path, PoolSettings(titles=3, segments_per_title=4, seed=5, wild=4, hum_every=2), workers=1
+    )
+    assert resident(pool, CPU) == {}  # the memory map is memory here
+    there = moved(pool, CPU)
+    assert set(there) == set(LARGE)
+    mapped, held = (views_of(pool, modules, CPU, arrays) for arrays in ({}, there))
+    rows = np.array([7, 0, 3, 13])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for seed in (None, 1, 2):
+            a, b = (
+                [
+                    views.pictures(rows, frames=2, rng=rng and np.random.default_rng(rng)),
+                    views.sounds(rows, rng=rng and np.random.default_rng(rng)),
+                    views.sounds(rows[:2] // 2, hums=True, rng=rng and np.random.default_rng(rng)),
+                    views.words(rows[:3]),
+                ]
+                for views, rng in ((mapped, seed), (held, seed))
+            )
+            for one, other in zip(a, b, strict=True):
+                assert torch.equal(one, other)
 
 
 def test_a_batch_has_titles_that_only_marking_and_grouping_tell_apart() -> None:

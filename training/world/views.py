@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,12 +18,19 @@ from resonance.export.graphs.compact_visual import CompactVisualGraph
 from resonance.export.graphs.resize import reduction_matrix
 from resonance.training.world.pool import FRAMES, Pool
 
+#: The arrays of a pool that a step takes whole rows of, all but a hundredth of its bytes.
+LARGE = ("frames", "mel", "contour", "hum_mel", "hum_contour")
+ROWS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Views:
     """The encoders over a pool. Without `rng` rows are taken as they are.
 
     Every method takes row numbers int64 [B] and gives unit vectors [B, 596].
+
+    Attributes:
+        resident: arrays of the pool that are on the device already, see `resident`.
     """
 
     pool: Pool
@@ -32,6 +39,7 @@ class Views:
     transcript: CompactTranscriptGraph
     encoder_px: int
     device: torch.device
+    resident: Mapping[str, Tensor] = field(default_factory=dict)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -48,11 +56,11 @@ class Views:
     ) -> Tensor:
         """`frames` of each segment, in order: the first ones, or drawn by `rng`."""
         chosen = np.arange(frames) if rng is None else np.sort(rng.choice(FRAMES, frames, replace=False))
-        pixels = torch.from_numpy(self.pool["frames"][rows[:, None], chosen])  # (B, T, S, S, 3)
-        pixels = pixels.to(self.device).flatten(0, 1).permute(0, 3, 1, 2)  # (B*T, 3, S, S)
+        pixels = self._taken("frames", rows[:, None], chosen)  # (B, T, S, S, 3)
+        pixels = pixels.flatten(0, 1).permute(0, 3, 1, 2)  # (B*T, 3, S, S)
         if rng is not None:
             pixels = _crop(pixels, rng)
-        reduce = reduction_matrix(pixels.shape[-1], self.encoder_px).to(self.device, self.dtype)
+        reduce = reduction_matrix(pixels.shape[-1], self.encoder_px).to(self.device).to(self.dtype)
         pixels = reduce @ pixels.to(self.dtype) @ reduce.T  # (B*T, 3, s, s)
         if rng is not None:
             pixels = _light(pixels, len(rows), rng)
@@ -70,9 +78,9 @@ class Views:
     ) -> Tensor:
         """The sound of each segment, or the hums at those rows of the hums' own arrays."""
         prefix = "hum_" if hums else ""
+        # moved as they are and converted there: in one call the host would convert them before
         mel, contour = (
-            torch.from_numpy(self.pool[f"{prefix}{name}"][rows]).to(self.device, self.dtype)
-            for name in ("mel", "contour")
+            self._taken(f"{prefix}{name}", rows).to(self.dtype) for name in ("mel", "contour")
         )  # (B, frames, bands), (B, steps, offsets)
         if rng is not None:
             mel = self._microphone(mel, rng)
@@ -87,6 +95,13 @@ class Views:
         mask = (torch.arange(longest) < lengths.unsqueeze(1)).long()
         return self.transcript(ids.to(self.device), mask.to(self.device))
 
+    def _taken(self, name: str, *where: np.ndarray) -> Tensor:
+        """Those elements of the pool's array, on the device, in the array's own type."""
+        there = self.resident.get(name)
+        if there is None:
+            return torch.from_numpy(self.pool[name][where]).to(self.device)
+        return there[tuple(torch.from_numpy(w).to(self.device) for w in where)]
+
     def _microphone(self, mel: Tensor, rng: np.random.Generator) -> Tensor:
         """Gain and tone of each row, the same shift in time for all: [B, frames, bands]."""
         count, _, bands = mel.shape
@@ -95,6 +110,32 @@ class Views:
         floor = (tiny.MEL["floor_db"] - tiny.MEL["mean_db"]) / tiny.MEL["range_db"]
         mel = (mel + offset.unsqueeze(1).to(mel)).clamp_min_(floor)
         return mel.roll(int(rng.integers(-20, 21)), 1)
+
+
+def resident(pool: Pool, device: torch.device) -> dict[str, Tensor]:
+    """The large arrays of `pool` on a GPU that has room for twice as much; else nothing.
+
+    Gathering a batch's rows from the memory map takes the host longer than a GPU takes to learn from them.
+    """
+    if device.type != "cuda":
+        return {}
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    if 2 * sum(pool[name].nbytes for name in LARGE) > free_bytes:
+        return {}
+    return moved(pool, device)
+
+
+def moved(pool: Pool, device: torch.device) -> dict[str, Tensor]:
+    """The large arrays of `pool` on `device`, in pieces: whole ones would fill the host's memory twice."""
+    found = {}
+    for name in LARGE:
+        array = pool[name]
+        there = torch.empty(array.shape, dtype=torch.from_numpy(array[:0].copy()).dtype, device=device)
+        for start in range(0, len(array), ROWS_AT_ONCE):
+            piece = slice(start, start + ROWS_AT_ONCE)
+            there[piece] = torch.from_numpy(np.array(array[piece])).to(device)
+        found[name] = there
+    return found
 
 
 def _crop(pixels: Tensor, rng: np.random.Generator) -> Tensor:
