@@ -1,4 +1,4 @@
-"""The process environment in which training on a CPU is fast."""
+"""The process environment in which training on a CPU, and decoding there, is fast."""
 
 from __future__ import annotations
 

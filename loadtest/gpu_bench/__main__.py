@@ -4,6 +4,9 @@ Nothing is imported here: the processes that decode import the main module again
 """
 
 if __name__ == "__main__":
+    from resonance.training.tuning import restart_tuned
+
+    restart_tuned()  # for the processes of its parts and those that decode, which inherit it
     from resonance.loadtest.gpu_bench.run import main
 
     raise SystemExit(main())

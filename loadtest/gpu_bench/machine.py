@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 
 import torch
 
+from resonance.training.tuning import ENVIRONMENT
+
 #: Printed with every run where they are installed.
 PACKAGES = ("torch", "triton", "tensorrt", "nvidia-dali-cuda130", "av", "numpy", "matplotlib", "rich")
 _NVIDIA_SMI = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit,temperature.gpu"
@@ -27,6 +29,7 @@ def environment(device: str) -> dict[str, str]:
         "python": platform.python_version(),
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
+        "memory_kept": ", ".join(f"{k}={os.environ[k]}" for k in ENVIRONMENT if k in os.environ) or "no",
     }
     for package in PACKAGES:
         try:

@@ -34,6 +34,7 @@ from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, tuned_ways, ways
+from resonance.training.tuning import ENVIRONMENT
 
 
 @pytest.mark.parametrize("tower", [*REAL, *QUICK], ids=lambda e: e.name)
@@ -314,6 +315,19 @@ def test_quick_runs_every_part_that_needs_no_compiler(tmp_path: Path, capsys) ->
     assert any("DALI" in text for text in figures["parts"]["decode"]["skipped"])
     assert any("no NVIDIA GPU" in text for text in figures["parts"]["tensorrt"]["skipped"])
     assert "skipped: everything: no NVIDIA GPU" in capsys.readouterr().out
+
+
+def test_the_command_keeps_its_memory(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    arguments = ["--device", "cpu", "--quick", "--apart", "--parts", "peak", "--out", str(out)]
+    bare = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
+    command = [sys.executable, "-m", "resonance.loadtest.gpu_bench", *arguments]
+    ran = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads(out.read_text())
+    assert "MALLOC_MMAP_MAX_=0" in figures["environment"]["memory_kept"]
+    assert figures["environment"]["command"].endswith("--parts peak --out " + str(out))
+    assert len(figures["parts"]["peak"]["rows"]) == 2
 
 
 @pytest.mark.skipif(
