@@ -9,7 +9,9 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
@@ -28,7 +30,8 @@ def environment(device: str) -> dict[str, str]:
         "device": device,
         "python": platform.python_version(),
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(len(os.sched_getaffinity(0))),  # as the kernel counts: hardware threads
+        "threads_per_core": _threads_per_core(),
         "memory_kept": ", ".join(f"{k}={os.environ[k]}" for k in ENVIRONMENT if k in os.environ) or "no",
     }
     for package in PACKAGES:
@@ -61,8 +64,8 @@ def gpu_state() -> dict[str, str]:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return {}
-    values = answer.stdout.strip().splitlines()[0].split(", ")
-    return dict(zip(_NVIDIA_SMI.split(","), values, strict=False))
+    first = answer.stdout.strip().partition("\n")[0]  # of the first GPU; it may have answered nothing
+    return dict(zip(_NVIDIA_SMI.split(","), first.split(", "), strict=False)) if first else {}
 
 
 def missing(module: str) -> str:
@@ -75,9 +78,36 @@ def missing(module: str) -> str:
 
 
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
+    names = [cpu["model name"] for cpu in processors(_cpuinfo()) if "model name" in cpu]
     return names[0] if names else platform.machine()
+
+
+def _threads_per_core() -> str:
+    allowed = {str(number) for number in os.sched_getaffinity(0)}
+    return threads_per_core([cpu for cpu in processors(_cpuinfo()) if cpu["processor"] in allowed])
+
+
+def threads_per_core(cpus: Sequence[Mapping[str, str]]) -> str:
+    """How many of `cpus` share a core on average; two threads of a core do less than two cores."""
+    cores = {(cpu.get("physical id"), cpu.get("core id")) for cpu in cpus}
+    known = cpus and all("core id" in cpu for cpu in cpus)
+    return f"{len(cpus) / len(cores):g}" if known else "unknown"
+
+
+def processors(cpuinfo: str) -> list[dict[str, str]]:
+    """The fields of each processor in /proc/cpuinfo."""
+    found: list[dict[str, str]] = []
+    for line in cpuinfo.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip() == "processor":
+            found.append({})
+        if colon and found:
+            found[-1][key.strip()] = value.strip()
+    return found
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""

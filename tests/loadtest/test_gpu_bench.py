@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.gpu_bench import aoti_part, child, decode_part, measure, media, pipeline, towers_part
+from resonance.loadtest.gpu_bench import (
+    aoti_part,
+    child,
+    decode_part,
+    machine,
+    measure,
+    media,
+    pipeline,
+    towers_part,
+)
 from resonance.loadtest.gpu_bench.apart import Apart, ApartError
 from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.child import measure_apart
@@ -655,6 +664,52 @@ def test_the_bar_that_needs_tuning_is_tuned_first(monkeypatch: pytest.MonkeyPatc
     tuned_rows = [("clip-l14", f"{fused}, max-autotune"), ("siglip-b16", "compiled, max-autotune")]
     assert rows == plain_rows + tuned_rows
     assert tuned == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("0", "0"), ("0", "1"), ("0", "0"), ("0", "1")], "2"),
+        ([("0", "0"), ("1", "0")], "1"),  # two sockets
+        ([("0", "0"), ("0", "0"), ("0", "1")], "1.5"),  # what a container was given
+        ([(None, None)], "unknown"),
+        ([], "unknown"),
+    ],
+)
+def test_threads_that_share_a_core_are_counted(
+    fields: list[tuple[str | None, str | None]], expected: str
+) -> None:
+    text = "\n\n".join(
+        f"processor\t: {i}\nmodel name\t: Some CPU: fast\n"
+        + ("" if socket is None else f"physical id\t: {socket}\ncore id\t\t: {core}")
+        for i, (socket, core) in enumerate(fields)
+    )
+    cpus = machine.processors(text)
+    assert [cpu["model name"] for cpu in cpus] == ["Some CPU: fast"] * len(fields)
+    assert machine.threads_per_core(cpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("", {}),
+        ("\n", {}),
+        (
+            "580.1, 1980 MHz, 2619 MHz, 1980 MHz, 75 W, 700 W, 30\nanother GPU\n",
+            {"driver_version": "580.1", "power.limit": "700 W", "temperature.gpu": "30"},
+        ),
+    ],
+)
+def test_nvidia_smi_may_answer_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, expected: dict[str, str]
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\nprintf '{answer}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = machine.gpu_state()
+    assert bool(found) == bool(expected)
+    assert found.items() >= expected.items()
 
 
 def test_an_error_is_told_with_its_second_line() -> None:
