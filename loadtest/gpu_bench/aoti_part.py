@@ -129,7 +129,7 @@ def _start(
 
 
 def _measure(bench: Bench, tower: Encoder, file: Path, *, dynamic: bool) -> None:
-    reference, run = tower.build().to(bench.device), load_package(file, bench.device)
+    reference, run = tower.build(bench.device), load_package(file, bench.device)
     for batch in tower.batches if dynamic else tower.batches[-1:]:
         names = _name(dynamic), f"{_name(dynamic)}, CUDA graph"
         measure_both(bench, tower, names, run, batch, reference)
@@ -151,9 +151,9 @@ def main() -> None:
     args = parser.parse_args()
     end_with_parent()
     tower, dtype = encoder(args.encoder), getattr(torch, args.dtype)
-    module = tower.build().to(args.device, dtype)
+    module = tower.build(args.device).to(dtype)
     # the tuner's timings are for the batch it is traced at: the largest
-    example = tower.inputs(tower.batches[-1], 0).to(args.device)
+    example = tower.inputs(tower.batches[-1], 0, args.device)
     example = example.to(dtype) if example.is_floating_point() else example
     with torch.inference_mode():  # a package keeps the attention that it was traced with
         warm(

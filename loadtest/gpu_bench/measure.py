@@ -67,7 +67,7 @@ class Bench:
         """Add a row for `run` at `batch`; a rate that cannot be true or a broken parity is an error."""
         where = f"{encoder.name}, {variant}, batch {batch}"
         with torch.inference_mode():
-            x = self.place(encoder.inputs(batch, secrets.randbits(31)))
+            x = self.place(encoder.inputs(batch, secrets.randbits(31), self.device))
             cosine, alike = parity(run, reference, x)
             seconds = seconds_a_call(lambda: run(x), self.device, round_s=self.round_s)
         tflops = encoder.flops * batch / seconds / 1e12
@@ -107,10 +107,10 @@ class Bench:
 
         Each begins with cuDNN's attention allowed, and goes without where its largest batch is refused.
         """
-        reference = encoder.build().to(self.device)
+        reference = encoder.build(self.device)
         module = copy.deepcopy(reference).to(self.dtype)
         torch.backends.cuda.enable_cudnn_sdp(True)
-        x = self.place(encoder.inputs(encoder.batches[-1], 0))
+        x = self.place(encoder.inputs(encoder.batches[-1], 0, self.device))
         with torch.inference_mode():
             warm(lambda: module(x), self.device, encoder.name, self.result.skip)
         return reference, module

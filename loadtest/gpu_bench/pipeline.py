@@ -97,8 +97,10 @@ class Pipeline:
             padding="repeatpad",
         )
         fusion = FusionGraph(width=WIDTH, **SHAPE)
-        graphs = [randomise(g, i) for i, g in enumerate((visual, sound, TextGraph(words), fusion))]
-        visual_, sound_, text_, fusion_ = (lowered(g, dtype).to(device) for g in graphs)
+        graphs: list[nn.Module] = [visual, sound, TextGraph(words), fusion]
+        visual_, sound_, text_, fusion_ = (
+            lowered(randomise(graph.to(device), i), dtype) for i, graph in enumerate(graphs)
+        )
         pipeline = cls(device, visual_, sound_, text_, fusion_, words.vocabulary)
         torch.backends.cuda.enable_cudnn_sdp(True)
         for segments in (1, 4):

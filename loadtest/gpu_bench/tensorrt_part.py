@@ -32,7 +32,7 @@ def measure_tensorrt(bench: Bench, encoders: Sequence[Encoder]) -> None:
             bench.result.skip(f"{tower.name}: out of time")
             continue
         with bench.going_on(f"{tower.name}, TensorRT"):  # ONNX, parser, builder and runtime may fail
-            reference = tower.build().to("cuda")
+            reference = tower.build("cuda")
             # On the default stream TensorRT waits for the whole device in every call.
             with torch.cuda.stream(torch.cuda.Stream()):
                 run = _engine(tower)
@@ -46,7 +46,7 @@ def _engine(tower: Encoder) -> _Runner:
     """The tower through ONNX as an engine with a profile for each of its batches."""
     import tensorrt as trt
 
-    module = tower.build().to("cuda", torch.float16)
+    module = tower.build("cuda").to(torch.float16)
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -69,7 +69,7 @@ def _engine(tower: Encoder) -> _Runner:
 
 
 def _onnx(tower: Encoder, module: nn.Module, path: Path) -> Path:
-    x = tower.inputs(2, 0).to("cuda")
+    x = tower.inputs(2, 0, "cuda")
     x = x.half() if x.is_floating_point() else x
     axes = ({0: torch.export.Dim.DYNAMIC},)
     torch.onnx.export(

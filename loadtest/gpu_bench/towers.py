@@ -223,13 +223,16 @@ def randomise(module: nn.Module, seed: int) -> nn.Module:
 
     With the usual 0.02 a deep tower's output hardly depends on its input, and every parity passes.
     """
-    generator = torch.Generator().manual_seed(seed)
+    device = next(module.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim >= 2:
                 fan_in = parameter[0].numel() if parameter.ndim > 2 else parameter.shape[1]
                 std = 1.0 if "word" in name or "position" in name else fan_in**-0.5
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
             elif name.endswith("bias"):
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
+                std = 0.02
+            else:
+                continue
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, device=device) * std)
     return module.eval().requires_grad_(False)

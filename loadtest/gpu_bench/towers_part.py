@@ -156,5 +156,5 @@ def measure_both(
         bench.result.skip(f"{where[1]}: out of time")
         return
     with bench.going_on(where[1]):
-        run = graphed(way, bench.place(encoder.inputs(batch, 0)))
+        run = graphed(way, bench.place(encoder.inputs(batch, 0, bench.device)))
         bench.measure(encoder, names[1], run, batch, reference)

@@ -258,6 +258,15 @@ def test_a_tower_of_other_layers_has_no_fused_variant() -> None:
     assert [suffix for suffix, _ in ways(module)] == [""]
 
 
+@pytest.mark.parametrize("tower", QUICK, ids=lambda e: e.name)
+def test_a_tower_is_the_same_each_time_and_inputs_are_those_of_their_seed(tower: Encoder) -> None:
+    """Packages are compiled in other processes, and compared with a tower that is built here."""
+    one, other = tower.build().state_dict(), tower.build("cpu").state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.equal(tower.inputs(3, 7), tower.inputs(3, 7, "cpu"))
+    assert not torch.equal(tower.inputs(3, 7), tower.inputs(3, 8))
+
+
 @pytest.mark.parametrize("name", ["quick-siglip", "quick-clip"])
 def test_patches_are_the_convolution_and_lie_in_order(name: str) -> None:
     tower = encoder(name)
