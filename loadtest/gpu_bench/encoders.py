@@ -42,7 +42,7 @@ class Encoder:
     def build(self, device: str = "cpu") -> nn.Module:
         """The tower with random weights, fp32, the same ones each time on a device.
 
-        They are drawn on the device: on the CPU the six towers take 15 s, in every part that wants them.
+        They are drawn on the device: on a CPU the six towers took 13 s, in every part that wants them.
         """
         with torch.device(device):
             return randomise(self.shell(), self.seed)

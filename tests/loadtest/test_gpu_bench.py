@@ -26,6 +26,7 @@ from resonance.loadtest.gpu_bench import (
     measure,
     media,
     pipeline,
+    profile_part,
     towers_part,
 )
 from resonance.loadtest.gpu_bench.apart import Apart, ApartError
@@ -360,6 +361,28 @@ def test_quick_runs_the_compilers(tmp_path: Path) -> None:
         "compiled, activation fused",
     ]
     assert [row["variant"] for row in parts["aoti"]["rows"]] == ["AOTI: compile", "AOTI", "AOTI"]
+
+
+def test_graphs_of_the_profile_come_in_the_order_that_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from resonance.export.families.tiny import TINY
+
+    tried: list[str] = []
+
+    def measured(found: Bench, name: str, folder: Path, max_autotune: bool) -> None:
+        tried.append(name)
+        if name == "audio_encoder":
+            raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(profile_part, "_measure", measured)
+    monkeypatch.setattr("resonance.export.aoti_compile.check_compiler", lambda device: None)
+    found = bench(0.0)
+    found.quick, found.deadline = False, Deadline(600)
+    profile_part.measure_profile(found, max_autotune=False)
+    assert tried == ["visual_encoder", "audio_encoder", "transcript_encoder", "title_fusion"]
+    assert set(tried) == {card.model for card in TINY.graphs}
+    assert found.result.errors == ["audio_encoder: RuntimeError: no kernel image"]
 
 
 def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> None:
