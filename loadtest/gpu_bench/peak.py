@@ -13,7 +13,12 @@ QUICK_SIZES = (128, 256)
 
 
 def measure_peak(bench: Bench) -> None:
-    """TFLOP/s of C = A B for squares; 2 n³ FLOPs each. Random data: zeros run up to 13% faster."""
+    """TFLOP/s of C = A B for squares; 2 n³ FLOPs each. Random data: zeros run up to 13% faster.
+
+    Measured before the towers and, when the bench has a rate already, after them: clocks and temperature
+    may be other ones by then.
+    """
+    when = "after" if bench.matrix_tflops else "before"
     for size in QUICK_SIZES if bench.quick else SIZES:
         if bench.deadline.passed():
             bench.result.skip(f"{size}²: out of time")
@@ -28,6 +33,7 @@ def measure_peak(bench: Bench) -> None:
         bench.result.row(
             {
                 "matrix": f"{size}x{size}",
+                "when": when,
                 "dtype": str(bench.dtype).removeprefix("torch."),
                 "ms": seconds * 1e3,
                 "tflops": 2 * size**3 / seconds / 1e12,

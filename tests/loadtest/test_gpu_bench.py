@@ -25,6 +25,7 @@ from resonance.loadtest.gpu_bench import (
     machine,
     measure,
     media,
+    part,
     pipeline,
     profile_part,
     towers_part,
@@ -346,7 +347,7 @@ def test_the_command_keeps_its_memory(tmp_path: Path) -> None:
     figures = json.loads(out.read_text())
     assert "MALLOC_MMAP_MAX_=0" in figures["environment"]["memory_kept"]
     assert figures["environment"]["command"].endswith("--parts peak --out " + str(out))
-    assert len(figures["parts"]["peak"]["rows"]) == 2
+    assert [row["when"] for row in figures["parts"]["peak"]["rows"]] == ["before"] * 2
 
 
 @pytest.mark.skipif(
@@ -383,6 +384,25 @@ def test_graphs_of_the_profile_come_in_the_order_that_they_are_wanted(
     assert tried == ["visual_encoder", "audio_encoder", "transcript_encoder", "title_fusion"]
     assert set(tried) == {card.model for card in TINY.graphs}
     assert found.result.errors == ["audio_encoder: RuntimeError: no kernel image"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(100.0, 200.0), (200.0, 100.0)])
+def test_shares_are_of_the_higher_of_two_matrix_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: float, after: float
+) -> None:
+    def rate(found: Bench) -> None:
+        later = found.matrix_tflops > 0
+        found.result.row({"when": "after" if later else "before", "tflops": after if later else before})
+
+    monkeypatch.setattr(part, "measure_peak", rate)
+    out = tmp_path / "figures.json"
+    arguments = ["--device", "cpu", "--quick", "--out", str(out), "--parts", "encoders"]
+    assert main(arguments) == 0
+    figures = json.loads(out.read_text())
+    assert figures["matrix_tflops"] == {"before": before, "after": after, "of": 200.0}
+    assert [row["tflops"] for row in figures["parts"]["peak"]["rows"]] == [before, after]
+    for row in figures["parts"]["encoders"]["rows"]:
+        assert row["of_matrix_rate"] == pytest.approx(row["tflops"] / 200)
 
 
 def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> None:
