@@ -17,22 +17,15 @@ from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.space import unit
 from tests.clients.discovery.made import Made, random_titles, write
-from tests.clients.ingest.qdrant_server import API_KEY, qdrant_server
+from tests.clients.ingest.store_uris import KINDS, store_uri
 
 TITLES = random_titles(40)
 
 
-@pytest.fixture(params=["parquet", "qdrant", "qdrant server"])
+@pytest.fixture(params=KINDS)
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    match request.param:
-        case "parquet":
-            yield str(tmp_path / "store")
-        case "qdrant":
-            yield f"qdrant+local:{tmp_path}/store?name=films"
-        case "qdrant server":
-            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-            with qdrant_server(tmp_path) as address:
-                yield f"qdrant://{address}/films"
+    with store_uri(request.param, tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture

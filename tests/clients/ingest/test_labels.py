@@ -15,22 +15,15 @@ from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_byte
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import CatalogueItem
 from tests.clients.ingest.made import SPACE, made_item, made_row
-from tests.clients.ingest.qdrant_server import API_KEY, qdrant_server
+from tests.clients.ingest.store_uris import KINDS, store_uri
 
 NAMES = [f"film {number}" for number in range(7)]
 
 
-@pytest.fixture(params=["parquet", "qdrant", "qdrant server"])
+@pytest.fixture(params=KINDS)
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    match request.param:
-        case "parquet":
-            yield str(tmp_path / "store")
-        case "qdrant":
-            yield f"qdrant+local:{tmp_path}/store?name=films"
-        case "qdrant server":
-            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-            with qdrant_server(tmp_path) as address:
-                yield f"qdrant://{address}/films"
+    with store_uri(request.param, tmp_path, monkeypatch) as made:
+        yield made
 
 
 def opened(uri: str, tmp_path: Path, titles: int = 3) -> Ledger:

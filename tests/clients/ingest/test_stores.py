@@ -20,7 +20,7 @@ from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 from tests.clients.ingest.object_stores import s3_server
-from tests.clients.ingest.qdrant_server import API_KEY, qdrant_server
+from tests.clients.ingest.store_uris import KINDS, store_uri
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,23 +31,18 @@ def s3() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["parquet", "memory", "s3", "qdrant", "qdrant server"])
+@pytest.fixture(params=[*KINDS, "memory", "s3"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     match request.param:
-        case "parquet":
-            yield str(tmp_path / "store")
         case "memory":
             yield f"memory://{tmp_path.name}/store"
             fsspec.filesystem("memory").store.clear()
         case "s3":
             request.getfixturevalue("s3")
             yield f"s3://library/{tmp_path.name}"
-        case "qdrant":
-            yield f"qdrant+local:{tmp_path}/store?name=films"
-        case "qdrant server":
-            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-            with qdrant_server(tmp_path) as address:
-                yield f"qdrant://{address}/films"
+        case kind:
+            with store_uri(kind, tmp_path, monkeypatch) as made:
+                yield made
 
 
 def stored(uri: str) -> dict[str, dict]:
