@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -136,7 +135,7 @@ def test_columns_can_be_chosen(uri: str) -> None:
     assert batch.to_pylist() == [{k: expected(made_rows("a"))["a"][k] for k in ("media_id", "present")}]
 
 
-@pytest.mark.parametrize("kind", ["parquet", "qdrant", "qdrant server"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_writer_leaves_nothing_half(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,14 +144,7 @@ def test_a_killed_writer_leaves_nothing_half(
     The writer says when it begins a batch and goes no further than it was let, so none is done before it is
     killed; the kill comes within as long as the batch before took.
     """
-    monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-    with ExitStack() as stack:
-        if kind == "parquet":
-            uri = str(tmp_path / "store")
-        elif kind == "qdrant":
-            uri = f"qdrant+local:{tmp_path}/store?name=films"
-        else:
-            uri = f"qdrant://{stack.enter_context(qdrant_server(tmp_path))}/films"
+    with store_uri(kind, tmp_path, monkeypatch) as uri:
         first = [f"old-{n}" for n in range(12)]
         sink = open_sink(uri, SPACE)
         sink.write(made_rows(*first), batch="first")
