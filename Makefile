@@ -124,8 +124,8 @@ performance-page: $(STAMP) ## Write docs/performance.md from the figures in docs
 bench-peers: $(STAMP) ## Other servers and libraries on the same weights, each in its own environment (about 4 GB and 10 minutes the first time; PARTS="text images")
 	$(BIN)/python -m resonance.loadtest.bench.peers $(PARTS)
 
-gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", OUT=folder, TUNE=1, QUICK=1 on a CPU)
-	PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(OUT),--out "$(OUT)/gpu_bench.json") $(if $(TUNE),--max-autotune) $(if $(QUICK),--device cpu --quick)
+gpu-bench: ## Measure the GPU path on this machine: needs an NVIDIA GPU and PyTorch, nothing of ours (GPU_PYTHON=python3, PARTS="peak encoders ...", ENCODERS="siglip-b16 ...", OUT=folder, TUNE=1, QUICK=1 on a CPU)
+	PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) -m resonance.loadtest.gpu_bench $(if $(PARTS),--parts $(PARTS)) $(if $(ENCODERS),--encoders $(ENCODERS)) $(if $(OUT),--out "$(OUT)/gpu_bench.json") $(if $(TUNE),--max-autotune) $(if $(QUICK),--device cpu --quick)
 
 chaos: $(SPACE) ## Kill stubs, Triton, the gateway and clients in the middle of titles, 50 times each (ROUNDS=50)
 	$(BIN)/python -m resonance.loadtest.chaos $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -16,8 +16,6 @@ from resonance.loadtest.gpu_bench.timing import Deadline
 
 #: The program, to which the job is added.
 PROGRAM = (sys.executable, "-m", "resonance.loadtest.gpu_bench.part")
-#: How long after its time a part may still be at what it had begun, such as a compilation that is tuned.
-OVERRUN_S = 240.0
 #: From the request to end to SIGKILL.
 GRACE_S = 5.0
 #: A tower needs about so long; with less it is not begun again for those after one that was fatal.
@@ -41,7 +39,8 @@ def measure_apart(job: Job, result: PartResult) -> None:
         if deadline.passed(TOWER_S):
             result.skip(f"{', '.join(rest)}: out of time")
             return
-        job = replace(job, encoders=rest, seconds=deadline.left())
+        overrun_s = job.limit_s - job.seconds
+        job = replace(job, encoders=rest, seconds=deadline.left(), limit_s=deadline.left() + overrun_s)
 
 
 def _run(job: Job, result: PartResult) -> str:
@@ -51,10 +50,10 @@ def _run(job: Job, result: PartResult) -> str:
     process = subprocess.Popen([*PROGRAM, json.dumps(asdict(job))])
     at, cause = "", ""
     try:
-        code = process.wait(max(job.seconds, 0) + OVERRUN_S)
+        code = process.wait(job.limit_s)
         cause = _cause(code) if code else ""
     except subprocess.TimeoutExpired:
-        cause = f"it was ended {OVERRUN_S:g} s after its time was over"
+        cause = f"it was ended after {job.limit_s:.0f} s"
     finally:  # also where this run is cut off, even twice
         try:
             _end(process)

@@ -46,7 +46,9 @@ class Job:
 
     Attributes:
         encoders: names of the towers; of none: all there are.
+        tuned_only: of what is compiled only that.
         seconds: after which nothing new is begun.
+        limit_s: after which it is ended, where it has a process of its own.
         matrix_tflops: of this run, 0 where it was not measured.
         journal, run: see `Journal`.
     """
@@ -56,8 +58,10 @@ class Job:
     quick: bool
     encoders: tuple[str, ...]
     max_autotune: bool
+    tuned_only: bool
     films: str
     seconds: float
+    limit_s: float
     matrix_tflops: float
     journal: str
     run: str
@@ -82,7 +86,7 @@ def measure(job: Job, result: PartResult) -> None:
     steps: dict[str, Callable[[], None]] = {
         "peak": lambda: measure_peak(bench),
         "encoders": lambda: measure_towers(bench, encoders),
-        "compiled": lambda: measure_compiled(bench, encoders, max_autotune=tune),
+        "compiled": lambda: measure_compiled(bench, encoders, max_autotune=tune, tuned_only=job.tuned_only),
         "aoti": lambda: measure_aoti(bench, encoders, max_autotune=tune),
         "tensorrt": lambda: measure_tensorrt(bench, encoders),
         "profile": lambda: measure_profile(bench, max_autotune=tune),

@@ -55,21 +55,24 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
         bench.result.skip("CUDA graphs: no NVIDIA GPU")
 
 
-def measure_compiled(bench: Bench, encoders: Sequence[Encoder], *, max_autotune: bool) -> None:
+def measure_compiled(
+    bench: Bench, encoders: Sequence[Encoder], *, max_autotune: bool, tuned_only: bool = False
+) -> None:
     """Each tower compiled by layer, at its two largest batches and its smallest.
 
     A tower without a bar has its largest batch alone: HTSAT's ten kinds of layer take minutes to compile.
-    With `max_autotune` those of `TUNED` are compiled once more, tuned, at their largest batch.
+    With `max_autotune` those of `TUNED` are compiled once more, tuned, at their largest batch; with
+    `tuned_only` nothing else is.
     """
     if reason := no_compiler(bench.device):
         bench.result.skip(f"everything: {reason}")
         return
-    for encoder in encoders[:1] if bench.quick else encoders:
+    for encoder in [] if tuned_only else encoders[:1] if bench.quick else encoders:
         batches = (*encoder.batches[:-3:-1], encoder.batches[0]) if encoder.bar else encoder.batches[-1:]
         if _time_left(bench, encoder, "compiled"):
             _measure_compiled(bench, encoder, "compiled", batches, tuned=False)
     # after all others: tuning takes minutes, and no tower waits for another's
-    for encoder, suffix in tuned_ways(encoders) if max_autotune else []:
+    for encoder, suffix in tuned_ways(encoders) if max_autotune or tuned_only else []:
         name = f"compiled{suffix}, max-autotune"
         if _time_left(bench, encoder, name):
             _measure_compiled(bench, encoder, name, encoder.batches[-1:], tuned=True, only=suffix)

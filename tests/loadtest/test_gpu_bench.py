@@ -581,6 +581,8 @@ def quick_job(tmp_path: Path, part: str, **changes: Any) -> Job:
         "quick": True,
         "encoders": (),
         "max_autotune": False,
+        "tuned_only": False,
+        "limit_s": 60.0,
         "films": str(tmp_path),
         "seconds": 60.0,
         "matrix_tflops": 0.0,
@@ -620,15 +622,11 @@ def test_a_part_that_dies_keeps_its_rows_and_the_towers_after_it_have_another_pr
 def test_a_part_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hangs = "if batch == 3: time.sleep(600)"
     monkeypatch.setattr(child, "PROGRAM", (sys.executable, "-c", CHILD.format(before=hangs)))
-    monkeypatch.setattr(child, "OVERRUN_S", 1.0)
     result = PartResult()
-    measure_apart(quick_job(tmp_path, "encoders", seconds=12.0, encoders=("quick-bert",)), result)
+    measure_apart(quick_job(tmp_path, "encoders", limit_s=15.0, encoders=("quick-bert",)), result)
     assert [row["batch"] for row in result.rows] == [1]
     (error,) = result.errors
-    assert error == (
-        "the process of this part died (it was ended 1 s after its time was over) "
-        "at: quick-bert, eager, batch 3"
-    )
+    assert error == ("the process of this part died (it was ended after 15 s) at: quick-bert, eager, batch 3")
 
 
 def test_a_run_of_processes_that_is_cut_off_leaves_rows_and_no_process(tmp_path: Path) -> None:
@@ -716,6 +714,9 @@ def test_the_bar_that_needs_tuning_is_tuned_first(monkeypatch: pytest.MonkeyPatc
     tuned_rows = [("clip-l14", f"{fused}, max-autotune"), ("siglip-b16", "compiled, max-autotune")]
     assert rows == plain_rows + tuned_rows
     assert tuned == [False] * 4 + [True] * 2
+    found.result.rows.clear()
+    measure_compiled(found, small, max_autotune=False, tuned_only=True)
+    assert [(row["encoder"], row["variant"]) for row in found.result.rows] == tuned_rows
 
 
 @pytest.mark.parametrize(
