@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from resonance.clients.media.types import Clip
 from resonance.loadtest.gpu_bench.apart import Apart
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.serving.keyframes.containers import CODEC_IDS, keyframe_file
@@ -165,19 +164,19 @@ def pyav_pictures(path: Path, count: int, *, keyframes_only: bool) -> list[np.nd
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         if not keyframes_only:
-            return [_scaled(next(container.decode(video)))]
+            return [scaled(next(container.decode(video)))]
         packets = [bytes(p) for p in container.demux(video) if p.size and p.is_keyframe][:count]
         codec, extradata = video.codec_context.name, video.codec_context.extradata
     pictures = []
     for data in packets:
         with contextlib.suppress(IndexError):  # counted below
-            pictures.append(_scaled(first_frame(codec, extradata, data)))
+            pictures.append(scaled(first_frame(codec, extradata, data)))
     if len(pictures) != count:
         raise ValueError(f"{path}: PyAV decodes {len(pictures)} of the first {count} keyframes")
     return pictures
 
 
-def _scaled(frame: Any) -> np.ndarray:
+def scaled(frame: Any) -> np.ndarray:
     """RGB first and scaled then, as DALI does: FFmpeg's way of both at once is off by 1.5 levels more."""
     rgb = frame.reformat(format="rgb24")
     scaled = rgb.reformat(width=FRAME_PX, height=FRAME_PX, interpolation="BILINEAR")
@@ -192,6 +191,8 @@ def film_files(path: Path, *, keyframes_only: bool) -> list[bytes]:
     """
     import av
 
+    from resonance.loadtest.gpu_bench.media import clip_of
+
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         codec = video.codec_context
@@ -200,7 +201,5 @@ def film_files(path: Path, *, keyframes_only: bool) -> list[bytes]:
             raise NotSentError(f"{path}: {name} is not sent to DALI, but to PyAV")
         if not keyframes_only:
             return [path.read_bytes()]
-        clip = Clip(
-            name, codec.extradata or b"", codec.width, codec.height, 0, (1, 1), (), 1, codec.pix_fmt or ""
-        )
+        clip = clip_of(codec)
         return [keyframe_file(clip, bytes(p)) for p in container.demux(video) if p.size and p.is_keyframe]

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
+from resonance.loadtest.gpu_bench.nvdec import KeyframePictures
 from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
 from resonance.loadtest.gpu_bench.timing import StageClock, synchronise
@@ -29,6 +30,9 @@ SEGMENTS, IN_FLIGHT = 4, 2
 FRAMES = {"keyframes": 4, "uniform": 16}
 #: Hours of 1080p H.264 a GPU-hour that `keyframes` is to reach.
 BAR = 1000.0
+PYAV = "PyAV, all cores"
+#: For a run of a decoder on the device, and to begin with for the making of it.
+PATIENCE_S = 60.0
 CPU_STAGES, DEVICE_STAGES = (
     ("demux", "decode", "scale", "sound"),
     ("copy", "visual", "sound", "text", "fusion"),
@@ -36,7 +40,10 @@ CPU_STAGES, DEVICE_STAGES = (
 
 
 def measure_end_to_end(bench: Bench, folder: Path) -> None:
-    """A row a sampling: segments decoded beforehand (what the device alone could do), then whole films."""
+    """A row a sampling: segments decoded beforehand (what the device alone could do), then whole films.
+
+    Last, films whose keyframes DALI decodes on the GPU.
+    """
     result, deadline, quick = bench.result, bench.deadline, bench.quick
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick, note=result.skip)
     for sampling, count in FRAMES.items():
@@ -67,7 +74,20 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
                 row = _run(pool, workers, pipeline, path, film.duration_s, sampling, seconds)
                 if sampling == "keyframes" and bench.device == "cuda":
                     row["bar"] = BAR
-                result.row({"film": f"{film.height}p H.264", "sampling": sampling, **row})
+                what = {"film": f"{film.height}p H.264", "sampling": sampling, "decoder": PYAV}
+                result.row({**what, **row})
+        # last, for a decoder that hangs takes the rest of the part along
+        decoder = KeyframePictures()
+        if reason := "no NVIDIA GPU" if bench.device != "cuda" else decoder.missing():
+            result.skip(f"keyframes, {decoder.name}: {reason}")
+            return
+        if deadline.passed(2 * seconds):
+            result.skip(f"keyframes, {decoder.name}: out of time")
+            return
+        with bench.going_on(f"keyframes, {decoder.name}"):
+            row = run_decoded_there(pool, workers, pipeline, decoder, path, film.duration_s, seconds)
+            what = {"film": f"{film.height}p H.264", "sampling": "keyframes", "decoder": decoder.name}
+            result.row({**what, **row, "bar": BAR})
 
 
 def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: float) -> dict[str, object]:
@@ -93,6 +113,104 @@ def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: flo
         "hours_per_hour": hours * 3600 / wall_s,
         "bounded_by": "the device and its feeding",
         "device_busy": sum(device_s.values()) / wall_s,
+        **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},
+    }
+
+
+def run_decoded_there(
+    pool: ProcessPoolExecutor,
+    workers: int,
+    pipeline: Pipeline,
+    decoder: KeyframePictures,
+    path: Path,
+    duration_s: int,
+    seconds: float,
+) -> dict[str, object]:
+    """`_run` of keyframes that the workers only choose: `decoder` decodes them, and pictures stay there.
+
+    One thread decodes a run's pictures while the ones before become vectors.
+    """
+    from resonance.loadtest.gpu_bench.media import KEYFRAMES, SEGMENT_S, Stretch, read_stretch
+
+    last = duration_s // SEGMENT_S - SEGMENTS
+    firsts = itertools.cycle(range(0, max(1, last), SEGMENTS))
+    stretches = max(1, decoder.rows // (SEGMENTS * KEYFRAMES))  # that a run of the decoder takes
+    segments = stretches * SEGMENTS
+    cpu = Counter[str]()
+
+    def submit() -> Future[Stretch]:
+        return pool.submit(read_stretch, str(path), next(firsts), SEGMENTS, "encoded")
+
+    def decode(read: list[Stretch]) -> tuple[torch.Tensor, np.ndarray, float]:
+        begun = time.perf_counter()
+        pictures = decoder.pictures([file for stretch in read for file in stretch.files])
+        took_s = time.perf_counter() - begun
+        return pictures, np.concatenate([stretch.pcm for stretch in read]), took_s
+
+    def embed(pictures: torch.Tensor, pcm: np.ndarray) -> torch.Tensor:
+        with torch.inference_mode():
+            with clock.stage("copy"):
+                waves, words = pipeline.put(pcm), pipeline.ids(segments).to(pipeline.device)
+            if (
+                pictures.is_cuda
+            ):  # made on the decoder's stream, whose next pictures may not take its place yet
+                pictures.record_stream(torch.cuda.current_stream())
+            clips = pictures.unflatten(0, (segments, KEYFRAMES))  # (S, T, 224, 224, 3)
+            return pipeline.compute(clips, waves, words, clock.stage)
+
+    thread = ThreadPoolExecutor(1)
+    try:
+        for warm in [submit() for _ in range(workers)]:
+            read = warm.result()
+        thread.submit(decoder.check, read.files).result(PATIENCE_S)
+        clock = StageClock(pipeline.device)
+        embed(*thread.submit(decode, [read] * stretches).result(PATIENCE_S)[:2])
+        synchronise(pipeline.device)
+        clock, done, waited_s, decoding_s, out = StageClock(pipeline.device), 0, 0.0, 0.0, None
+        running = [submit() for _ in range(max(IN_FLIGHT * workers, 2 * stretches))]
+
+        def next_run() -> Future[tuple[torch.Tensor, np.ndarray, float]]:
+            nonlocal waited_s
+            asked = time.perf_counter()
+            found = [running.pop(0).result() for _ in range(stretches)]
+            waited_s += time.perf_counter() - asked
+            running.extend(submit() for _ in range(stretches))
+            for stretch in found:
+                cpu.update(stretch.seconds)
+            return thread.submit(decode, found)
+
+        started = time.perf_counter()
+        decoding = next_run()
+        while time.perf_counter() - started < seconds or out is None:
+            coming, decoding = decoding, next_run()
+            pictures, pcm, took_s = coming.result(PATIENCE_S)
+            out = embed(pictures, pcm)
+            done, decoding_s = done + segments, decoding_s + took_s
+        device_s = clock.read()
+        wall_s = time.perf_counter() - started
+        decoding.result(PATIENCE_S)  # nothing of it is counted
+        for job in running:
+            job.cancel()
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+    if not bool(torch.isfinite(out).all()):
+        raise RuntimeError(f"keyframes, {decoder.name}: vectors are not finite")
+    hours, decoder_busy = done * SEGMENT_S / 3600, decoding_s / wall_s
+    bounds = {
+        "reading on the CPU": waited_s / wall_s,
+        "decoding on the device": decoder_busy,
+        "the device and its feeding": sum(device_s.values()) / wall_s,
+    }
+    return {
+        "hours_per_hour": hours * 3600 / wall_s,
+        "frames_decoded_per_s": done * KEYFRAMES / wall_s,
+        "workers": workers,
+        "workers_busy": sum(cpu.values()) / wall_s / workers,
+        "device_busy": sum(device_s.values()) / wall_s,
+        "decoder_busy": decoder_busy,
+        "waiting_for_read": waited_s / wall_s,
+        "bounded_by": max(bounds, key=lambda name: bounds[name]),
+        **{f"cpu_{name}_s_per_h": cpu[name] / hours for name in CPU_STAGES},
         **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},
     }
 

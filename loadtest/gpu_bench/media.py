@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
 
+from resonance.clients.media.types import Clip
 from resonance.loadtest.bench import films
 from resonance.loadtest.bench.films import Film
+from resonance.serving.keyframes.containers import keyframe_file
 
+T = TypeVar("T")
 SEGMENT_S = 8
 FRAME_PX = 224
 RATE_HZ = 16_000
@@ -49,6 +52,7 @@ class Stretch:
 
     Attributes:
         frames: uint8 RGB [S, T, 224, 224, 3]; pcm: float32 [S, 128000].
+        files: where keyframes were not decoded, S * T files of one frame each, and `frames` is empty.
         seconds: of this process, by stage: demux, decode, scale, sound.
         decoded: frames that were decoded.
     """
@@ -57,6 +61,7 @@ class Stretch:
     pcm: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
     decoded: int = 0
+    files: list[bytes] = field(default_factory=list)
 
 
 @contextmanager
@@ -70,10 +75,12 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def read_stretch(path: str, first: int, count: int, sampling: str) -> Stretch:
     """Segments `first` to `first + count` of the film at `path`, ``keyframes`` or ``uniform``.
 
+    With ``encoded`` keyframes are chosen and not decoded: each becomes a file, as for the server's DALI.
+
     Raises:
         ValueError: a segment has no frame.
     """
-    per_segment = KEYFRAMES if sampling == "keyframes" else UNIFORM
+    per_segment = UNIFORM if sampling == "uniform" else KEYFRAMES
     seconds: dict[str, float] = {}
     start_s, end_s = float(first * SEGMENT_S), float((first + count) * SEGMENT_S)
     pictures: list[tuple[float, Any]] = []  # time and bytes of a keyframe, or a scaled frame
@@ -99,7 +106,7 @@ def read_stretch(path: str, first: int, count: int, sampling: str) -> Stretch:
                 continue
             if packet.dts is not None and float(packet.dts * packet.time_base) >= end_s + 0.5:
                 break
-            if sampling == "keyframes":
+            if sampling != "uniform":
                 if packet.is_keyframe and start_s <= at_s < end_s:
                     pictures.append((at_s, bytes(packet)))
                 continue
@@ -111,6 +118,10 @@ def read_stretch(path: str, first: int, count: int, sampling: str) -> Stretch:
                     with timed(seconds, "scale"):
                         pictures.append((frame.time, to_rgb(frame)))
                     due_s += step_s
+        if sampling == "encoded":
+            with timed(seconds, "demux"):
+                files = _files(video.codec_context, choose_keyframes(pictures, start_s, count))
+            return Stretch(np.zeros(0, np.uint8), sounds.segments(), seconds, len(files), files)
         if sampling == "keyframes":
             chosen, decoded = choose_keyframes(pictures, start_s, count), 0
             clips = [decode_alone(video, [data for _, data in clip], seconds) for clip in chosen]
@@ -135,6 +146,31 @@ def choose_keyframes(
         nearest = {min(own, key=lambda k, c=c: abs(k[0] - c))[0] for c in centres} if own else set()  # type: ignore[misc]
         clips.append([k for k in own if k[0] in nearest])
     return clips
+
+
+def clip_of(codec: Any) -> Clip:
+    """A clip of that stream, without packets."""
+    return Clip(
+        codec.codec.canonical_name,
+        codec.extradata or b"",
+        codec.width,
+        codec.height,
+        rotation_deg=0,
+        sample_aspect=(1, 1),
+        packets=(),
+        frame_bucket=1,
+        pixel_format=codec.pix_fmt or "",
+    )
+
+
+def _files(codec: Any, clips: list[list[tuple[float, Any]]]) -> list[bytes]:
+    """`KEYFRAMES` files a clip; one with fewer frames repeats its last."""
+    clip = clip_of(codec)
+    return [
+        keyframe_file(clip, data)
+        for packets in _filled([[data for _, data in c] for c in clips], KEYFRAMES)
+        for data in packets
+    ]
 
 
 def decode_alone(video: Any, packets: list[bytes], seconds: dict[str, float]) -> list[np.ndarray]:
@@ -172,9 +208,14 @@ def to_rgb(frame: Any) -> np.ndarray:
 
 def _pack(clips: list[list[np.ndarray]], per_segment: int) -> np.ndarray:
     """[S, T, 224, 224, 3]; a segment with fewer frames repeats its last."""
+    return np.stack([np.stack(c) for c in _filled(clips, per_segment)])
+
+
+def _filled(clips: list[list[T]], per_segment: int) -> list[list[T]]:
+    """Clips of `per_segment` each; one with fewer repeats its last."""
     if not all(clips):
         raise ValueError("a segment has no frame; its film has too few keyframes for this bench")
-    return np.stack([np.stack([*c, *[c[-1]] * (per_segment - len(c))][:per_segment]) for c in clips])
+    return [[*c, *[c[-1]] * (per_segment - len(c))][:per_segment] for c in clips]
 
 
 class _Sound:

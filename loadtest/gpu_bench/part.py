@@ -115,8 +115,9 @@ def main() -> None:
         measure(job, PartResult(tell=job.notes().tell))
     except KeyboardInterrupt:
         raise SystemExit(CUT_OFF) from None
-    if device_lost(job.device):
-        os._exit(LOST)  # what is left to do at an orderly end needs the device
+    sys.stdout.flush()
+    # the journal has everything; an orderly end would wait for a hung decoder, and needs the device
+    os._exit(LOST if device_lost(job.device) else 0)
 
 
 def interrupt(_signal: int, _frame: object) -> None:

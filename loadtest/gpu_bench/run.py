@@ -138,7 +138,7 @@ def bars(parts: dict[str, dict[str, list[Row]]]) -> list[Row]:
             found.append(_bar(f"{encoder.name}, share of the matrix rate", best["of_matrix_rate"], encoder.bar, how))  # fmt: skip # noqa: E501
     for row in parts.get("end_to_end", {}).get("rows", []):
         if "bar" in row:
-            how = f"bounded by {row['bounded_by']}"
+            how = f"{row['decoder']}, bounded by {row['bounded_by']}"
             found.append(_bar("hours an hour, keyframes", row["hours_per_hour"], row["bar"], how))
     for row in parts.get("latency", {}).get("rows", []):
         if "bar_ms" in row:

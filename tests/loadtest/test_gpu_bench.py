@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from resonance.loadtest.gpu_bench import (
     aoti_part,
     child,
     decode_part,
+    end_to_end_part,
     machine,
     measure,
     media,
+    nvdec,
     part,
     pipeline,
     profile_part,
@@ -38,6 +42,7 @@ from resonance.loadtest.gpu_bench.flops import counted
 from resonance.loadtest.gpu_bench.htsat import Htsat, join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
+from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.part import Job
 from resonance.loadtest.gpu_bench.report import Report, one_line, plain
 from resonance.loadtest.gpu_bench.results import Journal, PartResult
@@ -436,6 +441,35 @@ def test_dali_decodes_as_many_frames_as_it_is_asked_for(tmp_path: Path, keyframe
     h264 = media.make(replace(media.QUICK_FILM, loop_s=4), tmp_path, whole=False)
     with pytest.raises(RuntimeError):  # DALI on the CPU knows no H.264
         decoder.frames_per_s(h264, keyframes_only=keyframes_only, seconds=0.1)
+
+
+def test_keyframes_that_dali_decodes_are_pyavs_and_become_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vp9 = next(f for f in media.CODECS if f.name == "vp9")
+    film = replace(vp9, name="vp9_180p_1min", width=320, height=180, loop_s=6)
+    path = media.make(film, tmp_path, whole=True)
+    built = pipeline.Pipeline.build("cpu", torch.float32, quick=True, note=lambda text: None)
+    decoder = nvdec.KeyframePictures("cpu", rows=32)
+    assert not decoder.missing()
+    decoded, encoded = (media.read_stretch(str(path), 0, 4, how) for how in ("keyframes", "encoded"))
+    assert len(encoded.files) == 4 * media.KEYFRAMES
+    assert encoded.frames.size == 0
+    assert np.array_equal(encoded.pcm, decoded.pcm)
+    pyav = decoded.frames.reshape(-1, 224, 224, 3).astype(np.int16)
+    difference = np.abs(decoder.pictures(encoded.files).numpy() - pyav).mean(axis=(1, 2, 3))
+    assert difference.max() < 5
+    decoder.check(encoded.files)
+    monkeypatch.setattr(nvdec, "pyav_picture", lambda file: np.zeros((224, 224, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"picture \d+ of DALI, CPU differs from PyAV's by .* below 5"):
+        decoder.check(encoded.files)
+    monkeypatch.undo()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+        row = end_to_end_part.run_decoded_there(pool, 1, built, decoder, path, film.duration_s, 0.5)
+    assert row["hours_per_hour"] > 0  # type: ignore[operator]
+    assert row["cpu_decode_s_per_h"] == 0  # the workers decode sound alone
+    assert row["decoder_busy"] > 0  # type: ignore[operator]
+    assert row["frames_decoded_per_s"] == pytest.approx(row["hours_per_hour"] / 8 * 4)  # type: ignore[operator]
 
 
 def test_memory_that_dali_wrote_nothing_into_is_no_record(tmp_path: Path) -> None:
