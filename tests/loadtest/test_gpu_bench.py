@@ -153,6 +153,31 @@ def test_a_batch_that_fails_loses_its_row_alone(monkeypatch: pytest.MonkeyPatch)
     assert error == "quick-bert, eager, batch 1: RuntimeError: No execution plans support the graph"
 
 
+def test_a_capture_that_is_refused_loses_the_row_of_the_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on the GPU, with everything that needs one put aside."""
+    measured: list[tuple[str, int]] = []
+
+    def refuse(run: Any, example: torch.Tensor) -> Any:
+        if len(example) == 1:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return run
+
+    monkeypatch.setattr(towers_part, "graphed", refuse)
+    monkeypatch.setattr(measure, "device_lost", lambda device: False)
+    monkeypatch.setattr(Bench, "place", lambda self, x: x)
+    monkeypatch.setattr(Encoder, "inputs", lambda self, batch, seed, device: torch.zeros(batch, 1))
+    monkeypatch.setattr(Bench, "measure", lambda self, e, name, run, batch, _: measured.append((name, batch)))
+    found = bench(1e3)
+    found.device = "cuda"
+    for batch in (1, 8, 256):
+        towers_part.measure_both(
+            found, QUICK[0], ("eager", "CUDA graph"), torch.nn.Identity(), batch, torch.nn.Identity()
+        )
+    assert measured == [("eager", 1), ("eager", 8), ("CUDA graph", 8), ("eager", 256)]
+    (error,) = found.result.errors
+    assert error.startswith("quick-siglip, CUDA graph, batch 1: RuntimeError: operation not permitted")
+
+
 def test_a_batch_that_fails_in_a_package_loses_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     tower = encoder("quick-bert")
     monkeypatch.setattr(aoti_part, "load_package", lambda file, device: Refusing(tower.build(), 1))
