@@ -151,9 +151,8 @@ def run_decoded_there(
         with torch.inference_mode():
             with clock.stage("copy"):
                 waves, words = pipeline.put(pcm), pipeline.ids(segments).to(pipeline.device)
-            if (
-                pictures.is_cuda
-            ):  # made on the decoder's stream, whose next pictures may not take its place yet
+            if pictures.is_cuda:
+                # made on the decoder's stream, whose next pictures may not take its place yet
                 pictures.record_stream(torch.cuda.current_stream())
             clips = pictures.unflatten(0, (segments, KEYFRAMES))  # (S, T, 224, 224, 3)
             return pipeline.compute(clips, waves, words, clock.stage)
