@@ -41,7 +41,7 @@ RECIPES = {
         evaluation=PoolSettings(titles=1001, segments_per_title=12, seed=10 * SEED, held_out=True),
     ),
     "gpu-short": Recipe(
-        summary="one GPU, in what is left of an hour lent",
+        summary="one GPU, fewer titles and steps",
         pool=PoolSettings(titles=2500, segments_per_title=12, wild=3200, seed=SEED),
         towers=TowerSettings(
             LoopSettings(steps=1800, learning_rate=1.5e-3), batch=512, title_mates=128, wild=64
