@@ -67,9 +67,10 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def checked(*arguments: Any, **options: Any) -> Any:
-        if name not in SERVERS:
-            # gRPC says what our errors say again, in lines of its own, unless it is told to keep to errors
-            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        # gRPC says what our errors say again, in lines of its own, unless it is told to keep to errors
+        quiet = name not in SERVERS and "GRPC_VERBOSITY" not in os.environ
+        if quiet:
+            os.environ["GRPC_VERBOSITY"] = "ERROR"
         try:
             return command(*arguments, **options)
         except ModuleNotFoundError as missing:
@@ -82,6 +83,9 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
                 err=True,
             )
             raise typer.Exit(2) from missing
+        finally:
+            if quiet:  # whoever called this as a function may start a server next
+                os.environ.pop("GRPC_VERBOSITY", None)
 
     return checked
 

@@ -86,6 +86,10 @@ def gateway(
     from resonance.serving.gateway.allocation import give_large_blocks_back
 
     give_large_blocks_back()  # before threads have arenas of their own
+    if os.environ.get("GRPC_VERBOSITY", "").upper() in ("ERROR", "NONE"):
+        del os.environ[
+            "GRPC_VERBOSITY"
+        ]  # before gRPC is loaded: handshakes that fail are counted by its lines
 
     from resonance.serving.errors import ServingError
     from resonance.serving.gateway.core_log import StderrLines

@@ -79,7 +79,7 @@ def test_grpc_is_quiet_in_clients_and_says_all_in_servers(monkeypatch: pytest.Mo
             patched.delenv("GRPC_VERBOSITY", raising=False)
             said = _checked(name, lambda: os.environ.get("GRPC_VERBOSITY"))()
             assert said == (None if name in SERVERS else "ERROR")
-            os.environ.pop("GRPC_VERBOSITY", None)
+            assert "GRPC_VERBOSITY" not in os.environ
 
 
 def test_ingestion_alone_ingests_and_names_the_extras_of_its_options(

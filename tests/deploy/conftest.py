@@ -95,6 +95,7 @@ def production(model_repository: Path, tmp_path_factory: pytest.TempPathFactory)
         "RESONANCE_IMAGE": str(folder / "image"),
         "RESONANCE_SPOOL": str(folder / "spool"),
         "RESONANCE_READY_FILE": str(folder / "ready"),
+        "GRPC_VERBOSITY": "ERROR",  # which hides nothing of what the gateway counts
     }
     log = folder / "log"
     subprocess.run([ENTRYPOINT, "export"], env=environment, check=True, capture_output=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -20,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 def test_a_video_that_is_not_there_or_not_given_is_said_first(arguments: tuple[str, ...], said: str) -> None:
     # an environment of its own would be made, were anything made
     command = ["make", *arguments, "VENV=/dev/null/venv", "PYTHON=false"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=alone, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert said in done.stderr.splitlines()[0]

@@ -14,7 +14,7 @@ from resonance.loadtest.discovery.recall import main
     [
         (("--titles", "1001"), "--titles 1001: expected more than the 1001 that are searched for"),
         (("--titles", "40", "--recipe", "smoke"), "--titles 40: expected more than the 40"),
-        (("--recipe", "none"), "no recipe is called 'none'; known are cpu, gpu, smoke"),
+        (("--recipe", "none"), "no recipe is called 'none'; known are cpu, gpu, gpu-short, smoke"),
     ],
 )
 def test_wrong_use_is_told_before_the_work(arguments: tuple[str, ...], said: str) -> None:
