@@ -688,10 +688,10 @@ def test_a_part_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.M
     hangs = "if batch == 3: time.sleep(600)"
     monkeypatch.setattr(child, "PROGRAM", (sys.executable, "-c", CHILD.format(before=hangs)))
     result = PartResult()
-    measure_apart(quick_job(tmp_path, "encoders", limit_s=15.0, encoders=("quick-bert",)), result)
+    measure_apart(quick_job(tmp_path, "encoders", limit_s=30.0, encoders=("quick-bert",)), result)
     assert [row["batch"] for row in result.rows] == [1]
     (error,) = result.errors
-    assert error == ("the process of this part died (it was ended after 15 s) at: quick-bert, eager, batch 3")
+    assert error == ("the process of this part died (it was ended after 30 s) at: quick-bert, eager, batch 3")
 
 
 def test_a_run_of_processes_that_is_cut_off_leaves_rows_and_no_process(tmp_path: Path) -> None:
