@@ -17,13 +17,18 @@ SECRET_VARIABLE = "RESONANCE_LAUNCH_SECRET"  # noqa: S105 (a name)
 SECRET_MARK = "{secret}"  # noqa: S105 (what the secret is put in place of)
 
 
+def die_with_parent() -> None:
+    """SIGKILL for this process as soon as the one that started it is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def main() -> None:
     """Ask the kernel for SIGKILL at the parent's death, then exec; the process id stays.
 
     Not SIGTERM: with a client's stream open, Triton would wait for it and serve nobody for ever.
     """
     parent, program = int(sys.argv[1]), sys.argv[2]
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:  # it died before the kernel was asked
         sys.exit(1)
     secret = os.environ.pop(SECRET_VARIABLE, SECRET_MARK)

@@ -11,8 +11,18 @@ from pathlib import Path
 
 from resonance.serving.errors import StartError
 from resonance.serving.health import ModelState
+from resonance.space.descriptor import Descriptor
 
 _log = logging.getLogger(__name__)
+
+
+def ready_line(addresses: Mapping[str, str], space: Descriptor | None) -> str:
+    """One line of ``key=value`` that programs can read: addresses and what is served."""
+    words = {**addresses, "space": "none"}
+    if space is not None:
+        words |= {"space": space.name, "fingerprint": space.fingerprint[:12]}
+        words["trained"] = str(space.trained).lower()
+    return " ".join(["ready", *(f"{key}={value}" for key, value in words.items())])
 
 
 class ReadyFile:

@@ -191,9 +191,8 @@ class TritonServer:
             command = triton_command(
                 settings, triton, backends=backends, ports=self._ports, prefix=self._prefix, more=flags
             )
-            temporary = (
-                self._folder / "tmp"
-            )  # what its processes leave there when killed goes with the folder
+            # what its processes leave there when they are killed goes with the folder
+            temporary = self._folder / "tmp"
             temporary.mkdir()
             environment = binary.server_environment(triton) | {
                 DECODER_VARIABLE: decoder,

@@ -22,7 +22,7 @@ from resonance.serving.decoder import SPARED_MODELS
 from resonance.serving.errors import ServerDiedError, ServingError, StartError
 from resonance.serving.health import INTERVAL_S, TIMEOUT_S, ModelHealth, ModelState
 from resonance.serving.readiness import one_line
-from resonance.serving.ready_file import ReadyFile
+from resonance.serving.ready_file import ReadyFile, ready_line
 from resonance.serving.server import TritonServer
 from resonance.serving.supervisor_gateway import GatewayProcess
 
@@ -302,8 +302,8 @@ class Supervisor:
         await asyncio.to_thread(self.server.stop, drain_s)
 
     def ready_line(self) -> str:
-        """One line of ``key=value`` that programs can read: addresses and what is served."""
-        server, space = self.server, self.server.space
+        """See `resonance.serving.ready_file.ready_line`."""
+        server = self.server
         words = {"grpc": server.grpc_address}
         if server.settings.http:
             words["http"] = server.http_address
@@ -312,12 +312,7 @@ class Supervisor:
             told = dict(self._gateway.told)
             words["triton_metrics"] = words.pop("metrics")
             words = {"gateway": told.get("gateway", ""), **words, "metrics": told.get("metrics", "none")}
-        if space is None:
-            words["space"] = "none"
-        else:
-            words |= {"space": space.name, "fingerprint": space.fingerprint[:12]}
-            words["trained"] = str(space.trained).lower()
-        return " ".join(["ready", *(f"{key}={value}" for key, value in words.items())])
+        return ready_line(words, server.space)
 
 
 def _fails(state: ModelState) -> bool:

@@ -32,16 +32,15 @@ def labels_of(item: CatalogueItem, row: Mapping[str, Any]) -> dict[str, Any]:
         "transcript_uri": item.transcript_uri,
         "language": item.language or row["language"],
         "tags": list(item.tags),
-        "attributes": list(item.attributes.items()),
+        "attributes": dict(item.attributes),
     }
 
 
 def has_labels(item: CatalogueItem, row: Mapping[str, Any]) -> bool:
     """Whether `row` says of a title what `item` does, in whatever order attributes stand."""
-    stored = {**{name: row[name] for name in LABELS}, "tags": row["tags"] or []}
-    wanted = labels_of(item, row)
-    stored["attributes"], wanted["attributes"] = dict(row["attributes"] or ()), dict(item.attributes)
-    return stored == wanted
+    stored = {name: row[name] for name in LABELS}
+    stored |= {"tags": row["tags"] or [], "attributes": dict(row["attributes"] or ())}
+    return stored == labels_of(item, row)
 
 
 def with_labels(row: pa.Table, item: CatalogueItem, space: SpaceRef) -> pa.Table:
@@ -49,5 +48,7 @@ def with_labels(row: pa.Table, item: CatalogueItem, space: SpaceRef) -> pa.Table
     row = row.cast(title_schema(space))
     for name, value in labels_of(item, row.select(LABELS).to_pylist()[0]).items():
         at = row.schema.get_field_index(name)
-        row = row.set_column(at, row.schema.field(at), pa.array([value], row.schema.field(at).type))
+        # a map's entries are pairs
+        entry = list(value.items()) if isinstance(value, dict) else value
+        row = row.set_column(at, row.schema.field(at), pa.array([entry], row.schema.field(at).type))
     return row

@@ -32,6 +32,7 @@ from resonance.loadtest.fuzz.tokens import dictionary
 from resonance.loadtest.fuzz.uploads import Upload, make_upload
 from resonance.serving.gateway.reading import confine
 from resonance.serving.gateway.reading.zygote import import_late
+from resonance.serving.launch import die_with_parent
 from resonance.space.descriptor import Descriptor
 
 #: Uploads a child reads before the next one is forked.
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         if child == 0:
             status = 1
             try:
-                confine.die_with_parent()
+                die_with_parent()
                 confine.limit_resources(LIMITS.memory_bytes)
                 install()
                 for at in range(number, min(end, number + BATCH * step), step):

@@ -22,9 +22,9 @@ from resonance.export.cuda_toolkit import ToolkitError, use_toolkit
 from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.encoders import Encoder, encoder
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.towers_part import measure_both
 from resonance.loadtest.gpu_bench.variants import compile_package, load_package
+from resonance.serving.launch import die_with_parent
 
 #: Cores a compilation keeps busy, with the compiler's own workers.
 CORES_A_JOB = 3
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--fixed", action="store_true")
     parser.add_argument("--max-autotune", action="store_true")
     args = parser.parse_args()
-    end_with_parent()
+    die_with_parent()
     tower, dtype = encoder(args.encoder), getattr(torch, args.dtype)
     module = tower.build(args.device).to(dtype)
     # the tuner's timings are for the batch it is traced at: the largest

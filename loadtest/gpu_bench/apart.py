@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from resonance.loadtest.gpu_bench.orphans import end_with_parent
+from resonance.serving.launch import die_with_parent
 
 
 class ApartError(RuntimeError):
@@ -64,7 +64,7 @@ class Apart:
 
 def _serve(pipe: Connection) -> None:
     """Answer calls until the other side is gone."""
-    end_with_parent()
+    die_with_parent()
     while True:
         try:
             function, arguments = pipe.recv()

@@ -15,7 +15,7 @@ from typing import Protocol
 from resonance.loadtest.gpu_bench.dali_decode import DaliDecoder, NotSentError
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.orphans import end_with_parent
+from resonance.serving.launch import die_with_parent
 
 
 class Decoder(Protocol):
@@ -61,8 +61,9 @@ class PyAvDecoder:
             frames, took_s = count_frames(str(path), keyframes_only, seconds)
             return frames / took_s
         if self._pool is None:  # kept: to start processes takes longer than to measure
+            # workers whose owner is killed would wait for ever, and hold the bench's output open
             self._pool = ProcessPoolExecutor(
-                self.cores, multiprocessing.get_context("spawn"), end_with_parent
+                self.cores, multiprocessing.get_context("spawn"), die_with_parent
             )
             for warm in [self._pool.submit(wait_a_little) for _ in range(self.cores)]:
                 warm.result()

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -20,9 +21,9 @@ import torch
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.nvdec import KeyframePictures
-from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.pipeline import Pipeline
 from resonance.loadtest.gpu_bench.timing import StageClock, synchronise
+from resonance.serving.launch import die_with_parent
 
 #: Segments a worker reads in one go, and stretches in flight for each worker.
 SEGMENTS, IN_FLIGHT = 4, 2
@@ -65,7 +66,7 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
         return
     workers = 1 if quick else len(os.sched_getaffinity(0))
     seconds = 0.5 if quick else 15.0
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), die_with_parent) as pool:
         for sampling in ("keyframes", "uniform"):
             if deadline.passed(2 * seconds):
                 result.skip(f"{sampling}: out of time")
@@ -194,24 +195,18 @@ def run_decoded_there(
         thread.shutdown(wait=False, cancel_futures=True)
     if not bool(torch.isfinite(out).all()):
         raise RuntimeError(f"keyframes, {decoder.name}: vectors are not finite")
-    hours, decoder_busy = done * SEGMENT_S / 3600, decoding_s / wall_s
+    decoder_busy = decoding_s / wall_s
     bounds = {
         "reading on the CPU": waited_s / wall_s,
         "decoding on the device": decoder_busy,
         "the device and its feeding": sum(device_s.values()) / wall_s,
     }
-    return {
-        "hours_per_hour": hours * 3600 / wall_s,
-        "frames_decoded_per_s": done * KEYFRAMES / wall_s,
-        "workers": workers,
-        "workers_busy": sum(cpu.values()) / wall_s / workers,
-        "device_busy": sum(device_s.values()) / wall_s,
+    bound = {
         "decoder_busy": decoder_busy,
         "waiting_for_read": waited_s / wall_s,
         "bounded_by": max(bounds, key=lambda name: bounds[name]),
-        **{f"cpu_{name}_s_per_h": cpu[name] / hours for name in CPU_STAGES},
-        **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},
     }
+    return _row(done * SEGMENT_S / 3600, done * KEYFRAMES, wall_s, workers, cpu, device_s, bound)
 
 
 def _run(
@@ -255,8 +250,24 @@ def _run(
         job.cancel()
     if not bool(torch.isfinite(out).all()):
         raise RuntimeError(f"{sampling}: vectors are not finite")
-    hours = done * SEGMENT_S / 3600
     waiting = waited_s / wall_s
+    bound = {
+        "waiting_for_decoded": waiting,
+        "bounded_by": "decoding on the CPU" if waiting > 0.2 else "the device and its feeding",
+    }
+    return _row(done * SEGMENT_S / 3600, decoded, wall_s, workers, cpu, device_s, bound)
+
+
+def _row(
+    hours: float,
+    decoded: int,
+    wall_s: float,
+    workers: int,
+    cpu: Mapping[str, float],
+    device_s: Mapping[str, float],
+    bound: Mapping[str, object],
+) -> dict[str, object]:
+    """Of `hours` of film in `wall_s`: rates, how busy who was, and what bounds it."""
     return {
         "hours_per_hour": hours * 3600 / wall_s,
         "frames_decoded_per_s": decoded / wall_s,
@@ -264,8 +275,7 @@ def _run(
         "workers_busy": sum(cpu.values()) / wall_s / workers,
         # with the gaps in which it waits for its next kernel to be launched
         "device_busy": sum(device_s.values()) / wall_s,
-        "waiting_for_decoded": waiting,
-        "bounded_by": "decoding on the CPU" if waiting > 0.2 else "the device and its feeding",
+        **bound,
         # seconds of one core, or of the device, for an hour of film
         **{f"cpu_{name}_s_per_h": cpu[name] / hours for name in CPU_STAGES},
         **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},

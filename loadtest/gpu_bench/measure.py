@@ -17,6 +17,7 @@ from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.results import PartResult
 from resonance.loadtest.gpu_bench.timing import Deadline, seconds_a_call
 from resonance.loadtest.gpu_bench.variants import Run
+from resonance.serving.backends.aoti.runner import device_lost
 
 MIN_COSINE = 0.999
 #: A rate this much above the matrix rate is noise of the clocks; beyond it something is counted wrongly.
@@ -114,17 +115,6 @@ class Bench:
         with torch.inference_mode():
             warm(lambda: module(x), self.device, encoder.name, self.result.skip)
         return reference, module
-
-
-def device_lost(device: str) -> bool:
-    """Whether a fault of the GPU's has made its context useless; every call fails from then on."""
-    if device != "cuda":
-        return False
-    try:
-        torch.cuda.synchronize()
-    except Exception:
-        return True
-    return False
 
 
 def parity(run: Run, reference: nn.Module, x: Tensor) -> tuple[float, float]:

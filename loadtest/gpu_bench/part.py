@@ -22,14 +22,15 @@ from resonance.loadtest.gpu_bench.decode_part import measure_decode
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL
 from resonance.loadtest.gpu_bench.end_to_end_part import measure_end_to_end
 from resonance.loadtest.gpu_bench.latency_part import measure_latency
-from resonance.loadtest.gpu_bench.measure import Bench, device_lost
-from resonance.loadtest.gpu_bench.orphans import end_with_parent
+from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.peak import measure_peak
 from resonance.loadtest.gpu_bench.profile_part import measure_profile
 from resonance.loadtest.gpu_bench.results import Journal, PartResult
 from resonance.loadtest.gpu_bench.tensorrt_part import measure_tensorrt
 from resonance.loadtest.gpu_bench.timing import Deadline
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers
+from resonance.serving.backends.aoti.runner import device_lost
+from resonance.serving.launch import die_with_parent
 
 #: In the order they run: what the bars are about first, what takes longest to compile last.
 PARTS = (
@@ -107,7 +108,7 @@ def measure(job: Job, result: PartResult) -> None:
 
 def main() -> None:
     """Measure one part; ends with the exit codes above."""
-    end_with_parent()
+    die_with_parent()
     signal.signal(signal.SIGTERM, interrupt)
     wanted = json.loads(sys.argv[1])
     job = Job(**wanted | {"encoders": tuple(wanted["encoders"])})

@@ -87,9 +87,8 @@ def gateway(
 
     give_large_blocks_back()  # before threads have arenas of their own
     if os.environ.get("GRPC_VERBOSITY", "").upper() in ("ERROR", "NONE"):
-        del os.environ[
-            "GRPC_VERBOSITY"
-        ]  # before gRPC is loaded: handshakes that fail are counted by its lines
+        # before gRPC is loaded: handshakes that fail are counted by its lines
+        del os.environ["GRPC_VERBOSITY"]
 
     from resonance.serving.errors import ServingError
     from resonance.serving.gateway.core_log import StderrLines
@@ -140,7 +139,7 @@ async def run(gateway: Gateway, ready_file: Path | None = None) -> None:
     import asyncio
     import signal
 
-    from resonance.serving.ready_file import ReadyFile
+    from resonance.serving.ready_file import ReadyFile, ready_line
 
     file = ReadyFile(ready_file) if ready_file else None
     stop = asyncio.Event()
@@ -157,7 +156,8 @@ async def run(gateway: Gateway, ready_file: Path | None = None) -> None:
     await starting
     signs = asyncio.create_task(_give_signs()) if os.environ.get(SUPERVISED_VARIABLE) else None
     try:
-        line = ready_line(gateway)
+        addresses = {"gateway": gateway.address, "metrics": gateway.metrics_address}
+        line = ready_line(addresses, gateway.space)
         if file is not None:
             file.update(line, {}, {}, {})
         typer.echo(line)
@@ -168,15 +168,6 @@ async def run(gateway: Gateway, ready_file: Path | None = None) -> None:
         await gateway.stop()
         if signs is not None:
             signs.cancel()
-
-
-def ready_line(gateway: Gateway) -> str:
-    """One line of ``key=value``: addresses and what is served, as `resonance serve` tells it."""
-    words = {"gateway": gateway.address, "metrics": gateway.metrics_address, "space": "none"}
-    if (space := gateway.space) is not None:
-        words |= {"space": space.name, "fingerprint": space.fingerprint[:12]}
-        words["trained"] = str(space.trained).lower()
-    return " ".join(["ready", *(f"{key}={value}" for key, value in words.items())])
 
 
 async def _give_signs() -> None:

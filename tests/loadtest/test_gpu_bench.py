@@ -42,7 +42,6 @@ from resonance.loadtest.gpu_bench.flops import counted
 from resonance.loadtest.gpu_bench.htsat import Htsat, join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
-from resonance.loadtest.gpu_bench.orphans import end_with_parent
 from resonance.loadtest.gpu_bench.part import Job
 from resonance.loadtest.gpu_bench.report import Report, one_line, plain
 from resonance.loadtest.gpu_bench.results import Journal, PartResult
@@ -50,6 +49,7 @@ from resonance.loadtest.gpu_bench.run import bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, tuned_ways, ways
+from resonance.serving.launch import die_with_parent
 from resonance.training.tuning import ENVIRONMENT
 
 
@@ -489,7 +489,7 @@ def test_keyframes_that_dali_decodes_are_pyavs_and_become_vectors(
     with pytest.raises(ValueError, match=r"picture \d+ of DALI, CPU differs from PyAV's by .* below 5"):
         decoder.check(encoded.files)
     monkeypatch.undo()
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), die_with_parent) as pool:
         row = end_to_end_part.run_decoded_there(pool, 1, built, decoder, path, film.duration_s, 0.5)
     assert row["hours_per_hour"] > 0  # type: ignore[operator]
     assert row["cpu_decode_s_per_h"] == 0  # the workers decode sound alone

@@ -171,7 +171,7 @@ class TritonPythonModel:
             raise
         except Exception as error:  # torch raises RuntimeError for the caller's faults and its own
             told = f"{self._name}: {runner.one_line(error)}"
-            if self._runner.broken():
+            if runner.device_lost(self._device):
                 print(f"{told}; the GPU's context is lost, ending this process", file=sys.stderr, flush=True)
                 os._exit(BROKEN)
             code = (

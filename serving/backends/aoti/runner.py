@@ -121,21 +121,12 @@ class Runner:
         captured.graph.replay()
         return [out[:rows] for out in captured.outputs]
 
-    def broken(self) -> bool:
-        """Whether the GPU's context is lost, after which nothing runs in this process any more."""
-        try:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-        except Exception:
-            return True
-        return False
-
     def _without_graphs(self, inputs: list[torch.Tensor], error: Exception) -> list[torch.Tensor]:
         """Outputs by plain calls, from now on, where no graph could be captured.
 
         Raises what the package raises: then the inputs were at fault, and graphs stay.
         """
-        if self.broken():
+        if device_lost(self.device):
             raise error
         out = self._call(inputs)
         if not isinstance(error, torch.OutOfMemoryError):  # which may be over soon
@@ -185,6 +176,17 @@ def capture(
 
 
 ADVICE = "build it on this machine with `resonance export FAMILY --target aoti`"
+
+
+def device_lost(device: torch.device | str) -> bool:
+    """Whether the GPU's context is lost, after which nothing runs on it in this process any more."""
+    device = torch.device(device)
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except Exception:
+        return True
+    return False
 
 
 def is_device_fault(error: BaseException) -> bool:

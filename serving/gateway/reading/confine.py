@@ -7,11 +7,9 @@ instead, so that a test sees it.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +29,7 @@ ALLOWED = (
     "select", "pselect6",
 )  # fmt: skip
 CLONE_THREAD = 0x00010000
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+PR_SET_NAME = 15
 MAX_DESCRIPTORS = 16
 #: Address space beyond private memory: what allocators and thread stacks reserve without using it.
 RESERVED_BYTES = 2 * 1024**3
@@ -86,8 +84,3 @@ def build_filter(*, strict: bool) -> Callable[[], None] | None:
         rules.load()
 
     return install
-
-
-def die_with_parent() -> None:
-    """SIGKILL as soon as the process that forked this one is gone."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -36,6 +36,7 @@ from PIL import Image, features
 
 from resonance.serving.gateway.reading import confine, wire
 from resonance.serving.gateway.reading.child import Child, Job
+from resonance.serving.launch import die_with_parent
 
 MAX_REQUEST_BYTES = 1024
 #: Each of a process's threads; the default of 8 MiB would count as memory.
@@ -146,7 +147,7 @@ def _become(descriptors: list[int], install: Callable[[], None] | None) -> None:
     """The forked process's whole life. Does not return."""
     status = 1
     try:
-        confine.die_with_parent()
+        die_with_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         connection, spool = socket.socket(fileno=descriptors[0]), descriptors[1]
         job = wire.receive(connection)
