@@ -31,7 +31,6 @@ from resonance.clients.errors import (
 from resonance.clients.media.text import can_be_stored, read_text, shown
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.output import to_json, write_results
-from resonance.clients.plot import plot_arcs
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.clients.signals import signal_value
 from resonance.space.errors import SpaceError
@@ -84,7 +83,10 @@ class EmbedRun:
                         self._fail(console, text if name in text else f"{name}: {text}")
         if self.results:
             self._write(console, self.output, write_results)
-            self._write(console, self.plot, plot_arcs)
+            if self.plot is not None:
+                from resonance.clients.plot import plot_arcs  # matplotlib: half of the time that a start takes
+
+                self._write(console, self.plot, plot_arcs)
         if not self.json_out and self.results:
             summarise(self.results, Console())
         return 1 if self.failures else 0

@@ -18,6 +18,7 @@ from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.reporting import failed_with, share_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
+from resonance.clients.discovery.errors import EmptyHistoryError
 from resonance.clients.discovery.explanation import (
     BlockPart,
     HistoryFacts,
@@ -36,6 +37,7 @@ from resonance.clients.discovery.sentences import sentence_of
 from resonance.clients.discovery.taste import HALF_LIFE_DAYS, Taste, make_taste
 from resonance.clients.discovery.types import Library
 from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.media.text import shown
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceError
 from resonance.space.scores import Weights
@@ -67,7 +69,7 @@ class ExplainRun:
         try:
             with closing(await asyncio.to_thread(open_library, self.store)) as library:
                 descriptor = await descriptor_for(library, self.space, self.server, self.credentials)
-                facts, taste = await asyncio.to_thread(self._facts, library, descriptor)
+                facts, taste, seen = await asyncio.to_thread(self._facts, library, descriptor)
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as failed:
@@ -76,24 +78,36 @@ class ExplainRun:
             report = {"store": self.store, "fingerprint": descriptor.fingerprint, **told(facts)}
             if taste is not None:
                 report["history"]["unknown"] = list(taste.unknown)
+                report["history"]["b_viewings"] = seen
             sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
         else:
             show(facts, Console())
+            console = Console(stderr=True)
+            if seen:
+                line = f"{shown(self.b)} was watched itself: left out of the history"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             if taste is not None and taste.unknown:
-                console = Console(stderr=True)
                 console.print(unknown_line(taste), markup=False, highlight=False, soft_wrap=True)
         return 0
 
-    def _facts(self, library: Library, descriptor: Descriptor) -> tuple[SuggestionFacts, Taste | None]:
+    def _facts(self, library: Library, descriptor: Descriptor) -> tuple[SuggestionFacts, Taste | None, int]:
+        """The facts, the taste, and the viewings of B itself: a title is no reason for itself."""
         a, b = known_title(library, self.a), known_title(library, self.b)
-        taste = None
+        taste, seen = None, 0
         if self.history is not None:
-            viewings = read_history(self.history)
+            read = read_history(self.history)
+            viewings = [viewing for viewing in read if viewing.media_id != self.b]
+            seen = len(read) - len(viewings)
+            if seen and not viewings:
+                raise EmptyHistoryError(
+                    f"{self.history}: viewings of B itself alone, '{self.b}'; expected others, for a title is no "
+                    "reason for itself"
+                )
             half_life_days = HALF_LIFE_DAYS if self.half_life_days is None else self.half_life_days
             taste = make_taste(library, descriptor, viewings, half_life_days=half_life_days)
         sample = sample_library(library)
         facts = explain_suggestion(a, b, self.weights, descriptor, sample, taste)
-        return facts, taste[0] if taste else None
+        return facts, taste[0] if taste else None, seen
 
 
 def unknown_line(taste: Taste) -> str:

@@ -20,10 +20,12 @@ from resonance.clients.ingest.qdrant_collections import version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import DAY, MEDIA_ID, ROW, VERSION, payload_of, title_id
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
+from resonance.clients.ingest.qdrant_titles import scroll
 from resonance.clients.results import Vector
 
-#: Asked for at most, where filters that Qdrant cannot apply leave fewer than are wanted.
+#: Segments asked for at most, where some that are found are of earlier versions and leave fewer than are wanted.
 _MOST_AT_ONCE = 4096
+_NAMES_AT_ONCE = 1024
 _FOR_A_SEGMENT = [MEDIA_ID, VERSION, ROW]
 
 
@@ -52,24 +54,33 @@ class QdrantLibrary(StoredLibrary):
     def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
         """See `Library`.
 
-        Segments of earlier versions are left out, and where dates are filtered by, which stand with titles
-        alone, those of other titles; more are asked for until there are enough.
+        Dates stand with titles alone, so the titles are asked for first. Segments of earlier versions are left
+        out; more are asked for until there are enough.
         """
-        these = models.MatchAny(any=sorted(only.excluded))
-        excluded = models.FieldCondition(key=MEDIA_ID, match=these) if only.excluded else None
-        wanted = _all_of(_conditions(only), excluded)
+        if _dates(only):
+            names = [name for name in self._dated(only) if name not in only.excluded]
+            if not names:
+                return []
+            wanted = _all_of([_of(names)], None)
+        else:
+            wanted = _all_of(_conditions(only), _of(sorted(only.excluded)) if only.excluded else None)
         asked = limit
         while True:
             points = self._query(self._collections.segments, vector, asked, wanted)
             found = self._visible(points)
-            if only.since is not None or only.until is not None:
-                names = {payload_of(point)[MEDIA_ID] for point in found}
-                taken = {facts.media_id for facts in self.facts(names) if only.takes(facts)}
-                found = [point for point in found if payload_of(point)[MEDIA_ID] in taken]
             if len(found) >= limit or len(points) < asked or asked >= _MOST_AT_ONCE:
                 break
             asked = min(4 * asked, _MOST_AT_ONCE)
         return [_segment(point) for point in found[:limit]]
+
+    def _dated(self, only: Filter) -> list[str]:
+        """The titles with the tags, of the languages and days of `only`."""
+        wanted = _all_of([*_conditions(only), *_dates(only)], None)
+        with self._collections.named():
+            pages = scroll(
+                self._collections, self._collections.titles, _NAMES_AT_ONCE, wanted, payload=[MEDIA_ID]
+            )
+            return [payload_of(point)[MEDIA_ID] for page in pages for point in page]
 
     def _query(
         self, name: str, vector: Vector, limit: int, wanted: models.Filter | None
@@ -120,6 +131,10 @@ def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> 
     if not must and must_not is None:
         return None
     return models.Filter(must=must, must_not=None if must_not is None else [must_not])
+
+
+def _of(media_ids: list[str]) -> models.FieldCondition:
+    return models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=media_ids))
 
 
 def _conditions(only: Filter) -> list[models.Condition]:

@@ -27,6 +27,14 @@ class StoredLibrary:
         """See `Library`."""
         return {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
 
+    def vectors(self, media_ids: Collection[str]) -> dict[str, Vector]:
+        """See `Library`."""
+        return {
+            name: vector
+            for batch in self._store.find(media_ids, ["media_id", "vector"])
+            for name, vector in zip(batch["media_id"].to_pylist(), vectors_of(batch["vector"]), strict=True)
+        }
+
     def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
         """See `Library`."""
         found = {}

@@ -22,7 +22,6 @@ import numpy as np
 
 from resonance.clients.discovery.errors import EmptyHistoryError
 from resonance.clients.discovery.history import DISLIKE, LIKE, Viewing
-from resonance.clients.discovery.reading import whole_titles
 from resonance.clients.discovery.types import Library
 from resonance.clients.errors import UsageError
 from resonance.clients.results import SpaceRef
@@ -141,8 +140,7 @@ def make_taste(
     require_same_space(descriptor.fingerprint, library.space.fingerprint, library.uri)
     wanted = amounts(history, half_life_days=half_life_days, less_like=less_like)
     queries = {
-        title.facts.media_id: query_from_vector(title.vector, descriptor)
-        for title in whole_titles(library, wanted)
+        name: query_from_vector(vector, descriptor) for name, vector in library.vectors(wanted).items()
     }
     unknown = tuple(name for name in wanted if name not in queries)
     missing = [name for name in unknown if name in set(less_like)]

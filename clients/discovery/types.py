@@ -123,6 +123,10 @@ class Library(Protocol):
         """Titles by name, whole; what is not there is not in it. Errors: the same."""
         ...
 
+    def vectors(self, media_ids: Collection[str]) -> dict[str, Vector]:
+        """The vectors [1788] of titles by name; what is not there is not in it. Errors: the same."""
+        ...
+
     def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
         """The segment of each of some titles with the largest dot product; of a title without any, nothing.
 

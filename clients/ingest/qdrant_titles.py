@@ -65,8 +65,11 @@ class QdrantTitles:
         wanted = self._schema(columns)
         names, vectors = [title_id(m) for m in media_ids], "vector" in wanted.names
         with self._collections.named():
-            points = self._collections.client.retrieve(self._collections.titles, names, with_vectors=vectors)
-            yield from self._batches(points, wanted)
+            for at in range(0, len(names), POINTS_AT_ONCE):
+                points = self._collections.client.retrieve(
+                    self._collections.titles, names[at : at + POINTS_AT_ONCE], with_vectors=vectors
+                )
+                yield from self._batches(points, wanted)
 
     def _schema(self, columns: Collection[str] | None) -> pa.Schema:
         schema = title_schema(self._space)

@@ -89,6 +89,27 @@ def test_a_history_is_opt_in_and_sums_to_its_score(store: str) -> None:
     assert report["history"]["score"] != report["score"]
 
 
+def test_a_title_is_no_reason_for_itself(store: str) -> None:
+    history = Path(store).parent / "history.csv"
+    without = told("explain", store, "o3", "b", "--history", str(history))
+    assert without["history"]["b_viewings"] == 0
+    history.write_text(history.read_text() + "b,1.0,2026-11-21,like\nb,0.5,2026-11-02,\n")
+    report = told("explain", store, "o3", "b", "--history", str(history))
+    assert report["history"]["b_viewings"] == 2
+    assert report["history"]["parts"] == without["history"]["parts"]
+    code, _, err = run("explain", store, "o3", "b", "--history", str(history))
+    assert code == 0
+    assert "b was watched itself: left out of the history" in err
+
+
+def test_a_history_of_b_alone_is_wrong_use(store: str) -> None:
+    history = Path(store).parent / "history.csv"
+    history.write_text("media_id,completion,watched_at,signal\nb,1.0,2026-11-21,\n")
+    code, _, err = run("explain", store, "o3", "b", "--history", str(history))
+    assert code == 2
+    assert "viewings of B itself alone, 'b'; expected others" in " ".join(err.replace("│", " ").split())
+
+
 def test_an_explanation_as_tables(store: str) -> None:
     history = str(Path(store).parent / "history.csv")
     code, out, err = run("explain", store, "a [film]", "o3", "--history", history)

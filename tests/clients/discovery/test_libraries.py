@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resonance.clients.discovery import qdrant_library
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
@@ -82,6 +83,20 @@ def test_nearest_titles_and_segments_are_those_of_plain_arithmetic(stored: str, 
     assert segments == expected_segments(query, only)[:11]
 
 
+@pytest.mark.parametrize("name", ["since", "until", "a day", "everything"])
+def test_segments_of_some_days_are_found_however_many_others_are_nearer(
+    stored: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_library, "_MOST_AT_ONCE", 4)
+    only, query = FILTERS[name], some_query()
+    with closing(open_library(stored)) as library:
+        segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 3, only)]
+        nobody = Filter(since=date(2031, 1, 1))
+        assert library.nearest_segments(query, 3, nobody) == []
+    assert len(segments) == 3
+    assert segments == expected_segments(query, only)[:3]
+
+
 def test_what_is_found_is_what_was_stored_to_the_bit(stored: str) -> None:
     by_name = {made.media_id: made for made in TITLES}
     with closing(open_library(stored)) as library:
@@ -102,6 +117,15 @@ def test_what_is_found_is_what_was_stored_to_the_bit(stored: str) -> None:
 def same(mine, theirs) -> None:  # type: ignore[no-untyped-def]
     assert np.array_equal(mine.vector, theirs.vector)
     assert replace(mine, vector=None) == replace(theirs, vector=None)
+
+
+def test_vectors_by_name(stored: str) -> None:
+    with closing(open_library(stored)) as library:
+        found = library.vectors(["t3", "t30", "nobody"])
+    assert sorted(found) == ["t3", "t30"]
+    for name, vector in found.items():
+        assert vector.dtype == np.float32
+        assert np.array_equal(vector, TITLES[int(name[1:])].vector)
 
 
 def test_the_best_segment_of_each_title(stored: str) -> None:
