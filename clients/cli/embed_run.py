@@ -84,7 +84,8 @@ class EmbedRun:
         if self.results:
             self._write(console, self.output, write_results)
             if self.plot is not None:
-                from resonance.clients.plot import plot_arcs  # matplotlib: half of the time that a start takes
+                # matplotlib takes as long to import as all the rest
+                from resonance.clients.plot import plot_arcs
 
                 self._write(console, self.plot, plot_arcs)
         if not self.json_out and self.results:

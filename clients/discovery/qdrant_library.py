@@ -23,7 +23,7 @@ from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segmen
 from resonance.clients.ingest.qdrant_titles import scroll
 from resonance.clients.results import Vector
 
-#: Segments asked for at most, where some that are found are of earlier versions and leave fewer than are wanted.
+#: Segments asked for at most, where some are of earlier versions and leave fewer than are wanted.
 _MOST_AT_ONCE = 4096
 _NAMES_AT_ONCE = 1024
 _FOR_A_SEGMENT = [MEDIA_ID, VERSION, ROW]
@@ -54,7 +54,7 @@ class QdrantLibrary(StoredLibrary):
     def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
         """See `Library`.
 
-        Dates stand with titles alone, so the titles are asked for first. Segments of earlier versions are left
+        Dates stand with titles alone, so titles are asked for first. Segments of earlier versions are left
         out; more are asked for until there are enough.
         """
         if _dates(only):
