@@ -100,7 +100,7 @@ class ExplainRun:
             seen = len(read) - len(viewings)
             if seen and not viewings:
                 raise EmptyHistoryError(
-                    f"{self.history}: viewings of B itself alone, '{self.b}'; expected others, for a title is "
+                    f"{self.history}: viewings of B itself alone, '{self.b}'; expected others: a title is "
                     "no reason for itself"
                 )
             half_life_days = HALF_LIFE_DAYS if self.half_life_days is None else self.half_life_days
