@@ -1,4 +1,7 @@
-"""The process environment in which training on a CPU, and decoding there, is fast."""
+"""The process environment in which training on a CPU, and decoding there, is fast.
+
+``python -m resonance.training.tuning COMMAND …`` runs a command in it.
+"""
 
 from __future__ import annotations
 
@@ -20,5 +23,8 @@ def restart_tuned() -> None:
     """Start this very command again in `ENVIRONMENT`; the C library reads it only at start."""
     if all(name in os.environ for name in ENVIRONMENT):
         return
-    environment = {**ENVIRONMENT, **os.environ}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**ENVIRONMENT, **os.environ})
+
+
+if __name__ == "__main__":
+    os.execvpe(sys.argv[1], sys.argv[1:], {**ENVIRONMENT, **os.environ})
