@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -85,6 +86,13 @@ def evaluate_tiny(
     weights: Annotated[Path | None, typer.Option(help="Weights to measure. [default: the committed]")] = None,
     recipe: Annotated[str, typer.Option(help="Whose held-out titles: cpu, gpu, gpu-short or smoke.")] = "cpu",
     work: Annotated[Path, typer.Option(help="Where the rendered world goes.")] = WORK,
+    trained_combinations: Annotated[
+        bool,
+        typer.Option(
+            help="Of new titles whose setting and subject are independent, as in training: held out, a "
+            "setting has subjects of one shape and call alone."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     against: Annotated[
         Path | None, typer.Option(help="A JSON written before; fail where a figure fell by 2 points.")
@@ -108,15 +116,18 @@ def evaluate_tiny(
 
     console = Console(stderr=True)
     device = default_device()
-    settings = _known(console, "recipe", recipe, RECIPES)
+    settings, folder = _known(console, "recipe", recipe, RECIPES).evaluation, work / recipe / "evaluation"
+    if trained_combinations:
+        settings = replace(settings, held_out=False, seed=settings.seed + 1)
+        folder = folder.with_name("evaluation-trained")
     with _wrong_use(console):
         before = {} if against is None else read_figures(against)
         modules = load_modules(weights or tiny.WEIGHTS)
         new_folder(work / recipe, "--work")
-    with console.status("rendering held-out titles") as status:
+    with console.status("rendering titles") as status:
         pool = load_or_render(
-            work / recipe / "evaluation",
-            settings.evaluation,
+            folder,
+            settings,
             workers=torch.get_num_threads(),
             on_progress=lambda done, total: status.update(f"rendered {done:,} of {total:,} segments"),
         )
@@ -126,7 +137,7 @@ def evaluate_tiny(
     if as_json:
         typer.echo(json.dumps({"figures": figures, "entropy_bits": world_facts(pool)}, indent=1))
     else:
-        _print_rows(rows, world_facts(pool))
+        _print_rows(rows, world_facts(pool), "new titles" if trained_combinations else "held-out titles")
     lines = fallen(figures, before)
     for line in lines:
         console.print(line, style="red", markup=False, soft_wrap=True)
@@ -154,11 +165,11 @@ def _known(console: Console, kind: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-def _print_rows(rows: list[Row], facts: dict[str, float]) -> None:
+def _print_rows(rows: list[Row], facts: dict[str, float], titles: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("held-out titles", "tiny", "oracle", "of oracle", "chance", "baselines")
+    table = Table(titles, "tiny", "oracle", "of oracle", "chance", "baselines")
     for row in rows:
         baselines = ", ".join(f"{name} {value:.3f}" for name, value in (row.baselines or {}).items())
         table.add_row(
@@ -215,7 +226,6 @@ def align(
     from resonance.training.tuning import restart_tuned
 
     restart_tuned()
-    from dataclasses import replace
 
     from rich.console import Console
     from rich.progress import Progress

@@ -86,6 +86,19 @@ def test_held_out_combinations_and_melodies_are_never_trained_on() -> None:
     assert {t.subject for t in seen} == {t.subject for t in held} == set(range(len(f.SUBJECTS)))
 
 
+def test_a_held_out_setting_has_one_kind_of_subject_and_a_trained_one_all_others() -> None:
+    """So a search among held-out titles does not need the subject's shape and call: docs/tiny.md says so."""
+    for held_out, kinds in ((True, 1), (False, f.SUBJECT_KINDS - 1)):
+        drawn = [f.draw_title(generator(i), held_out=held_out) for i in range(2000)]
+        shapes: dict[int, set[int]] = {}
+        for title in drawn:
+            shapes.setdefault(title.setting, set()).add(title.subject % f.SUBJECT_KINDS)
+        assert {len(found) for found in shapes.values()} == {kinds}
+        both = np.array([(title.setting, title.subject) for title in drawn])
+        lost = oracle.entropy_bits(both[:, 0]) + oracle.entropy_bits(both[:, 1]) - oracle.entropy_bits(both)
+        assert (lost > 2.5) == held_out  # bits
+
+
 @pytest.mark.parametrize("arc", range(len(f.ARCS)))
 def test_arcs_stay_in_range_and_move(arc: int) -> None:
     heights = [f.arc_height(arc, p) for p in np.linspace(0, 1, 21)]

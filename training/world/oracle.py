@@ -22,6 +22,7 @@ def factor_entropies(factors: np.ndarray) -> dict[str, float]:
     """Bits of each factor over rows int8 [N, 11]; the melody is counted step by step, which bounds it."""
     names = ("setting", "subject", "tension", "pace")
     bits = {name: entropy_bits(factors[:, i]) for i, name in enumerate(names)}
+    bits["setting and subject together"] = entropy_bits(factors[:, :2])
     bits["melody (sum of its steps)"] = sum(entropy_bits(factors[:, i]) for i in MELODY)
     return bits
 
