@@ -26,11 +26,12 @@ from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.messages import FieldNames, segment_from_message, segment_to_message
 from resonance.clients.ingest.asr import AsrOptions, Transcriber
 from resonance.clients.ingest.catalogue import FaultyRow
-from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.errors import CatalogueError, SourceUnavailableError
 from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
 from resonance.clients.ingest.opening import content_hash, identity, open_uri, read_subtitles
 from resonance.clients.ingest.rows import title_row
+from resonance.clients.ingest.source_places import PACE_S, SourcePlaces
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, decode_text
@@ -44,6 +45,8 @@ SEGMENTS_AT_ONCE, TOLD_EVERY_S = 16, 2.0
 #: Tries of a title at which the server failed in another way than being away or full.
 MAX_ATTEMPTS = 8
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 15.0
+#: Where others of its place answer, and it breaks off each time: over a minute of waits.
+_MOST_TRIES_OF_A_SOURCE = 2 * MAX_ATTEMPTS
 
 
 class AsyncLedger(Protocol):
@@ -138,16 +141,18 @@ class TitleWorker:
         self._embedder, self._ledger, self._options = embedder, ledger, options
         self._transcriber = Transcriber(options.asr) if options.asr is not None else None
         self._progress_s = time.monotonic()  # when the last segment of any title came
+        self._places = SourcePlaces(options.patience_s)
 
     async def process(self, item: CatalogueItem) -> Outcome:
         """Embed a title unless it is done; its own faults are told to the ledger, not raised.
 
         Raises:
             ServerUnavailableError, OverloadedError: for longer than `EmbedOptions.patience_s`.
+            SourceUnavailableError: no title's media answered for as long.
             RequestRejectedError, SpaceMismatchError, StoreError: nothing will be embedded any more.
         """
         title = _Title(item)
-        attempts, wait_s = 0, _FIRST_WAIT_S
+        attempts, tries, wait_s = 0, 0, _FIRST_WAIT_S
         away_since_s: float | None = None
         while True:
             before = len(title.done)
@@ -159,8 +164,13 @@ class TitleWorker:
                 if _is_own_fault(error, item):
                     return await self._fail(title, error, attempts + 1)
                 if len(title.done) > before:
-                    attempts, wait_s, away_since_s = 0, _FIRST_WAIT_S, None
-                if isinstance(error, ServerUnavailableError | OverloadedError):
+                    attempts, tries, wait_s, away_since_s = 0, 0, _FIRST_WAIT_S, None
+                if isinstance(error, SourceUnavailableError):
+                    tries += 1
+                    if self._places.is_given_up(error) or tries >= _MOST_TRIES_OF_A_SOURCE:
+                        await asyncio.sleep(PACE_S)
+                        return await self._fail(title, error, tries)
+                elif isinstance(error, ServerUnavailableError | OverloadedError):
                     now_s = time.monotonic()
                     if away_since_s is None:
                         away_since_s = now_s
@@ -184,6 +194,7 @@ class TitleWorker:
         item = title.item
         if not title.begun:
             title.known_by = await asyncio.to_thread(self._known_by, item)
+            self._places.answered(item.uri)
             begun = Begun(await self._ledger.look(item, title.known_by))
             if begun.verdict is Verdict.EMBED:
                 title.version = await asyncio.to_thread(self._version, item)
@@ -269,6 +280,7 @@ class TitleWorker:
                 async for part in parts:
                     if isinstance(part, Segment):
                         self._progress_s = time.monotonic()
+                        self._places.answered(item.uri)
                         done.append(part)
                         late = self._progress_s - told_s >= TOLD_EVERY_S
                         if len(done) - told >= SEGMENTS_AT_ONCE or late:

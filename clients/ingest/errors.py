@@ -5,12 +5,14 @@ ResonanceError
 ├── StoreError      a sink or store cannot be opened, read or written
 │   └── EmptyStoreError
 ├── PruneError      too many titles would be removed
+├── ServerUnavailableError
+│   └── SourceUnavailableError  what a title's media is on does not answer
 └── JournalError    the journal cannot be used: another job has it, or it is of another version
 """
 
 from __future__ import annotations
 
-from resonance.clients.errors import ResonanceError
+from resonance.clients.errors import ResonanceError, ServerUnavailableError
 
 
 class CatalogueError(ResonanceError):
@@ -55,6 +57,18 @@ class PruneError(ResonanceError):
             f"{gone:,} of {stored:,} stored titles are not in the catalogue; expected at most {limit:.0%} of "
             "them. Nothing was removed: see whether the whole library is there, or raise --prune-limit"
         )
+
+
+class SourceUnavailableError(ServerUnavailableError):
+    """The host or store that a title's media, or its transcript, is on does not answer.
+
+    Attributes:
+        uri: of the file.
+    """
+
+    def __init__(self, uri: str, came: str) -> None:
+        self.uri = uri
+        super().__init__(f"{uri}: its host or store does not answer ({came})")
 
 
 class JournalError(ResonanceError):

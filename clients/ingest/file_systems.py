@@ -14,10 +14,10 @@ from resonance.clients.errors import (
     NotMediaError,
     ResonanceError,
     ServerFaultError,
-    ServerUnavailableError,
     UsageError,
     described,
 )
+from resonance.clients.ingest.errors import SourceUnavailableError
 from resonance.clients.ingest.uris import local_path
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def asked(uri: str, ask: Callable[[], T]) -> T:
 
     Raises:
         NotMediaError: the file is not there, or may not be read.
-        ServerUnavailableError, DeadlineExceededError: the store does not answer.
+        SourceUnavailableError, DeadlineExceededError: the store does not answer.
         ServerFaultError: it answers with an error that may pass.
         CredentialsError: the store takes none of the credentials there are.
     """
@@ -120,7 +120,7 @@ def _meaning(uri: str, error: Exception) -> ResonanceError:
     if names & _NO_CREDENTIALS or _code(uri, error) in _BAD_CREDENTIALS or _status(error) == 401:
         return CredentialsError(f"{uri}: {said}; expected credentials that the store takes")
     if not local and (isinstance(cause, ConnectionError) or names & _AWAY):
-        return ServerUnavailableError(f"{uri}: {said}")
+        return SourceUnavailableError(uri, described(cause, uri)[:_MOST_CHARACTERS])
     if _is_its_own_fault(error) or (local and isinstance(error, ValueError)):  # a name with a zero byte
         came = f"it cannot be opened ({getattr(error, 'strerror', None) or said})"
         return NotMediaError(uri, came, EXPECTED_FILE)

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from resonance.clients.errors import CorruptMediaError, OverloadedError, ResonanceError
-from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
+from resonance.clients.ingest.errors import JournalError, PruneError, SourceUnavailableError, StoreError
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
         StoreError("s3://bucket", "no room", "room"),
         JournalError("journal.sqlite", "no database", "one"),
         PruneError(5, 10, 0.2),
+        SourceUnavailableError("http://host/film.mp4", "refused"),
     ],
     ids=lambda error: type(error).__name__,
 )

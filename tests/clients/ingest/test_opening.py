@@ -24,6 +24,7 @@ from resonance.clients.errors import (
     TranscriptError,
     UsageError,
 )
+from resonance.clients.ingest.errors import SourceUnavailableError
 from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.opening import (
     BLOCK_BYTES,
@@ -160,7 +161,7 @@ def test_a_server_without_ranges_is_refused(server: RangeServer) -> None:
 
 def test_a_server_that_is_not_there_may_come_back() -> None:
     port = choose_ports("127.0.0.1", {"store": 0})["store"]
-    with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port}"):
+    with pytest.raises(SourceUnavailableError, match=f"127.0.0.1:{port}.*does not answer.*Connect"):
         open_uri(f"http://127.0.0.1:{port}/film.mp4")
 
 
@@ -287,7 +288,7 @@ def test_a_transcript_of_another_kind_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (ConnectionResetError("gone"), ServerUnavailableError),
+        (ConnectionResetError("gone"), SourceUnavailableError),
         (TimeoutError("late"), DeadlineExceededError),
         (OSError(5, "Input/output error"), ServerFaultError),
         (gcsfs.retry.HttpError({"code": 401, "message": "Invalid Credentials"}), CredentialsError),
