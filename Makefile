@@ -73,12 +73,15 @@ serve: $(SPACE) ## Serve model_repository/ on the CPU until interrupted (GRPC_PO
 	$(BIN)/resonance serve --target cpu --grpc-port $(GRPC_PORT)
 
 # before anything is exported or started
-.PHONY: video-there video-given
+.PHONY: video-there video-given media-given
 video-there:
 	@test -z "$(VIDEO)" || test -f "$(VIDEO)" || { echo "VIDEO=$(VIDEO): no such file; expected a film, or no VIDEO for a sample" >&2; exit 2; }
 
 video-given:
 	@test -n "$(VIDEO)" || { echo "make $(MAKECMDGOALS): expected VIDEO=path, what to embed" >&2; exit 2; }
+
+media-given:
+	@test -n "$(MEDIA)" || { echo "make $(MAKECMDGOALS): expected MEDIA=folder or manifest, what to align on" >&2; exit 2; }
 
 embed: video-given $(STAMP) ## Embed VIDEO=path against a running server
 	$(BIN)/resonance embed "$(VIDEO)" --server localhost:$(GRPC_PORT)
@@ -90,7 +93,7 @@ train-tiny: $(STAMP) ## Train the family tiny again and compare with its committ
 evaluate-tiny: $(STAMP) ## Measure the committed tiny on titles it was never trained on (about 4 minutes)
 	$(BIN)/resonance evaluate-tiny
 
-align: $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, FAMILY=tiny)
+align: media-given $(STAMP) ## Align a family on your own media (MEDIA=folder or manifest, FAMILY=tiny)
 	$(BIN)/resonance align "$(MEDIA)" --family $(FAMILY)
 
 test: $(SPACE) browser promtool ## Run the tests; they start a real Triton, and Chromium

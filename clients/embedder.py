@@ -16,9 +16,9 @@ from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
 from resonance.clients.face import Backend, Source, Transcript, title_of
 from resonance.clients.gateway.embedder import GatewayEmbedder
-from resonance.clients.media.source import is_file
 from resonance.clients.media.text import check_text
 from resonance.clients.media.types import Limits
+from resonance.clients.paths import is_file
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment
 from resonance.clients.transport import Transport, TritonTransport

@@ -27,10 +27,14 @@ def check_new_file(path: Path, named: str = "") -> None:
         named: the option it was given by, for the error.
 
     Raises:
-        UsageError: it is a folder, or its folder is not there.
+        UsageError: it is a folder, its folder is not there or may not be searched, or its name is too long.
     """
     told = f"{named} {path}".lstrip()
-    if path.is_dir():
+    try:
+        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+    except OSError as error:
+        raise UsageError(f"{told}: no file can be there ({error.strerror}); expected another path") from error
+    if is_folder:
         raise UsageError(f"{told} is a folder; expected a file, new or to be replaced")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise UsageError(f"{told}: its folder is not there; expected one that is")

@@ -173,7 +173,10 @@ def error_of(fault: InferenceServerException, where: str) -> ResonanceError:
     code = getattr(grpc.StatusCode, status.removeprefix("StatusCode."), grpc.StatusCode.UNKNOWN)
     message = " ".join(str(fault.message()).split())
     if code is grpc.StatusCode.UNAVAILABLE:
-        message += "; is the server running? start one with `resonance serve`"
+        if "Socket closed" in message:  # something answers there, and it is no gRPC
+            message += "; is this a gRPC port? Triton's is 8001 where its HTTP port is 8000"
+        else:
+            message += "; is the server running? start one with `resonance serve`"
     if code is grpc.StatusCode.UNIMPLEMENTED:
         message += "; is this a Triton? a gateway is grpc://HOST:PORT"
     return ERRORS_BY_STATUS[code](f"{where}: {message}")

@@ -37,16 +37,20 @@ def choose_ports(
         others: purpose -> host, of those that are elsewhere than `host`.
 
     Raises:
-        PortTakenError: a given port is in use, or given twice.
-        StartError: a host is no address of this machine, or its port may not be used.
+        PortTakenError: a given port is in use.
+        StartError: a port is given twice, a host is no address of this machine, or its port may not be used.
     """
     hosts = {purpose: (others or {}).get(purpose) or host for purpose in wanted}
     chosen: dict[str, int] = {}
     for purpose, port in wanted.items():
         if not port:
             continue
-        twice = any(hosts[other] == hosts[purpose] and chosen[other] == port for other in chosen)
-        if twice or not is_free(hosts[purpose], port):
+        for other, taken in chosen.items():
+            if hosts[other] == hosts[purpose] and taken == port:
+                raise StartError(
+                    f"{other} port and {purpose} port are both {port}; expected two, or 0 for a free one"
+                )
+        if not is_free(hosts[purpose], port):
             raise PortTakenError(purpose, hosts[purpose], port)
         chosen[purpose] = port
     for purpose in wanted.keys() - chosen.keys():

@@ -10,6 +10,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from resonance.clients.paths import is_folder
 from resonance.serving.decoder import DALI_MODEL, Decoder
 from resonance.serving.errors import RepositoryError
 
@@ -78,7 +79,7 @@ def read_repository(root: Path, target: str, decoder: Decoder = Decoder.PYAV) ->
     Raises:
         RepositoryError: no such folder, no model in it, or a config that is not Triton's.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise RepositoryError(f"model repository {root} is not a folder; {_ADVICE}")
     models = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):

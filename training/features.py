@@ -25,6 +25,7 @@ from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.reader import MediaReader, open_media
 from resonance.clients.media.types import Clip, Frames, SegmentInput
 from resonance.clients.media.words import find_sidecar
+from resonance.clients.paths import is_file, is_folder
 from resonance.export.cards import FamilyCard
 from resonance.export.contract import ENCODERS
 from resonance.export.weights import weights_sha256
@@ -66,9 +67,9 @@ def entries(source: Path) -> list[Entry]:
         ManifestError: no such file, one that is no CSV or JSON lines in UTF-8, no `path`, or a row or field
             that is none.
     """
-    if source.is_dir():
+    if is_folder(source):
         return [_found(given) for given in local_folder(source)]
-    if not source.is_file():
+    if not is_file(source):
         raise ManifestError(f"{source}: no such folder or manifest")
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:

@@ -17,6 +17,7 @@ from resonance.clients.delimited import separator_hint
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import DATE_ATTRIBUTE
+from resonance.clients.paths import is_file
 
 Codes = NDArray[np.int32]
 
@@ -95,7 +96,7 @@ def make_source(text: str) -> GroupSource:
     if kind in ("tag", "attribute") and colon and key:
         return GroupSource(text, kind, key)
     path = Path(text)
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"group '{text}' is no file and no source; expected {_EXPECTED}")
     return GroupSource(path.stem, "file", listed=dict(read_pairs(path, ("media_id", "group"))))
 

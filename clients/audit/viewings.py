@@ -26,6 +26,7 @@ from resonance.clients.audit.viewing_log import EXPECTED, Numbered, ViewingLog, 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.uris import local_path
+from resonance.clients.paths import is_folder
 
 _LAYOUT = Layout(
     needed=("user", "title", "time", "completion"),
@@ -52,7 +53,7 @@ def read_viewings(path: str | Path, *, progress: Callable[[int], None] | None = 
     """
     uri = str(path)
     here = local_path(uri)
-    if here is not None and here.is_dir():
+    if here is not None and is_folder(here):
         return read_ratings(here, progress=progress)
     users, titles = Numbered(), Numbered()
     parts: list[dict[str, NDArray[Any]]] = []

@@ -112,10 +112,11 @@ def show(found: ArcsFound, console: Console) -> None:
     """A table a person can read, and below it what was left out."""
     if found.hits:
         names = list(found.hits[0].distances)
-        own = "low–high" if len(names) == 1 else "distance"
-        table = hits_table("distance", *(head for name in names for head in (escape(name), own)))
+        # of three arcs and more their own distances have no room in 80 columns; --json has them
+        own = ("low–high",) if len(names) == 1 else ("distance",) if len(names) == 2 else ()
+        table = hits_table("distance", *(head for name in names for head in (escape(name), *own)))
         for rank, hit in enumerate(found.hits, 1):
-            drawn = [cell for name in names for cell in _drawn(hit, name, len(names))]
+            drawn = [cell for name in names for cell in _drawn(hit, name, len(names))[: 1 + len(own)]]
             table.add_row(str(rank), escape(hit.facts.media_id), f"{hit.distance:.3f}", *drawn)
         console.print(table)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class EmbedRun:
     output: Path | None
     plot: Path | None
     failures: int = 0
+    embedded: int = 0
     #: Kept only where something is written at the end; --json alone keeps nothing.
     results: list[MediaEmbedding] = field(default_factory=list)
 
@@ -68,26 +70,26 @@ class EmbedRun:
             transient=True,
             disable=not console.is_terminal,
         )
-        async with Embedder(
-            self.server, expected_fingerprint=self.fingerprint, credentials=self.credentials
-        ) as embedder:
-            with progress:
-                for path in paths:
-                    try:
-                        await self._embed_one(embedder, path, progress)
-                    except (ServerUnavailableError, AuthenticationError, CredentialsError) as gone:
-                        self._fail(console, f"{shown(str(path))}: {gone}")
-                        break  # every further file would fail the same way
-                    except (ResonanceError, SpaceError) as failed:
-                        text, name = str(failed), shown(str(path))
-                        self._fail(console, text if name in text else f"{name}: {text}")
-        if self.results:
-            self._write(console, self.output, write_results)
-            if self.plot is not None:
-                # matplotlib takes as long to import as all the rest
-                from resonance.clients.plot import plot_arcs
-
-                self._write(console, self.plot, plot_arcs)
+        try:
+            async with Embedder(
+                self.server, expected_fingerprint=self.fingerprint, credentials=self.credentials
+            ) as embedder:
+                with progress:
+                    for path in paths:
+                        try:
+                            await self._embed_one(embedder, path, progress)
+                        except (ServerUnavailableError, AuthenticationError, CredentialsError) as gone:
+                            self._fail(console, f"{shown(str(path))}: {gone}")
+                            break  # every further file would fail the same way
+                        except (ResonanceError, SpaceError) as failed:
+                            text, name = str(failed), shown(str(path))
+                            self._fail(console, text if name in text else f"{name}: {text}")
+        except asyncio.CancelledError:
+            console.print(f"stopped: {self.embedded} of {len(paths)} embedded", highlight=False)
+            raise
+        finally:  # what is embedded is not lost with the rest
+            if self.results:
+                self._write_files(console)
         if not self.json_out and self.results:
             summarise(self.results, Console())
         return 1 if self.failures else 0
@@ -115,7 +117,17 @@ class EmbedRun:
         if self.json_out:
             sys.stdout.write(to_json(result) + "\n")
             sys.stdout.flush()
-        self.results.append(result)
+        self.embedded += 1
+        if not self.json_out or self.output is not None or self.plot is not None:
+            self.results.append(result)
+
+    def _write_files(self, console: Console) -> None:
+        self._write(console, self.output, write_results)
+        if self.plot is not None:
+            # matplotlib takes as long to import as all the rest
+            from resonance.clients.plot import plot_arcs
+
+            self._write(console, self.plot, plot_arcs)
 
     def _write(
         self, console: Console, path: Path | None, write: Callable[[Sequence[MediaEmbedding], Path], None]

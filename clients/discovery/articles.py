@@ -12,14 +12,18 @@ from resonance.clients.media.text import EXPECTED_TEXT, MAX_TEXT_BYTES, decode_t
 _HTML_HEADS = ("<!doctype html", "<html", "<head", "<body", "<article", "<!--", "<?xml")
 
 
-def article_text(source: Source) -> str:
+def article_text(source: Source, name: str | None = None) -> str:
     """The text of an article: a path, the bytes of a file or a binary file.
+
+    Args:
+        name: what to call it in errors; by default its path, or "article".
 
     Raises:
         NotMediaError: it cannot be opened, is too large, or is not UTF-8.
         NoModalityError: a page without an article in it.
     """
-    name, data = _read(source)
+    called, data = _read(source)
+    name = name or called
     text = decode_text(data, name)
     if not text.lstrip()[:64].lower().startswith(_HTML_HEADS):
         return text

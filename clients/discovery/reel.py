@@ -84,10 +84,10 @@ class ReelMaker:
             StoreError: the library cannot be read.
         """
         beside = list_path(path)
-        for wanted in (path, beside):
-            if wanted.is_dir():
-                raise UsageError(f"{wanted} is a folder; expected a file, new or to be replaced")
         try:
+            for wanted in (path, beside):
+                if wanted.is_dir():
+                    raise UsageError(f"{wanted} is a folder; expected a file, new or to be replaced")
             return self._written(path, beside, title)
         except OSError as error:
             said = error.strerror or error

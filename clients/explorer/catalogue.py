@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -70,11 +71,12 @@ class Catalogue:
         return self._facts[media_id]
 
     async def browse(self, words: str, only: Filter, limit: int) -> tuple[list[TitleFacts], bool]:
-        """The first titles whose id holds all `words`, in any case, and whether that was all of the library.
+        """The first titles whose id holds all `words`, and whether that was all of the library. In any case,
+        and however accents are written.
 
         It stops at `limit` titles, or after the time allowed. StoreError: the store cannot be read.
         """
-        wanted = words.casefold().split()
+        wanted = _folded(words).split()
 
         def look() -> tuple[list[TitleFacts], bool]:
             found: list[TitleFacts] = []
@@ -82,7 +84,7 @@ class Catalogue:
             for facts in self.library.facts():
                 if len(found) == limit or time.monotonic() > deadline_s:
                     return found, False
-                name = facts.media_id.casefold()
+                name = _folded(facts.media_id)
                 if only.takes(facts) and all(word in name for word in wanted):
                     found.append(facts)
             return found, True
@@ -96,3 +98,8 @@ class Catalogue:
         """End the thread, and the library in it."""
         self._thread.submit(self.library.close)
         self._thread.shutdown(wait=True)
+
+
+def _folded(text: str) -> str:
+    """Names of files from macOS have their accents apart (NFD), and keyboards write them together."""
+    return unicodedata.normalize("NFC", text).casefold()

@@ -59,9 +59,8 @@ async def embed_file(embedder: Embedder, path: Path, name: str) -> tuple[str, Ex
         MediaError: its own fault. ServerError, RequestRejectedError, SpaceMismatchError: the server's.
     """
     if path.suffix in ARTICLE_SUFFIXES:
-        return await embed_words(
-            embedder, await asyncio.to_thread(lambda: article_text(path.read_bytes())), name
-        )
+        text = await asyncio.to_thread(lambda: article_text(path.read_bytes(), name))
+        return await embed_words(embedder, text, name)
     title: MediaEmbedding | None = None
     info: MediaInfo | None = None
     async for part in embedder.stream(path, name=name):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.ledger import Ledger
 from resonance.clients.ingest.stores import open_sink, open_store
 
@@ -34,7 +35,11 @@ def remove_titles(store_uri: str, journal: Path, media_ids: Sequence[str]) -> Re
         found = {name for batch in store.find(media_ids, ["media_id"]) for name in batch[0].to_pylist()}
     finally:
         store.close()
-    has_journal = journal.is_file()
+    try:
+        has_journal = journal.is_file()
+    except OSError as error:
+        expected = "a journal, or a path where none is"
+        raise StoreError(str(journal), error.strerror or str(error), expected) from error
     # what has failed or was never finished is known to the journal alone
     ledger = Ledger(journal, store_uri, space, open_sink) if has_journal else None
     sink = open_sink(store_uri, space) if ledger is None else ledger

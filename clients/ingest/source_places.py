@@ -1,9 +1,10 @@
 """Where media is, host by host: which do not answer, and what that means for their titles and for the job.
 
-One host that is gone must not keep a catalogue from being embedded, and a store that is away for a minute must
-not send a library to quarantine. So the titles of a place wait for it together, from the first that found it
-away for a tenth of what the job would wait. After that each is tried once and given up, at a pace, for the
-next job to try again. Where no place answers at all any more, the job ends as it does without its server.
+One host that is gone must not keep a catalogue from being embedded, and a store that is away for a minute
+must not send a library to quarantine. So the titles of a place wait for it together, from the first that
+found it away for a tenth of what the job would wait. After that each is tried once and given up, at a pace,
+for the next job to try again. Where no place answers at all any more, the job ends as it does without its
+server.
 """
 
 from __future__ import annotations

@@ -8,12 +8,20 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from resonance.clients.errors import UsageError
+
 #: Only what is followed by a slash is one, so that ``Alien: Covenant.mp4`` and ``C:\\films`` are none.
 _SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]+:(?:/|:)|file:|qdrant\+local:)")
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a path or a ``file:`` URI; None for what is elsewhere."""
+    """The path of a path or a ``file:`` URI; None for what is elsewhere.
+
+    Raises:
+        UsageError: nothing is named. It would be the current folder, where a shell's variable is not set.
+    """
+    if not uri:
+        raise UsageError("an empty name; expected a path or a URI ('.' is the current folder)")
     if not _SCHEME.match(uri):
         return Path(uri)
     if uri.startswith("file:"):

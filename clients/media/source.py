@@ -37,15 +37,6 @@ class Source(Protocol):
         ...
 
 
-def is_file(path: Path) -> bool:
-    """Whether a file is there; none is where the system cannot look: below a folder that may not be searched,
-    or under a name that is too long."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name with a zero byte
-        return False
-
-
 class MediaSource:
     """A path, bytes or a binary file object that can be opened many times.
 

@@ -16,8 +16,8 @@ from av.subtitles.subtitle import AssSubtitle
 
 from resonance.clients.errors import TranscriptError
 from resonance.clients.media.packets import Title, opened_stream, read_packets
-from resonance.clients.media.source import is_file
 from resonance.clients.media.windows import Windows
+from resonance.clients.paths import is_file
 
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
 #: Tried in order; latin-1 reads anything.
@@ -84,7 +84,8 @@ def _join(windows: Windows, index: int, cues: list[Cue]) -> WordsWindow:
 
 
 def find_sidecar(path: Path) -> Path | None:
-    """The subtitle file beside `path`: same stem, or stem and a language (film.srt, film.en.vtt)."""
+    """The subtitle file beside `path`: same stem, or stem and a language (film.srt, film.SRT,
+    film.en.vtt)."""
     if not path.name:  # a root, which has no file beside it
         return None
     for suffix in SUBTITLE_SUFFIXES:
@@ -92,11 +93,14 @@ def find_sidecar(path: Path) -> Path | None:
         if is_file(exact):
             return exact
     stem = re.escape(path.stem)
-    pattern = re.compile(rf"{stem}\.[A-Za-z]{{2,3}}(-[A-Za-z0-9]+)*\.(srt|vtt)")
+    pattern = re.compile(rf"{stem}(?P<language>\.[A-Za-z]{{2,3}}(-[A-Za-z0-9]+)*)?\.(?i:srt|vtt)")
     try:
-        return next((p for p in sorted(path.parent.iterdir()) if pattern.fullmatch(p.name)), None)
+        names = [match for p in path.parent.iterdir() if (match := pattern.fullmatch(p.name))]
     except OSError:
         return None
+    # without a language before those with one
+    found = min(names, key=lambda match: (match["language"] or "", match[0]), default=None)
+    return path.with_name(found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

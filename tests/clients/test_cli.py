@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ def test_the_table_names_the_space_and_the_segments(server: TritonServer, media:
         ("a.mp4", "--sampling", "often"),
         ("a.mp4", "--output", "x.csv"),
         ("a.mp4", "--output", "nowhere/x.parquet"),
+        ("a.mp4", "--output", f"{'x' * 300}.parquet"),
         ("a.mp4", "--plot", "x.docx"),
         ("a.mp4", "--plot", "nowhere/x.png"),
         ("a.mp4", "b.mp4", "--transcript", "c.srt"),
@@ -122,6 +124,32 @@ def test_results_that_cannot_be_written_are_said(server: TritonServer, media: Pa
     refused = run("embed", media / GOOD, "--server", "127.0.0.1:1", "--output", tmp_path / "folder.parquet")
     assert refused.returncode == 2  # before any work
     assert "is a folder" in " ".join(refused.stderr.split())
+
+
+def test_what_is_embedded_is_written_where_the_rest_is_interrupted(
+    server: TritonServer, media: Path, tmp_path: Path
+) -> None:
+    out, films = tmp_path / "out.parquet", [str(media / GOOD)] * 200
+    options = ("--server", server.grpc_address, "--json", "--output", str(out))
+    job = subprocess.Popen(
+        [COMMAND, "embed", *films, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert job.stdout is not None
+    assert json.loads(job.stdout.readline())["segments"]
+    job.send_signal(signal.SIGINT)
+    told, said = job.communicate(timeout=60)
+    assert job.returncode == 130
+    embedded = 1 + len(told.splitlines())
+    assert embedded < len(films)
+    assert f"stopped: {embedded} of 200 embedded" in said
+    assert pq.read_table(out).num_rows == embedded
+
+
+def test_a_port_that_is_no_grpc_is_told(server: TritonServer, media: Path) -> None:
+    shown = run("embed", media / GOOD, "--server", server.http_address)
+    assert shown.returncode == 1
+    assert "is this a gRPC port? Triton's is 8001 where its HTTP port is 8000" in shown.stderr
 
 
 def test_no_server_says_how_to_start_one(media: Path) -> None:

@@ -23,7 +23,13 @@ from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb
 
 from resonance.serving import process, shm
 from resonance.serving.decoder import Decoder
-from resonance.serving.errors import PortTakenError, RepositoryError, ServerDiedError, SharedMemoryError
+from resonance.serving.errors import (
+    PortTakenError,
+    RepositoryError,
+    ServerDiedError,
+    SharedMemoryError,
+    StartError,
+)
 from resonance.serving.ports import choose_ports, is_free
 from resonance.serving.readiness import PROBES, probe, probe_inputs
 from resonance.serving.repository import read_repository
@@ -302,7 +308,7 @@ def test_a_port_is_looked_at_where_it_is_to_listen(tmp_path):
         assert choose_ports("127.0.0.1", {"metrics": port}, {"metrics": "127.0.0.2"}) == {"metrics": port}
         with pytest.raises(PortTakenError, match=r"metrics port \d+ on 127\.0\.0\.1 is taken"):
             choose_ports("127.0.0.2", {"metrics": port}, {"metrics": "127.0.0.1"})
-    with pytest.raises(PortTakenError):
+    with pytest.raises(StartError, match=f"grpc port and http port are both {port}; expected two"):
         choose_ports("127.0.0.1", {"grpc": port, "http": port})
 
 

@@ -92,6 +92,23 @@ def test_curves_likes_filters_and_several_arcs(store: str, tmp_path: Path) -> No
     assert {name.rpartition("-")[0] for name in both} == {"waves"}
 
 
+@pytest.mark.parametrize(("arcs", "distances"), [(2, 3), (3, 1), (4, 1)])
+def test_several_arcs_fit_in_80_columns(arcs: int, distances: int, tmp_path: Path) -> None:
+    names = ("tension", "pace", "energy", "brightness")[:arcs]
+    points = [(8.0 * at, at / 20) for at in range(20)]
+    uri = str(tmp_path / "store")
+    with closing(open_sink(uri, SPACE)) as sink:
+        sink.write(Made("rising", dict.fromkeys(names, points)).row(), batch="1")
+    named = [option for name in names for option in ("--arc", name)]
+    shown = CliRunner().invoke(APP, [uri, "--shape", "rise", *named], env={"COLUMNS": "80"})
+    assert shown.exit_code == 0, shown.stderr
+    heads, row, *_ = shown.stdout.splitlines()
+    assert max(len(heads.rstrip()), len(row.rstrip())) <= 80
+    assert heads.split().count("distance") == distances
+    assert len(row.split()) == 2 + distances + arcs  # no column was cut away
+    assert sum("▁" in cell and "█" in cell for cell in row.split()) == arcs
+
+
 def test_nothing_found_is_no_fault(store: str, tmp_path: Path) -> None:
     path = tmp_path / "none.png"
     code, told, _ = run(store, "--shape", "rise", "--tag", "nobody", "--plot", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from resonance.clients.query import Example
 from resonance.space import Weights, score
 from resonance.space.scores import query_from_vector
 from tests.clients.discovery.made import DESCRIPTOR
-from tests.clients.explorer.conftest import HOSTILE, MADE, ORIGIN, empty_store, make_client
+from tests.clients.explorer.conftest import (
+    HOSTILE,
+    MADE,
+    ORIGIN,
+    empty_store,
+    made_title,
+    make_client,
+    write_store,
+)
 
 
 def search(client: TestClient, *likes: str, minus: tuple[str, ...] = (), **more: Any) -> list[dict[str, Any]]:
@@ -135,6 +144,16 @@ def test_browsing_by_name_and_tag(client: TestClient) -> None:
     assert len(names("limit=4")) == 4
     assert client.get("/api/titles?limit=4").json()["all"] is False
     assert client.get("/api/titles").json()["all"] is True
+
+
+def test_names_are_found_however_their_accents_are_written(tmp_path: Path) -> None:
+    together, apart = "\u00e9t\u00e9.mp4", "\u00e9t\u00e9 2.mp4"
+    apart = unicodedata.normalize("NFD", apart)
+    write_store(tmp_path / "store", [made_title(name, f"/films/{name}") for name in (together, apart)])
+    with make_client(tmp_path / "store", tmp_path / "cache") as client:
+        for typed in ("\u00c9t\u00e9", unicodedata.normalize("NFD", "\u00e9t\u00e9")):
+            found = client.get("/api/titles", params={"name": typed}).json()["titles"]
+            assert {title["media_id"] for title in found} == {together, apart}
 
 
 def test_hostile_names_come_back_as_they_are(client: TestClient) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from resonance.clients.errors import UsageError
 from resonance.clients.ingest.uris import beside, local_path, normal, suffix
 
 
@@ -23,6 +24,12 @@ from resonance.clients.ingest.uris import beside, local_path, normal, suffix
 )
 def test_paths_of_this_machine(uri: str, path: str) -> None:
     assert local_path(uri) == Path(path)
+
+
+def test_nothing_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError, match="an empty name; expected a path or a URI"):
+        local_path("")
+    assert local_path(".") == Path()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,15 @@ def test_a_sidecar_is_found_by_its_name(read_all: ReadAll, tmp_path: Path, name:
     assert segments[1].end_s == pytest.approx(12.0, abs=0.11)
 
 
+@pytest.mark.parametrize(
+    "names", [["film.SRT"], ["film.en.VTT"], ["film.Vtt", "film.de.srt"], ["film.de.srt", "film.en.srt"]]
+)
+def test_a_sidecar_in_any_case_and_without_a_language_first(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / names[0]
+
+
 def test_no_sidecar_of_another_film(tmp_path: Path) -> None:
     (tmp_path / "film.extended.cut.srt").write_text(SRT)
     (tmp_path / "filmx.srt").write_text(SRT)
