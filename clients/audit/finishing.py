@@ -53,9 +53,10 @@ LEAST_CLICKS, LEAST_VIEWERS = 100, 20
 class FinishingAudit:
     """Attributes:
     log_rows: recommended ones in the log. rows, clicked, viewers, titles: what is looked at.
+    watched: clicked rows of which it is known how far they were watched; the others count as clicks alone.
     left_out: rows of the viewers drawn that are not, by reason.
     scored_by: whose score it is.
-    weights: of the rows. effective: how many clicks of equal weight say as much as the weighted ones.
+    weights: of the rows. effective: how many of equal weight say as much as the weighted `watched`.
     completion: of what was clicked, by score. seen: of what was seen, clicked or not; None where every row
         was clicked. watch_s: seconds watched of what was clicked; None where the log has none.
     correlation, watch_correlation: ranks of score and completion, score and watch time, of what was clicked.
@@ -67,6 +68,7 @@ class FinishingAudit:
     log_rows: int
     rows: int
     clicked: int
+    watched: int
     viewers: int
     titles: int
     left_out: dict[str, int]
@@ -125,14 +127,17 @@ def audit_finishing(
 
 def _check_enough(chosen: Chosen) -> None:
     rows = chosen.rows
-    viewers, clicks = len(np.unique(rows.users[rows.clicked])), int(rows.clicked.sum())
-    reasons = "; ".join(f"{count} rows left out: {why}" for why, count in chosen.left_out.items() if count)
+    viewers, clicks = len(np.unique(rows.users[rows.watched])), int(rows.watched.sum())
+    told_of = [f"{count} rows left out: {why}" for why, count in chosen.left_out.items() if count]
+    if unknown := int(rows.clicked.sum()) - clicks:
+        told_of.append(f"{unknown} more clicks of which it is not known how far they were watched")
+    reasons = "; ".join(told_of)
     told = f" ({reasons})" if reasons else ""
     if clicks < LEAST_CLICKS or viewers < LEAST_VIEWERS:
         raise UsageError(
             f"{clicks} clicks of {viewers} viewers; expected at least {LEAST_CLICKS} of {LEAST_VIEWERS}{told}"
         )
-    scores = rows.score[rows.clicked]
+    scores = rows.score[rows.watched]
     if scores.min() == scores.max():
         raise UsageError(
             f"all {clicks} clicks have the score {scores[0]:g}; expected scores that differ{told}"
@@ -147,10 +152,10 @@ def _figures(
     tell: Callable[[str], None],
 ) -> FinishingAudit:
     rows = chosen.rows
-    clicked = rows.clicked
+    clicked, watched = rows.clicked, rows.watched
     groups = score_groups(rows.score)
 
-    def by_score(outcome: FloatArray, counted: BoolArray, *, is_normalised: bool = True) -> Curve:
+    def by_score(outcome: FloatArray, counted: BoolArray, *, clicked: BoolArray | None = None) -> Curve:
         return curve(
             rows.score,
             groups,
@@ -158,14 +163,14 @@ def _figures(
             outcome,
             rows.weights,
             counted,
-            is_normalised=is_normalised,
+            clicked=clicked,
             draws=settings.draws,
             seed=settings.seed,
             refit=rows.fit,
         )
 
     tell("curves")
-    abandoned = clicked & (rows.completion < settings.abandoned)
+    abandoned = watched & (rows.completion < settings.abandoned)
     timed = clicked & np.isfinite(rows.watch_s)
     watched_s = np.where(timed, rows.watch_s, 0.0)
     kinds = list(make_kinds(titles, rows.titles, rows.shares))
@@ -176,6 +181,7 @@ def _figures(
         clicked=clicked,
         abandoned=abandoned,
         weights=rows.weights,
+        watched=watched,
     )
     in_time = Pairs(rows.users[timed], rows.titles[timed], watched_s[timed], rows.weights[timed])
     watch = _against_score(in_time, rows.score[timed], settings) if timed.any() else None
@@ -183,23 +189,22 @@ def _figures(
         log_rows=log_rows,
         rows=len(clicked),
         clicked=int(clicked.sum()),
+        watched=int(watched.sum()),
         viewers=len(np.unique(rows.users)),
         titles=len(np.unique(rows.titles)),
         left_out=chosen.left_out,
         scored_by=chosen.scored_by,
         weights=chosen.weights,
-        effective=effective_size(rows.weights[clicked]),
-        completion=by_score(rows.completion, clicked),
-        seen=None
-        if clicked.all()
-        else by_score(rows.completion, np.ones(len(clicked), np.bool_), is_normalised=False),
+        effective=effective_size(rows.weights[watched]),
+        completion=by_score(rows.completion, watched),
+        seen=None if clicked.all() else by_score(rows.completion, watched, clicked=clicked),
         watch_s=by_score(watched_s, timed) if timed.any() else None,
-        correlation=_against_score(clicked_pairs(rows), rows.score[clicked], settings),
+        correlation=_against_score(clicked_pairs(rows), rows.score[watched], settings),
         watch_correlation=watch,
         taste_correlation=_agreement(rows) if chosen.scored_by == BY_LOG else None,
         blocks=find_blocks(rows, settings, tell),
         axes=find_axes(rows, titles, settings, tell),
-        abandoned=by_score(abandoned.astype(np.float64), clicked).all,
+        abandoned=by_score(abandoned.astype(np.float64), watched).all,
         kinds=tuple(found),
         kinds_left=len(kinds) - len(found),
         settings=settings,

@@ -53,8 +53,8 @@ class AxisFound:
 
 
 def clicked_pairs(rows: FinishingRows) -> Pairs:
-    """How far each clicked row was watched."""
-    chosen = rows.clicked
+    """How far each clicked row was watched, of those of which it is known."""
+    chosen = rows.watched
     return Pairs(rows.users[chosen], rows.titles[chosen], rows.completion[chosen], rows.weights[chosen])
 
 
@@ -64,14 +64,14 @@ def find_blocks(
     """All three, or none where too few clicks have a score by taste."""
     known = np.isfinite(rows.shares)
     scored = known.any(axis=1)
-    if (scored & rows.clicked).sum() < LEAST_CLICKS:
+    if (scored & rows.watched).sum() < LEAST_CLICKS:
         return ()
     parts = np.where(known, rows.shares, 0.0)[scored]  # (r, 3)
     away, scores = parts - parts.mean(axis=0), parts.sum(axis=1)
     spread = float(scores.var())
     correlations = rank_correlations(
         clicked_pairs(rows),
-        list(rows.shares[rows.clicked].T),
+        list(rows.shares[rows.watched].T),
         draws=settings.draws,
         seed=settings.seed,
         tests=len(MODALITIES),
@@ -80,7 +80,7 @@ def find_blocks(
     carrier = carried_by(rows.shares)
     found = []
     for at, name in enumerate(MODALITIES):
-        mine = rows.clicked & (carrier == at)
+        mine = rows.watched & (carrier == at)
         carried = None
         if mine.any():
             count = int(mine.sum())
@@ -91,7 +91,6 @@ def find_blocks(
                 rows.completion[mine],
                 rows.weights[mine],
                 np.ones(count, np.bool_),
-                is_normalised=True,
                 draws=settings.draws,
                 seed=settings.seed,
                 refit=None if rows.fit is None else rows.fit.take(mine),
@@ -114,7 +113,7 @@ def find_axes(
     rows: FinishingRows, titles: Titles, settings: FinishingSettings, tell: Callable[[str], None]
 ) -> tuple[AxisFound, ...]:
     """Each axis of the store's titles on which they differ. Titles are drawn as well as viewers."""
-    columns = [titles.axes[rows.titles[rows.clicked], at] for at in range(len(titles.axis_names))]
+    columns = [titles.axes[rows.titles[rows.watched], at] for at in range(len(titles.axis_names))]
     total = len(columns) * settings.draws
     found = rank_correlations(
         clicked_pairs(rows),

@@ -101,15 +101,19 @@ def curve(
     weights: FloatArray,
     counted: BoolArray,
     *,
-    is_normalised: bool,
+    clicked: BoolArray | None = None,
     draws: int,
     seed: int,
     refit: Refit | None = None,
 ) -> Curve:
-    """sum w y / sum w by group, over rows [R] that are counted; or sum w y / their number.
+    """sum w y / sum w by group, over rows [R] that are counted: the mean outcome of what was clicked.
+
+    With `clicked` it is the mean of what is seen, of which a row that was not clicked has 0: that ratio,
+    times sum w over the clicked rows / number of all rows. Each factor has the rows that know it, so that
+    clicks of unknown outcome make clicking no rarer; where all are known it is sum w y / number of rows.
 
     Args:
-        outcome: y. weights: w. is_normalised: whether it is divided by the sum of w.
+        outcome: y. weights: w. counted: rows of which y is known; of `clicked`, where that is given.
         refit: of the weights; None where they are not fitted.
     """
     number = int(groups.max()) + 1
@@ -117,22 +121,25 @@ def curve(
     codes = np.zeros_like(viewers) if refit is None else refit.codes
     positions = int(codes.max()) + 1
     weighed = np.where(counted, outcome * weights, 0.0)
-    parts = weights * counted if is_normalised else counted.astype(np.float64)
     cells = groups * positions + codes
 
     def by_viewer(values: FloatArray) -> csr_array:
         shape = (len(ids), number * positions)
         return coo_array((values, (viewers, cells)), shape=shape).tocsr()  # (U, G * K)
 
-    above, below = by_viewer(weighed), by_viewer(parts)
+    sums = [by_viewer(weighed), by_viewer(np.where(counted, weights, 0.0))]
+    shown = None
+    if clicked is not None:
+        sums.append(by_viewer(np.where(clicked, weights, 0.0)))
+        shown = by_viewer(np.ones(len(weights)))
 
     def figures(counts: FloatArray, ratio: FloatArray) -> FloatArray:
         """[B, U] and [B, K] -> [B, G + 2]."""
         shape = (len(counts), number, positions)
-        top, bottom = ((counts @ one).reshape(shape) for one in (above, below))
-        top = np.einsum("bgk,bk->bg", top, ratio)
-        bottom = np.einsum("bgk,bk->bg", bottom, ratio) if is_normalised else bottom.sum(axis=2)
-        return _figures(top, bottom)
+        found = [np.einsum("bgk,bk->bg", (counts @ one).reshape(shape), ratio) for one in sums]
+        if shown is not None:
+            found.append((counts @ shown).reshape(shape).sum(axis=2))
+        return _figures(*found)
 
     drawn = []
     for counts in viewer_draws(len(ids), draws, seed):
@@ -141,13 +148,12 @@ def curve(
             ratio = refit.moved(ids, counts)[:, :positions]
         drawn.append(figures(counts, ratio))
     value = figures(np.ones((1, len(ids))), np.ones((1, positions)))[0]
-    plain = _figures(
-        *(
-            np.bincount(groups, column, minlength=number).astype(np.float64)[None]
-            for column in (np.where(counted, outcome, 0.0), counted)
-        )
-    )[0]
     rows = np.bincount(groups, minlength=number)
+    alike = [np.where(counted, outcome, 0.0), counted]
+    if clicked is not None:
+        alike += [clicked, np.ones(len(weights))]
+    sums_alike = [np.bincount(groups, column, number).astype(np.float64)[None] for column in alike]
+    plain = _figures(*sums_alike)[0]
     low, high = percentile_interval(np.concatenate(drawn))
     last = [
         Estimate(float(value[at]), (float(low[at]), float(high[at])), float(plain[at]))
@@ -165,12 +171,24 @@ def curve(
     )
 
 
-def _figures(above: FloatArray, below: FloatArray) -> FloatArray:
-    """Ratios by group, of all groups together, and of the last less the first: [B, G] to [B, G + 2]."""
+def _figures(
+    above: FloatArray, below: FloatArray, clicks: FloatArray | None = None, rows: FloatArray | None = None
+) -> FloatArray:
+    """Ratios by group, of all groups together, and of the last less the first: [B, G] to [B, G + 2].
+
+    Args:
+        clicks, rows: where both are given, their ratio is a factor, and 0 makes the figure 0.
+    """
+
+    def with_whole(sums: FloatArray) -> FloatArray:
+        return np.column_stack([sums, sums.sum(axis=1)])  # (B, G + 1)
+
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = above / below
-        whole = above.sum(axis=1) / below.sum(axis=1)
-    return np.column_stack([ratios, whole, ratios[:, -1] - ratios[:, 0]])
+        ratios = with_whole(above) / with_whole(below)
+        if clicks is not None and rows is not None:
+            clicked = with_whole(clicks) / with_whole(rows)
+            ratios = np.where(clicked == 0, 0.0, clicked * ratios)  # nothing clicked: nothing was watched
+    return np.column_stack([ratios, ratios[:, -2] - ratios[:, 0]])
 
 
 def viewer_draws(viewers: int, draws: int, seed: int) -> Iterator[FloatArray]:

@@ -43,7 +43,7 @@ class KindFound:
     """A kind and what is to be thought of it.
 
     Attributes:
-        clicks, viewers, titles: of its clicked rows.
+        clicks, viewers, titles: of its clicked rows of which it is known how far they were watched.
         abandoned, rest: weighted share of its clicks that was abandoned, and of all other clicks.
         unweighted: abandoned less rest, were all rows to count alike.
         interval: of abandoned less rest, corrected for all kinds of the report.
@@ -129,16 +129,20 @@ def judge_kinds(
     clicked: BoolArray,
     abandoned: BoolArray,
     weights: FloatArray,
+    watched: BoolArray | None = None,
 ) -> list[KindFound]:
     """Those that have enough clicks, the most abandoned first. All [R]; only clicked rows are judged.
 
     Args:
         abandoned: of the clicked rows. weights: see `finishing_weights`.
+        watched: clicked rows of which it is known how far; None: all. They alone are judged, while click
+            rates are of all that were clicked.
     """
-    u, t, a, w = users[clicked], titles[clicked], abandoned[clicked].astype(np.float64), weights[clicked]
-    chosen = [kind for kind in kinds if _enough(kind.rows[clicked], u, t)]
+    known = clicked if watched is None else watched
+    u, t, a, w = users[known], titles[known], abandoned[known].astype(np.float64), weights[known]
+    chosen = [kind for kind in kinds if _enough(kind.rows[known], u, t)]
     clusters = TwoWay(u, t)
-    found = [_judge(kind, clusters, u, t, a, w, clicked, weights, len(chosen)) for kind in chosen]
+    found = [_judge(kind, clusters, u, t, a, w, known, clicked, weights, len(chosen)) for kind in chosen]
     return sorted(found, key=lambda one: -one.interval[0])
 
 
@@ -149,11 +153,12 @@ def _judge(
     titles: IntArray,
     abandoned: FloatArray,
     weights: FloatArray,
+    known: BoolArray,
     clicked: BoolArray,
     all_weights: FloatArray,
     tests: int,
 ) -> KindFound:
-    inside = kind.rows[clicked]
+    inside = kind.rows[known]
     mine, others = np.where(inside, weights, 0.0), np.where(inside, 0.0, weights)
     rate, rest = (float(w @ abandoned / w.sum()) for w in (mine, others))
     influence = mine * (abandoned - rate) / mine.sum() - others * (abandoned - rest) / others.sum()

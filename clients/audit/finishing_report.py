@@ -19,8 +19,17 @@ _MOST_IN_A_PICTURE = 25
 MEASURES = (
     *("completion", "completion_unweighted", "completion_rise", "score_correlation"),
     *("score_correlation_unweighted", "seen_completion", "seen_completion_rise", "watch_s", "watch_s_rise"),
-    *("watch_correlation", "clicks", "effective_clicks", "clipped", "left_out", "spread_BLOCK"),
-    *("correlation_BLOCK", "carried_BLOCK", "taste_correlation", "axis_NAME", "abandoned", "kinds_tested"),
+    *("watch_correlation", "clicks", "clicks_of_unknown_completion", "effective_clicks", "clipped"),
+    *(
+        "left_out",
+        "spread_BLOCK",
+        "correlation_BLOCK",
+        "carried_BLOCK",
+        "taste_correlation",
+        "axis_NAME",
+        "abandoned",
+        "kinds_tested",
+    ),
     *("kinds_abandoned", "abandoned FAMILY KIND"),
 )
 
@@ -113,6 +122,11 @@ def _weights(audit: FinishingAudit) -> Section:
     text = f"The chance that a row was seen is {weights.method}."
     if weights.why:
         text += f" It could not be fitted: {weights.why}."
+    unknown = audit.clicked - audit.watched
+    if unknown:
+        text += (
+            f" Of {unknown:,} clicks it is not known how far they were watched: they count as clicks alone."
+        )
     if left:
         text += " Left out: " + "; ".join(f"{count:,} rows, {why}" for why, count in left.items()) + "."
     figure = plot_seen(weights, audit.settings.clip)
@@ -121,6 +135,7 @@ def _weights(audit: FinishingAudit) -> Section:
         text,
         measures=(
             Measure("clicks", audit.clicked, about=f"of {audit.rows:,} rows looked at"),
+            Measure("clicks_of_unknown_completion", unknown, about="of these, which count as clicks alone"),
             Measure("effective_clicks", audit.effective, about="equal ones that would say as much"),
             Measure(
                 "clipped", weights.clipped, about=f"share of rows of a chance below {audit.settings.clip:g}"

@@ -56,7 +56,8 @@ class FinishingRows:
 
     Attributes:
         users, titles: as in the log. score: what they were recommended by. weights: `seen_weights`.
-        clicked, completion, watch_s: what came of it; 0 where not clicked, watch_s NaN where not known.
+        clicked, completion, watch_s: what came of it; completion is 0 where not clicked, and both are NaN
+            where it was clicked and they are not known.
         shares: what each block brings to the score by taste, [R, 3]; NaN in blocks that are not real, and in
             all where the viewer had watched nothing before.
         fit: of chances that were fitted, and with them the weights; None where they were not.
@@ -71,6 +72,12 @@ class FinishingRows:
     watch_s: FloatArray
     shares: FloatArray
     fit: PositionFit | None = None
+
+    @property
+    def watched(self) -> BoolArray:
+        """Clicked, and it is known how far it was watched: what completion is a mean of."""
+        told: BoolArray = self.clicked & np.isfinite(self.completion)
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,9 @@ def draw_viewers(log: ViewingLog, settings: FinishingSettings) -> ViewingLog:
 def choose_rows(log: ViewingLog, titles: Titles, shares: FloatArray, settings: FinishingSettings) -> Chosen:
     """Those of which all is known that must be.
 
+    A click of which it is not known how far it was watched stays: without it, clicks would be rarer among
+    what was shown than they are.
+
     Args:
         titles: of the log. shares: `resonance.clients.audit.finishing_taste.taste_shares`, [V, 3].
     """
@@ -140,7 +150,6 @@ def choose_rows(log: ViewingLog, titles: Titles, shares: FloatArray, settings: F
     of_log[left] = weights.weights
     weighed = left
     keep(np.isfinite(of_log), "the chance of being seen is not known")
-    keep(~given.clicked | np.isfinite(log.completion), "clicked, and how far it was watched is not known")
     rows = FinishingRows(
         users=log.users[left],
         titles=log.titles[left],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -40,22 +42,21 @@ def curves(
     """Completion of what was clicked, and of what was seen."""
     groups = score_groups(drawn.score)
 
-    def of(counted: NDArray[np.bool_], *, is_normalised: bool) -> Curve:
+    def of(clicked: NDArray[np.bool_] | None) -> Curve:
         return curve(
             drawn.score,
             groups,
             drawn.users,
             drawn.completion,
             weights,
-            counted,
-            is_normalised=is_normalised,
+            drawn.clicked & np.isfinite(drawn.completion),
+            clicked=clicked,
             draws=draws,
             seed=seed,
             refit=fit,
         )
 
-    everything = np.ones(len(weights), np.bool_)
-    return of(drawn.clicked, is_normalised=True), of(everything, is_normalised=False)
+    return of(None), of(drawn.clicked)
 
 
 def fitted_weights(
@@ -171,6 +172,43 @@ def test_a_curve_is_the_ratio_of_sums() -> None:
         assert found.unweighted[group] == pytest.approx(drawn.completion[mine].mean())
         assert found.low[group] <= expected <= found.high[group]
     assert found.rise.value == pytest.approx(found.value[9] - found.value[0])
+
+
+def test_of_what_is_seen_each_row_counts_that_was_not_clicked() -> None:
+    drawn = draw(30, 5, seed=1)
+    weights = np.random.default_rng(0).uniform(1, 5, len(drawn.score))
+    groups = score_groups(drawn.score)
+    shown = (groups > 0) | ~drawn.clicked  # of the lowest group nothing is clicked
+    some = replace(drawn, **{part.name: getattr(drawn, part.name)[shown] for part in fields(drawn)})
+    _, found = curves(some, weights[shown], 0, 50)
+    groups = score_groups(some.score)
+    for group in range(len(found.value)):
+        mine = groups == group
+        assert found.value[group] == pytest.approx(
+            (weights[shown] * some.completion)[mine].sum() / mine.sum()
+        )
+        assert found.unweighted[group] == pytest.approx(some.completion[mine].mean())
+    assert found.all.value == pytest.approx((weights[shown] * some.completion).mean())
+
+
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_completion_that_is_not_known_makes_what_is_seen_no_less_watched(is_fitted: bool) -> None:
+    """Three clicks of ten do not say how far they were watched: they are clicks all the same."""
+    drawn = draw(300, 10, seed=3)
+    fitted = fitted_weights(drawn)
+    weights, fit = (fitted.weights, fitted.fit) if is_fitted else (1 / drawn.chance, None)
+    gone = drawn.clicked & (np.random.default_rng(5).random(len(weights)) < 0.3)
+    told = replace(drawn, completion=np.where(gone, np.nan, drawn.completion))
+    _, whole = curves(drawn, weights, 0, 100, fit)
+    _, found = curves(told, weights, 0, 100, fit)
+    assert found.all.value == pytest.approx(whole.all.value, rel=0.02)
+    assert found.all.unweighted == pytest.approx(whole.all.unweighted, rel=0.02)
+    assert found.all.interval == pytest.approx(whole.all.interval, rel=0.03)
+    np.testing.assert_allclose(found.value, whole.value, rtol=0.15)
+    watched = drawn.clicked & ~gone
+    clicks = weights[drawn.clicked].sum() / len(weights)
+    expected = clicks * np.average(drawn.completion[watched], weights=weights[watched])
+    assert found.all.value == pytest.approx(expected)
 
 
 def test_equal_scores_share_a_group() -> None:
@@ -323,6 +361,22 @@ def test_titles_count_as_well_as_viewers() -> None:
     assert kind.difference == pytest.approx(0.2)
     assert not kind.is_abandoned
     assert np.isnan(kind.click_rate)
+
+
+def test_clicks_of_unknown_completion_count_in_click_rates_alone() -> None:
+    rows = np.arange(4000)
+    users, titles = np.random.default_rng(0).integers(0, 50, (2, 4000))
+    same = {"users": users, "titles": titles, "weights": np.ones(4000)}
+    kind = Kind("tag", "a", rows % 2 == 0)
+    clicked = rows % 4 < 2  # half of the kind, and half of the others
+    left = clicked & (rows % 3 == 0)
+    watched = clicked & ~(kind.rows & (rows % 5 < 2))  # of the kind, two of five are not known
+    (all_known,) = judge_kinds([kind], **same, clicked=clicked, abandoned=left)
+    (found,) = judge_kinds([kind], **same, clicked=clicked, abandoned=left & watched, watched=watched)
+    assert (all_known.clicks, found.clicks) == (1000, 600)
+    assert found.click_rate == all_known.click_rate == 0.5
+    assert found.rest_click_rate == 0.5
+    assert found.abandoned == pytest.approx(all_known.abandoned, abs=0.01)
 
 
 def test_kinds_with_too_few_of_anything_are_not_looked_at() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from resonance.clients.audit.finishing import audit_finishing
-from resonance.clients.audit.finishing_report import MEASURES, verdict
+from resonance.clients.audit.finishing_report import MEASURES, finishing_sections, verdict
 from resonance.clients.audit.finishing_rows import BY_LOG, BY_TASTE, FinishingSettings
 from resonance.clients.audit.finishing_taste import taste_shares
 from resonance.clients.audit.finishing_weights import FITTED, NONE
@@ -209,6 +209,30 @@ def test_what_is_planted_is_found(store: Store) -> None:
     assert audit.kinds[0].click_rate == pytest.approx(0.9, abs=0.15)
     assert audit.kinds[0].rest_click_rate == pytest.approx(0.5, abs=0.1)
     assert "other" in {kind.name for kind in audit.kinds if kind.is_finished}
+
+
+def test_completion_may_be_missing(store: Store) -> None:
+    """What is clicked stays clicked, so that nothing looks less wanted for saying less."""
+    log = draw_log(1)
+    assert log.recommended is not None
+    shown = log.recommended.position > 0
+    gone = shown & log.recommended.clicked & (np.random.default_rng(2).random(len(log)) < 0.3)
+    told = replace(log, completion=np.where(gone, np.nan, log.completion).astype(np.float32))
+    whole, audit = (audit_finishing(store, one, DESCRIPTOR, SETTINGS) for one in (log, told))
+    assert (audit.rows, audit.clicked) == (whole.rows, whole.clicked)
+    assert audit.watched == whole.clicked - gone.sum()
+    assert sum(audit.left_out.values()) == 0
+    assert audit.seen is not None
+    assert whole.seen is not None
+    assert audit.seen.all.value == pytest.approx(whole.seen.all.value, rel=0.05)
+    rates = [{kind.name: kind.click_rate for kind in one.kinds} for one in (whole, audit)]
+    assert rates[1]["loud"] == rates[0]["loud"]
+    texts = {section.heading: section for section in finishing_sections(audit)}
+    measures = {one.name: one.value for one in texts["What rows count"].measures}
+    assert measures["clicks_of_unknown_completion"] == gone.sum()
+    assert (
+        f"Of {gone.sum():,} clicks it is not known how far they were watched" in texts["What rows count"].text
+    )
 
 
 def test_without_scores_the_taste_is_the_score(store: Store) -> None:
