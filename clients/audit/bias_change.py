@@ -36,21 +36,24 @@ class Moved:
 
     Attributes:
         finding: the alert in the old space. place, overlap: the cluster of the new one that shares most
-            titles with the old one, and how many: those in both over those in either (Jaccard).
+            titles with the old one, and how many: those in both over those in either (Jaccard), of titles
+            whose group is known. None and 0 where none shares any, as where there is no cluster.
         before, after: share of the group in the cluster less its share of the titles in both stores.
-            Intervals: bootstrap over titles. ratio: after over before; None where `before` may be 0.
+            Intervals: bootstrap over titles. after: None without a `place`. ratio: after over before; None
+            where `before` may be 0, too.
         near_before, near_after, near_ratio: the same among the 20 nearest neighbours of the old cluster's
-            titles, in either space; draws are of those titles.
+            titles, in either space; draws are of those titles. None where no title has a neighbour of known
+            group in both.
     """
 
     finding: Finding
-    place: str
+    place: str | None
     overlap: float
     before: Estimate
-    after: Estimate
+    after: Estimate | None
     ratio: Estimate | None
-    near_before: Estimate
-    near_after: Estimate
+    near_before: Estimate | None
+    near_after: Estimate | None
     near_ratio: Estimate | None
 
 
@@ -171,17 +174,20 @@ def _moved(
     inside = _inside(old, finding.cell.place)[old_rows]
     places = new.survey.clusters.places
     codes = places.codes[new_rows]
-    both = np.bincount(codes[inside], minlength=len(places.groups))
-    overlap = both / np.maximum(np.bincount(codes, minlength=len(places.groups)) + inside.sum() - both, 1)
-    best = int(overlap.argmax())
     group = _of_group(_dimension(old, finding), finding)[old_rows]
-    before, after, ratio = _excesses(group, inside, codes == best, chance)
+    known = ~np.isnan(group)
+    counts = np.bincount(codes[known], minlength=len(places.groups) + 1)
+    both = np.bincount(codes[known & inside], minlength=len(places.groups) + 1)
+    # the last count is of titles that are in no place: all, where no cluster was found
+    overlap = (both / np.maximum(counts + (known & inside).sum() - both, 1))[: len(places.groups)]
+    best = int(overlap.argmax()) if overlap.any() else None
+    before, after, ratio = _excesses(group, inside, None if best is None else codes == best, chance)
     base = np.nanmean(group)
     near_before, near_after, near_ratio = _near_excesses(group, near, base, chance)
     return Moved(
         finding=finding,
-        place=places.groups[best],
-        overlap=float(overlap[best]),
+        place=None if best is None else places.groups[best],
+        overlap=0.0 if best is None else float(overlap[best]),
         before=before,
         after=after,
         ratio=ratio,
@@ -200,14 +206,13 @@ def _shares(group: NDArray[np.float64], near: Rows) -> NDArray[np.float64]:
 
 def _near_excesses(
     group: NDArray[np.float64], near: tuple[Rows, Rows], base: float, chance: np.random.Generator
-) -> tuple[Estimate, Estimate, Estimate | None]:
+) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
     """Before, after and their ratio among the neighbours of the same titles in either space, [n, 20] each."""
     excess = np.stack([_shares(group, rows) - base for rows in near])  # (2, n)
     excess = excess[:, ~np.isnan(excess).any(0)]
     titles = excess.shape[1]
     if not titles:
-        nothing = Estimate(0.0, (0.0, 0.0))
-        return nothing, nothing, None
+        return None, None, None
     drawn = chance.integers(titles, size=(DRAWS, titles))
     before, after = np.concatenate([excess.mean(1)[:, None], excess[:, drawn].mean(2)], axis=1)
     told = of_draws(before)
@@ -216,14 +221,20 @@ def _near_excesses(
 
 
 def _excesses(
-    group: NDArray[np.float64], inside_old: BoolArray, inside_new: BoolArray, chance: np.random.Generator
-) -> tuple[Estimate, Estimate, Estimate | None]:
+    group: NDArray[np.float64],
+    inside_old: BoolArray,
+    inside_new: BoolArray | None,
+    chance: np.random.Generator,
+) -> tuple[Estimate, Estimate | None, Estimate | None]:
     """Before, after and their ratio, with intervals: titles are drawn anew `DRAWS` times, clusters stand.
+
+    inside_new: None where there is no such cluster, and so neither after nor ratio.
 
     A title counts by three facts alone, so a draw of titles is a draw of the eight counts.
     """
     known = ~np.isnan(group)
-    cell = 4 * inside_old[known] + 2 * inside_new[known] + group[known].astype(np.int64)
+    there = np.zeros_like(inside_old) if inside_new is None else inside_new
+    cell = 4 * inside_old[known] + 2 * there[known] + group[known].astype(np.int64)
     counts = np.bincount(cell.astype(np.int64), minlength=8)
     drawn = np.concatenate([counts[None], chance.multinomial(counts.sum(), counts / counts.sum(), DRAWS)])
     table = drawn.reshape(-1, 2, 2, 2)  # (draw, old, new, group)
@@ -233,5 +244,7 @@ def _excesses(
         after = table[:, :, 1, 1].sum(1) / table[:, :, 1].sum((1, 2)) - share
         ratio = after / before
     told = of_draws(before)
+    if inside_new is None:
+        return told, None, None
     # a share of what may be nothing says nothing
     return told, of_draws(after), of_draws(ratio) if told.interval[0] > 0 else None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from resonance.clients.audit.bias import BiasAudit
 from resonance.clients.audit.bias_change import NEIGHBOURS, BiasChange
 from resonance.clients.audit.bias_feeding import space_alerts
 from resonance.clients.audit.bias_recall import RecallChange
+from resonance.clients.audit.bias_report import why_untested
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.metadata_plots import plot_intervals
 from resonance.clients.audit.report import Limit, Measure, Report, Section
+from resonance.clients.audit.representation import Against
 
 #: Over-representations drawn, at most; all are in the table.
 MOST_DRAWN = 12
@@ -26,6 +29,9 @@ MEASURES = (
     *("group gap before", "group gap after"),
 )
 _EVEN = "in the space of before no group is over-represented in a cluster"
+_NO_PLACE = "the new space has no cluster that shares titles of known group with that of before"
+_NO_NEIGHBOURS = "no title of that cluster has neighbours of known group in both spaces"
+_NO_RATIO = "the excess before may be none, so nothing is a share of it"
 _COLUMNS = (
     *("group", "where before", "before", "before low", "before high", "where after", "overlap"),
     *("after", "after low", "after high", "after/before", "neighbours before", "neighbours after"),
@@ -46,10 +52,39 @@ def make_change_report(change: BiasChange, limits: Sequence[Limit] = ()) -> Repo
         "seed": change.old.settings.seed,
     }
     sections = (_excess(change), _cost(change), *_recall(change.recall))
-    names = [name for name in MEASURES if name.startswith("excess") or name == "clusters overlap"]
-    missing = {} if change.moved else dict.fromkeys(names, _EVEN)
+    untested = _untested(change)
+    notes = tuple(
+        f"In clusters of the space of {when} nothing was tested, so no alert is told: {why}."
+        for when, why in untested.items()
+    )
     title = "Representation of groups, before and after"
-    return Report(title, facts, sections, tuple(limits), missing=missing)
+    return Report(title, facts, sections, tuple(limits), notes, _missing(change, untested))
+
+
+def _untested(change: BiasChange) -> dict[str, str]:
+    """Why nothing was tested in the clusters of a space, by "before" and "after"; only where so it is."""
+    return {
+        when: why_untested(audit)
+        for when, audit in (("before", change.old), ("after", change.new))
+        if not _is_tested(audit)
+    }
+
+
+def _is_tested(audit: BiasAudit) -> bool:
+    return any(one.cell.kind == "cluster" and one.cell.against == Against.LIBRARY for one in audit.findings)
+
+
+def _missing(change: BiasChange, untested: Mapping[str, str]) -> dict[str, str]:
+    """By measure, why it is not there; without a test there is neither an alert nor none."""
+    told = {f"alerts {when}": f"nothing was tested: {why}" for when, why in untested.items()}
+    if not change.moved:
+        names = [name for name in MEASURES if name.startswith("excess") or name == "clusters overlap"]
+        return {**dict.fromkeys(names, told.get("alerts before", _EVEN)), **told}
+    first = change.moved[0]
+    near = [f"excess of neighbours {what}" for what in ("before", "after", "after/before")]
+    of_place = ("excess after", "excess after/before", "clusters overlap")
+    told |= dict.fromkeys(of_place, _NO_RATIO if first.place is not None else _NO_PLACE)
+    return told | dict.fromkeys(near, _NO_RATIO if first.near_before is not None else _NO_NEIGHBOURS)
 
 
 def _measure(name: str, one: Estimate, about: str = "") -> Measure:
@@ -58,38 +93,44 @@ def _measure(name: str, one: Estimate, about: str = "") -> Measure:
 
 def _excess(change: BiasChange) -> Section:
     """Every over-representation of the old space; the surest as measures."""
-    counts = (len(space_alerts(audit)) for audit in (change.old, change.new))
     measures = [
-        Measure(f"alerts {when}", float(count), about="over and under, in clusters of that space")
-        for when, count in zip(("before", "after"), counts, strict=True)
+        Measure(f"alerts {when}", float(len(space_alerts(audit))), about="over and under, in its clusters")
+        for when, audit in (("before", change.old), ("after", change.new))
+        if _is_tested(audit)  # a limit on alerts is broken where nothing was looked at
     ]
     rows = []
     for one in change.moved:
         cell = one.finding.cell
-        ratio = "" if one.ratio is None else one.ratio.value
+        after: tuple[Any, ...] = ("none", 0.0, "", "", "")
+        if one.place is not None and one.after is not None:
+            after = (one.place, one.overlap, one.after.value, *one.after.interval)
         rows.append(
             (
                 *(f"{cell.dimension}={cell.group}", cell.place, one.before.value, *one.before.interval),
-                *(one.place, one.overlap, one.after.value, *one.after.interval, ratio),
-                *(one.near_before.value, one.near_after.value),
+                *after,
+                *(
+                    "" if figure is None else figure.value
+                    for figure in (one.ratio, one.near_before, one.near_after)
+                ),
             )
         )
     if change.moved:
         first = change.moved[0]
         cell = first.finding.cell
         where = f"{cell.dimension}={cell.group} in {cell.place}"
-        measures += [
-            _measure("excess before", first.before, where),
-            _measure("excess after", first.after, f"in {first.place}, which shares most titles with it"),
-            _measure("excess of neighbours before", first.near_before, f"of the titles of {cell.place}"),
-            _measure("excess of neighbours after", first.near_after, "of the same titles"),
-            Measure("clusters overlap", first.overlap, about="titles in both over titles in either"),
-        ]
-        if first.ratio is not None:
-            measures.append(_measure("excess after/before", first.ratio, "0: gone, 1: as it was"))
-        if first.near_ratio is not None:
-            name = "excess of neighbours after/before"
-            measures.append(_measure(name, first.near_ratio, "without clusters, which move by themselves"))
+        near = "excess of neighbours"
+        told = (
+            ("excess before", first.before, where),
+            ("excess after", first.after, f"in {first.place}, which shares most titles with it"),
+            (f"{near} before", first.near_before, f"of the titles of {cell.place}"),
+            (f"{near} after", first.near_after, "of the same titles"),
+            ("excess after/before", first.ratio, "0: gone, 1: as it was"),
+            (f"{near} after/before", first.near_ratio, "without clusters, which move by themselves"),
+        )
+        measures += [_measure(name, one, about) for name, one, about in told if one is not None]
+        if first.place is not None:
+            about = "titles in both over titles in either, of known group"
+            measures.append(Measure("clusters overlap", first.overlap, about=about))
     text = (
         "Excess: the share of a group in a cluster less its share among all titles of both stores. The "
         "cluster of after is that which shares most titles with the one of before; where they overlap "
@@ -98,7 +139,7 @@ def _excess(change: BiasChange) -> Section:
         "are taken as they are, though another training alone finds others. The measures are of the surest "
         "alert before."
         if change.moved
-        else f"{_EVEN[0].upper()}{_EVEN[1:]}: there is nothing to compare."
+        else f"{_EVEN[0].upper()}{_EVEN[1:]}, as far as was tested: there is nothing to compare."
     )
     figures = (_drawn(change),) if change.moved else ()
     return Section("Over-representation", text, tuple(measures), _COLUMNS, tuple(rows), figures)
@@ -109,6 +150,8 @@ def _drawn(change: BiasChange) -> Figure:
     for one in change.moved[:MOST_DRAWN]:
         name = f"{one.finding.cell.group}, {one.finding.cell.place}"
         for when, figure in (("before", one.before), ("after", one.after)):
+            if figure is None:
+                continue
             bounds = (100 * figure.interval[0], 100 * figure.interval[1])
             figures.append((f"{name}: {when}", 100 * figure.value, bounds))
     return plot_intervals("Excess in points of a hundred", figures, line=0.0, line_label="even")

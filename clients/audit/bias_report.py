@@ -59,7 +59,7 @@ def make_report(audit: BiasAudit, limits: Sequence[Limit] = ()) -> Report:
     )
     if audit.findings:
         return Report("Representation of groups", facts, sections, tuple(limits))
-    why = _untested(audit)
+    why = why_untested(audit)
     # without a test there is neither an alert nor none
     names = (limit.measure for limit in limits if limit.measure.startswith(("alerts", "worst ")))
     return Report(
@@ -72,7 +72,8 @@ def make_report(audit: BiasAudit, limits: Sequence[Limit] = ()) -> Report:
     )
 
 
-def _untested(audit: BiasAudit) -> str:
+def why_untested(audit: BiasAudit) -> str:
+    """Of an audit without a test, in words."""
     if not audit.survey.clusters.count:
         return "no cluster was found; --clusters N makes as many"
     least = audit.settings.least_titles

@@ -32,6 +32,7 @@ from resonance.clients.audit.bias_change import BiasChange, audit_change
 from resonance.clients.audit.bias_change_report import make_change_report
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
+from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.groups import make_source
 from resonance.clients.audit.two_way import half_width_of_mean
 from resonance.clients.results import SpaceRef
@@ -199,9 +200,9 @@ def _run(
         weight=weight,
         found=worst is not None,
         before=0.0 if worst is None else worst.before.value,
-        after=0.0 if worst is None else worst.after.value,
-        near_before=0.0 if worst is None else worst.near_before.value,
-        near_after=0.0 if worst is None else worst.near_after.value,
+        after=0.0 if worst is None else _value(worst.after),
+        near_before=0.0 if worst is None else _value(worst.near_before),
+        near_after=0.0 if worst is None else _value(worst.near_after),
         alerts=len(change.new.alerts),
         recall=recall,
         group=by_group[1],
@@ -209,6 +210,12 @@ def _run(
         dependence=dependence,
         align_s=align_s,
     )
+
+
+def _value(figure: Estimate | None) -> float:
+    """Of one that is there: k-means always has clusters, and here the group of every title is known."""
+    assert figure is not None
+    return figure.value
 
 
 def summarise(runs: Sequence[Run]) -> list[Summary]:

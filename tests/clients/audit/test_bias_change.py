@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from resonance.clients.audit.bias import BiasSettings, audit_bias
-from resonance.clients.audit.bias_change import audit_change
-from resonance.clients.audit.bias_change_report import MEASURES
+from resonance.clients.audit.bias_change import _near_excesses, audit_change
+from resonance.clients.audit.bias_change_report import MEASURES, make_change_report
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
+from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.groups import UNKNOWN, make_source
 from resonance.clients.audit.nearest import nearest_rows
 from resonance.clients.audit.options import is_known
+from resonance.clients.audit.report import Limit
 from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
@@ -38,17 +42,27 @@ app = typer.Typer()
 app.command()(bias)
 
 
-def write(path: Path, intruders: int, *, noise: float = 0.2, segments: bool = True) -> str:
+def write(
+    path: Path,
+    intruders: int,
+    *,
+    noise: float = 0.2,
+    segments: bool = True,
+    apart: float = 3.0,
+    seen: NDArray[np.int64] | None = None,
+) -> str:
     """300 titles of three kinds, 20 of each kind of group g; `intruders` of g from other kinds lie in kind 0.
 
-    Blocks of a segment are alike in all modalities, but for `noise`.
+    Blocks of a segment are alike in all modalities, but for `noise`. Kinds lie `apart`; 0: all together.
+    seen: where each title lies, in place of its kind.
     """
     chance = np.random.default_rng(0)
     kinds = np.arange(TITLES) % KINDS
     group = np.arange(TITLES) // KINDS % 5 == 0
-    seen = kinds.copy()
-    seen[np.flatnonzero(group & (kinds > 0))[:intruders]] = 0
-    means = 3.0 * np.eye(KINDS, 596)
+    if seen is None:
+        seen = kinds.copy()
+        seen[np.flatnonzero(group & (kinds > 0))[:intruders]] = 0
+    means = apart * np.eye(KINDS, 596)
     causes = means[seen] + chance.normal(0, 0.05, (TITLES, 596))  # (N, 596)
     moments = causes[:, None, None] + chance.normal(0, 0.05, (TITLES, 2, 1, 596))
     blocks = moments + noise * chance.normal(0, 0.05, (TITLES, 2, 3, 596))  # (N, S, 3, 596)
@@ -213,6 +227,72 @@ def test_nothing_over_represented_before(stores: tuple[str, str]) -> None:
     assert change.moved == ()
     assert change.recall is not None
     assert change.recall.gap_before is None
+
+
+def test_a_new_space_without_a_cluster(stores: tuple[str, str], tmp_path: Path) -> None:
+    """What was over-represented has no place there; its neighbours are told, and no limit passes unseen."""
+    flat = write(tmp_path / "flat", 0, apart=0.0)
+    change = audit_change(flat, stores[0], replace(SETTINGS, clusters=None))
+    assert change.new.survey.clusters.count == 0
+    (moved,) = change.moved
+    assert (moved.place, moved.overlap, moved.after, moved.ratio) == (None, 0.0, None, None)
+    assert moved.before.value == pytest.approx(45 / 125 - 0.2)
+    assert moved.near_after is not None
+    assert abs(moved.near_after.value) < 0.05
+    names = ("excess after", "excess after/before", "clusters overlap", "alerts after")
+    report = make_change_report(change, [Limit(name, most=9.0) for name in names])
+    assert not {*names} & report.measures().keys()
+    assert {"excess before", "excess of neighbours after", "alerts before"} <= report.measures().keys()
+    assert len(report.broken()) == 4
+    assert all("the new space has no cluster" in verdict for verdict in report.verdicts()[:3])
+    assert "nothing was tested: no cluster was found" in report.verdicts()[3]
+    (note,) = report.notes
+    assert note.startswith(
+        "In clusters of the space of after nothing was tested, so no alert is told: no cluster"
+    )
+    assert json.loads(report.to_json())["sections"][0]["rows"][0]["where after"] == "none"
+
+
+def test_nothing_tested_in_either_space_keeps_no_limit(stores: tuple[str, str], tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat", 0, apart=0.0)
+    arguments = [flat, "--group", "language", "--before", flat]
+    for when in ("before", "after"):
+        done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [*arguments, "--limit", f"alerts {when}<=0"])
+        assert done.exit_code == 1
+        assert f"broken: alerts {when}: expected at most 0; nothing was tested" in done.stdout
+
+
+def test_groups_that_are_known_in_part(tmp_path: Path) -> None:
+    """Titles of unknown group say neither where a cluster went nor what is near: they count nowhere."""
+    at = np.arange(TITLES)
+    kinds = at % KINDS
+    known = (kinds > 0) | (at < 90)  # of the first kind 30 of 100
+    of_group = np.where(kinds == 0, True, at % 10 == 0)
+    listed = tmp_path / "maker.csv"
+    rows = "".join(f"{one},{'g' if of_group[one] else 'other'}\n" for one in at[known])
+    listed.write_text(f"media_id,group\n{rows}")
+    old = write(tmp_path / "old", 0, seen=kinds)
+    # what is known of the first kind goes to the others, the 70 others stay together
+    new = write(tmp_path / "new", 0, seen=np.where((kinds == 0) & known, 1 + at // KINDS % 2, kinds))
+    settings = BiasSettings(sources=[make_source(str(listed))], clusters=3)
+    change = audit_change(new, old, settings)
+    (moved,) = change.moved
+    assert moved.overlap == pytest.approx(15 / (115 + 15))
+    assert moved.after is not None
+    share = (known & of_group).sum() / known.sum()
+    assert moved.after.value == pytest.approx(25 / 115 - share)
+    assert moved.ratio is not None
+    assert moved.ratio.value == pytest.approx(moved.after.value / moved.before.value)
+    json.loads(make_change_report(change).to_json())
+
+
+def test_neighbours_of_no_known_group_are_no_figure(stores: tuple[str, str]) -> None:
+    group = np.array([1.0, 0.0, np.nan, np.nan])
+    known, unknown = np.array([[0, 1]]), np.array([[2, 3]])
+    chance = np.random.default_rng(0)
+    assert _near_excesses(group, (known, unknown), 0.5, chance) == (None, None, None)
+    before, after, _ = _near_excesses(group, (known, known), 0.25, chance)
+    assert before == after == Estimate(0.25, (0.25, 0.25))
 
 
 def test_neighbours_are_those_of_all_vectors(stores: tuple[str, str]) -> None:
