@@ -118,13 +118,17 @@ def audit_bias(
             that makes no sense.
         StoreError: a store cannot be read. SpaceMismatchError: a descriptor of another space.
     """
-    first = survey_store(uri, settings)
+    reading = read_store(uri, settings)
+    first, second = reading.survey(settings), None
     _check_known(first, settings)
+    if against is not None:
+        # what one of the stores lacks, or has little of, is looked at in both: that may be what differs
+        reading_second = read_store(against, settings)
+        second = reading_second.survey(settings, like=first)
+        first = reading.survey(settings, like=second)
     asked = list(query_cells(first, settings, descriptor))
     cells = _tested([*library_cells(first, settings), *asked], _twins(first))
-    second = None
-    if against is not None:
-        second = survey_store(against, settings, like=first)
+    if against is not None and second is not None:
         answered = list(query_cells(second, settings, against_descriptor))
         own = _tested([*library_cells(second, settings), *answered], _twins(second))
         cells += [replace(cell, place=f"{against}: {cell.place}") for cell in own]
@@ -150,13 +154,16 @@ def family(survey: Survey, settings: BiasSettings) -> list[Cell]:
 def _twins(*surveys: Survey) -> set[tuple[str, str]]:
     """Dimension and group of the commoner of two groups, where every known title of all stores is of one.
 
-    Its test is that of the rarer: what one has too much of, the other lacks, at the same p.
+    Its test is that of the rarer: what one has too much of, the other lacks, at the same p. Groups without a
+    title do not matter. All surveys have the same groups.
     """
     twins = set()
     for together in zip(*(survey.dimensions for survey in surveys), strict=True):
-        if all(len(one.groups) == 2 and not one.counts()[2] for one in together):
-            counts = together[0].counts()
-            twins.add((together[0].name, together[0].groups[int(counts[1] >= counts[0])]))
+        counts = np.stack([one.counts() for one in together])  # (surveys, G + 1)
+        there = np.flatnonzero(counts.any(axis=0))
+        if len(there) == 2 and there[1] < len(together[0].groups):
+            commoner = there[int(counts[0, there[1]] >= counts[0, there[0]])]
+            twins.add((together[0].name, together[0].groups[commoner]))
     return twins
 
 
@@ -169,11 +176,46 @@ def _tested(cells: Iterable[Cell], twins: Set[tuple[str, str]]) -> list[Cell]:
     ]
 
 
-def survey_store(uri: str, settings: BiasSettings, *, like: Survey | None = None) -> Survey:
-    """Read a store, twice: once for the directions of PCA, once for groups and vectors together.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A store as it was read, before it is settled which groups are looked at; the rest as in `Survey`.
 
-    Args:
-        like: of which the groups are looked at as well, though they may not be here.
+    Attributes:
+        builders: of `BiasSettings.sources`, in their order.
+    """
+
+    uri: str
+    space: SpaceRef
+    titles: int
+    variance_kept: float
+    builders: tuple[DimensionBuilder, ...]
+    clusters: Clusters
+    months: Dimension | None
+
+    def survey(self, settings: BiasSettings, *, like: Survey | None = None) -> Survey:
+        """Groups that have enough titles here, that the target wants, or that are those of another store.
+
+        Args:
+            like: of which the groups are looked at as well, though they may not be here.
+
+        Raises:
+            UsageError: a target that fits no source.
+        """
+        wanted = _wanted_of(self.builders, settings)
+        dimensions = tuple(
+            builder.build(
+                least_titles=settings.least_titles,
+                kept={*wanted.get(at, ()), *(like.dimensions[at].groups if like else ())},
+            )
+            for at, builder in enumerate(self.builders)
+        )
+        return Survey(
+            self.uri, self.space, self.titles, self.variance_kept, dimensions, self.clusters, self.months
+        )
+
+
+def read_store(uri: str, settings: BiasSettings) -> Reading:
+    """Read a store, twice: once for the directions of PCA, once for groups and vectors together.
 
     Raises: see `audit_bias`.
     """
@@ -181,7 +223,7 @@ def survey_store(uri: str, settings: BiasSettings, *, like: Survey | None = None
         raise UsageError("no group is named; expected at least one, such as --group language")
     with closing(open_store(uri)) as store:
         reducer = Reducer(sample_vectors(store, settings.seed), settings.seed)
-        return _read(store, settings, reducer, like)
+        return _read(store, settings, reducer)
 
 
 def _check_known(survey: Survey, settings: BiasSettings) -> None:
@@ -202,8 +244,8 @@ def _check_known(survey: Survey, settings: BiasSettings) -> None:
             )
 
 
-def _read(store: Store, settings: BiasSettings, reducer: Reducer, like: Survey | None) -> Survey:
-    builders = [DimensionBuilder(source) for source in settings.sources]
+def _read(store: Store, settings: BiasSettings, reducer: Reducer) -> Reading:
+    builders = tuple(DimensionBuilder(source) for source in settings.sources)
     month = DimensionBuilder(month_source()) if settings.time == "date" else None
     read_by = [*builders, *([month] if month else [])]
     columns = sorted({"media_id", "vector", *(builder.source.column for builder in read_by)})
@@ -214,19 +256,11 @@ def _read(store: Store, settings: BiasSettings, reducer: Reducer, like: Survey |
             builder.add(values["media_id"], values[builder.source.column])
         reduced.append(reducer.reduce(vectors_of(batch["vector"])))
     titles = sum(map(len, reduced))
-    wanted = _wanted_of(builders, settings)
-    dimensions = tuple(
-        builder.build(
-            least_titles=settings.least_titles,
-            kept={*wanted.get(at, ()), *(like.dimensions[at].groups if like else ())},
-        )
-        for at, builder in enumerate(builders)
-    )
     months = month.build(least_titles=1) if month else None
     if settings.time == "order":
         months = in_order(titles, PARTS_OF_ORDER)
     clusters = find_clusters(np.concatenate(reduced), wanted=settings.clusters, seed=settings.seed)
-    return Survey(store.uri, store.space, titles, reducer.kept, dimensions, clusters, months)
+    return Reading(store.uri, store.space, titles, reducer.kept, builders, clusters, months)
 
 
 def _wanted_of(builders: Sequence[DimensionBuilder], settings: BiasSettings) -> dict[int, list[str]]:

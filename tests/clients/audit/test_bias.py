@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from resonance.clients.audit.bias import BiasSettings, audit_bias
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_queries import AskedQuery, ask, read_queries, result_counts
-from resonance.clients.audit.bias_report import MEASURES
+from resonance.clients.audit.bias_report import MEASURES, make_report
 from resonance.clients.audit.clusters import OUTSIDE, find_clusters, sample_vectors
 from resonance.clients.audit.groups import (
     UNKNOWN,
@@ -119,6 +119,36 @@ def test_two_stores(store: str, tmp_path: Path) -> None:
     assert between["query"].alert
     assert between["query"].cell.share == 1
     assert not [one for one in audit.alerts if one.cell.place.startswith(other)]
+
+
+def test_a_group_that_one_of_two_stores_lacks(tmp_path: Path) -> None:
+    """It is compared whichever store is named first: 60 of 560 titles, against none or against too few."""
+
+    def write(name: str, more: list[str]) -> str:
+        made = simulate(500 + len(more), 3, 0)
+        languages = ["en"] * 300 + ["de"] * 200 + more
+        np.random.default_rng(1).shuffle(languages)
+        for told, language in zip(made.attributes, languages, strict=True):
+            told["spoken"] = language
+        write_simulated(str(tmp_path / name), made, SpaceRef.of(DESCRIPTOR))
+        return str(tmp_path / name)
+
+    without, few, many = write("without", []), write("few", ["fr"] * 3), write("many", ["fr"] * 60)
+    settings = BiasSettings(sources=[make_source("attribute:spoken")])
+    for first, second, counts in (
+        (without, many, (0, 60)),
+        (many, without, (60, 0)),
+        (few, many, (3, 60)),
+        (many, few, (60, 3)),
+    ):
+        audit = audit_bias(first, settings, against=second)
+        between = {one.cell.group: one for one in audit.findings if one.cell.against == Against.OTHER}
+        assert (between["fr"].cell.count, between["fr"].cell.of_count) == counts
+        assert between["fr"].alert
+        if first == without:  # of two languages the rarer alone is tested in clusters
+            own = [one.cell for one in audit.findings if one.cell.place.startswith("cluster")]
+            assert {cell.group for cell in own} == {"de"}
+    make_report(audit_bias(without, settings, against=many)).to_html()
 
 
 def test_the_command(store: str, tmp_path: Path) -> None:
