@@ -1,9 +1,11 @@
-"""What is said of a CSV file whose columns are not separated by commas."""
+"""What is said of a CSV file whose columns are not separated by commas, or whose rows hold too many."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+#: Of a row with more fields than columns: what came, and what is expected.
+TOO_MANY, IN_QUOTES = "more fields than columns", "fields that hold a comma in quotes"
 _OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.delimited import separator_hint
+from resonance.clients.delimited import IN_QUOTES, TOO_MANY, separator_hint
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import DATE_ATTRIBUTE
@@ -119,7 +119,8 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> list[tuple[str, str]]:
     """Two columns of a CSV file with a heading; others are left alone, and a first value stands once.
 
     Raises:
-        UsageError: it cannot be read, lacks a column or a value, or names something twice.
+        UsageError: it cannot be read, lacks a column or a value, names something twice, or has a row of more
+            fields than columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -129,13 +130,14 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> list[tuple[str, str]]:
                 expected = ",".join(columns) + separator_hint(reader.fieldnames or ())
                 raise UsageError(f"{path}: no column {', '.join(missing)}; expected {expected}")
             found: dict[str, str] = {}
-            for number, row in enumerate(reader, 2):
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in row:  # where the reader puts what is beyond the columns
+                    raise UsageError(f"{where}: {TOO_MANY}; expected {IN_QUOTES}")
                 first, second = ((row[name] or "").strip() for name in columns)
                 if not first or not second or first in found:
                     came = f"'{first}' a second time" if first in found else "an empty field"
-                    raise UsageError(
-                        f"{path}, line {number}: {came}; expected {','.join(columns)}, each once"
-                    )
+                    raise UsageError(f"{where}: {came}; expected {','.join(columns)}, each once")
                 found[first] = second
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read ({error}); expected CSV in UTF-8") from error

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resonance.clients.delimited import separator_hint
+from resonance.clients.delimited import IN_QUOTES, TOO_MANY, separator_hint
 from resonance.clients.errors import MediaError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.opening import open_uri
@@ -101,11 +101,7 @@ def _csv(uri: str, file: BinaryIO, layout: Layout) -> Iterator[_Batch]:
     while rows := list(islice((line for line in lines if line), _ROWS_AT_ONCE)):
         for at, row in enumerate(rows):
             if len(row) > len(names):
-                raise CatalogueError(
-                    f"{uri} row {first + at}",
-                    "more fields than columns",
-                    "fields that hold a comma in quotes",
-                )
+                raise CatalogueError(f"{uri} row {first + at}", TOO_MANY, IN_QUOTES)
             row += [None] * (len(names) - len(row))  # type: ignore[list-item]
         columns = list(zip(*rows, strict=True))
         yield {name: columns[place] for name, place in places.items()}, len(rows)

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resonance.clients.delimited import separator_hint
+from resonance.clients.delimited import IN_QUOTES, TOO_MANY, separator_hint
 from resonance.clients.errors import InvalidFieldError, UsageError
 
 LIKE, DISLIKE = "like", "dislike"
@@ -64,7 +64,8 @@ def read_history(path: Path) -> list[Viewing]:
 
     Raises:
         InvalidFieldError: a value that is not allowed; the message has file, row and column.
-        UsageError: another ending, a file that cannot be read, or columns that are missing.
+        UsageError: another ending, a file that cannot be read, columns that are missing, or a row of more
+            fields than columns.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{path}: ending '{path.suffix}'; expected a history, {', '.join(_SUFFIXES)}")
@@ -87,7 +88,9 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
         rows = csv.DictReader(io.StringIO(text, newline=""))
         _check_columns(path, [name.strip() for name in rows.fieldnames or ()])
         for row in rows:
-            yield {name.strip(): value for name, value in row.items() if name is not None}
+            if None in row:  # where the reader puts what is beyond the columns
+                raise UsageError(f"{path} line {rows.line_num}: {TOO_MANY}; expected {IN_QUOTES}")
+            yield {name.strip(): value for name, value in row.items()}
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

@@ -299,6 +299,10 @@ def test_files_of_groups_and_targets(tmp_path: Path) -> None:
         ("media_id\na\n", "no column group"),
         ("media_id,group\na,x\na,y\n", "line 3: 'a' a second time"),
         ("media_id,group\na,\n", "line 2: an empty field"),
+        (
+            "media_id,group\n\na.mp4,de\nMe, Myself.mp4,en\n",
+            "line 4: more fields than columns; expected fields that hold a comma in quotes",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=words):

@@ -103,6 +103,11 @@ def test_a_wrong_value_is_told_by_file_row_and_column(
         ("h.txt", b"", "ending"),
         ("h.csv", b"title,when\na,b\n", "media_id"),
         ("h.csv", b"media_id;watched_at;completion\na;2026-01-01;1\n", "separated by semicolons"),
+        (
+            "h.csv",
+            b"media_id,watched_at,completion\nMe, Myself,2026-11-20,0.9\n",
+            "line 2: more fields than columns; expected fields that hold a comma in quotes",
+        ),
         ("h.csv", b"", "none"),
         ("h.csv", b"media_id,watched_at\na,2026-01-01\n", "completion"),
         ("h.csv", b"media_id,completion,watched_at\n\xff,1,2026-01-01\n", "cannot be read"),
