@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from resonance.clients.errors import UsageError
 
 Doubles = NDArray[np.float64]
+#: Candidates of which the cosines with all others are held at once.
+_AT_ONCE = 256
 
 
 def diverse(scores: Doubles, vectors: Doubles, limit: int, diversity: float) -> list[int]:
@@ -33,18 +35,28 @@ def diverse(scores: Doubles, vectors: Doubles, limit: int, diversity: float) -> 
     if diversity == 0 or len(best) < 2:
         return best[:limit]
     relevance = _on_0_to_1(scores)
-    similarity = vectors @ vectors.T  # (n, n)
-    apart = ~np.eye(len(best), dtype=bool)
-    low, high = similarity[apart].min(), similarity[apart].max()
-    similarity = (similarity - low) / max(high - low, np.finfo(np.float64).tiny)
+    low, high = _between_pairs(vectors)
+    spread = max(high - low, np.finfo(np.float64).tiny)
     taken = best[:1]
-    nearest = similarity[taken[0]].copy()
+    nearest = np.full(len(best), -np.inf)
     while len(taken) < min(limit, len(best)):
+        nearest = np.maximum(nearest, (vectors @ vectors[taken[-1]] - low) / spread)  # (n)
         worth = (1 - diversity) * relevance - diversity * nearest
         worth[taken] = -np.inf
         taken.append(int(np.argmax(worth)))
-        nearest = np.maximum(nearest, similarity[taken[-1]])
     return taken
+
+
+def _between_pairs(vectors: Doubles) -> tuple[float, float]:
+    """The least and the largest cosine of two candidates, of [n, d] by blocks: all pairs are n^2 numbers."""
+    low, high = np.inf, -np.inf
+    for first in range(0, len(vectors), _AT_ONCE):
+        similarity = vectors[first : first + _AT_ONCE] @ vectors[first:].T  # (b, n - first)
+        np.fill_diagonal(similarity, np.inf)  # a candidate beside itself is no pair
+        low = min(low, float(similarity.min()))
+        np.fill_diagonal(similarity, -np.inf)
+        high = max(high, float(similarity.max()))
+    return low, high
 
 
 def _on_0_to_1(values: Doubles) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resonance.clients.discovery.diversity import diverse
+from resonance.clients.discovery.diversity import _between_pairs, diverse
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.types import Filter
@@ -135,6 +136,29 @@ def test_diverse_is_the_formula_of_mmr() -> None:
             )
         assert diverse(scores, vectors, 12, diversity) == taken
     assert diverse(scores, vectors, 12, 0.0) == list(np.argsort(-scores)[:12])
+
+
+def test_diverse_does_not_hold_all_pairs() -> None:
+    """--limit 800 asks for 4,000 candidates, of which all pairs are 128 MB."""
+    chance = np.random.default_rng(5)
+    vectors = unit(chance.standard_normal((4000, 8)))
+    tracemalloc.start()
+    taken = diverse(chance.standard_normal(4000), vectors, 10, 0.5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(taken)) == 10
+    assert peak < 32e6
+
+
+def test_diverse_has_the_scale_of_all_pairs_whatever_is_held() -> None:
+    chance = np.random.default_rng(6)
+    for candidates in (2, 255, 256, 257, 600):
+        vectors = unit(chance.standard_normal((candidates, 16)))
+        scores = chance.standard_normal(candidates)
+        pairs = (vectors @ vectors.T)[~np.eye(candidates, dtype=bool)]
+        low, high = _between_pairs(vectors)
+        assert (low, high) == pytest.approx((pairs.min(), pairs.max()))
+        assert len(set(diverse(scores, vectors, candidates, 0.5))) == candidates
 
 
 @pytest.mark.parametrize("diversity", [-0.1, 1.5, float("nan")])
