@@ -86,8 +86,8 @@ class SplitFacts:
     Attributes:
         cut_s: seconds of the Unix epoch; what is learned from lies before it, what is found after.
         training, validation, test: viewings. rewatched: left out of the test, as the viewer knew the title.
-        known_titles, new_titles: new ones were held out whole; `first_seen_later` of them had no viewing
-            before the cut, the others were drawn.
+        known_titles, new_titles: new ones were held out whole; `first_seen_later` of them had their first
+            viewing after the cut, `never_seen` have none, the others were drawn.
         viewers: those that the test counts. without_history: test viewings of viewers without any.
         chance: recall by slice of lists in random order.
         viewed_new: test viewings of new titles, as a share of all.
@@ -107,6 +107,7 @@ class SplitFacts:
     chance: Mapping[str, float]
     viewed_new: float
     viewed_tail: float
+    never_seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,14 @@ def coldstart(
             metavar="FILE", help="Media ids, one a line, that are new: an earlier viewing of one is a leak."
         ),
     ] = None,
+    unnamed: Annotated[
+        int,
+        typer.Option(
+            metavar="TITLES",
+            min=0,
+            help="Titles of the store that LOG never names are new ones too: so many at most; 0: none.",
+        ),
+    ] = 10_000,
     drop_rewatched: Annotated[
         bool,
         typer.Option("--drop-rewatched", help="Leave out of the test what its viewer had watched before."),
@@ -80,6 +88,7 @@ def coldstart(
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
     from resonance.space.errors import SpaceError
+    from resonance.training.coldstart.candidates import unnamed_titles
     from resonance.training.coldstart.experiment import ColdstartSettings, run_coldstart
     from resonance.training.coldstart.features import (
         TAGS,
@@ -98,8 +107,17 @@ def coldstart(
             whole, tested = read_viewings(log), None
             if test is not None:
                 whole, tested = join_logs(whole, read_viewings(test))
+            named_new = read_names(held_out) if held_out is not None else ()
             with closing(open_store(store)) as opened:
-                titles = read_titles(opened, whole.media_ids)
+                more = unnamed_titles(
+                    opened,
+                    whole.media_ids,
+                    end_s=float(whole.at_s[-1]) if len(whole) else 0.0,
+                    most=unnamed,
+                    wanted=named_new,
+                    seed=seed,
+                )
+                titles = read_titles(opened, whole.media_ids, more.media_ids)
             viewings, rows = only_titles(whole, titles.media_ids)
             found = read_tags(tags, titles.media_ids) if tags is not None else None
             tagged = tag_features(
@@ -125,7 +143,7 @@ def coldstart(
                 settings.split,
                 seed,
                 tested=None if tested is None else tested[rows],
-                held_out=read_names(held_out) if held_out is not None else (),
+                held_out=named_new,
             )
             console = Console(stderr=True)
             with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -149,7 +167,12 @@ def coldstart(
         "fingerprint": opened.space.fingerprint,
         "trained": opened.space.trained,
         "titles": len(titles.media_ids),
-        "titles_not_in_store": len(whole.media_ids) - len(titles.media_ids),
+        "titles_not_in_store": len(whole.media_ids) + len(more.media_ids) - len(titles.media_ids),
+        "titles_not_in_log": len(more.media_ids),
+        "titles_not_in_log_of_unknown_date": more.undated,
+        "titles_not_in_log_left_out_as_later": more.later,
+        "titles_not_in_log_left_out_by_lot": more.beyond,
+        "held_out_not_found": len(set(named_new) - set(titles.media_ids)),
         "viewings": len(viewings),
         "completion": viewings.completion_is,
         "trainings": trainings,
@@ -157,7 +180,7 @@ def coldstart(
     }
     if not json_out:
         Console().print(verdict(result), markup=False, highlight=False)
-    report = Report("Audit of cold start", facts, coldstart_sections(result), limits)
+    report = Report("Audit of cold start", facts, coldstart_sections(result), limits, more.notes())
     finish(report, json_out=json_out, html=html)
 
 

@@ -268,6 +268,7 @@ def _test(result: ColdstartResult) -> Section:
         ("known titles", split.known_titles),
         ("new titles", split.new_titles),
         ("of them first viewed after the cut", split.first_seen_later),
+        ("of them viewed by nobody", split.never_seen),
     )
     contestants = tuple(
         (f"{one.name}: {one.kind}, {one.width} numbers a title, best epoch", one.epochs)

@@ -36,21 +36,25 @@ class StoredTitles:
     tags: tuple[tuple[str, ...], ...]
 
 
-def read_titles(store: Store, media_ids: Sequence[str]) -> StoredTitles:
+def read_titles(store: Store, media_ids: Sequence[str], more: Sequence[str] = ()) -> StoredTitles:
     """Those of some titles that the store has, in the order they are given in; 7 KB each. Blocks.
+
+    Args:
+        media_ids: of the log. more: that it never names, behind them.
 
     Raises:
         StoreError: it cannot be read, or a vector holds what is no number.
     """
-    titles = logged_titles.read_titles(store, media_ids, (), {})
+    every = (*media_ids, *more)
+    titles = logged_titles.read_titles(store, every, (), {})
     there = np.flatnonzero(titles.known)
-    if not len(there):
+    if not titles.known[: len(media_ids)].any():
         raise StoreError(
             store.uri,
             f"none of the {len(media_ids)} titles of the log, such as {media_ids[0]}",
             "the log's titles named by the media ids of the store",
         )
-    found, vectors = tuple(media_ids[at] for at in there), titles.vectors[there]
+    found, vectors = tuple(every[at] for at in there), titles.vectors[there]
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise StoreError(

@@ -107,7 +107,7 @@ def make_split(
         held_out: media ids that are said to be never seen; their viewings are left where they are.
 
     Raises:
-        UsageError: nothing is left to learn from, or to test.
+        UsageError: nothing is left to learn from, or to test, or none of `held_out` is a title.
     """
     rows = watched_rows(log)
     if tested is None:
@@ -120,6 +120,12 @@ def make_split(
     rng = np.random.default_rng([seed, 1])
     drawn = _drawn(counts > 0, settings.held_out_share, rng)
     named = np.isin(np.array(log.media_ids), list(held_out))
+    if len(held_out) and not named.any():
+        raise UsageError(
+            f"none of the {len(held_out)} media ids that are to be held out is among the "
+            f"{len(log.media_ids)} titles, such as {next(iter(held_out))}; expected titles called as the "
+            f"store calls them, such as {log.media_ids[0]}"
+        )
     cold = (counts == 0) | drawn | named
     practice = _drawn(~cold, settings.practice_share, rng)
     known = before[~drawn[log.titles[before]] | named[log.titles[before]]]

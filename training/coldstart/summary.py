@@ -19,6 +19,7 @@ from resonance.clients.audit.estimates import Estimate
 from resonance.training.coldstart.evaluation import Evaluation, Outcome
 from resonance.training.coldstart.intervals import Means, over_viewers
 from resonance.training.coldstart.measures import MOST_MISCALIBRATION, chance_recall, shares
+from resonance.training.coldstart.splitting import watched_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,10 @@ def _contestant(entry: Entry, found: dict[tuple[str, str], Estimate]) -> Contest
 def _facts(evaluation: Evaluation) -> SplitFacts:
     split, log = evaluation.split, evaluation.log
     every = evaluation.pools[-1].viewings.titles  # the last pool is of all titles
-    counts = np.bincount(log.titles[split.seen], minlength=len(log.media_ids))
+    counts, ever = (
+        np.bincount(log.titles[rows], minlength=len(log.media_ids))
+        for rows in (split.seen, watched_rows(log))
+    )
     return SplitFacts(
         cut_s=split.cut_s,
         training=len(split.train),
@@ -108,7 +112,7 @@ def _facts(evaluation: Evaluation) -> SplitFacts:
         rewatched=split.rewatched,
         known_titles=int((~split.cold).sum()),
         new_titles=int(split.cold.sum()),
-        first_seen_later=int((split.cold & (counts == 0)).sum()),
+        first_seen_later=int((split.cold & (counts == 0) & (ever > 0)).sum()),
         viewers=len(evaluation.users),
         without_history=evaluation.without_history,
         chance={
@@ -118,6 +122,7 @@ def _facts(evaluation: Evaluation) -> SplitFacts:
         },
         viewed_new=_share(split.cold, every),
         viewed_tail=_share(evaluation.known_tail, every),
+        never_seen=int((split.cold & (ever == 0)).sum()),
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -26,9 +29,10 @@ from resonance.clients.audit.coldstart_report import MEASURES, measure_name, ver
 from resonance.clients.audit.options import is_known
 from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.audit.viewings import write_viewings
-from resonance.clients.ingest.stores import open_sink
+from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.stored import title_rows
+from resonance.training.coldstart.candidates import unnamed_titles
 from resonance.training.coldstart.features import read_titles
 from resonance.training.coldstart.logs import join_logs, only_titles
 from resonance.training.tuning import ENVIRONMENT
@@ -48,7 +52,10 @@ def _tuned(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def write(uri: Path, vectors: np.ndarray, present: np.ndarray | None = None) -> str:
+def write(
+    uri: Path, vectors: np.ndarray, present: np.ndarray | None = None, dates: Sequence[str | None] = ()
+) -> str:
+    """The planted titles; and more of them, alike, for each of `dates`, that no log names."""
     sink = open_sink(str(uri), SPACE)
     count = len(vectors)
     there = np.ones((count, 3), np.bool_) if present is None else present
@@ -56,6 +63,14 @@ def write(uri: Path, vectors: np.ndarray, present: np.ndarray | None = None) -> 
         PLANTED.log.media_ids[:count], vectors, there, [[genre] for genre in GENRES[:count]], SPACE
     )
     sink.write(rows, batch="planted")
+    if dates:
+        n = len(dates)
+        names = [f"unnamed {at}" for at in range(n)]
+        rows = title_rows(names, vectors[:n], np.ones((n, 3), np.bool_), [[one] for one in GENRES[:n]], SPACE)
+        told = pa.array([[] if day is None else [("date", day)] for day in dates], rows["attributes"].type)
+        sink.write(
+            rows.set_column(rows.schema.get_field_index("attributes"), "attributes", told), batch="more"
+        )
     sink.close()
     return str(uri)
 
@@ -87,7 +102,8 @@ def test_the_command(store: str, log: str, tmp_path: Path) -> None:
     assert done.exit_code == 1, done.output
     report = json.loads(done.stdout)
     assert [one["measure"] for one in report["broken"]] == ["fused over untrained"]
-    assert report["titles"] == len(np.unique(PLANTED.log.titles))
+    assert report["titles"] == len(PLANTED.vectors)
+    assert report["titles_not_in_log"] == len(PLANTED.vectors) - len(np.unique(PLANTED.log.titles))
     figures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
     assert [name for name in figures if not is_known(name, MEASURES)] == []
     for other in ("tags", "untrained", "popularity", "factorisation"):  # blocks: too few titles to tell
@@ -98,6 +114,73 @@ def test_the_command(store: str, log: str, tmp_path: Path) -> None:
     html = page.read_text()
     assert html.count("<img") == 4
     assert not re.findall(r"https?://|<script", html)
+
+
+def test_titles_that_the_log_never_names_are_new_ones(tmp_path: Path) -> None:
+    """A new title that nobody watched is a candidate: else the test's own viewings choose what is ranked."""
+    dates = [None] * 200 + ["2022-05-01"] * 100 + ["2031-01-01"] * 50
+    uri = write(tmp_path / "more", PLANTED.vectors, dates=dates)
+    some = PLANTED.log.take(PLANTED.log.users < 150)
+    log = str(tmp_path / "log.parquet")
+    write_viewings(some, Path(log))
+    unwatched = len(PLANTED.vectors) - len(np.unique(some.titles))  # planted, undated, named nowhere
+    new, found = {}, {}
+    for most in ("10000", "0"):
+        options = ["--viewers", "50", "--hold-out", "0", "--unnamed", most, "--json"]
+        done = CliRunner().invoke(app, [uri, log, *options])
+        assert done.exit_code == 0, done.output
+        report = json.loads(done.stdout)
+        taken = min(int(most), unwatched + 300)
+        assert report["titles_not_in_log"] == taken
+        assert report["titles_not_in_log_left_out_as_later"] == 50
+        assert report["titles_not_in_log_left_out_by_lot"] == unwatched + 300 - taken
+        rows = {row["what"]: row["count"] for row in report["sections"][-1]["rows"]}
+        assert rows["of them viewed by nobody"] == taken
+        new[most] = rows["new titles"]
+        figures = {m["name"]: m["value"] for section in report["sections"] for m in section["measures"]}
+        found[most] = figures["recall@10 fused"]
+        undated = report["titles_not_in_log_of_unknown_date"]
+        assert (undated == 200 + unwatched) == (most == "10000")
+        assert any(f"{undated} new titles are named nowhere" in note for note in report["notes"]) == (
+            undated > 0
+        )
+        assert any("left out (--unnamed)" in note for note in report["notes"]) == (most != "10000")
+    assert new["10000"] == new["0"] + unwatched + 300
+    assert found["10000"] < found["0"] / 2
+
+
+def test_what_is_named_as_new_is_always_a_candidate(tmp_path: Path) -> None:
+    uri = write(tmp_path / "more", PLANTED.vectors, dates=["2022-05-01", "2031-01-01", "2031-01-01", None])
+    with closing(open_store(uri)) as opened:
+        found = unnamed_titles(
+            opened, PLANTED.log.media_ids, end_s=1.7e9, most=1, wanted=("unnamed 1", "elsewhere")
+        )
+        # the day of the end is before the end
+        last = unnamed_titles(opened, PLANTED.log.media_ids, end_s=1651363200.0)
+        before = unnamed_titles(opened, PLANTED.log.media_ids, end_s=1651363199.0)
+    assert found.media_ids[0] == "unnamed 1"
+    assert found.media_ids[1] in ("unnamed 0", "unnamed 3")
+    assert (found.undated, found.later, found.beyond) == (int(found.media_ids[1] == "unnamed 3"), 1, 1)
+    assert last.media_ids == ("unnamed 0", "unnamed 3")
+    assert (before.media_ids, before.later) == (("unnamed 3",), 3)
+
+
+def test_names_to_hold_out_that_are_no_titles(store: str, tmp_path: Path) -> None:
+    some = PLANTED.log.take(PLANTED.log.users < 100)
+    log = str(tmp_path / "log.parquet")
+    write_viewings(some, Path(log))
+    names = tmp_path / "new.txt"
+    names.write_text("films/title 1.mp4\nfilms/title 2.mp4\n")
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [store, log, "--held-out", str(names)])
+    assert done.exit_code == 2
+    assert "none of the 2 media ids that are to be held out is among the 400 titles" in done.output
+    early = set(some.titles[some.at_s < np.quantile(some.at_s, 0.8)])
+    late = some.media_ids[next(at for at in some.titles if at not in early)]
+    names.write_text(f"films/title 1.mp4\n{late}\nfilms/title 2.mp4\n")
+    options = ["--viewers", "50", "--held-out", str(names), "--json"]
+    done = CliRunner().invoke(app, [store, log, *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["held_out_not_found"] == 2
 
 
 def test_tags_of_a_file_and_a_verdict_on_the_terminal(store: str, log: str, tmp_path: Path) -> None:
@@ -191,8 +274,6 @@ def test_a_log_of_other_titles(store: str, tmp_path: Path) -> None:
 
 
 def test_titles_are_read_in_the_order_of_the_log(store: str) -> None:
-    from resonance.clients.ingest.stores import open_store
-
     wanted = ("title 7", "elsewhere", "title 3", "title 199")
     titles = read_titles(open_store(store), wanted)
     assert titles.media_ids == ("title 7", "title 3", "title 199")
