@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.bias import BiasAudit, BiasSettings, audit_bias
+from resonance.clients.audit.bias import BiasAudit, audit_bias
 from resonance.clients.audit.bias_feeding import space_alerts
 from resonance.clients.audit.bias_recall import RecallChange, measure_recall
+from resonance.clients.audit.bias_survey import BiasSettings
 from resonance.clients.audit.estimates import DRAWS, Estimate, estimate, of_draws
 from resonance.clients.audit.groups import UNKNOWN, Dimension
 from resonance.clients.audit.nearest import nearest_rows

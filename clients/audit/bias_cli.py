@@ -114,7 +114,7 @@ def bias(
 
     Exit code 0: done; 1: a limit is broken (`--limit 'alerts<=0'`), or a store cannot be read; 2: wrong use.
     """
-    from resonance.clients.audit.bias import BiasSettings, audit_bias
+    from resonance.clients.audit.bias import audit_bias
     from resonance.clients.audit.bias_change import audit_change
     from resonance.clients.audit.bias_change_report import MEASURES as CHANGE_MEASURES
     from resonance.clients.audit.bias_change_report import make_change_report
@@ -122,6 +122,7 @@ def bias(
     from resonance.clients.audit.bias_metrics import write_metrics
     from resonance.clients.audit.bias_queries import read_queries
     from resonance.clients.audit.bias_report import MEASURES, make_report
+    from resonance.clients.audit.bias_survey import BiasSettings
     from resonance.clients.audit.groups import make_source, read_target
     from resonance.clients.audit.representation import Correction
     from resonance.clients.cli.descriptors import descriptor_of_store

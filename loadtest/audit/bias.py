@@ -21,8 +21,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from resonance.clients.audit.bias import BiasSettings, Survey, audit_bias, family
+from resonance.clients.audit.bias import audit_bias, family
 from resonance.clients.audit.bias_queries import AskedQuery
+from resonance.clients.audit.bias_survey import BiasSettings, Survey
 from resonance.clients.audit.groups import DimensionBuilder, GroupSource, make_source
 from resonance.clients.audit.representation import Correction, Finding, clopper_pearson, judge, power
 from resonance.clients.results import SpaceRef

@@ -27,11 +27,12 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from resonance.clients.audit.bias import BiasSettings, audit_bias
+from resonance.clients.audit.bias import audit_bias
 from resonance.clients.audit.bias_change import BiasChange, audit_change
 from resonance.clients.audit.bias_change_report import make_change_report
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
+from resonance.clients.audit.bias_survey import BiasSettings
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.groups import make_source
 from resonance.clients.audit.two_way import half_width_of_mean

@@ -13,10 +13,11 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from resonance.clients.audit.bias import BiasSettings, audit_bias
+from resonance.clients.audit.bias import audit_bias
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_queries import AskedQuery, ask, read_queries, result_counts
 from resonance.clients.audit.bias_report import MEASURES, make_report
+from resonance.clients.audit.bias_survey import BiasSettings
 from resonance.clients.audit.clusters import OUTSIDE, find_clusters, sample_vectors
 from resonance.clients.audit.groups import (
     UNKNOWN,

@@ -17,12 +17,13 @@ import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from resonance.clients.audit.bias import BiasSettings, audit_bias
+from resonance.clients.audit.bias import audit_bias
 from resonance.clients.audit.bias_change import _near_excesses, audit_change
 from resonance.clients.audit.bias_change_report import MEASURES, make_change_report
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
+from resonance.clients.audit.bias_survey import BiasSettings
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.groups import UNKNOWN, make_source
 from resonance.clients.audit.nearest import nearest_rows
