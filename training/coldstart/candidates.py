@@ -14,10 +14,6 @@ import numpy as np
 
 from resonance.clients.ingest.types import Store, day_of
 
-#: Candidates that the log never names, at most: 7 KB of memory each for every store of vectors, and a score
-#: for each viewer.
-MOST_UNNAMED = 10_000
-
 
 @dataclass(frozen=True, slots=True)
 class Unnamed:
@@ -55,7 +51,7 @@ def unnamed_titles(
     named: Collection[str],
     *,
     end_s: float,
-    most: int = MOST_UNNAMED,
+    most: int,
     wanted: Collection[str] = (),
     seed: int = 0,
 ) -> Unnamed:
@@ -63,7 +59,8 @@ def unnamed_titles(
 
     Args:
         named: media ids of the log. end_s: the last moment of the log, seconds of the Unix epoch.
-        most: so many at most, drawn. wanted: taken whatever their day and number, where the store has them.
+        most: so many at most, drawn: each costs 7 KB of memory for every store of vectors.
+        wanted: taken whatever their day and number, where the store has them.
 
     Raises:
         StoreError: it cannot be read.

@@ -156,8 +156,8 @@ def test_what_is_named_as_new_is_always_a_candidate(tmp_path: Path) -> None:
             opened, PLANTED.log.media_ids, end_s=1.7e9, most=1, wanted=("unnamed 1", "elsewhere")
         )
         # the day of the end is before the end
-        last = unnamed_titles(opened, PLANTED.log.media_ids, end_s=1651363200.0)
-        before = unnamed_titles(opened, PLANTED.log.media_ids, end_s=1651363199.0)
+        last = unnamed_titles(opened, PLANTED.log.media_ids, end_s=1651363200.0, most=9)
+        before = unnamed_titles(opened, PLANTED.log.media_ids, end_s=1651363199.0, most=9)
     assert found.media_ids[0] == "unnamed 1"
     assert found.media_ids[1] in ("unnamed 0", "unnamed 3")
     assert (found.undated, found.later, found.beyond) == (int(found.media_ids[1] == "unnamed 3"), 1, 1)
