@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,3 +128,16 @@ def test_figures_that_fell_are_not_a_number_or_are_missing(tmp_path: Path) -> No
 
 def test_the_committed_figures_are_read() -> None:
     assert len(read_figures(tiny.WEIGHTS.with_name("tiny.figures.json"))) > 10
+
+
+def test_training_starts_without_an_entry_point() -> None:
+    """From a bare checkout, where no `resonance` command is installed."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "resonance.training", "train-tiny", "--recipe", "none"],
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 2
+    assert "known are cpu, gpu, gpu-short, smoke" in ran.stderr
