@@ -14,8 +14,9 @@ from resonance.loadtest.gpu_bench.part import LOST, NEED_PEAK, Job
 from resonance.loadtest.gpu_bench.results import PartResult
 from resonance.loadtest.gpu_bench.timing import Deadline
 
-#: The program, to which the job is added.
-PROGRAM = (sys.executable, "-m", "resonance.loadtest.gpu_bench.part")
+#: The program, to which the job is added. Not ``-m``: processes that it spawns to decode would import its
+#: main module again, and torch with it, one on every core.
+PROGRAM = (sys.executable, "-c", "from resonance.loadtest.gpu_bench.part import main; main()")
 #: From the request to end to SIGKILL.
 GRACE_S = 5.0
 #: A tower needs about so long; with less it is not begun again for those after one that was fatal.

@@ -1,7 +1,7 @@
-"""One part of the bench, and the program that measures it in a process of its own.
+"""One part of the bench, and `main`, which measures it in a process of its own.
 
-``python -m resonance.loadtest.gpu_bench.part JOB``, with a `Job` as JSON: what it finds goes into the
-journal line by line, from which the one who started it takes it, however it ended (`child.py`).
+It is given a `Job` as JSON: what it finds goes into the journal line by line, from which the one who started
+it takes it, however it ended (`child.py`).
 """
 
 from __future__ import annotations
@@ -124,7 +124,3 @@ def main() -> None:
 def interrupt(_signal: int, _frame: object) -> None:
     """A signal's handler: end as with Ctrl-C."""
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    main()

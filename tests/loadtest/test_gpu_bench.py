@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -692,6 +692,22 @@ def test_a_part_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.M
     assert [row["batch"] for row in result.rows] == [1]
     (error,) = result.errors
     assert error == ("the process of this part died (it was ended after 30 s) at: quick-bert, eager, batch 3")
+
+
+def test_processes_that_decode_have_no_torch(tmp_path: Path) -> None:
+    """Of a part in a process of its own: Python tells every import of it and of those that it spawns."""
+    job = quick_job(tmp_path, "end_to_end")
+    ran = subprocess.run(
+        [*child.PROGRAM, json.dumps(asdict(job))],
+        env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0
+    imported = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()]
+    assert imported.count("resonance.loadtest.gpu_bench.media") == 2  # the part's own, and its decoder's
+    assert imported.count("torch") == 1
 
 
 def test_a_run_of_processes_that_is_cut_off_leaves_rows_and_no_process(tmp_path: Path) -> None:
