@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
@@ -28,7 +29,7 @@ def measure_apart(job: Job, result: PartResult) -> None:
 
     Where the process dies at a tower, the towers after that one have another.
     """
-    deadline = Deadline(job.seconds)
+    deadline, ending = Deadline(job.seconds, job.begun_s), Deadline(job.limit_s, job.begun_s)
     while True:
         died_at = _run(job, result)
         names, tower = job.towers(), died_at.split(",")[0]
@@ -40,8 +41,9 @@ def measure_apart(job: Job, result: PartResult) -> None:
         if deadline.passed(TOWER_S):
             result.skip(f"{', '.join(rest)}: out of time")
             return
-        overrun_s = job.limit_s - job.seconds
-        job = replace(job, encoders=rest, seconds=deadline.left(), limit_s=deadline.left() + overrun_s)
+        job = replace(
+            job, encoders=rest, seconds=deadline.left(), limit_s=ending.left(), begun_s=time.monotonic()
+        )
 
 
 def _run(job: Job, result: PartResult) -> str:
@@ -51,7 +53,7 @@ def _run(job: Job, result: PartResult) -> str:
     process = subprocess.Popen([*PROGRAM, json.dumps(asdict(job))])
     at, cause = "", ""
     try:
-        code = process.wait(job.limit_s)
+        code = process.wait(max(0.0, Deadline(job.limit_s, job.begun_s).left()))
         cause = _cause(code) if code else ""
     except subprocess.TimeoutExpired:
         cause = f"it was ended after {job.limit_s:.0f} s"

@@ -10,9 +10,10 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,6 +51,8 @@ class Job:
         tuned_only: of what is compiled only that.
         seconds: after which nothing new is begun.
         limit_s: after which it is ended, where it has a process of its own.
+        begun_s: from when both are counted, by `time.monotonic`, which all processes of a machine share: a
+            process of its own has to import torch first.
         matrix_tflops: of this run, 0 where it was not measured.
         journal, run: see `Journal`.
     """
@@ -66,6 +69,7 @@ class Job:
     matrix_tflops: float
     journal: str
     run: str
+    begun_s: float = field(default_factory=time.monotonic)
 
     def towers(self) -> tuple[str, ...]:
         """Names of the towers it measures, in their order."""
@@ -81,7 +85,7 @@ def measure(job: Job, result: PartResult) -> None:
     """Measure into `result`, in this process; what fails is one of its errors."""
     torch.backends.cudnn.allow_tf32 = False  # as where it serves: log-mel spectra do not survive it
     dtype = torch.bfloat16 if job.device == "cuda" else torch.float32
-    bench = Bench(job.device, dtype, job.quick, job.matrix_tflops, result, Deadline(job.seconds))
+    bench = Bench(job.device, dtype, job.quick, job.matrix_tflops, result, Deadline(job.seconds, job.begun_s))
     encoders = [e for e in (QUICK if job.quick else REAL) if e.name in job.towers()]
     tune, films = job.max_autotune, Path(job.films)
     steps: dict[str, Callable[[], None]] = {

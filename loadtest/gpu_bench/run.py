@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
 
-from resonance.loadtest.gpu_bench.child import measure_apart
+from resonance.loadtest.gpu_bench.child import GRACE_S, measure_apart
 from resonance.loadtest.gpu_bench.encoders import REAL
 from resonance.loadtest.gpu_bench.machine import environment, gpu_state
 from resonance.loadtest.gpu_bench.measure import MIN_COSINE
@@ -25,15 +26,21 @@ from resonance.loadtest.gpu_bench.timing import Deadline
 
 #: Beside the figures: every row as it is measured.
 ROWS = "rows.jsonl"
-#: Left at the end for the matrix rate's second measurement.
-PEAK_AGAIN_S = 15.0
-#: How long a part with a process of its own may be at what it had begun, such as a compilation that is tuned:
-#: after its time, and after the run's.
+#: Left at the end for the tables, the figures and the plot, whose package is imported only then.
+CLOSING_S = 15.0
+#: Left before that for the matrix rate's second measurement, in a process that imports torch first.
+PEAK_AGAIN_S = 30.0
+#: How long a part with a process of its own may be at what it had begun, such as a compilation that is tuned,
+#: after its time; where the run ends before, nothing new is begun so long before it.
 OVERRUN_S, LAST_S = 240.0, 10.0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the chosen parts one after the other; the exit code."""
+def main(arguments: list[str] | None = None, *, begun_s: float | None = None) -> int:
+    """Run the chosen parts one after the other; the exit code.
+
+    `begun_s`: what `time.monotonic` said when the process began, by default now; its time runs from then.
+    """
+    begun_s = time.monotonic() if begun_s is None else begun_s
     args = _parse(arguments)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -46,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     show("environment", [{"what": k, "value": v} for k, v in report.figures["environment"].items()])
     before = signal.signal(signal.SIGTERM, interrupt)  # so that one who is cut off ends as with Ctrl-C
     try:
-        _run_all(report, device, args)
+        _run_all(report, device, args, begun_s)
     except KeyboardInterrupt:
         report.figures["errors"].append("cut off: what was not measured by then is missing")
     finally:
@@ -63,42 +70,51 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.errors() else 0
 
 
-def _run_all(report: Report, device: str, args: argparse.Namespace) -> None:
-    total, matrix_tflops = Deadline(args.total_seconds), 0.0
+def allowed(part_s: float, left_s: float) -> tuple[float, float]:
+    """Of a part: after how many seconds it begins nothing new, and after how many it is ended.
+
+    It has `part_s`, and `left_s` are left to the end of its process, by force or not.
+    """
+    end_s = left_s - GRACE_S
+    seconds = min(part_s, end_s - LAST_S)
+    return seconds, min(seconds + OVERRUN_S, end_s)
+
+
+def _run_all(report: Report, device: str, args: argparse.Namespace, begun_s: float) -> None:
+    total, matrix_tflops = Deadline(args.total_seconds - CLOSING_S, begun_s), 0.0
     # a part may crash, be killed for memory, or break the GPU's context, which no later part survives
     apart = device == "cuda" if args.apart is None else args.apart
     run = measure_apart if apart else measure
     wanted = [p for p in PARTS if p in args.parts or (p == "peak" and set(NEED_PEAK) & set(args.parts))]
     again_s = PEAK_AGAIN_S if set(NEED_PEAK) & set(wanted) and not args.quick else 0.0
 
-    def job(part: str, seconds: float) -> Job:
+    def job(part: str, part_s: float, left_s: float) -> Job:
         return Job(
             part, device, args.quick, tuple(args.encoders), args.max_autotune, args.tuned_only,
-            str(args.films), seconds, min(seconds + OVERRUN_S, total.left() + LAST_S), matrix_tflops,
+            str(args.films), *allowed(part_s, left_s), matrix_tflops,
             str(args.out.with_name(ROWS)), report.figures["environment"]["date"],
         )  # fmt: skip
 
     peak = PartResult()
     for part in wanted:
-        deadline = Deadline(min(args.part_seconds, total.left() - again_s))
-        todo = job(part, deadline.seconds)
+        todo, began_s = job(part, args.part_seconds, total.left() - again_s), time.monotonic()
         result = PartResult(tell=todo.notes().tell)
         try:
-            if total.passed(5 + again_s):
+            if todo.seconds <= 0:
                 result.skip("everything: the run's time is used up")
             else:
                 run(todo, result)
         finally:
-            result.seconds = deadline.seconds - deadline.left()
+            result.seconds = time.monotonic() - began_s
             report.add(part, result)
         if part == "peak":
             peak, matrix_tflops = result, best_rate(result)
     if matrix_tflops and set(NEED_PEAK) & set(wanted):
-        if total.passed():
+        todo = job("peak", total.left(), total.left())
+        if todo.seconds <= 0:
             peak.skip("after the towers: the run's time is used up")
             report.add("peak", peak)
             return
-        todo = job("peak", total.left())
         try:
             run(todo, peak)
         finally:
@@ -169,7 +185,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
                         help="let the compiler time kernels of its own; minutes a tower")  # fmt: skip
     parser.add_argument("--tuned-only", action="store_true", help="of `compiled` only what that tunes")
     parser.add_argument("--part-seconds", type=float, default=150, help="at most, a part (default: 150)")
-    parser.add_argument("--total-seconds", type=float, default=1500, help="at most, all (default: 1500)")
+    parser.add_argument("--total-seconds", type=float, default=1500,
+                        help="at most, all, with its start and its end (default: 1500)")  # fmt: skip
     parser.add_argument("--apart", action=argparse.BooleanOptionalAction,
                         help="each part in a process of its own (default: on the GPU)")  # fmt: skip
     parser.add_argument(

@@ -45,7 +45,7 @@ from resonance.loadtest.gpu_bench.media import choose_keyframes
 from resonance.loadtest.gpu_bench.part import Job
 from resonance.loadtest.gpu_bench.report import Report, one_line, plain
 from resonance.loadtest.gpu_bench.results import Journal, PartResult
-from resonance.loadtest.gpu_bench.run import bars, main
+from resonance.loadtest.gpu_bench.run import CLOSING_S, LAST_S, allowed, bars, main
 from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, tuned_ways, ways
@@ -451,6 +451,26 @@ def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> N
     assert main(arguments) == 0
     parts = json.loads(out.read_text())["parts"]
     assert parts["encoders"]["skipped"] == ["everything: the run's time is used up"]
+
+
+@pytest.mark.parametrize(("part_s", "left_s"), [(150.0, 1500.0), (530.0, 560.0), (150.0, 40.0), (150.0, 3.0)])
+def test_a_part_is_ended_before_the_run_is(part_s: float, left_s: float) -> None:
+    seconds, limit_s = allowed(part_s, left_s)
+    assert limit_s + child.GRACE_S <= left_s
+    assert seconds <= part_s
+    assert limit_s >= seconds + LAST_S
+
+
+def test_a_run_has_its_time_from_the_start_of_its_process(tmp_path: Path) -> None:
+    """All but half a second of what a part needs is closing time; to import torch takes longer."""
+    out = tmp_path / "figures.json"
+    seconds = CLOSING_S + LAST_S + child.GRACE_S + 0.5
+    arguments = ["--device", "cpu", "--quick", "--parts", "peak", "--out", str(out)]
+    command = [sys.executable, "-m", "resonance.loadtest.gpu_bench", *arguments]
+    ran = subprocess.run([*command, "--total-seconds", str(seconds)], capture_output=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    part_of_it = json.loads(out.read_text())["parts"]["peak"]
+    assert part_of_it["skipped"] == ["everything: the run's time is used up"]
 
 
 @pytest.mark.parametrize("keyframes_only", [False, True])
