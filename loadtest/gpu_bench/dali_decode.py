@@ -4,7 +4,6 @@ sends them; both scaled to the encoders' size, without Triton."""
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import time
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from resonance.loadtest.gpu_bench.apart import Apart
-from resonance.loadtest.gpu_bench.machine import missing
+from resonance.loadtest.gpu_bench.machine import LOADED, missing, not_loaded
 from resonance.serving.keyframes.containers import CODEC_IDS, keyframe_file
 
 FRAME_PX = 224
 STRETCH = 16  # frames of a film in one sample
 BATCH = {True: 56, False: 28}  # keyframes, and stretches, a run: several for each of seven NVDEC engines
 THREADS = 16  # as `serving/backends/resonance_dali`
-NVDEC = "libnvcuvid.so.1"
 NAMES = {"mixed": "DALI, NVDEC", "cpu": "DALI, CPU"}  # by DALI's name of the device
 #: To start, to import DALI, to make a pipeline, and to hold its pictures against PyAV's, besides measuring.
 PATIENCE_S = 60.0
@@ -53,12 +51,10 @@ class DaliDecoder:
         if self.device == "mixed":
             if not torch.cuda.is_available():
                 return "no NVIDIA GPU"
-            try:
-                ctypes.CDLL(NVDEC)
-            except OSError as error:
+            if reason := not_loaded(*LOADED["NVDEC"]):
                 return (
-                    f"the driver's {NVDEC} cannot be loaded ({error}); a container needs the driver's "
-                    "`video` capability (NVIDIA_DRIVER_CAPABILITIES)"
+                    f"{reason}; it is the driver's, and a container needs the driver's `video` capability "
+                    "(NVIDIA_DRIVER_CAPABILITIES)"
                 )
         return ""
 

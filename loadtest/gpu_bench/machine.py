@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import os
@@ -19,6 +20,12 @@ from resonance.training.tuning import ENVIRONMENT
 
 #: Printed with every run where they are installed.
 PACKAGES = ("torch", "triton", "tensorrt", "nvidia-dali-cuda130", "av", "numpy", "matplotlib", "rich")
+#: What parts need besides PyTorch: by what it is called here, what Python imports, or a library by its names.
+IMPORTED = {"PyAV": "av", "DALI": "nvidia.dali"}
+LOADED = {
+    "NVDEC": ("libnvcuvid.so.1",),
+    "TensorRT": ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so"),
+}
 _NVIDIA_SMI = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit,temperature.gpu"
 
 
@@ -32,6 +39,7 @@ def environment(device: str) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),  # as the kernel counts: hardware threads
         "threads_per_core": _threads_per_core(),
+        **at_hand(),
         "memory_kept": ", ".join(f"{k}={os.environ[k]}" for k in ENVIRONMENT if k in os.environ) or "no",
     }
     for package in PACKAGES:
@@ -66,6 +74,26 @@ def gpu_state() -> dict[str, str]:
         return {}
     first = answer.stdout.strip().partition("\n")[0]  # of the first GPU; it may have answered nothing
     return dict(zip(_NVIDIA_SMI.split(","), first.split(", "), strict=False)) if first else {}
+
+
+def at_hand() -> dict[str, str]:
+    """Of what parts need besides PyTorch, whether it can be loaded here, or why not."""
+    reasons = {name: missing(module) for name, module in IMPORTED.items()}
+    reasons |= {name: not_loaded(*libraries) for name, libraries in LOADED.items()}
+    return {name: f"no: {reason}" if reason else "can be loaded" for name, reason in reasons.items()}
+
+
+def not_loaded(*libraries: str) -> str:
+    """Why none of `libraries` can be loaded, as the first of them says, or an empty text."""
+    reasons = []
+    for library in libraries:
+        try:
+            ctypes.CDLL(library)
+        except OSError as error:
+            reasons.append(f"{library} cannot be loaded here ({error})")
+        else:
+            return ""
+    return reasons[0]
 
 
 def missing(module: str) -> str:
