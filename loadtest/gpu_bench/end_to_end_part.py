@@ -31,13 +31,10 @@ SEGMENTS, IN_FLIGHT = 4, 2
 FRAMES = {"keyframes": 4, "uniform": 16}
 #: Hours of 1080p H.264 a GPU-hour that `keyframes` is to reach.
 BAR = 1000.0
-PYAV = "PyAV, all cores"
+PYAV = "PyAV, all cores but one"  # which feeds the device
 #: For a run of a decoder on the device, and to begin with for the making of it.
 PATIENCE_S = 60.0
-CPU_STAGES, DEVICE_STAGES = (
-    ("demux", "decode", "scale", "sound"),
-    ("copy", "visual", "sound", "text", "fusion"),
-)
+CPU_STAGES = ("demux", "decode", "scale", "sound")
 
 
 def measure_end_to_end(bench: Bench, folder: Path) -> None:
@@ -64,7 +61,7 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
     path = made(film, folder, whole=True, skip=result.skip, what="films")
     if path is None:
         return
-    workers = 1 if quick else len(os.sched_getaffinity(0))
+    workers = 1 if quick else max(1, len(os.sched_getaffinity(0)) - 1)  # this process has the other core
     seconds = 0.5 if quick else 15.0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), die_with_parent) as pool:
         for sampling in ("keyframes", "uniform"):
@@ -114,7 +111,7 @@ def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: flo
         "hours_per_hour": hours * 3600 / wall_s,
         "bounded_by": "the device and its feeding",
         "device_busy": sum(device_s.values()) / wall_s,
-        **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},
+        **{f"device_{name}_s_per_h": spent_s / hours for name, spent_s in device_s.items()},
     }
 
 
@@ -131,12 +128,14 @@ def run_decoded_there(
 
     One thread decodes a run's pictures while the ones before become vectors.
     """
-    from resonance.loadtest.gpu_bench.media import KEYFRAMES, SEGMENT_S, Stretch, read_stretch
+    from resonance.loadtest.gpu_bench.media import KEYFRAMES, RATE_HZ, SEGMENT_S, Stretch, read_stretch
 
     last = duration_s // SEGMENT_S - SEGMENTS
     firsts = itertools.cycle(range(0, max(1, last), SEGMENTS))
     stretches = max(1, decoder.rows // (SEGMENTS * KEYFRAMES))  # that a run of the decoder takes
     segments = stretches * SEGMENTS
+    # before the decoder's thread works on the device, which would break the capture
+    fixed = pipeline.fixed(segments, KEYFRAMES, SEGMENT_S * RATE_HZ)
     cpu = Counter[str]()
 
     def submit() -> Future[Stretch]:
@@ -149,14 +148,11 @@ def run_decoded_there(
         return pictures, np.concatenate([stretch.pcm for stretch in read]), took_s
 
     def embed(pictures: torch.Tensor, pcm: np.ndarray) -> torch.Tensor:
-        with torch.inference_mode():
-            with clock.stage("copy"):
-                waves, words = pipeline.put(pcm), pipeline.ids(segments).to(pipeline.device)
-            if pictures.is_cuda:
-                # made on the decoder's stream, whose next pictures may not take its place yet
-                pictures.record_stream(torch.cuda.current_stream())
-            clips = pictures.unflatten(0, (segments, KEYFRAMES))  # (S, T, 224, 224, 3)
-            return pipeline.compute(clips, waves, words, clock.stage)
+        if pictures.is_cuda:
+            # made on the decoder's stream, whose next pictures may not take its place yet
+            pictures.record_stream(torch.cuda.current_stream())
+        clips = pictures.unflatten(0, (segments, KEYFRAMES))  # (S, T, 224, 224, 3)
+        return fixed.run(clips, pcm, pipeline.ids(segments), clock)
 
     thread = ThreadPoolExecutor(1)
     try:
@@ -202,6 +198,7 @@ def run_decoded_there(
         "the device and its feeding": sum(device_s.values()) / wall_s,
     }
     bound = {
+        "fed_by": fixed.fed_by,
         "decoder_busy": decoder_busy,
         "waiting_for_read": waited_s / wall_s,
         "bounded_by": max(bounds, key=lambda name: bounds[name]),
@@ -219,7 +216,7 @@ def _run(
     seconds: float,
 ) -> dict[str, object]:
     """Feed the device for `seconds` after every worker has begun and the device is warm."""
-    from resonance.loadtest.gpu_bench.media import SEGMENT_S, Stretch, read_stretch
+    from resonance.loadtest.gpu_bench.media import RATE_HZ, SEGMENT_S, Stretch, read_stretch
 
     last = duration_s // SEGMENT_S - SEGMENTS
     firsts = itertools.cycle(range(0, max(1, last), SEGMENTS))
@@ -227,9 +224,10 @@ def _run(
     def submit() -> Future[Stretch]:
         return pool.submit(read_stretch, str(path), next(firsts), SEGMENTS, sampling)
 
+    fixed = pipeline.fixed(SEGMENTS, FRAMES[sampling], SEGMENT_S * RATE_HZ)
     for warm in [submit() for _ in range(workers)]:
         stretch = warm.result()
-        pipeline.vectors(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), StageClock(pipeline.device))
+        fixed.run(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), StageClock(pipeline.device))
     clock, cpu, done, decoded, waited_s = StageClock(pipeline.device), Counter[str](), 0, 0, 0.0
     running = {submit() for _ in range(IN_FLIGHT * workers)}
     wait(running, return_when=FIRST_COMPLETED)  # from here on workers are full, and at the end they still are
@@ -241,7 +239,7 @@ def _run(
         for job in finished:
             running.add(submit())
             stretch = job.result()
-            out = pipeline.vectors(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), clock)
+            out = fixed.run(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), clock)
             cpu.update(stretch.seconds)
             done, decoded = done + SEGMENTS, decoded + stretch.decoded
     device_s = clock.read()
@@ -252,6 +250,7 @@ def _run(
         raise RuntimeError(f"{sampling}: vectors are not finite")
     waiting = waited_s / wall_s
     bound = {
+        "fed_by": fixed.fed_by,
         "waiting_for_decoded": waiting,
         "bounded_by": "decoding on the CPU" if waiting > 0.2 else "the device and its feeding",
     }
@@ -278,5 +277,5 @@ def _row(
         **bound,
         # seconds of one core, or of the device, for an hour of film
         **{f"cpu_{name}_s_per_h": cpu[name] / hours for name in CPU_STAGES},
-        **{f"device_{name}_s_per_h": device_s.get(name, 0.0) / hours for name in DEVICE_STAGES},
+        **{f"device_{name}_s_per_h": spent_s / hours for name, spent_s in device_s.items()},
     }

@@ -1,7 +1,8 @@
 """The part `latency`: one segment of 8 s alone, from encoded bytes to its vector, p50 and p95.
 
 `wire`: what the server gets, a clip of encoded keyframes beside PCM and tokens. `file`: the sound encoded
-too (AAC, as in the file). Keyframes are decoded side by side, one thread each. In process, no gRPC.
+too (AAC, as in the file). Keyframes are decoded side by side, one thread each, or by the server's DALI
+pipeline on NVDEC, where they stay. In process, no gRPC.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,21 @@ import torch
 
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
-from resonance.loadtest.gpu_bench.pipeline import Pipeline
-from resonance.loadtest.gpu_bench.timing import Deadline, percentile
+from resonance.loadtest.gpu_bench.nvdec import KeyframePictures
+from resonance.loadtest.gpu_bench.pipeline import Input, Pipeline
+from resonance.loadtest.gpu_bench.timing import StageClock, percentile
+from resonance.serving.keyframes.containers import keyframe_file
 
 ROUNDS, WARM_UP = 200, 20
 BAR_MS = 25.0
+PYAV = "PyAV, a thread a keyframe"
+#: For a decoder on the device, and to begin with for the making of it.
+PATIENCE_S = 60.0
 
 
 def measure_latency(bench: Bench, folder: Path) -> None:
-    """Two rows; the bar is for the GPU and what the server gets."""
-    result, deadline, quick = bench.result, bench.deadline, bench.quick
+    """A row a case and decoder; the bar is for the GPU and what the server gets."""
+    result, quick = bench.result, bench.quick
     if reason := missing("av"):
         result.skip(f"everything: {reason}")
         return
@@ -36,18 +43,60 @@ def measure_latency(bench: Bench, folder: Path) -> None:
     path = made(film, folder, whole=True, skip=result.skip, what="everything: its film")
     if path is None:
         return
-    segment = Segment(path)
+    segment, label = Segment(path), f"{film.height}p H.264"
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick, note=result.skip)
     with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
         for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
-            if deadline.passed(5):
+            if bench.deadline.passed(5):
                 result.skip(f"{case}: out of time")
                 continue
             with bench.going_on(case):
-                row = _rounds(segment, pipeline, pool, sound, quick=quick, deadline=deadline)
+                row = measure_rounds(bench, segment, pipeline, partial(_by_pyav, pool, segment, sound))
                 if bench.device == "cuda" and case == "wire":
                     row["bar_ms"] = BAR_MS
-                result.row({"case": case, "film": f"{film.height}p H.264", **row})
+                result.row({"case": case, "decoder": PYAV, "film": label, **row})
+    # last, for a decoder that hangs takes the rest of the part along
+    decoder = KeyframePictures(rows=KEYFRAMES)
+    if reason := "no NVIDIA GPU" if bench.device != "cuda" else decoder.missing():
+        result.skip(f"wire, {decoder.name}: {reason}")
+        return
+    if bench.deadline.passed(5):
+        result.skip(f"wire, {decoder.name}: out of time")
+        return
+    with bench.going_on(f"wire, {decoder.name}"):
+        row = measure_decoded_there(bench, segment, pipeline, decoder)
+        result.row({"case": "wire", "decoder": decoder.name, "film": label, **row, "bar_ms": BAR_MS})
+
+
+def measure_decoded_there(
+    bench: Bench, segment: Segment, pipeline: Pipeline, decoder: KeyframePictures
+) -> dict[str, object]:
+    """Rounds in which `decoder` decodes keyframes, in files as the server makes them; they stay there."""
+
+    def decoded() -> tuple[Input, Input]:
+        pictures = thread.submit(decoder.pictures, segment.files()).result(PATIENCE_S)
+        return pictures.unsqueeze(0), segment.pcm  # (1, T, 224, 224, 3)
+
+    thread = ThreadPoolExecutor(1)
+    try:
+        return measure_rounds(
+            bench,
+            segment,
+            pipeline,
+            decoded,
+            check=lambda: thread.submit(decoder.check, segment.files()).result(PATIENCE_S),
+        )
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _by_pyav(
+    pool: ThreadPoolExecutor, segment: Segment, sound: Callable[[], np.ndarray]
+) -> tuple[Input, Input]:
+    """uint8 [1, T, 224, 224, 3], float32 [1, 128000]."""
+    heard = pool.submit(sound)
+    pictures = list(pool.map(segment.decode_keyframe, segment.packets))
+    return np.stack(pictures)[None], heard.result()
 
 
 class Segment:
@@ -56,7 +105,7 @@ class Segment:
     def __init__(self, path: Path) -> None:
         import av
 
-        from resonance.loadtest.gpu_bench.media import SEGMENT_S, choose_keyframes, read_stretch
+        from resonance.loadtest.gpu_bench.media import SEGMENT_S, choose_keyframes, clip_of, read_stretch
 
         self.pcm = read_stretch(str(path), 0, 1, "keyframes").pcm
         self._sound: list[bytes] = []
@@ -64,6 +113,7 @@ class Segment:
         with av.open(str(path)) as container:
             video, audio = container.streams.video[0], container.streams.audio[0]
             self._codec, self._extradata = video.codec_context.name, video.codec_context.extradata
+            self._clip = clip_of(video.codec_context)
             self._sound_codec, self._sound_extradata = audio.codec_context.name, audio.codec_context.extradata
             for packet in container.demux(video, audio):
                 if packet.pts is None or packet.time_base is None:
@@ -74,6 +124,10 @@ class Segment:
                 elif packet.stream.type == "video" and packet.is_keyframe and at_s < SEGMENT_S:
                     keyframes.append((at_s, bytes(packet)))
         self.packets = [data for _, data in choose_keyframes(keyframes, 0.0, 1)[0]]
+
+    def files(self) -> list[bytes]:
+        """Each keyframe as a file of its own."""
+        return [keyframe_file(self._clip, data) for data in self.packets]
 
     def decode_keyframe(self, data: bytes) -> np.ndarray:
         """One packet alone, with a decoder of its own: uint8 RGB [224, 224, 3]."""
@@ -100,35 +154,39 @@ class Segment:
         return np.pad(pcm, (0, SEGMENT_S * RATE_HZ - pcm.size))[None]
 
 
-def _rounds(
+def measure_rounds(
+    bench: Bench,
     segment: Segment,
     pipeline: Pipeline,
-    pool: ThreadPoolExecutor,
-    sound: Callable[[], np.ndarray],
+    decoded: Callable[[], tuple[Input, Input]],
     *,
-    quick: bool,
-    deadline: Deadline,
-) -> dict[str, float]:
-    """Percentiles over rounds, one at a time, each ended by the vector's arrival on the host."""
-    ids, run = pipeline.ids(1), pipeline.single(len(segment.packets), segment.pcm.shape[1])
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, object]:
+    """Percentiles over rounds, one at a time, each ended by the vector's arrival on the host.
+
+    `check` of the decoder comes after the capture, which work of others on the device would break.
+    """
+    warm_up, rounds = (2, 3) if bench.quick else (WARM_UP, ROUNDS)
+    ids, fixed = pipeline.ids(1), pipeline.fixed(1, len(segment.packets), segment.pcm.shape[1])
+    check()
+    clock = StageClock("cpu")  # of the host's calls, and not looked at: on the GPU events would cost time
     total_ms: list[float] = []
     decode_ms: list[float] = []
-    for i in range((2 + 3) if quick else (WARM_UP + ROUNDS)):
-        if deadline.passed() and len(total_ms) > 5:
+    for i in range(warm_up + rounds):
+        if bench.deadline.passed() and len(total_ms) > 5:
             break
         started = time.perf_counter()
-        heard = pool.submit(sound)
-        pictures = list(pool.map(segment.decode_keyframe, segment.packets))
-        pcm, frames = heard.result(), np.stack(pictures)[None]
-        decoded = time.perf_counter()
-        vector = run(frames, pcm, ids).cpu()
+        frames, pcm = decoded()
+        there = time.perf_counter()
+        vector = fixed.run(frames, pcm, ids, clock).cpu()
         ended = time.perf_counter()
-        if i >= (2 if quick else WARM_UP):
+        if i >= warm_up:
             total_ms.append((ended - started) * 1e3)
-            decode_ms.append((decoded - started) * 1e3)
+            decode_ms.append((there - started) * 1e3)
     if not bool(torch.isfinite(vector).all()):
         raise RuntimeError("the segment's vector is not finite")
     return {
+        "fed_by": fixed.fed_by,
         "rounds": len(total_ms),
         "p50_ms": percentile(total_ms, 0.5),
         "p95_ms": percentile(total_ms, 0.95),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager as ContextManager
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,10 +22,14 @@ from resonance.export.graphs.spectrum import mel_matrix
 from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.encoders import MINILM, SIGLIP_B16
 from resonance.loadtest.gpu_bench.htsat import Htsat, HtsatSize
+from resonance.loadtest.gpu_bench.report import one_line
 from resonance.loadtest.gpu_bench.timing import StageClock
 from resonance.loadtest.gpu_bench.towers import Bert, BertSize, Vit, VitSize, randomise
 from resonance.loadtest.gpu_bench.variants import captured
+from resonance.serving.backends.aoti.runner import device_lost
 
+#: On the host as it was decoded, or a tensor, which may be on the device already.
+Input: TypeAlias = np.ndarray | Tensor
 WIDTH = 596
 #: CLAP's analysis: 10 s at 48 kHz, windows of 1,024 every 480 samples, mel filters of 50 to 14,000 Hz.
 CLAP_RATE_HZ, CLIP_SAMPLES, WINDOW, HOP = 48_000, 480_000, 1024, 480
@@ -51,6 +56,19 @@ class TextGraph(nn.Module):
 def no_stage(name: str) -> ContextManager[None]:
     """A stage that is not timed: a capture must hold no event of ours."""
     return nullcontext()
+
+
+def has_graphs(device: str) -> bool:
+    """Whether there are CUDA graphs on `device`."""
+    return device == "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """`Pipeline.vectors` for one shape. `fed_by`: "CUDA graph", or "launches" and why."""
+
+    run: Callable[[Input, Input, Tensor, StageClock], Tensor]
+    fed_by: str
 
 
 @dataclass(slots=True)
@@ -114,15 +132,14 @@ class Pipeline:
         """Random tokens int64 [S, TOKENS], on the CPU."""
         return torch.randint(3, self.vocabulary, (segments, TOKENS))
 
-    def vectors(self, frames: np.ndarray, pcm: np.ndarray, ids: Tensor, clock: StageClock) -> Tensor:
+    def vectors(self, frames: Input, pcm: Input, ids: Tensor, clock: StageClock) -> Tensor:
         """uint8 [S, T, 224, 224, 3], float32 [S, 128000], int64 [S, L] -> segment vectors fp32 [S, 1788].
 
         Stages of `clock`: copy, visual, sound, text, fusion.
         """
         with torch.inference_mode():
             with clock.stage("copy"):
-                pictures, waves = self.put(frames), self.put(pcm)
-                words = ids.to(self.device, non_blocking=True)
+                pictures, waves, words = map(self.put, (frames, pcm, ids))
             return self.compute(pictures, waves, words, clock.stage)
 
     def compute(
@@ -146,32 +163,42 @@ class Pipeline:
             return self.fusion(blocks, present, starts)[1]
 
     @torch.inference_mode()
-    def single(self, count: int, samples: int) -> Callable[[np.ndarray, np.ndarray, Tensor], Tensor]:
-        """`vectors` for one segment of `count` frames; on the GPU all four graphs are one CUDA graph.
+    def fixed(self, segments: int, count: int, samples: int) -> Fixed:
+        """`vectors` of `segments` of `count` frames each; on the GPU all four graphs are one CUDA graph.
 
-        Launched one by one, the thousand kernels of a single segment take longer than they run.
+        Launched one by one, the thousand kernels of a few segments take longer than they run, and a core with
+        them. Each call overwrites what the one before gave.
         """
-        if self.device != "cuda":
-            return lambda frames, pcm, ids: self.vectors(frames, pcm, ids, StageClock(self.device))
+        if not has_graphs(self.device):
+            return Fixed(self.vectors, "launches: no NVIDIA GPU")
         static = (
-            torch.zeros(1, count, 224, 224, 3, dtype=torch.uint8, device="cuda"),
-            torch.randn(1, samples, device="cuda"),
-            self.ids(1).to("cuda"),
+            torch.zeros(segments, count, 224, 224, 3, dtype=torch.uint8, device=self.device),
+            torch.randn(segments, samples, device=self.device),
+            self.ids(segments).to(self.device),
         )
-        graph, out = captured(lambda: self.compute(*static, no_stage))
+        try:
+            graph, out = captured(lambda: self.compute(*static, no_stage))
+        except Exception as error:  # whatever cannot be captured can still be launched
+            if device_lost(self.device):
+                raise
+            return Fixed(self.vectors, f"launches: the capture is refused ({one_line(error)})")
 
         @torch.inference_mode()
-        def run(frames: np.ndarray, pcm: np.ndarray, ids: Tensor) -> Tensor:
-            for place, value in zip(
-                static, (torch.from_numpy(frames), torch.from_numpy(pcm), ids), strict=True
-            ):
-                place.copy_(value)
-            graph.replay()
+        def run(frames: Input, pcm: Input, ids: Tensor, clock: StageClock) -> Tensor:
+            with clock.stage("copy"):
+                for place, value in zip(static, (frames, pcm, ids), strict=True):
+                    place.copy_(self.within_reach(value), non_blocking=True)
+            with clock.stage("graph"):
+                graph.replay()
             return out
 
-        return run
+        return Fixed(run, "CUDA graph")
 
-    def put(self, array: np.ndarray) -> Tensor:
-        """The array on the device; through pinned memory, so that the copy does not wait for the host."""
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else tensor
+    def put(self, value: Input) -> Tensor:
+        """`value` on the device; the copy does not wait for the host."""
+        return self.within_reach(value).to(self.device, non_blocking=True)
+
+    def within_reach(self, value: Input) -> Tensor:
+        """`value` in memory that the device copies from by itself; what is there already stays there."""
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        return tensor.pin_memory() if self.device == "cuda" and not tensor.is_cuda else tensor

@@ -25,6 +25,7 @@ from resonance.loadtest.gpu_bench import (
     child,
     decode_part,
     end_to_end_part,
+    latency_part,
     machine,
     measure,
     media,
@@ -247,6 +248,55 @@ def test_segments_that_cudnn_refuses_become_vectors_without_it(monkeypatch: pyte
     assert vectors.isfinite().all()
 
 
+class Replayed:
+    """In the place of a CUDA graph: does again what was captured, and writes over the output."""
+
+    def __init__(self, call: Any) -> None:
+        self.call, self.out = call, call()
+
+    def replay(self) -> None:
+        self.out.copy_(self.call())
+
+
+def test_segments_from_a_graph_are_those_that_were_put_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def captured(call: Any) -> tuple[Replayed, torch.Tensor]:
+        graph = Replayed(call)
+        return graph, graph.out
+
+    built = pipeline.Pipeline.build("cpu", torch.float32, quick=True, note=lambda text: None)
+    clock, rng = StageClock("cpu"), np.random.default_rng(3)
+    assert built.fixed(2, 4, 128_000).fed_by == "launches: no NVIDIA GPU"
+    monkeypatch.setattr(pipeline, "has_graphs", lambda device: True)
+    monkeypatch.setattr(pipeline, "captured", captured)
+    fixed = built.fixed(2, 4, 128_000)
+    assert fixed.fed_by == "CUDA graph"
+    before = None
+    for _ in range(2):
+        frames = rng.integers(0, 256, (2, 4, 224, 224, 3), dtype=np.uint8)
+        pcm, ids = (0.1 * rng.standard_normal((2, 128_000))).astype(np.float32), built.ids(2)
+        want = built.vectors(frames, pcm, ids, StageClock("cpu"))
+        torch.testing.assert_close(fixed.run(frames, pcm, ids, clock), want, atol=1e-5, rtol=0)
+        assert before is None or not torch.allclose(want, before, atol=1e-3)
+        before = want
+    assert set(clock.read()) == {"copy", "graph"}
+
+
+def test_segments_that_cannot_be_captured_are_launched_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(call: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    built = pipeline.Pipeline.build("cpu", torch.float32, quick=True, note=lambda text: None)
+    monkeypatch.setattr(pipeline, "has_graphs", lambda device: True)
+    monkeypatch.setattr(pipeline, "captured", refuse)
+    monkeypatch.setattr(pipeline, "device_lost", lambda device: False)
+    fixed = built.fixed(1, 4, 128_000)
+    assert fixed.fed_by.startswith("launches: the capture is refused (RuntimeError: operation not permitted")
+    frames, pcm = np.zeros((1, 4, 224, 224, 3), np.uint8), np.zeros((1, 128_000), np.float32)
+    assert fixed.run(frames, pcm, built.ids(1), StageClock("cpu")).isfinite().all()
+
+
 @pytest.mark.usefixtures("cudnn_attention")
 def test_what_fails_without_cudnn_too_has_it_back() -> None:
     def broken() -> None:
@@ -322,7 +372,7 @@ def test_bars_take_the_best_variant_and_say_whether_they_are_met() -> None:
     ]
     parts = {
         "encoders": {"rows": rows},
-        "latency": {"rows": [{"p50_ms": 30.0, "bar_ms": 25.0, "film": "1080p H.264"}]},
+        "latency": {"rows": [{"p50_ms": 30.0, "bar_ms": 25.0, "film": "1080p H.264", "decoder": "PyAV"}]},
     }
     found = {row["bar"]: row for row in bars(parts)}
     assert found["siglip-b16, share of the matrix rate"]["met"] is True
@@ -515,6 +565,14 @@ def test_keyframes_that_dali_decodes_are_pyavs_and_become_vectors(
     assert row["cpu_decode_s_per_h"] == 0  # the workers decode sound alone
     assert row["decoder_busy"] > 0  # type: ignore[operator]
     assert row["frames_decoded_per_s"] == pytest.approx(row["hours_per_hour"] / 8 * 4)  # type: ignore[operator]
+    found, segment = bench(0.0), latency_part.Segment(path)
+    decoder = nvdec.KeyframePictures("cpu", rows=media.KEYFRAMES)
+    alone = latency_part.measure_decoded_there(found, segment, built, decoder)
+    assert alone["p95_ms"] >= alone["p50_ms"] > alone["decode_p50_ms"] > 0  # type: ignore[operator]
+    assert len(segment.files()) == media.KEYFRAMES
+    monkeypatch.setattr(nvdec, "pyav_picture", lambda file: np.zeros((224, 224, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"picture \d+ of DALI, CPU differs from PyAV's"):
+        latency_part.measure_decoded_there(found, segment, built, decoder)
 
 
 def test_memory_that_dali_wrote_nothing_into_is_no_record(tmp_path: Path) -> None:
@@ -864,6 +922,15 @@ def test_nvidia_smi_may_answer_nothing(
     found = machine.gpu_state()
     assert bool(found) == bool(expected)
     assert found.items() >= expected.items()
+
+
+def test_what_can_be_loaded_is_said_and_what_not_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOADED", {"C": ("no-such.so", "libc.so.6"), "NVDEC": ("no-such.so.1",)})
+    monkeypatch.setattr(machine, "IMPORTED", {"PyAV": "av", "DALI": "no_such_module"})
+    found = machine.environment("cpu")
+    assert found["C"] == found["PyAV"] == "can be loaded"
+    assert found["NVDEC"].startswith("no: no-such.so.1 cannot be loaded here (no-such.so.1: cannot open")
+    assert found["DALI"].startswith("no: no_such_module cannot be imported here (ModuleNotFoundError")
 
 
 def test_an_error_is_told_with_its_second_line() -> None:
