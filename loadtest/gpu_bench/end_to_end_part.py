@@ -40,7 +40,8 @@ CPU_STAGES = ("demux", "decode", "scale", "sound")
 def measure_end_to_end(bench: Bench, folder: Path) -> None:
     """A row a sampling: segments decoded beforehand (what the device alone could do), then whole films.
 
-    Last, films whose keyframes DALI decodes on the GPU.
+    The bar is for a film as it is streamed; an easy one is measured beside it. Last, keyframes that DALI
+    decodes on the GPU.
     """
     result, deadline, quick = bench.result, bench.deadline, bench.quick
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick, note=result.skip)
@@ -55,25 +56,29 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
     if reason := missing("av"):
         result.skip(f"films: {reason}")
         return
-    from resonance.loadtest.gpu_bench.media import FILM, QUICK_FILM, made
+    from resonance.loadtest.gpu_bench.media import EASY_FILM, FILM, LABELS, QUICK_FILM, made
 
     film = QUICK_FILM if quick else FILM
     path = made(film, folder, whole=True, skip=result.skip, what="films")
     if path is None:
         return
+    easy = () if quick else ((EASY_FILM, "keyframes"),)
     workers = 1 if quick else max(1, len(os.sched_getaffinity(0)) - 1)  # this process has the other core
     seconds = 0.5 if quick else 15.0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), die_with_parent) as pool:
-        for sampling in ("keyframes", "uniform"):
+        for shown, sampling in ((film, "keyframes"), (film, "uniform"), *easy):
+            name = f"{LABELS[shown]}, {sampling}"
             if deadline.passed(2 * seconds):
-                result.skip(f"{sampling}: out of time")
+                result.skip(f"{name}: out of time")
                 continue
-            with bench.going_on(sampling):
-                row = _run(pool, workers, pipeline, path, film.duration_s, sampling, seconds)
-                if sampling == "keyframes" and bench.device == "cuda":
+            file = made(shown, folder, whole=True, skip=result.skip, what=name)
+            if file is None:
+                continue
+            with bench.going_on(name):
+                row = _run(pool, workers, pipeline, file, shown.duration_s, sampling, seconds)
+                if (shown, sampling, bench.device) == (FILM, "keyframes", "cuda"):
                     row["bar"] = BAR
-                what = {"film": f"{film.height}p H.264", "sampling": sampling, "decoder": PYAV}
-                result.row({**what, **row})
+                result.row({"film": LABELS[shown], "sampling": sampling, "decoder": PYAV, **row})
         # last, for a decoder that hangs takes the rest of the part along
         decoder = KeyframePictures()
         if reason := "no NVIDIA GPU" if bench.device != "cuda" else decoder.missing():
@@ -84,7 +89,7 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
             return
         with bench.going_on(f"keyframes, {decoder.name}"):
             row = run_decoded_there(pool, workers, pipeline, decoder, path, film.duration_s, seconds)
-            what = {"film": f"{film.height}p H.264", "sampling": "keyframes", "decoder": decoder.name}
+            what = {"film": LABELS[film], "sampling": "keyframes", "decoder": decoder.name}
             result.row({**what, **row, "bar": BAR})
 
 

@@ -32,29 +32,36 @@ PATIENCE_S = 60.0
 
 
 def measure_latency(bench: Bench, folder: Path) -> None:
-    """A row a case and decoder; the bar is for the GPU and what the server gets."""
+    """A row a case and decoder; the bar is for the GPU, what the server gets and a film as it is streamed."""
     result, quick = bench.result, bench.quick
     if reason := missing("av"):
         result.skip(f"everything: {reason}")
         return
-    from resonance.loadtest.gpu_bench.media import FILM, KEYFRAMES, QUICK_FILM, made
+    from resonance.loadtest.gpu_bench.media import EASY_FILM, FILM, KEYFRAMES, LABELS, QUICK_FILM, made
 
     film = QUICK_FILM if quick else FILM
     path = made(film, folder, whole=True, skip=result.skip, what="everything: its film")
     if path is None:
         return
-    segment, label = Segment(path), f"{film.height}p H.264"
+    segment, label = Segment(path), LABELS[film]
     pipeline = Pipeline.build(bench.device, bench.dtype, quick=quick, note=result.skip)
+    easy = () if quick else ((EASY_FILM, "wire"),)
     with ThreadPoolExecutor(KEYFRAMES + 1) as pool:
-        for case, sound in (("wire", lambda: segment.pcm), ("file", segment.decode_sound)):
+        for shown, case in ((film, "wire"), (film, "file"), *easy):
+            name = f"{LABELS[shown]}, {case}"
             if bench.deadline.passed(5):
-                result.skip(f"{case}: out of time")
+                result.skip(f"{name}: out of time")
                 continue
-            with bench.going_on(case):
-                row = measure_rounds(bench, segment, pipeline, partial(_by_pyav, pool, segment, sound))
-                if bench.device == "cuda" and case == "wire":
+            file = made(shown, folder, whole=True, skip=result.skip, what=name)
+            if file is None:
+                continue
+            with bench.going_on(name):
+                own = segment if shown is film else Segment(file)
+                decoded = partial(_by_pyav, pool, own, own.decode_sound if case == "file" else own.given)
+                row = measure_rounds(bench, own, pipeline, decoded)
+                if (shown, case, bench.device) == (FILM, "wire", "cuda"):
                     row["bar_ms"] = BAR_MS
-                result.row({"case": case, "decoder": PYAV, "film": label, **row})
+                result.row({"case": case, "decoder": PYAV, "film": LABELS[shown], **row})
     # last, for a decoder that hangs takes the rest of the part along
     decoder = KeyframePictures(rows=KEYFRAMES)
     if reason := "no NVIDIA GPU" if bench.device != "cuda" else decoder.missing():
@@ -124,6 +131,10 @@ class Segment:
                 elif packet.stream.type == "video" and packet.is_keyframe and at_s < SEGMENT_S:
                     keyframes.append((at_s, bytes(packet)))
         self.packets = [data for _, data in choose_keyframes(keyframes, 0.0, 1)[0]]
+
+    def given(self) -> np.ndarray:
+        """The sound as it is sent, float32 [1, 128000]."""
+        return self.pcm
 
     def files(self) -> list[bytes]:
         """Each keyframe as a file of its own."""

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 
+from resonance.loadtest.bench import films
 from resonance.loadtest.gpu_bench import (
     aoti_part,
     child,
@@ -501,6 +502,18 @@ def test_a_run_without_time_left_says_so_and_keeps_its_file(tmp_path: Path) -> N
     assert main(arguments) == 0
     parts = json.loads(out.read_text())["parts"]
     assert parts["encoders"]["skipped"] == ["everything: the run's time is used up"]
+
+
+def test_the_film_of_the_bars_is_one_as_services_stream_it() -> None:
+    """The same rate, grain and encoder as the films that the CPU's figures are measured on."""
+    streamed = films.streamed("h264", 1080)
+    made_of = {"name": "", "loop_s": 0}
+    assert replace(media.FILM, **made_of) == replace(streamed, **made_of)
+    assert (
+        media.FILM.loop_s % films.SCENE_S == 0
+    )  # where the loop begins anew the picture changes as in a cut
+    assert media.FILM.loop_s * media.FILM.bit_rate / 8 < 10e6  # and it is made in seconds
+    assert set(media.LABELS) == {media.FILM, media.EASY_FILM, media.QUICK_FILM}
 
 
 @pytest.mark.parametrize(("part_s", "left_s"), [(150.0, 1500.0), (530.0, 560.0), (150.0, 40.0), (150.0, 3.0)])
