@@ -133,14 +133,21 @@ class Vit(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See the class."""
+        x = self.stem(pixels)
+        for block in self.blocks:
+            x = block(x)
+        return self.tail(x)
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        """What stands before the layers: [B, 3, S, S] -> [B, L, D]."""
         x = self.patches(pixels)  # (B, patches, D)
         if self.size.class_token:
             x = torch.cat([self.first.expand(x.shape[0], 1, -1), x], dim=1)  # (B, L, D)
         x = x + self.position
-        if self.size.class_token:
-            x = self.pre_norm(x)
-        for block in self.blocks:
-            x = block(x)
+        return self.pre_norm(x) if self.size.class_token else x
+
+    def tail(self, x: Tensor) -> Tensor:
+        """What stands after them: [B, L, D] -> [B, D]."""
         x = self.pool(self.norm(x)) if self.size.attention_pooling else self.norm(x[:, 0])
         return self.project(x) if self.size.projection else x
 
@@ -182,10 +189,17 @@ class Bert(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """See the class."""
-        x = self.word(ids) + self.position.weight[: ids.shape[1]] + self.kind.weight[0]  # (B, L, D)
-        x = self.norm(x)
+        x = self.stem(ids)
         for block in self.blocks:
             x = block(x)
+        return self.tail(x)
+
+    def stem(self, ids: Tensor) -> Tensor:
+        """What stands before the layers: [B, L] -> [B, L, D]."""
+        return self.norm(self.word(ids) + self.position.weight[: ids.shape[1]] + self.kind.weight[0])
+
+    def tail(self, x: Tensor) -> Tensor:
+        """What stands after them: [B, L, D] -> [B, D]."""
         return x.mean(1)
 
 
