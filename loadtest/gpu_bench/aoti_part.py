@@ -130,7 +130,7 @@ def _start(
 
 def _measure(bench: Bench, tower: Encoder, file: Path, *, dynamic: bool) -> None:
     reference, run = tower.build(bench.device), load_package(file, bench.device)
-    for batch in tower.batches if dynamic else tower.batches[-1:]:
+    for batch in tower.batches if dynamic else tower.batches[:1]:
         names = _name(dynamic), f"{_name(dynamic)}, CUDA graph"
         measure_both(bench, tower, names, run, batch, reference)
 
@@ -152,8 +152,8 @@ def main() -> None:
     die_with_parent()
     tower, dtype = encoder(args.encoder), getattr(torch, args.dtype)
     module = tower.build(args.device).to(dtype)
-    # the tuner's timings are for the batch it is traced at: the largest
-    example = tower.inputs(tower.batches[-1], 0, args.device)
+    # the tuner's timings are for the batch it is traced at
+    example = tower.inputs(tower.batches[0] if args.fixed else tower.largest, 0, args.device)
     example = example.to(dtype) if example.is_floating_point() else example
     with torch.inference_mode():  # a package keeps the attention that it was traced with
         warm(
@@ -162,7 +162,7 @@ def main() -> None:
     compile_package(
         module,
         example,
-        tower.batches[-1],
+        tower.largest,
         args.file,
         dynamic=not args.fixed,
         max_autotune=args.max_autotune,

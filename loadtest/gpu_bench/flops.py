@@ -62,3 +62,18 @@ def counted(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(*inputs)
     return int(counter.get_total_flops())
+
+
+#: Of a tile of a matrix product, and how many of them an H200 works on at a time.
+TILE_ROWS, TILE_COLUMNS, MULTIPROCESSORS = 128, 256, 132
+
+
+def tiles_filled(rows: int, width: int, mlp: int) -> float:
+    """Of one layer's four products with `rows` = B L: the useful share of all tiles of all their waves."""
+    useful = computed = 0
+    for columns, depth in ((3 * width, width), (width, width), (mlp, width), (width, mlp)):
+        tiles = -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
+        waves = -(-tiles // MULTIPROCESSORS)
+        useful += rows * columns * depth
+        computed += waves * MULTIPROCESSORS * TILE_ROWS * TILE_COLUMNS * depth
+    return useful / computed

@@ -6,7 +6,7 @@ import copy
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,10 @@ class Bench:
             }
         )
 
+    def share(self, of: int) -> Bench:
+        """The same with one part in `of` of the time that is left, for one of as many towers."""
+        return replace(self, deadline=Deadline(self.deadline.left() / of))
+
     def place(self, x: Tensor) -> Tensor:
         """`x` on the device, floating numbers in the bench's dtype."""
         return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
@@ -111,7 +115,7 @@ class Bench:
         reference = encoder.build(self.device)
         module = copy.deepcopy(reference).to(self.dtype)
         torch.backends.cuda.enable_cudnn_sdp(True)
-        x = self.place(encoder.inputs(encoder.batches[-1], 0, self.device))
+        x = self.place(encoder.inputs(encoder.largest, 0, self.device))
         with torch.inference_mode():
             warm(lambda: module(x), self.device, encoder.name, self.result.skip)
         return reference, module

@@ -16,9 +16,9 @@ from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.variants import FlashAttention, Run, compiled, graphed
 
 #: Above this, launches are a small share of the work and a graph gains nothing.
-LARGEST_GRAPHED = 128
-#: Left for one encoder's compilation before it is begun.
-COMPILE_S = 30.0
+LARGEST_GRAPHED = 256
+#: Left of a tower's time for one compilation before it is begun.
+COMPILE_S = 15.0
 #: What is compiled tuned, tower and way, most wanted first: each takes minutes, often the time is used up
 #: after one. CLIP-L/14 has the highest bar, 70%, which plain cuBLASLt is least likely to reach. It goes with
 #: its activation fused, for CLIP a SiLU after an ordinary product: a kernel of Triton's can take it in. For
@@ -29,9 +29,10 @@ TUNED = (("clip-l14", ", activation fused"), ("siglip-b16", ""))
 def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
     """Each tower as it is, at every batch, and from a CUDA graph at the smaller ones.
 
-    Before, the formula of its FLOPs is held against torch's counter: every share rests on it.
+    All have the same share of the time, and begin with their most promising batch. Before, the formula of
+    its FLOPs is held against torch's counter: every rate rests on it.
     """
-    for encoder in encoders:
+    for place, encoder in enumerate(encoders):
         counted = encoder.flops
         with bench.going_on(f"{encoder.name}, counting"):  # the counter's own failures lose no row
             counted = encoder.counted_flops()
@@ -40,19 +41,22 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
                 f"{encoder.name}: {encoder.flops:,} FLOPs by formula, {counted:,} by torch's counter"
             )
             continue
-        if bench.deadline.passed():
+        own = bench.share(len(encoders) - place)
+        if own.deadline.passed():
             bench.result.skip(f"{encoder.name}: out of time")
             continue
         with bench.going_on(encoder.name):
             reference, module = bench.towers(encoder)
-            for suffix, way in ways(module):
-                names = "eager" + suffix, "CUDA graph" + suffix
-                for batch in encoder.batches:
-                    measure_both(bench, encoder, names, way, batch, reference)
+            both = list(ways(module))
+            for batch in encoder.batches:
+                for suffix, way in both:
+                    names = "eager" + suffix, "CUDA graph" + suffix
+                    measure_both(own, encoder, names, way, batch, reference)
+            for suffix, way in both:
                 if bench.device == "cuda" and encoder.bar:  # PyTorch itself takes cuDNN's attention on Hopper
-                    flash, batch = FlashAttention(way), encoder.batches[-1]
+                    flash, batch = FlashAttention(way), encoder.batches[0]
                     names = f"eager{suffix}, flash attention", f"CUDA graph{suffix}, flash attention"
-                    measure_both(bench, encoder, names, flash, batch, reference)
+                    measure_both(own, encoder, names, flash, batch, reference)
     if bench.device != "cuda":
         bench.result.skip("CUDA graphs: no NVIDIA GPU")
 
@@ -60,24 +64,22 @@ def measure_towers(bench: Bench, encoders: Sequence[Encoder]) -> None:
 def measure_compiled(
     bench: Bench, encoders: Sequence[Encoder], *, max_autotune: bool, tuned_only: bool = False
 ) -> None:
-    """Each tower compiled by layer, at its two largest batches and its smallest.
+    """Each tower compiled, with a bar at all its batches, with its activation fused first.
 
-    A tower without a bar has its largest batch alone: HTSAT's ten kinds of layer take minutes to compile.
-    With `max_autotune` those of `TUNED` are compiled once more, tuned, at their largest batch; with
-    `tuned_only` nothing else is.
+    A tower without a bar has its first batch alone: HTSAT's ten kinds of layer take minutes to compile. All
+    have the same share of the time. With `max_autotune` those of `TUNED` are compiled once more, tuned, at
+    their two most promising batches; with `tuned_only` nothing else is.
     """
     if reason := no_compiler(bench.device):
         bench.result.skip(f"everything: {reason}")
         return
-    for encoder in [] if tuned_only else encoders[:1] if bench.quick else encoders:
-        batches = (*encoder.batches[:-3:-1], encoder.batches[0]) if encoder.bar else encoder.batches[-1:]
-        if _time_left(bench, encoder, "compiled"):
-            _measure_compiled(bench, encoder, "compiled", batches, tuned=False)
+    chosen = [] if tuned_only else encoders[:1] if bench.quick else encoders
+    for place, encoder in enumerate(chosen):
+        batches = encoder.batches if encoder.bar else encoder.batches[:1]
+        _measure_compiled(bench.share(len(chosen) - place), encoder, batches)
     # after all others: tuning takes minutes, and no tower waits for another's
     for encoder, suffix in tuned_ways(encoders) if max_autotune or tuned_only else []:
-        name = f"compiled{suffix}, max-autotune"
-        if _time_left(bench, encoder, name):
-            _measure_compiled(bench, encoder, name, encoder.batches[-1:], tuned=True, only=suffix)
+        _measure_compiled(bench, encoder, encoder.batches[:2], tuned=suffix)
     if bench.quick:
         bench.result.skip("other towers: --quick compiles one")
 
@@ -110,35 +112,32 @@ def tuned_ways(encoders: Sequence[Encoder]) -> list[tuple[Encoder, str]]:
     return [(known[name], suffix) for name, suffix in TUNED if name in known]
 
 
-def _time_left(bench: Bench, encoder: Encoder, name: str) -> bool:
-    """Whether a compilation may begin; where not, it is said."""
-    if bench.deadline.passed(0 if bench.quick else COMPILE_S):
-        bench.result.skip(f"{encoder.name}, {name}: out of time")
-        return False
-    return True
-
-
 def _measure_compiled(
-    bench: Bench,
-    encoder: Encoder,
-    name: str,
-    batches: Sequence[int],
-    *,
-    tuned: bool,
-    only: str | None = None,
+    bench: Bench, encoder: Encoder, batches: Sequence[int], *, tuned: str | None = None
 ) -> None:
-    """The ways of a tower, or `only` the one of that suffix, which `name` then has already."""
-    with bench.going_on(f"{encoder.name}, {name}"):
+    """Both ways of a tower, or tuned the one of that suffix."""
+    end = "" if tuned is None else ", max-autotune"
+    if _out_of_time(bench, f"{encoder.name}, compiled{end}"):
+        return
+    with bench.going_on(f"{encoder.name}, compiled{end}"):
         reference, module = bench.towers(encoder)
-        for suffix, way in ways(module):
-            if only is not None and suffix != only:
-                continue
-            variant = name if only is not None else name + suffix
-            with bench.going_on(f"{encoder.name}, {variant}"):  # the compiler's failures are of many kinds
-                run = compiled(way, max_autotune=tuned)
-                for batch in batches:
-                    names = variant, variant + ", CUDA graph"
-                    measure_both(bench, encoder, names, run, batch, reference)
+        wanted = [(suffix, way) for suffix, way in ways(module) if tuned in (None, suffix)]
+        for batch in batches:
+            for suffix, way in reversed(wanted):
+                name = f"compiled{suffix}{end}"
+                where = f"{encoder.name}, {name}, batch {batch}"
+                if _out_of_time(bench, where):
+                    continue
+                with bench.going_on(where):  # the compiler's failures are of many kinds
+                    run = compiled(way, max_autotune=tuned is not None)
+                    measure_both(bench, encoder, (name, name + ", CUDA graph"), run, batch, reference)
+
+
+def _out_of_time(bench: Bench, what: str) -> bool:
+    """Whether no compilation may begin any more; then it is said."""
+    if passed := bench.deadline.passed(0 if bench.quick else COMPILE_S):
+        bench.result.skip(f"{what}: out of time")
+    return passed
 
 
 def measure_both(

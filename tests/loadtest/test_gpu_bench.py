@@ -25,6 +25,7 @@ from resonance.loadtest.gpu_bench import (
     aoti_part,
     child,
     decode_part,
+    encoders,
     end_to_end_part,
     latency_part,
     machine,
@@ -40,7 +41,7 @@ from resonance.loadtest.gpu_bench.apart import Apart, ApartError
 from resonance.loadtest.gpu_bench.attention import warm
 from resonance.loadtest.gpu_bench.child import measure_apart
 from resonance.loadtest.gpu_bench.encoders import QUICK, REAL, Encoder, encoder
-from resonance.loadtest.gpu_bench.flops import counted
+from resonance.loadtest.gpu_bench.flops import counted, tiles_filled
 from resonance.loadtest.gpu_bench.htsat import Htsat, join, shift_mask, split
 from resonance.loadtest.gpu_bench.measure import Bench
 from resonance.loadtest.gpu_bench.media import choose_keyframes
@@ -51,6 +52,7 @@ from resonance.loadtest.gpu_bench.run import CLOSING_S, LAST_S, allowed, bars, m
 from resonance.loadtest.gpu_bench.timing import Deadline, StageClock, percentile
 from resonance.loadtest.gpu_bench.towers import fuse_activations
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers, tuned_ways, ways
+from resonance.loadtest.gpu_bench.variants import ENDS, compiled
 from resonance.serving.launch import die_with_parent
 from resonance.training.tuning import ENVIRONMENT
 
@@ -150,7 +152,7 @@ def test_a_batch_that_fails_loses_its_row_alone(monkeypatch: pytest.MonkeyPatch)
     measure_towers(found, [tower])
     rows = [(row["variant"], row["batch"]) for row in found.result.rows]
     fused = "eager, activation fused"
-    assert rows == [("eager", 3), (fused, 1), (fused, 3)]
+    assert rows == [(fused, 1), ("eager", 3), (fused, 3)]
     (error,) = found.result.errors
     assert error == "quick-bert, eager, batch 1: RuntimeError: No execution plans support the graph"
 
@@ -439,8 +441,8 @@ def test_quick_runs_the_compilers(tmp_path: Path) -> None:
     assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", "compiled", "aoti"]) == 0
     parts = json.loads(out.read_text())["parts"]
     assert [row["variant"] for row in parts["compiled"]["rows"]] == [
-        "compiled",
         "compiled, activation fused",
+        "compiled",
     ]
     assert [row["variant"] for row in parts["aoti"]["rows"]] == ["AOTI: compile", "AOTI", "AOTI"]
 
@@ -755,7 +757,7 @@ def test_a_part_that_dies_keeps_its_rows_and_the_towers_after_it_have_another_pr
     rows = parts["encoders"]["rows"]
     measured = [(row["encoder"], row["variant"], row["batch"]) for row in rows]
     assert measured[:4] == [
-        ("quick-siglip", way, batch) for way in ("eager", "eager, activation fused") for batch in (1, 3)
+        ("quick-siglip", way, batch) for batch in (1, 3) for way in ("eager", "eager, activation fused")
     ]
     assert ("quick-clip", "eager", 1) in measured
     assert {"quick-bert", "quick-htsat"} < {name for name, _, _ in measured}
@@ -882,13 +884,67 @@ def test_the_bar_that_needs_tuning_is_tuned_first(monkeypatch: pytest.MonkeyPatc
     measure_compiled(found, small, max_autotune=True)
     rows = [(row["encoder"], row["variant"]) for row in found.result.rows]
     fused = "compiled, activation fused"
-    plain_rows = [(name, way) for name in ("siglip-b16", "clip-l14") for way in ("compiled", fused)]
-    tuned_rows = [("clip-l14", f"{fused}, max-autotune"), ("siglip-b16", "compiled, max-autotune")]
+    plain_rows = [(name, way) for name in ("siglip-b16", "clip-l14") for way in (fused, "compiled")]
+    best = [("clip-l14", f"{fused}, max-autotune"), ("siglip-b16", "compiled, max-autotune")]
+    tuned_rows = [row for row in best for _ in range(2)]  # at two batches
     assert rows == plain_rows + tuned_rows
-    assert tuned == [False] * 4 + [True] * 2
+    assert tuned == [False] * 4 + [True] * 4
     found.result.rows.clear()
     measure_compiled(found, small, max_autotune=False, tuned_only=True)
     assert [(row["encoder"], row["variant"]) for row in found.result.rows] == tuned_rows
+
+
+def test_a_small_tower_is_compiled_whole_and_a_deep_one_by_layer_with_its_ends() -> None:
+    with torch.device("meta"):
+        small, deep = (compiled(encoder(name).shell()) for name in ("minilm-l6", "clip-l14"))
+    under_compiler = {name for name, m in small.named_modules() if m._compiled_call_impl is not None}
+    assert under_compiler == {""}
+    under_compiler = {name for name, m in deep.named_modules() if m._compiled_call_impl is not None}
+    assert under_compiler == {f"blocks.{i}" for i in range(24)}
+    for name in ENDS:
+        assert vars(deep)[name] is not None  # in the place of the class's own
+        assert name not in vars(small)
+
+
+def test_towers_have_equal_shares_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = []
+    monkeypatch.setattr(towers_part, "no_compiler", lambda device: "")
+    monkeypatch.setattr(
+        towers_part, "_measure_compiled", lambda found, *_, **__: left.append(found.deadline.left())
+    )
+    found = bench(1e3)
+    found.quick, found.deadline = False, Deadline(300)
+    measure_compiled(found, REAL[:3], max_autotune=True)
+    # nothing is used here, so the second has half of all; what is tuned has all that is left
+    assert left == pytest.approx([100, 150, 300, 300, 300], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "batch", "filled"),
+    [
+        ("siglip-b16", encoders.SIGLIP_B16, 28, 0.97),
+        ("siglip-b16", encoders.SIGLIP_B16, 256, 0.99),
+        ("clip-l14", encoders.CLIP_L14, 16, 0.97),
+        ("clip-l14", encoders.CLIP_L14, 32, 0.97),
+        ("minilm-l6", encoders.MINILM, 132, 0.86),
+        ("minilm-l6", encoders.MINILM, 128, 0.83),
+        ("clip-b32", encoders.CLIP_B32, 112, 0.99),
+        ("e5-base", encoders.E5_BASE, 44, 1.0),
+    ],
+)
+def test_batches_fill_the_gpu_as_their_table_says(name: str, size: Any, batch: int, filled: float) -> None:
+    assert batch in encoder(name).batches
+    assert tiles_filled(size.tokens * batch, size.width, size.mlp) == pytest.approx(filled, abs=0.005)
+
+
+def test_one_picture_more_than_a_wave_holds_costs_a_wave() -> None:
+    width, mlp = 256, 256
+    assert tiles_filled(132 * 128, width, mlp) == 1
+    assert tiles_filled(132 * 128 + 1, width, mlp) == pytest.approx(
+        (3 + 1 + 1 + 1) / (4 + 2 + 2 + 2), abs=1e-3
+    )
+    first = tiles_filled(encoders.SIGLIP_B16.tokens * 28, 768, 3072)
+    assert first > 1.3 * tiles_filled(encoders.SIGLIP_B16.tokens * 32, 768, 3072)
 
 
 @pytest.mark.parametrize(
