@@ -85,7 +85,8 @@ def _compile(
             del running[i]
             if code == 0:
                 files[i] = folder / f"{i}.pt2"
-                for note in _notes(folder / f"{i}.log"):
+                notes = _notes(folder / f"{i}.log")
+                for note in notes:
                     bench.result.skip(f"{_name(wanted[i][1])}: {note}")
                 bench.result.row(
                     {
@@ -93,6 +94,7 @@ def _compile(
                         "variant": _name(wanted[i][1]) + ": compile",
                         "compile_s": time.monotonic() - started,
                         "package_mb": files[i].stat().st_size / 1e6,  # type: ignore[union-attr]
+                        "attention": "; ".join(notes) or "PyTorch's choice",
                     }
                 )
             else:
@@ -155,18 +157,18 @@ def main() -> None:
     # the tuner's timings are for the batch it is traced at
     example = tower.inputs(tower.batches[0] if args.fixed else tower.largest, 0, args.device)
     example = example.to(dtype) if example.is_floating_point() else example
-    with torch.inference_mode():  # a package keeps the attention that it was traced with
-        warm(
-            lambda: module(example), args.device, tower.name, lambda text: print(NOTE + text, file=sys.stderr)
+
+    def note(text: str) -> None:
+        print(NOTE + text, file=sys.stderr)
+
+    def compile_it() -> None:
+        compile_package(
+            module, example, tower.largest, args.file, dynamic=not args.fixed, max_autotune=args.max_autotune
         )
-    compile_package(
-        module,
-        example,
-        tower.largest,
-        args.file,
-        dynamic=not args.fixed,
-        max_autotune=args.max_autotune,
-    )
+
+    with torch.inference_mode():  # a package keeps the attention that it was traced with
+        warm(lambda: module(example), args.device, tower.name, note)
+    warm(compile_it, args.device, f"{tower.name}, compiling", note)
 
 
 if __name__ == "__main__":

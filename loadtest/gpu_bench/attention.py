@@ -17,20 +17,22 @@ def warm(call: Callable[[], Any], device: str, what: str, note: Callable[[str], 
     HTSAT's windows with their masks are such shapes ("No execution plans support the graph"): PyTorch
     chooses a kernel by rules of its own before cuDNN is asked for a plan, and takes no other then.
 
+    A compiler may have no way to call it either, and fails in many ways.
+
     Raises:
-        RuntimeError: it fails without cuDNN's attention too, which is on again.
+        Exception: it fails without cuDNN's attention too, which is on again.
     """
     try:
         call()
         synchronise(device)
-    except RuntimeError as error:
+    except Exception as error:
         if not torch.backends.cuda.cudnn_sdp_enabled():
             raise
         torch.backends.cuda.enable_cudnn_sdp(False)
         try:
             call()
             synchronise(device)
-        except RuntimeError:
+        except Exception:
             torch.backends.cuda.enable_cudnn_sdp(True)
             raise error from None
         note(f"{what}, cuDNN's attention: it refuses ({one_line(error)}), so another one is measured")
