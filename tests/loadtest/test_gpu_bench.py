@@ -301,6 +301,34 @@ def test_segments_that_cannot_be_captured_are_launched_and_that_is_said(
 
 
 @pytest.mark.usefixtures("cudnn_attention")
+@pytest.mark.parametrize("always", [False, True])
+def test_a_package_that_fails_to_compile_is_tried_once_more_without_cudnn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, always: bool
+) -> None:
+    tried: list[bool] = []
+
+    def compile_package(*arguments: Any, **options: Any) -> None:
+        tried.append(torch.backends.cuda.cudnn_sdp_enabled())
+        if always or tried[-1]:
+            raise KeyError("aten._scaled_dot_product_cudnn_attention")
+
+    monkeypatch.setattr(aoti_part, "compile_package", compile_package)
+    monkeypatch.setattr(aoti_part, "die_with_parent", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["", "quick-bert", str(tmp_path / "a.pt2"), "cpu", "float32"])
+    if always:
+        with pytest.raises(KeyError):
+            aoti_part.main()
+    else:
+        aoti_part.main()
+    assert tried == [True, False]
+    log = tmp_path / "0.log"
+    log.write_text(capsys.readouterr().err)
+    notes = aoti_part._notes(log)
+    refused = "it refuses (KeyError: 'aten._scaled_dot_product_cudnn_attention'), so another one is measured"
+    assert notes == ([] if always else [f"quick-bert, compiling, cuDNN's attention: {refused}"])
+
+
+@pytest.mark.usefixtures("cudnn_attention")
 def test_what_fails_without_cudnn_too_has_it_back() -> None:
     def broken() -> None:
         raise RuntimeError(f"out of luck with {torch.backends.cuda.cudnn_sdp_enabled()}")
@@ -321,6 +349,27 @@ def test_parity_on_inputs_that_do_not_matter_is_an_error() -> None:
 
     b.measure(tower, "constant", constant, 3, constant)  # type: ignore[arg-type]
     assert "parity shows nothing" in b.result.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("apart", "wrong", "shows_something"),
+    [
+        (0.012, 2e-5, True),  # HTSAT, in bf16
+        (0.002, 2e-5, True),
+        (0.012, 9e-4, True),
+        (0.002, 9e-4, False),  # within what fp32 allows, and nearly as far as another input
+        (1e-7, 0.0, False),
+    ],
+)
+def test_parity_is_held_against_how_far_inputs_are_apart(
+    monkeypatch: pytest.MonkeyPatch, apart: float, wrong: float, shows_something: bool
+) -> None:
+    monkeypatch.setattr(measure, "parity", lambda run, reference, x: (1 - wrong, 1 - apart))
+    found, tower = bench(1e3), encoder("quick-bert")
+    found.measure(tower, "eager", tower.build(), 3, torch.nn.Identity())
+    assert ("parity shows nothing" in " ".join(found.result.errors)) is not shows_something
+    assert len(found.result.errors) == (not shows_something)
+    assert found.result.rows[0]["error_of_distance"] == pytest.approx(wrong / apart)
 
 
 @pytest.mark.parametrize(
