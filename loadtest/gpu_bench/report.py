@@ -25,11 +25,14 @@ class Report:
         """Print a part and write everything so far."""
         self.figures["parts"][name] = {
             "seconds": round(result.seconds, 1),
+            "clocks": result.clocks,
             "rows": result.rows,
             "skipped": result.skipped,
             "errors": result.errors,
         }
         show(f"{name} ({result.seconds:.0f} s)", result.rows)
+        for clocks in result.clocks:
+            print("  clocks: " + ", ".join(f"{name} {as_text(value)}" for name, value in clocks.items()))
         for text in result.skipped:
             print(f"  skipped: {text}")
         for text in result.errors:

@@ -18,7 +18,8 @@ def to_nobody(kind: str, value: Any) -> None:
 
 @dataclass(slots=True)
 class PartResult:
-    """What a part found. `skipped`: left out, with the reason; `errors`: failed, or cannot be true.
+    """What a part found. `skipped`: left out, with the reason; `errors`: failed, or cannot be true; `clocks`:
+    the GPU's meanwhile.
 
     `tell` hears of everything as it comes: "row", "skipped", "error", and "begun" with what is tried next.
     """
@@ -27,6 +28,7 @@ class PartResult:
     skipped: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    clocks: list[Row] = field(default_factory=list)
     tell: Callable[[str, Any], None] = field(default=to_nobody, compare=False)
 
     def row(self, row: Row) -> None:

@@ -10,11 +10,13 @@ import argparse
 import signal
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 
 from resonance.loadtest.gpu_bench.child import GRACE_S, measure_apart
+from resonance.loadtest.gpu_bench.clocks import sampled
 from resonance.loadtest.gpu_bench.encoders import REAL
 from resonance.loadtest.gpu_bench.machine import environment, gpu_state
 from resonance.loadtest.gpu_bench.measure import MIN_COSINE
@@ -95,6 +97,10 @@ def _run_all(report: Report, device: str, args: argparse.Namespace, begun_s: flo
             str(args.out.with_name(ROWS)), report.figures["environment"]["date"],
         )  # fmt: skip
 
+    def watched(name: str, result: PartResult) -> AbstractContextManager[None]:
+        file = args.out.with_name(f"{args.out.stem}-{name}-clocks.csv")
+        return sampled(file, result) if device == "cuda" else nullcontext()
+
     peak = PartResult()
     for part in wanted:
         todo, began_s = job(part, args.part_seconds, total.left() - again_s), time.monotonic()
@@ -103,7 +109,8 @@ def _run_all(report: Report, device: str, args: argparse.Namespace, begun_s: flo
             if todo.seconds <= 0:
                 result.skip("everything: the run's time is used up")
             else:
-                run(todo, result)
+                with watched(part, result):
+                    run(todo, result)
         finally:
             result.seconds = time.monotonic() - began_s
             report.add(part, result)
@@ -116,7 +123,8 @@ def _run_all(report: Report, device: str, args: argparse.Namespace, begun_s: flo
             report.add("peak", peak)
             return
         try:
-            run(todo, peak)
+            with watched("peak-after", peak):
+                run(todo, peak)
         finally:
             _share_anew(report, peak, matrix_tflops)
 

@@ -24,6 +24,7 @@ from resonance.loadtest.bench import films
 from resonance.loadtest.gpu_bench import (
     aoti_part,
     child,
+    clocks,
     decode_part,
     encoders,
     end_to_end_part,
@@ -1040,6 +1041,55 @@ def test_nvidia_smi_may_answer_nothing(
     found = machine.gpu_state()
     assert bool(found) == bool(expected)
     assert found.items() >= expected.items()
+
+
+SMI_HEADER = (
+    "timestamp, clocks.current.sm [MHz], clocks.current.memory [MHz], power.draw [W], temperature.gpu"
+)
+SMI_LINE = "2026/11/30 02:00:00.500, {} MHz, 2619 MHz, 650.12 W, 61, {} %"
+
+
+def test_clocks_are_read_while_a_part_runs_and_those_at_rest_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    lines = [
+        f"{SMI_HEADER}, utilization.gpu [%]",
+        *(SMI_LINE.format(*s) for s in ((345, 0), (1980, 99), (1755, 100), (1965, 90))),
+    ]
+    said.write_text("\n".join([*lines, "2026/11/30 02:00:02.500, [N/A], [N/A]", ""]))
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        f'#!/bin/sh\necho $$ > {tmp_path}/pid\necho "$@" > {tmp_path}/asked\ncat {said}\nexec sleep 60\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    result, path = PartResult(), tmp_path / "out" / "figures-peak-clocks.csv"
+    with clocks.sampled(path, result):
+        until = time.monotonic() + 30
+        while not (path.exists() and "N/A" in path.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    (found,) = result.clocks
+    assert found == {
+        "file": path.name, "sm_mhz_median": 1965, "sm_mhz_lowest": 1755, "samples": 4, "under_load": 3,
+    }  # fmt: skip
+    asked = (tmp_path / "asked").read_text()
+    assert asked.split()[:2] == ["-i", "0"]
+    assert "--query-gpu=timestamp,clocks.sm," in asked  # reads and changes nothing
+    report = Report(tmp_path / "figures.json", {})
+    report.add("peak", result)
+    assert json.loads(report.path.read_text())["parts"]["peak"]["clocks"] == [found]
+
+
+def test_without_nvidia_smi_a_part_runs_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = PartResult()
+    with clocks.sampled(tmp_path / "clocks.csv", result):
+        pass
+    assert result.skipped == ["clocks: nvidia-smi is not here"]
+    assert result.clocks == []
 
 
 def test_what_can_be_loaded_is_said_and_what_not_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
