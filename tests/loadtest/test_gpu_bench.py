@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,7 @@ from resonance.loadtest.gpu_bench import (
     part,
     pipeline,
     profile_part,
+    run,
     towers_part,
 )
 from resonance.loadtest.gpu_bench.apart import Apart, ApartError
@@ -574,6 +576,20 @@ def test_a_part_is_ended_before_the_run_is(part_s: float, left_s: float) -> None
     assert limit_s + child.GRACE_S <= left_s
     assert seconds <= part_s
     assert limit_s >= seconds + LAST_S
+
+
+def test_the_commands_for_half_an_hour_are_whole_and_fit_it() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/gpu.md").read_text(encoding="utf-8")
+    block = text.partition("**Where there are 30 minutes")[2].split("```")[1]
+    seconds = []
+    for line in block.strip().splitlines():
+        start, _, arguments = line.partition(" python3 -m resonance.loadtest.gpu_bench ")
+        assert start == "PYTHONPATH=src${PYTHONPATH:+:$PYTHONPATH}"
+        args = run._parse(shlex.split(arguments))
+        assert str(args.out).startswith("$OUT/")
+        seconds.append(args.total_seconds)
+    assert max(seconds) < 600 - 30
+    assert sum(seconds) <= 27 * 60
 
 
 def test_a_run_has_its_time_from_the_start_of_its_process(tmp_path: Path) -> None:
