@@ -21,7 +21,7 @@ from resonance.training.tuning import ENVIRONMENT
 #: Printed with every run where they are installed.
 PACKAGES = ("torch", "triton", "tensorrt", "nvidia-dali-cuda130", "av", "numpy", "matplotlib", "rich")
 #: What parts need besides PyTorch: by what it is called here, what Python imports, or a library by its names.
-IMPORTED = {"PyAV": "av", "DALI": "nvidia.dali"}
+IMPORTED = {"PyAV": "av", "DALI": "nvidia.dali", "TensorRT in Python": "tensorrt"}
 LOADED = {
     "NVDEC": ("libnvcuvid.so.1",),
     "TensorRT": ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so"),

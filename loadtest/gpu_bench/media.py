@@ -46,7 +46,7 @@ _CODEC_OPTIONS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = 
     ("av1", "libsvtav1", "mp4", (("preset", "12"), ("svtav1-params", "lp=2"))),
 )
 CODECS = (
-    replace(FILM, name="h264 streamed"),
+    replace(FILM, name="h264 streamed", loop_s=4),
     *(
         Film(name, encoder, container, 1, 2.0, options, 1920, 1080, 4)
         for name, encoder, container, options in _CODEC_OPTIONS
