@@ -176,11 +176,11 @@ def test_a_capture_that_is_refused_loses_the_row_of_the_graph_alone(monkeypatch:
     monkeypatch.setattr(Bench, "measure", lambda self, e, name, run, batch, _: measured.append((name, batch)))
     found = bench(1e3)
     found.device = "cuda"
-    for batch in (1, 8, 256):
+    for batch in (1, 8, 512):
         towers_part.measure_both(
             found, QUICK[0], ("eager", "CUDA graph"), torch.nn.Identity(), batch, torch.nn.Identity()
         )
-    assert measured == [("eager", 1), ("eager", 8), ("CUDA graph", 8), ("eager", 256)]
+    assert measured == [("eager", 1), ("eager", 8), ("CUDA graph", 8), ("eager", 512)]
     (error,) = found.result.errors
     assert error.startswith("quick-siglip, CUDA graph, batch 1: RuntimeError: operation not permitted")
 
@@ -848,7 +848,7 @@ def test_a_part_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(child, "PROGRAM", (sys.executable, "-c", CHILD.format(before=hangs)))
     result = PartResult()
     measure_apart(quick_job(tmp_path, "encoders", limit_s=30.0, encoders=("quick-bert",)), result)
-    assert [row["batch"] for row in result.rows] == [1]
+    assert [row["batch"] for row in result.rows] == [1, 1]  # as it is, and with its activation fused
     (error,) = result.errors
     assert error == ("the process of this part died (it was ended after 30 s) at: quick-bert, eager, batch 3")
 
@@ -882,7 +882,7 @@ def test_a_run_of_processes_that_is_cut_off_leaves_rows_and_no_process(tmp_path:
     )
     assert ran.returncode == 1, ran.stderr
     assert "ERROR: cut off" in ran.stderr
-    assert len(json.loads(out.read_text())["parts"]["encoders"]["rows"]) == 1
+    assert [row["batch"] for row in json.loads(out.read_text())["parts"]["encoders"]["rows"]] == [1, 1]
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
