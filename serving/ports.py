@@ -37,8 +37,8 @@ def choose_ports(
         others: purpose -> host, of those that are elsewhere than `host`.
 
     Raises:
-        PortTakenError: a given port is in use.
-        StartError: a port is given twice, a host is no address of this machine, or its port may not be used.
+        PortTakenError: a given port is in use, or given twice.
+        StartError: a host is no address of this machine, or its port may not be used.
     """
     hosts = {purpose: (others or {}).get(purpose) or host for purpose in wanted}
     chosen: dict[str, int] = {}
@@ -47,9 +47,7 @@ def choose_ports(
             continue
         for other, taken in chosen.items():
             if hosts[other] == hosts[purpose] and taken == port:
-                raise StartError(
-                    f"{other} port and {purpose} port are both {port}; expected two, or 0 for a free one"
-                )
+                raise PortTakenError(purpose, hosts[purpose], port, given_for=other)
         if not is_free(hosts[purpose], port):
             raise PortTakenError(purpose, hosts[purpose], port)
         chosen[purpose] = port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from resonance.clients.embedder import Embedder
 from resonance.serving.server import ServerSettings, TritonServer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell has commands behind `&` ignore Ctrl-C, Python leaves it so, and what is started here inherits it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is the machine's affair: a stall of a busy one says nothing about a property.
 # Every run draws the same examples, so that only a change makes one fail, here as in CI, which may not say

@@ -184,7 +184,7 @@ class Gateway:
     async def _listen(self, shared: Shared, model_health: ModelHealth) -> None:
         settings = self.settings
         tokens = TokenFile(settings.token_file) if settings.token_file else None
-        wanted = {"port": settings.port, "metrics": settings.metrics_port}
+        wanted = {"gateway": settings.port, "metrics": settings.metrics_port}
         ports = choose_ports(settings.host, wanted, {"metrics": settings.metrics_host})
         options = [
             *header_options(),
@@ -207,7 +207,7 @@ class Gateway:
         add_EmbeddingServiceServicer_to_server(EmbeddingService(shared, model_health), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health_service, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        self.port = self._bound(server, _address(settings.host, ports["port"]), ports["port"])
+        self.port = self._bound(server, _address(settings.host, ports["gateway"]), ports["gateway"])
         await server.start()
         self.metrics.add_collector(RefusedBelow(interceptor))
         try:

@@ -132,9 +132,8 @@ def test_what_is_embedded_is_written_where_the_rest_is_interrupted(
     out, films = tmp_path / "out.parquet", [str(media / GOOD)] * 200
     options = ("--server", server.grpc_address, "--json", "--output", str(out))
     job = subprocess.Popen(
-        [COMMAND, "embed", *films, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+        [COMMAND, "embed", *films, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert job.stdout is not None
     assert json.loads(job.stdout.readline())["segments"]
     job.send_signal(signal.SIGINT)

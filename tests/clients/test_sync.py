@@ -7,7 +7,6 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +30,6 @@ def test_sync_is_in_step_with_async() -> None:
     assert public(SyncEmbedder) == public(Embedder)
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """As at a terminal: a shell has commands behind `&` ignore the signal, and Python leaves it so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_what_is_under_way() -> None:
     """The signal comes to the caller's thread alone, and the work is in another."""
     ended = []

@@ -28,7 +28,6 @@ from resonance.serving.errors import (
     RepositoryError,
     ServerDiedError,
     SharedMemoryError,
-    StartError,
 )
 from resonance.serving.ports import choose_ports, is_free
 from resonance.serving.readiness import PROBES, probe, probe_inputs
@@ -308,7 +307,9 @@ def test_a_port_is_looked_at_where_it_is_to_listen(tmp_path):
         assert choose_ports("127.0.0.1", {"metrics": port}, {"metrics": "127.0.0.2"}) == {"metrics": port}
         with pytest.raises(PortTakenError, match=r"metrics port \d+ on 127\.0\.0\.1 is taken"):
             choose_ports("127.0.0.2", {"metrics": port}, {"metrics": "127.0.0.1"})
-    with pytest.raises(StartError, match=f"grpc port and http port are both {port}; expected two"):
+    with pytest.raises(
+        PortTakenError, match=rf"http port {port} on 127\.0\.0\.1 is the grpc port, too; give"
+    ):
         choose_ports("127.0.0.1", {"grpc": port, "http": port})
 
 
