@@ -59,7 +59,7 @@ def _run(job: Job, result: PartResult) -> str:
         cause = f"it was ended after {job.limit_s:.0f} s"
     finally:  # also where this run is cut off, even twice
         try:
-            _end(process)
+            end(process, GRACE_S)
         finally:
             at = _take(journal.since(begun_at), result)
     if not cause:
@@ -91,12 +91,13 @@ def _cause(code: int) -> str:
     return f"{name}; often memory that is short" if -code == signal.SIGKILL else name
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask it to end, and kill it where it has not after `grace_s`."""
     if process.poll() is not None:
         return
     process.terminate()
     try:
-        process.wait(GRACE_S)
+        process.wait(grace_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

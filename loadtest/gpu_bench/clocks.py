@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resonance.loadtest.gpu_bench.child import end
 from resonance.loadtest.gpu_bench.results import PartResult, Row
 from resonance.serving import launch
 
@@ -43,12 +44,7 @@ def sampled(path: Path, result: PartResult) -> Iterator[None]:
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, GRACE_S)
         result.clocks.append({"file": path.name, **under_load(path.read_text(errors="replace").splitlines())})
 
 
