@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from resonance.clients.audit.bias_queries import ask, compared, result_counts
-from resonance.clients.audit.bias_survey import BiasSettings, Survey, read_store
+from resonance.clients.audit.bias_survey import BiasSettings, Survey, survey_store
 from resonance.clients.audit.groups import Dimension, crossed
 from resonance.clients.audit.representation import Against, Cell, Finding, judge
 from resonance.clients.discovery.libraries import open_library
@@ -51,17 +51,15 @@ def audit_bias(
             that makes no sense.
         StoreError: a store cannot be read. SpaceMismatchError: a descriptor of another space.
     """
-    reading = read_store(uri, settings)
-    first, second = reading.survey(settings), None
+    first, second = survey_store(uri, settings), None
     _check_known(first, settings)
     if against is not None:
         # what one of the stores lacks, or has little of, is looked at in both: that may be what differs
-        reading_second = read_store(against, settings)
-        second = reading_second.survey(settings, like=first)
-        first = reading.survey(settings, like=second)
+        second = survey_store(against, settings).with_groups_of(first, settings)
+        first = first.with_groups_of(second, settings)
     asked = list(query_cells(first, settings, descriptor))
     cells = _tested([*library_cells(first, settings), *asked], _twins(first))
-    if against is not None and second is not None:
+    if second is not None:
         answered = list(query_cells(second, settings, against_descriptor))
         own = _tested([*library_cells(second, settings), *answered], _twins(second))
         cells += [replace(cell, place=f"{against}: {cell.place}") for cell in own]

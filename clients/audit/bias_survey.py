@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -68,8 +68,9 @@ class Survey:
     """A store as it was read.
 
     Attributes:
-        variance_kept: by PCA, 0 to 1. dimensions: of `BiasSettings.sources`, in their order.
-        months: titles by time; None where that was not asked for.
+        variance_kept: by PCA, 0 to 1. months: titles by time; None where that was not asked for.
+        dimensions: of `BiasSettings.sources`, in their order: groups that have enough titles here, or that
+            the target wants. builders: what they were made by.
     """
 
     uri: str
@@ -79,47 +80,15 @@ class Survey:
     dimensions: tuple[Dimension, ...]
     clusters: Clusters
     months: Dimension | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A store as it was read, before it is settled which groups are looked at; the rest as in `Survey`.
-
-    Attributes:
-        builders: of `BiasSettings.sources`, in their order.
-    """
-
-    uri: str
-    space: SpaceRef
-    titles: int
-    variance_kept: float
     builders: tuple[DimensionBuilder, ...]
-    clusters: Clusters
-    months: Dimension | None
 
-    def survey(self, settings: BiasSettings, *, like: Survey | None = None) -> Survey:
-        """Groups that have enough titles here, that the target wants, or that are those of another store.
-
-        Args:
-            like: of which the groups are looked at as well, though they may not be here.
-
-        Raises:
-            UsageError: a target that fits no source.
-        """
-        wanted = _wanted_of(self.builders, settings)
-        dimensions = tuple(
-            builder.build(
-                least_titles=settings.least_titles,
-                kept={*wanted.get(at, ()), *(like.dimensions[at].groups if like else ())},
-            )
-            for at, builder in enumerate(self.builders)
-        )
-        return Survey(
-            self.uri, self.space, self.titles, self.variance_kept, dimensions, self.clusters, self.months
-        )
+    def with_groups_of(self, other: Survey, settings: BiasSettings) -> Survey:
+        """The same, of which those groups are looked at as well, though they may not be here."""
+        more = [dimension.groups for dimension in other.dimensions]
+        return replace(self, dimensions=_dimensions(self.builders, settings, more))
 
 
-def read_store(uri: str, settings: BiasSettings) -> Reading:
+def survey_store(uri: str, settings: BiasSettings) -> Survey:
     """Read a store, twice: once for the directions of PCA, once for groups and vectors together.
 
     Raises: see `resonance.clients.audit.bias.audit_bias`.
@@ -131,7 +100,20 @@ def read_store(uri: str, settings: BiasSettings) -> Reading:
         return _read(store, settings, reducer)
 
 
-def _read(store: Store, settings: BiasSettings, reducer: Reducer) -> Reading:
+def _dimensions(
+    builders: Sequence[DimensionBuilder], settings: BiasSettings, more: Sequence[Sequence[str]] | None = None
+) -> tuple[Dimension, ...]:
+    """`more`: by builder, groups that are kept however few titles they have."""
+    wanted = _wanted_of(builders, settings)
+    return tuple(
+        builder.build(
+            least_titles=settings.least_titles, kept={*wanted.get(at, ()), *(more[at] if more else ())}
+        )
+        for at, builder in enumerate(builders)
+    )
+
+
+def _read(store: Store, settings: BiasSettings, reducer: Reducer) -> Survey:
     builders = tuple(DimensionBuilder(source) for source in settings.sources)
     month = DimensionBuilder(month_source()) if settings.time == "date" else None
     read_by = [*builders, *([month] if month else [])]
@@ -146,8 +128,9 @@ def _read(store: Store, settings: BiasSettings, reducer: Reducer) -> Reading:
     months = month.build(least_titles=1) if month else None
     if settings.time == "order":
         months = in_order(titles, PARTS_OF_ORDER)
+    dimensions = _dimensions(builders, settings)
     clusters = find_clusters(np.concatenate(reduced), wanted=settings.clusters, seed=settings.seed)
-    return Reading(store.uri, store.space, titles, reducer.kept, builders, clusters, months)
+    return Survey(store.uri, store.space, titles, reducer.kept, dimensions, clusters, months, builders)
 
 
 def _wanted_of(builders: Sequence[DimensionBuilder], settings: BiasSettings) -> dict[int, list[str]]:

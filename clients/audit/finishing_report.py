@@ -20,17 +20,8 @@ MEASURES = (
     *("completion", "completion_unweighted", "completion_rise", "score_correlation"),
     *("score_correlation_unweighted", "seen_completion", "seen_completion_rise", "watch_s", "watch_s_rise"),
     *("watch_correlation", "clicks", "clicks_of_unknown_completion", "effective_clicks", "clipped"),
-    *(
-        "left_out",
-        "spread_BLOCK",
-        "correlation_BLOCK",
-        "carried_BLOCK",
-        "taste_correlation",
-        "axis_NAME",
-        "abandoned",
-        "kinds_tested",
-    ),
-    *("kinds_abandoned", "abandoned FAMILY KIND"),
+    *("left_out", "spread_BLOCK", "correlation_BLOCK", "carried_BLOCK", "taste_correlation", "axis_NAME"),
+    *("abandoned", "kinds_tested", "kinds_abandoned", "abandoned FAMILY KIND"),
 )
 
 

@@ -16,7 +16,7 @@ from resonance.clients.discovery.types import (
     FoundTitle,
 )
 from resonance.clients.ingest.qdrant import QdrantStore
-from resonance.clients.ingest.qdrant_collections import version_filter
+from resonance.clients.ingest.qdrant_collections import is_of, titles_filter, version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import DAY, MEDIA_ID, ROW, VERSION, payload_of, title_id
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
@@ -61,9 +61,9 @@ class QdrantLibrary(StoredLibrary):
             names = [name for name in self._dated(only) if name not in only.excluded]
             if not names:
                 return []
-            wanted = _all_of([_of(names)], None)
+            wanted: models.Filter | None = titles_filter(names)
         else:
-            wanted = _all_of(_conditions(only), _of(sorted(only.excluded)) if only.excluded else None)
+            wanted = _all_of(_conditions(only), is_of(sorted(only.excluded)) if only.excluded else None)
         asked = limit
         while True:
             points = self._query(self._collections.segments, vector, asked, wanted)
@@ -131,10 +131,6 @@ def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> 
     if not must and must_not is None:
         return None
     return models.Filter(must=must, must_not=None if must_not is None else [must_not])
-
-
-def _of(media_ids: list[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=media_ids))
 
 
 def _conditions(only: Filter) -> list[models.Condition]:

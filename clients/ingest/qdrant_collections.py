@@ -113,9 +113,12 @@ def other_versions(media_id: str, version: str) -> models.Filter:
 
 def titles_filter(media_ids: Sequence[str]) -> models.Filter:
     """The segments of all versions of some titles."""
-    return models.Filter(
-        must=[models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=list(media_ids)))]
-    )
+    return models.Filter(must=[is_of(media_ids)])
+
+
+def is_of(media_ids: Sequence[str]) -> models.FieldCondition:
+    """That a segment is of one of some titles."""
+    return models.FieldCondition(key=MEDIA_ID, match=models.MatchAny(any=list(media_ids)))
 
 
 def _is(key: str, value: str) -> models.FieldCondition:
