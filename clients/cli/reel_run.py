@@ -23,6 +23,7 @@ from resonance.clients.discovery.reel_plan import ReelPlan
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.long_work import LongWork
+from resonance.clients.new_files import check_new_file
 from resonance.space.errors import SpaceError
 from resonance.space.scores import Weights
 
@@ -40,7 +41,8 @@ class ReelRun:
 
     def __post_init__(self) -> None:
         # before anything is asked or searched
-        list_path(self.output)
+        for wanted in (self.output, list_path(self.output)):
+            check_new_file(wanted)
         ReelPlan(self.options.seconds, self.options.clip_s)
 
     def run(self) -> int:

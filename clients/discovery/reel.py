@@ -20,6 +20,7 @@ from resonance.clients.discovery.search import Searcher, SegmentHit
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.media.types import Limits
+from resonance.clients.new_files import check_new_file
 from resonance.clients.results import Vector
 from resonance.space.scores import Query, Weights
 
@@ -84,10 +85,9 @@ class ReelMaker:
             StoreError: the library cannot be read.
         """
         beside = list_path(path)
+        for wanted in (path, beside):
+            check_new_file(wanted)
         try:
-            for wanted in (path, beside):
-                if wanted.is_dir():
-                    raise UsageError(f"{wanted} is a folder; expected a file, new or to be replaced")
             return self._written(path, beside, title)
         except OSError as error:
             said = error.strerror or error

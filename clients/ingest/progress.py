@@ -81,8 +81,8 @@ class JobDisplay:
             )
         self._work.tell(self.tally.done, self.figures())
 
-    def figures(self, *, left: bool = False) -> str:
-        """Hours, times real time, failures; and how much time is `left`, where that can be told."""
+    def figures(self) -> str:
+        """Hours, times real time, failures."""
         tally = self.tally
         words = [
             f"{tally.media_s / 3600:.2f} h of media",
@@ -93,6 +93,4 @@ class JobDisplay:
         if tally.relabelled:
             words.append(f"{tally.relabelled:,} relabelled")
         words.append(f"{tally.failed:,} failed")
-        if left and (told := self._work.left()):
-            words.append(told)
         return ", ".join(words)

@@ -47,3 +47,14 @@ def test_elsewhere_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
         "3 of 1,000 titles, none failed, 2 h 46 min left",
         "6 of 1,000 titles, none failed, 2 h 45 min left",
     ]
+
+
+def test_time_left_is_told_while_there_is_some_and_not_at_the_end() -> None:
+    work = LongWork(Console(quiet=True), "ingest", "titles")
+    work.tell(1)
+    assert work.left() == ""  # nobody has counted
+    work.expect(2)
+    work.tell(1)
+    assert work.left().endswith(" left")
+    work.tell(3)  # one came after they were counted
+    assert work.left() == ""

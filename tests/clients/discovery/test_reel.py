@@ -409,7 +409,7 @@ def test_another_ending_or_a_folder_that_is_not_there_is_refused(tmp_path: Path)
     store = write_library(str(tmp_path / "store"), [("film", "film.mp4", [Part(0.9)])], DESCRIPTOR)
     with closing(open_library(store)) as library:
         maker = ReelMaker(Searcher(library, DESCRIPTOR), likeness_query(DESCRIPTOR), Weights(), ReelOptions())
-        with pytest.raises(UsageError, match="expected a folder"):
+        with pytest.raises(UsageError, match="its folder is not there"):
             maker.write(tmp_path / "nowhere" / "reel.mp4", "a test")
 
 

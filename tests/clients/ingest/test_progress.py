@@ -10,17 +10,13 @@ from resonance.clients.ingest.embedding import Outcome, Result
 from resonance.clients.ingest.progress import JobDisplay
 
 
-def test_time_left_is_told_while_there_is_some_and_not_at_the_end() -> None:
+def test_figures_count_what_became_of_titles() -> None:
     display = JobDisplay(Console(quiet=True))
-    assert "left" not in display.figures(left=True)  # nobody has counted
-    display.expect(2)
-    display.show(Outcome("a", Result.EMBEDDED, 3.0))
-    assert display.figures(left=True).endswith(" left")
-    assert "left" not in display.figures()
+    display.show(Outcome("a", Result.EMBEDDED, 36.0))
     display.show(Outcome("b", Result.FAILED))
-    display.show(Outcome("c", Result.EMBEDDED, 3.0))  # it came after the folder was counted
-    assert "left" not in display.figures(left=True)
-    assert "1 failed" in display.figures()
+    figures = display.figures()
+    assert figures.startswith("0.01 h of media, ")
+    assert figures.endswith(", 1 failed")
 
 
 def test_what_failed_is_named_once() -> None:
