@@ -25,9 +25,12 @@ class Refusal(StrEnum):
 class Kill(StrEnum):
     """Why a process that read an upload ended before its time."""
 
+    #: Over its own limit of memory.
     MEMORY = "memory"
     CRASH = "crash"
     STALL = "stall"
+    #: The machine ran out of memory or threads.
+    SHORTAGE = "shortage"
 
 
 class HandshakeFault(StrEnum):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import queue
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,8 @@ from resonance.space.descriptor import Descriptor
 READ_AHEAD_SEGMENTS = 2
 #: How often the gateway is told how far reading is, where nothing else happens.
 REPORT_S = 0.2
+#: Exit status of a process that the machine refused a thread.
+NO_THREAD = os.EX_TEMPFAIL
 
 
 @dataclass(slots=True)
@@ -73,14 +77,12 @@ class Child:
 
     def run(self) -> None:
         """Until the gateway hangs up; the process then ends at once."""
-        for work in (self._listen, self._report, self._decode):
-            threading.Thread(target=work, name=f"resonance{work.__name__}", daemon=True).start()
         try:
+            for work in (self._listen, self._report, self._decode):
+                threading.Thread(target=work, name=f"resonance{work.__name__}", daemon=True).start()
             self._read()
-        except MediaError as error:
-            self._fail(error)
         except Exception as error:
-            self._fail(_memory_error(self._job, error) or _fault(self._job, error))
+            self._fail(error)
         threading.Event().wait()  # pictures may still be asked for; hanging up ends the process
 
     def _read(self) -> None:
@@ -117,8 +119,12 @@ class Child:
         self._report_once()
         self._send("end")
 
-    def _fail(self, error: MediaError) -> None:
-        found = _memory_error(self._job, error) or error
+    def _fail(self, error: Exception) -> None:
+        """Tell what the media is at fault with; of a machine that has no thread left the end tells."""
+        if _lacks_thread(error):
+            os._exit(NO_THREAD)
+        told = error if isinstance(error, MediaError) else _fault(self._job, error)
+        found = _memory_error(self._job, error) or told
         self._report_once()
         self._send("error", type=type(found).__name__, came=found.came, expected=found.expected)
 
@@ -177,7 +183,7 @@ class Child:
             try:
                 frames = self._decoded(index)
                 count = segments.write_frames(frames, parts) if frames is not None else None
-            except MediaError as error:
+            except Exception as error:
                 self._fail(error)
                 continue
             self._send("frames", parts, count=count)
@@ -191,14 +197,40 @@ class Child:
 
 def _memory_error(job: Job, error: BaseException) -> MediaLimitError | None:
     """The error as one of memory, where that is what it came from."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
+    for cause in _causes(error):
+        if (
+            isinstance(cause, MemoryError)
+            or getattr(cause, "errno", None) == errno.ENOMEM
+            or _is_of_thread(cause)  # whose stack is memory
+        ):
             limit = job.limits.memory_bytes
             name = job.request.media_id
             return MediaLimitError(name, f"over {limit:,} bytes of memory to read it", f"at most {limit:,}")
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _lacks_thread(error: BaseException) -> bool:
+    """Whether it came from a thread that the machine refused, though there was memory for its stack."""
+    if not any(map(_is_of_thread, _causes(error))):
+        return False
+    try:
+        mmap.mmap(-1, threading.stack_size(), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_of_thread(error: BaseException) -> bool:
+    """Whether a thread could not be started; Python has no class of its own for that."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _fault(job: Job, error: Exception) -> MediaError:

@@ -25,6 +25,7 @@ from resonance.clients.errors import (
     MediaLimitError,
     MediaStalledError,
     ResonanceError,
+    ServerError,
 )
 from resonance.clients.media.mp4_index import IndexPlace, IndexProbe
 from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SegmentInput
@@ -242,7 +243,7 @@ class MediaProcess:
             death = await asyncio.shield(NURSERY.reap(pid))  # or a dead process would stay unburied
             error = death_error(self._request.media_id, death, self._limits)
             if self._answers.error is None:
-                self._on_killed(Kill.MEMORY if isinstance(error, MediaLimitError) else Kill.CRASH)
+                self._on_killed(_kill_of(error))
         except ResonanceError as failed:
             error = failed
         self._answers.fail(error)
@@ -308,3 +309,10 @@ class MediaProcess:
         """Small messages; what the process does not take soon stays small, for chunks are bounded."""
         if self._writer is not None and not self._writer.is_closing():
             self._writer.writelines(wire.packed(kind, (), **fields))
+
+
+def _kill_of(error: ResonanceError) -> Kill:
+    """What a process's end is counted as."""
+    if isinstance(error, ServerError):
+        return Kill.SHORTAGE
+    return Kill.MEMORY if isinstance(error, MediaLimitError) else Kill.CRASH

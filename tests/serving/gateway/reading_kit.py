@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from resonance.clients.errors import ResonanceError
 from resonance.clients.media.types import SegmentInput
 from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
+from resonance.serving.gateway.reasons import Kill
 from resonance.space.descriptor import Descriptor
 
 Ranges = Sequence[tuple[int, int]]
@@ -23,13 +24,20 @@ def make_process(
     limits: ReadLimits | None = None,
     budget: SpoolBudget | None = None,
     strict: bool = True,
+    on_killed: Callable[[Kill], None] = lambda reason: None,
     **request: Any,
 ) -> MediaProcess:
     """A process for an upload named ``film``; forbidden system calls end it unless `strict` is False."""
     asked = ReadRequest(**{"media_id": "film", "mode": "encoded", **request})
     room = budget or SpoolBudget(1 << 30)
     return MediaProcess(
-        asked, descriptor, limits or ReadLimits(), folder, room, on_violation="kill" if strict else "refuse"
+        asked,
+        descriptor,
+        limits or ReadLimits(),
+        folder,
+        room,
+        on_violation="kill" if strict else "refuse",
+        on_killed=on_killed,
     )
 
 

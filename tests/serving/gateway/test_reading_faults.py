@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,16 @@ from resonance.clients.errors import (
     OverloadedError,
     ServerFaultError,
 )
-from resonance.serving.gateway.reading import NURSERY, MediaProcess, ReadLimits, SpoolBudget, retention, wire
+from resonance.serving.gateway.reading import (
+    NURSERY,
+    MediaProcess,
+    ReadLimits,
+    SpoolBudget,
+    retention,
+    wire,
+)
+from resonance.serving.gateway.reading.nursery import Nursery
+from resonance.serving.gateway.reasons import Kill
 from resonance.space.descriptor import Descriptor
 from tests.clients.media.conftest import make_descriptor
 from tests.clients.media.synthetic import even_times, film, sound
@@ -48,6 +58,17 @@ def long_film() -> bytes:
     """120 s, a keyframe every 2 s, its index at the front of each fragment."""
     options = {"preset": "ultrafast", "sc_threshold": "0"}
     return film(even_times(120, 10), rate=10, gop=20, options=options, container="matroska", size=(320, 240))
+
+
+@pytest.fixture
+def short_nursery(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nursery]:
+    """A nursery on a machine that runs out of what `short_zygote` says, in the place of the real one."""
+    short = Nursery()
+    reading = "resonance.serving.gateway.reading"
+    monkeypatch.setattr(f"{reading}.nursery.ZYGOTE", "tests.serving.gateway.short_zygote")
+    monkeypatch.setattr(f"{reading}.process.NURSERY", short)
+    yield short
+    short.close()
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +109,12 @@ async def read_to_end_of(process: MediaProcess) -> list[int]:
     return indices
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGTERM"])
 async def test_a_killed_process_is_a_typed_error(
     descriptor: Descriptor, long_film: bytes, tmp_path: Path, name: str
 ) -> None:
-    process = make_process(descriptor, tmp_path)
+    kills: list[Kill] = []
+    process = make_process(descriptor, tmp_path, on_killed=kills.append)
     await process.feed(0, long_film[: len(long_film) // 2])
     await process.open()
     pid = process.pid
@@ -104,6 +126,38 @@ async def test_a_killed_process_is_a_typed_error(
         await process.feed(len(long_film) // 2, b"more")
     assert await gone(pid)
     await process.close()
+    assert kills == [Kill.CRASH]
+
+
+async def test_what_the_machine_lacks_is_no_fault_of_the_media(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path, short_nursery: Nursery
+) -> None:
+    kills: list[Kill] = []
+    process = make_process(descriptor, tmp_path, on_killed=kills.append)
+    await process.feed(0, long_film[: len(long_film) // 2])
+    await process.open()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)  # as the kernel does where memory is short
+    with pytest.raises(
+        ServerFaultError, match=r"killed at [\d,]+ bytes.*expected 1,073,741,824.*send it again"
+    ):
+        await asyncio.wait_for(read_to_end(process), 5)
+    await process.close()
+    for threads in (0, 2, 3, 4):  # its own, and those that the media are read in
+        process = make_process(descriptor, tmp_path, media_id=f"{threads} threads", on_killed=kills.append)
+        async with sending(process, long_film):
+            with pytest.raises(ServerFaultError, match="no thread; expected room"):
+                await asyncio.wait_for(read_to_end(process), 5)
+    assert kills == [Kill.SHORTAGE] * 5
+
+
+async def test_threads_that_its_own_limit_refuses_are_the_fault_of_the_media(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path, limits=ReadLimits(memory_bytes=1 << 20))  # half a stack
+    async with sending(process, long_film):
+        with pytest.raises(MediaLimitError, match="memory"):
+            await asyncio.wait_for(read_to_end(process), 10)
 
 
 async def test_a_process_that_makes_no_step_is_killed(
