@@ -18,6 +18,8 @@ class Refusal(StrEnum):
     CALLER_STREAMS = "caller_streams"
     #: No room on disk for an upload.
     SPOOL = "spool"
+    #: No process could be started to read an upload.
+    READER = "reader"
     #: Headers that are too large.
     HEADER_BYTES = "header_bytes"
 

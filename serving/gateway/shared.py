@@ -53,6 +53,7 @@ class Shared:
             self.spool_folder,
             self.budget,
             on_killed=self.metrics.reader_killed,
+            on_refused=self.metrics.call_refused,
         )
 
     @asynccontextmanager

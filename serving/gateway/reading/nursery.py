@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from resonance.clients.errors import ServerFaultError
+from resonance.clients.errors import OverloadedError, ServerFaultError
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ START_TIMEOUT_S = 60.0
 #: The zygote answers within milliseconds; it reaps only what was killed or has hung up.
 ANSWER_TIMEOUT_S = 20.0
 MAX_ANSWER_BYTES = 1024
+#: Until processes that end give room back.
+RETRY_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Nursery:
         """The number of a new process that has those two descriptors; the caller closes its own.
 
         Raises:
+            OverloadedError: the machine has no room for one more.
             ServerFaultError: no process can be started.
         """
         return await asyncio.to_thread(self._spawn, connection, spool, strict)
@@ -83,6 +86,13 @@ class Nursery:
     def _spawn(self, connection: int, spool: int, strict: bool) -> int:
         with self._lock, self._faults():
             answer = self._ask([connection, spool], do="spawn", strict=strict)
+            if "refused" in answer:
+                raise OverloadedError(
+                    f"no process to read an upload with ({answer['refused']}) beside {len(self._children)}; "
+                    "expected room for one on the gateway's machine (pids limit, ulimit -u, memory); send it "
+                    "again later",
+                    retry_after_s=RETRY_AFTER_S,
+                )
             pid = int(answer["pid"])
             self._children.add(pid)
             return pid

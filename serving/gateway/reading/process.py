@@ -24,6 +24,7 @@ from resonance.clients.errors import (
     MediaError,
     MediaLimitError,
     MediaStalledError,
+    OverloadedError,
     ResonanceError,
     ServerError,
 )
@@ -37,7 +38,7 @@ from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
 from resonance.serving.gateway.reading.nursery import NURSERY
 from resonance.serving.gateway.reading.retention import Retention
 from resonance.serving.gateway.reading.spool import Spool, SpoolBudget
-from resonance.serving.gateway.reasons import Kill
+from resonance.serving.gateway.reasons import Kill, Refusal
 from resonance.space.descriptor import Descriptor
 
 #: The process tells of a stall itself; this much later it is taken to be beyond telling.
@@ -52,7 +53,7 @@ class MediaProcess:
     Args:
         spool_folder: where the bytes are kept while they are read; budget: shared by all uploads.
         on_violation: of the rules of `confine`: ``refuse`` the call, or ``kill`` the process, for tests.
-        on_killed: told why the process ended before its time.
+        on_killed: told why the process ended before its time; on_refused: told that none could be started.
 
     Attributes:
         times: seconds spent reading so far.
@@ -71,8 +72,9 @@ class MediaProcess:
         *,
         on_violation: Literal["refuse", "kill"] = "refuse",
         on_killed: Callable[[Kill], None] = lambda reason: None,
+        on_refused: Callable[[Refusal], None] = lambda reason: None,
     ) -> None:
-        self._on_killed = on_killed
+        self._on_killed, self._on_refused = on_killed, on_refused
         self._request, self._limits, self._on_violation = request, limits, on_violation
         self._descriptor = replace(descriptor, axes={})  # not needed to read, and the largest part of it
         self._spool = Spool(spool_folder, budget)
@@ -104,7 +106,7 @@ class MediaProcess:
         What is being waited for is always taken. Chunks after all that the process wants are passed over.
 
         Raises:
-            MediaLimitError: too many bytes. OverloadedError: no room on disk.
+            MediaLimitError: too many bytes. OverloadedError: no room on disk, or for a process.
             InvalidFieldError: a chunk where none belongs. MediaError: reading has failed.
         """
         self._check_chunk(offset, len(data))
@@ -201,8 +203,10 @@ class MediaProcess:
         spool = self._spool.open_to_read()
         try:
             self.pid = await NURSERY.spawn(theirs.fileno(), spool, strict=self._on_violation == "kill")
-        except BaseException:
+        except BaseException as error:
             ours.close()
+            if isinstance(error, OverloadedError):
+                self._on_refused(Refusal.READER)
             raise
         finally:
             theirs.close()

@@ -2,7 +2,7 @@
 
 It answers, one after the other, on the socket that it is given as its argument:
 
-    spawn, with two descriptors (the connection, the spool) -> the process's number
+    spawn, with two descriptors (the connection, the spool) -> the process's number, or why there is none
     reap NUMBER -> its exit status and largest memory, once it has ended
 
 A process that has ended is kept until it is reaped, so that its number belongs to no other. When the gateway
@@ -130,13 +130,17 @@ def serve(control: socket.socket) -> None:
             return
         request = json.loads(data)
         if request["do"] == "spawn":
-            number = os.fork()
-            if number == 0:
+            spawned: dict[str, int | str]
+            try:
+                spawned = {"pid": os.fork()}
+            except OSError as error:  # no more processes, or no memory: those there are shall live on
+                spawned = {"refused": str(error.strerror)}
+            if spawned.get("pid") == 0:
                 control.close()
                 _become(descriptors, install[request["strict"]])
             for descriptor in descriptors:
                 os.close(descriptor)
-            control.send(json.dumps({"pid": number}).encode())
+            control.send(json.dumps(spawned).encode())
         else:
             _, status, usage = os.wait4(request["pid"], 0)
             answer = {"status": os.waitstatus_to_exitcode(status), "memory_bytes": usage.ru_maxrss * 1024}

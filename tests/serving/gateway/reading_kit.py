@@ -11,7 +11,7 @@ from typing import Any
 from resonance.clients.errors import ResonanceError
 from resonance.clients.media.types import SegmentInput
 from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
-from resonance.serving.gateway.reasons import Kill
+from resonance.serving.gateway.reasons import Kill, Refusal
 from resonance.space.descriptor import Descriptor
 
 Ranges = Sequence[tuple[int, int]]
@@ -25,6 +25,7 @@ def make_process(
     budget: SpoolBudget | None = None,
     strict: bool = True,
     on_killed: Callable[[Kill], None] = lambda reason: None,
+    on_refused: Callable[[Refusal], None] = lambda reason: None,
     **request: Any,
 ) -> MediaProcess:
     """A process for an upload named ``film``; forbidden system calls end it unless `strict` is False."""
@@ -38,6 +39,7 @@ def make_process(
         room,
         on_violation="kill" if strict else "refuse",
         on_killed=on_killed,
+        on_refused=on_refused,
     )
 
 

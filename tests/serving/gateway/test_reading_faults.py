@@ -32,7 +32,7 @@ from resonance.serving.gateway.reading import (
     wire,
 )
 from resonance.serving.gateway.reading.nursery import Nursery
-from resonance.serving.gateway.reasons import Kill
+from resonance.serving.gateway.reasons import Kill, Refusal
 from resonance.space.descriptor import Descriptor
 from tests.clients.media.conftest import make_descriptor
 from tests.clients.media.synthetic import even_times, film, sound
@@ -149,6 +149,32 @@ async def test_what_the_machine_lacks_is_no_fault_of_the_media(
             with pytest.raises(ServerFaultError, match="no thread; expected room"):
                 await asyncio.wait_for(read_to_end(process), 5)
     assert kills == [Kill.SHORTAGE] * 5
+
+
+async def test_a_process_that_cannot_be_started_ends_no_other(
+    descriptor: Descriptor,
+    long_film: bytes,
+    tmp_path: Path,
+    short_nursery: Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAILING_FORK", "2")
+    refused: list[Refusal] = []
+    first = make_process(descriptor, tmp_path)
+    await first.feed(0, long_film[:100_000])
+    second = make_process(descriptor, tmp_path, on_refused=refused.append)
+    with pytest.raises(OverloadedError, match=r"temporarily unavailable\) beside 1; expected room") as told:
+        await second.feed(0, long_film[:100_000])
+    assert told.value.retry_after_s == 5
+    assert refused == [Refusal.READER]
+    await second.close()
+    third = make_process(descriptor, tmp_path)
+    async with sending(third, long_film):
+        assert len(await read_to_end(third)) == 15
+    await first.feed(100_000, long_film[100_000:])
+    await first.end()
+    assert len(await read_to_end(first)) == 15
+    await first.close()
 
 
 async def test_threads_that_its_own_limit_refuses_are_the_fault_of_the_media(
