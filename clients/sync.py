@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -41,6 +42,7 @@ class SyncEmbedder:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="resonance-client", daemon=True)
         self._thread.start()
+        self._leaving: set[asyncio.Task[None]] = set()
 
         async def make() -> Embedder:  # on the loop, where grpc.aio binds its channel
             return Embedder(
@@ -110,7 +112,7 @@ class SyncEmbedder:
             while (part := self._call(_next(parts))) is not None:
                 yield part
         finally:
-            self._call(_close(parts))
+            self._leave(parts)
 
     def embed_query(
         self,
@@ -146,6 +148,25 @@ class SyncEmbedder:
             ended.wait()
             raise
         return tasks[0].result()
+
+    def _leave(self, parts: AsyncGenerator[Any, None]) -> None:
+        """End a stream's work, and wait for that where it can be waited for.
+
+        A forgotten stream is collected at any time and in any thread: in the loop's own, which would wait for
+        itself; after `close`; or at the interpreter's end, when the loop stands still.
+        """
+        if self._loop.is_closed() or sys.is_finalizing():
+            return
+        if threading.current_thread() is not self._thread:
+            self._call(_close(parts))
+            return
+
+        def begin() -> None:
+            closing = self._loop.create_task(_close(parts))
+            self._leaving.add(closing)  # the loop itself would let it be collected
+            closing.add_done_callback(self._leaving.discard)
+
+        self._loop.call_soon(begin)
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +51,55 @@ def test_ctrl_c_ends_what_is_under_way() -> None:
             embedder._call(work())
         assert ended == [True]
         assert embedder._call(asyncio.sleep(0, "still there")) == "still there"
+
+
+class Forgotten:
+    """A stream that nobody reads to its end, in a ring of references: only the collector finds it."""
+
+    def __init__(self, embedder: SyncEmbedder) -> None:
+        self.ended = threading.Event()
+        embedder._embedder.stream = self._parts  # type: ignore[assignment, method-assign]
+        ring: list[object] = [embedder.stream("film")]
+        assert next(ring[0]) == 1  # type: ignore[call-overload]
+        ring.append(ring)
+
+    async def _parts(self, source: object, **options: object) -> AsyncIterator[int]:
+        try:
+            for part in range(1, 10):
+                yield part
+        finally:
+            await asyncio.sleep(0.01)
+            self.ended.set()
+
+
+def test_a_forgotten_stream_is_collected_in_the_loops_own_thread() -> None:
+    embedder = SyncEmbedder("127.0.0.1:1")
+    forgotten = Forgotten(embedder)
+    embedder._loop.call_soon_threadsafe(gc.collect)
+    assert forgotten.ended.wait(5)
+    assert embedder._call(asyncio.sleep(0, "still there")) == "still there"
+    embedder.close()
+
+
+def test_a_forgotten_stream_is_collected_after_the_embedder_was_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with SyncEmbedder("127.0.0.1:1") as embedder:
+        Forgotten(embedder)
+    gc.collect()
+    assert not unraisable
+
+
+def test_a_forgotten_stream_does_not_keep_a_program_from_ending() -> None:
+    program = (
+        "from resonance.clients.sync import SyncEmbedder\n"
+        "from tests.clients.test_sync import Forgotten\n"
+        "embedder = SyncEmbedder('127.0.0.1:1')\n"
+        "forgotten = Forgotten(embedder)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 
 def test_sync_embeds_and_streams(server: TritonServer, media: Path) -> None:
