@@ -160,11 +160,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._end(call, code)
 
     def _abandon(self, method: str, context: grpc.aio.ServicerContext) -> grpc.StatusCode:
-        """Its caller is gone, or waited no longer: the code that it is counted with."""
+        """Its caller is gone, waited no longer, or does not read: the code that it is counted with."""
         if method == WATCH:
             return grpc.StatusCode.OK
         if not method.startswith(OPEN_METHODS):
             self._metrics.call_abandoned(method)
+        if (told := _set_code(context)) is not None:
+            return told
         remaining_s = context.time_remaining()
         late = remaining_s is not None and remaining_s <= 0
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED

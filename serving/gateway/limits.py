@@ -37,7 +37,9 @@ class GatewayLimits:
     )
     max_message_bytes: int = _limit(16 * MIB, "One message; gRPC refuses a larger one.")
     stall_timeout_s: float = _limit(8.0, "Longest time without progress in a media whose bytes are there.")
-    idle_timeout_s: float = _limit(120.0, "Longest time without a message of a caller who goes on sending.")
+    idle_timeout_s: float = _limit(
+        120.0, "Longest time without a message of a caller who goes on sending, or with an answer not taken."
+    )
     request_timeout_s: float = _limit(30.0, "One request to a model.")
     reader_memory_bytes: int = _limit(2 * GIB, "Memory of the process that reads an upload.")
     max_streams_per_caller: int = _limit(256, "Uploads and live feeds of one caller at a time.")

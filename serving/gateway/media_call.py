@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from resonance.clients.errors import DeadlineExceededError, InvalidFieldError
+from resonance.clients.errors import InvalidFieldError
 from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.enums import sampling_to_message
 from resonance.clients.gateway.messages import (
@@ -30,6 +30,7 @@ from resonance.clients.pipeline import Part, TitleOptions, TitlePipeline
 from resonance.clients.results import Segment
 from resonance.clients.transport import Transport
 from resonance.serving.gateway.admission import Stream
+from resonance.serving.gateway.exchange import Answers, Requests
 from resonance.serving.gateway.intake import Intake, make_intake
 from resonance.serving.gateway.metrics import Stage
 from resonance.serving.gateway.running import Ending
@@ -49,34 +50,13 @@ START_TIMEOUT_S = 10.0
 FIRST_MEDIA_S = 1.0
 
 
-class Requests:
-    """The caller's messages, with a bound on how long it may pause.
-
-    Raises:
-        DeadlineExceededError: it paused for longer.
-    """
-
-    def __init__(self, messages: AsyncIterator[pb.EmbedMediaRequest], idle_timeout_s: float) -> None:
-        self._messages, self._idle_timeout_s = messages, idle_timeout_s
-
-    async def next(self, timeout_s: float | None = None) -> pb.EmbedMediaRequest | None:
-        """The next message, None once the caller has finished sending."""
-        timeout_s = timeout_s or self._idle_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):  # wait_for may swallow a cancellation
-                return await anext(self._messages, None)
-        except TimeoutError:
-            raise DeadlineExceededError(
-                f"no message for {timeout_s:g} s; expected media, or the end of sending"
-            ) from None
-
-
 class MediaCall:
     """See the module.
 
     Args:
         caller: for whom the call is counted.
         transport: of this call, to the models.
+        messages: from the caller; write: answers it, see `Answers`.
 
     Attributes:
         media_id: the caller's name of the media, once `start` was read.
@@ -84,10 +64,16 @@ class MediaCall:
     """
 
     def __init__(
-        self, shared: Shared, caller: str, transport: Transport, messages: AsyncIterator[pb.EmbedMediaRequest]
+        self,
+        shared: Shared,
+        caller: str,
+        transport: Transport,
+        messages: AsyncIterator[pb.EmbedMediaRequest],
+        write: Callable[[pb.EmbedMediaResponse], Awaitable[None]],
     ) -> None:
         self._shared, self._caller, self._transport = shared, caller, transport
         self._requests = Requests(messages, shared.limits.idle_timeout_s)
+        self._answers = Answers(write, shared.limits.idle_timeout_s)
         self._encoding = 0
         self._media_s = 0.0
         self._began = time.monotonic()
@@ -95,8 +81,8 @@ class MediaCall:
         self.answered = 0
         self.received_bytes = 0
 
-    async def answers(self) -> AsyncGenerator[pb.EmbedMediaResponse, None]:
-        """What the caller is answered.
+    async def run(self) -> None:
+        """Answer the caller until the last title.
 
         Raises:
             ResonanceError, SpaceError: see `resonance.clients.gateway.faults` for what the caller is told.
@@ -112,9 +98,7 @@ class MediaCall:
                     shared.admission.stream(self._caller, live=start.live)
                 )
             with shared.running.running(self._caller, start.idempotency_key, live=start.live) as ending:
-                async with aclosing(self._embed(start, descriptor, stream, ending)) as answers:
-                    async for answer in answers:
-                        yield answer
+                await self._embed(start, descriptor, stream, ending)
 
     async def _start(self) -> Start:
         message = await self._requests.next(START_TIMEOUT_S)
@@ -125,14 +109,12 @@ class MediaCall:
         self.media_id = start.media_id
         return start
 
-    async def _embed(
-        self, start: Start, descriptor: Descriptor, stream: Stream, ending: Ending
-    ) -> AsyncGenerator[pb.EmbedMediaResponse, None]:
+    async def _embed(self, start: Start, descriptor: Descriptor, stream: Stream, ending: Ending) -> None:
         let_in_s = time.monotonic()
         stream.is_busy = lambda: time.monotonic() - let_in_s < FIRST_MEDIA_S
         done, first = await self._stored(start, descriptor)
         intake = make_intake(start, descriptor, done[-1].index + 1 if done else 0, self._shared)
-        stream.is_busy = lambda: self._encoding > 0 or not intake.waiting
+        stream.is_busy = lambda: self._encoding > 0 or not (intake.waiting or self._answers.held_up)
         receiving = asyncio.create_task(self._receive(intake, first))
         self._began = time.monotonic()
         options = TitleOptions(
@@ -148,18 +130,18 @@ class MediaCall:
         reported = (0, 0)
         try:
             await self._first_of(receiving, intake.begun, ending.asked, coming)
-            yield self._accepted(start, descriptor, intake, done)
+            await self._answers.give(self._accepted(start, descriptor, intake, done))
             while True:
                 if not await self._first_of(receiving, coming, ending.asked, timeout_s=PROGRESS_S):
                     now = (intake.received_bytes, self.answered)
                     if now != reported:
                         reported = now
-                        yield self._progress(intake)
+                        await self._answers.give(self._progress(intake))
                     continue
                 part = coming.result()
                 if part is None:
                     return
-                yield self._answer(part)
+                await self._answers.give(self._answer(part))
                 coming = asyncio.create_task(_next(parts))
         finally:
             await to_the_end(_leave(receiving, coming, parts, intake))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from typing import TypeVar
 
 import grpc
@@ -34,6 +34,8 @@ from resonance.v1.embedding_pb2_grpc import EmbeddingServiceServicer
 
 T = TypeVar("T")
 OURS = (ResonanceError, SpaceError)
+#: How long the end of a call is waited for that its caller does not read.
+ABORT_S = 1.0
 _STATES: Mapping[bool | None, pb.ModelState] = {
     None: pb.MODEL_STATE_UNSPECIFIED,
     True: pb.MODEL_STATE_SERVING,
@@ -55,14 +57,13 @@ class EmbeddingService(EmbeddingServiceServicer):
 
     async def EmbedMedia(
         self, request_iterator: AsyncIterator[pb.EmbedMediaRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.EmbedMediaResponse]:
+    ) -> None:
         """Segments while the media arrives, the title last."""
         about = current_call()
-        call = MediaCall(self._shared, about.caller.name, self._transport(context), aiter(request_iterator))
+        transport = self._transport(context)
+        call = MediaCall(self._shared, about.caller.name, transport, aiter(request_iterator), context.write)
         try:
-            async with aclosing(call.answers()) as answers:
-                async for answer in answers:
-                    yield answer
+            await call.run()
         except OURS as error:
             await _abort(context, error, call.media_id)
         finally:
@@ -164,7 +165,11 @@ class EmbeddingService(EmbeddingServiceServicer):
 async def _abort(context: grpc.aio.ServicerContext, error: Exception, media_id: str) -> None:
     status: Status = to_status(error, media_id)
     trailer = ((STATUS_TRAILER, status.SerializeToString()),)
-    await context.abort(code_of(error), status.message, trailer)
+    try:
+        async with asyncio.timeout(ABORT_S):
+            await context.abort(code_of(error), status.message, trailer)
+    except TimeoutError:  # gRPC tells it once the caller reads; nothing here waits for that
+        raise asyncio.CancelledError from None
 
 
 def _model(name: str, state: ModelState) -> pb.ModelStatus:

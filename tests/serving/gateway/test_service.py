@@ -25,7 +25,7 @@ from resonance.clients.gateway.faults import STATUS_TRAILER
 from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.results import MediaEmbedding
 from resonance.serving.errors import PortTakenError, ServingError
-from resonance.serving.gateway import health_service
+from resonance.serving.gateway import exchange, health_service, service
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.server import SERVICE, Gateway
 from resonance.serving.server import TritonServer
@@ -492,6 +492,39 @@ async def test_callers_who_send_nothing_after_the_start_keep_no_place(
         assert answers[-1].HasField("title")
         for call in silent:
             call.cancel()
+
+
+async def test_a_caller_who_takes_no_answer_keeps_no_place_and_is_ended(
+    make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "UNTAKEN_S", 0.2)
+    monkeypatch.setattr(service, "ABORT_S", 0.2)
+    limits = GatewayLimits(max_uploads=1, max_queued=1, queue_timeout_s=1, idle_timeout_s=2)
+    small_window = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+    async with (
+        make_gateway(limits) as gateway,
+        grpc.aio.insecure_channel(gateway.address, small_window) as full,
+        grpc.aio.insecure_channel(gateway.address) as channel,
+    ):
+        book = [started(mode=pb.MODE_TEXT), *chunks(b"some words of a long book. " * 1000)]
+        unread = EmbeddingServiceStub(full).EmbedMedia()
+        for message in book:
+            await unread.write(message)
+        await unread.done_writing()
+        await unread.read()
+        await asyncio.sleep(0.5)
+        answers = await answers_of(EmbeddingServiceStub(channel), book)
+        assert answers[-1].HasField("title")
+        assert gateway.metrics.value("uploads") == 1
+        ended = {"method": f"/{SERVICE}/EmbedMedia", "code": "DEADLINE_EXCEEDED"}
+        await eventually(
+            lambda: gateway.metrics.value("calls_total", **ended) == 1, 5
+        )  # it still reads nothing
+        assert gateway.metrics.value("uploads") == 0
+        assert not reader_processes()
+        refused = await refusal(rest_of(unread))
+        assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "no answer was taken for 2 s" in refused.status.message
 
 
 def frame_bytes(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
