@@ -33,7 +33,6 @@ from resonance.serving.gateway.admission import Stream
 from resonance.serving.gateway.exchange import Answers, Requests
 from resonance.serving.gateway.intake import Intake, make_intake
 from resonance.serving.gateway.metrics import Stage
-from resonance.serving.gateway.running import Ending
 from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.start import Start, read_start
 from resonance.space.descriptor import Descriptor
@@ -93,12 +92,14 @@ class MediaCall:
         if start.expected_fingerprint not in (None, descriptor.fingerprint):
             raise SpaceMismatchError(str(start.expected_fingerprint), descriptor.fingerprint, "the server")
         async with contextlib.AsyncExitStack() as leaving:
+            await leaving.enter_async_context(
+                shared.running.running(self._caller, start.idempotency_key, live=start.live)
+            )
             with shared.metrics.time(Stage.ADMISSION), shared.tracing.span("admission", live=start.live):
                 stream = await leaving.enter_async_context(
                     shared.admission.stream(self._caller, live=start.live)
                 )
-            with shared.running.running(self._caller, start.idempotency_key, live=start.live) as ending:
-                await self._embed(start, descriptor, stream, ending)
+            await self._embed(start, descriptor, stream)
 
     async def _start(self) -> Start:
         message = await self._requests.next(START_TIMEOUT_S)
@@ -109,7 +110,7 @@ class MediaCall:
         self.media_id = start.media_id
         return start
 
-    async def _embed(self, start: Start, descriptor: Descriptor, stream: Stream, ending: Ending) -> None:
+    async def _embed(self, start: Start, descriptor: Descriptor, stream: Stream) -> None:
         let_in_s = time.monotonic()
         stream.is_busy = lambda: time.monotonic() - let_in_s < FIRST_MEDIA_S
         done, first = await self._stored(start, descriptor)
@@ -129,10 +130,10 @@ class MediaCall:
         coming = asyncio.create_task(_next(parts))
         reported = (0, 0)
         try:
-            await self._first_of(receiving, intake.begun, ending.asked, coming)
+            await self._first_of(receiving, intake.begun, coming)
             await self._answers.give(self._accepted(start, descriptor, intake, done))
             while True:
-                if not await self._first_of(receiving, coming, ending.asked, timeout_s=PROGRESS_S):
+                if not await self._first_of(receiving, coming, timeout_s=PROGRESS_S):
                     now = (intake.received_bytes, self.answered)
                     if now != reported:
                         reported = now
@@ -150,24 +151,21 @@ class MediaCall:
     async def _first_of(
         receiving: asyncio.Task[None],
         wanted: asyncio.Future[T],
-        asked: asyncio.Future[Exception],
         *others: asyncio.Future[Part | None],
         timeout_s: float | None = None,
     ) -> bool:
         """Wait for `wanted` (or one of `others`); whether it is there.
 
         Raises:
-            Exception: what receiving met, or what the call was ended with.
+            Exception: what receiving met.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            waits: list[asyncio.Future[Any]] = [wanted, asked, *others]
+            waits: list[asyncio.Future[Any]] = [wanted, *others]
             if not receiving.done():
                 waits.append(receiving)
             left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             done, _ = await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done():
-                raise asked.result()
             if receiving.done() and (error := receiving.exception()) is not None:
                 raise error
             if wanted.done() or any(other.done() for other in others):

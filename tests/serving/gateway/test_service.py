@@ -267,6 +267,43 @@ async def test_a_later_call_with_the_same_key_takes_the_earlier_ones_place(
     assert (refused.code, refused.reason) == (grpc.StatusCode.ABORTED, "SUPERSEDED")
 
 
+SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+BOOK = [started(mode=pb.MODE_TEXT, idempotency_key="book"), *chunks(b"some words of a long book. " * 1000)]
+
+
+async def unread_book(channel: grpc.aio.Channel) -> Any:
+    """A call whose caller has sent all and takes no answer after the first; over a `SMALL_WINDOW`."""
+    call = EmbeddingServiceStub(channel).EmbedMedia()
+    for message in BOOK:
+        await call.write(message)
+    await call.done_writing()
+    await call.read()
+    return call
+
+
+async def test_a_call_made_again_is_not_kept_out_by_its_own_earlier_one(make_gateway: MakeGateway) -> None:
+    limits = GatewayLimits(max_live_feeds=1, max_uploads=1, max_queued=1, queue_timeout_s=0.1)
+    feed = [started(mode=pb.MODE_FRAMES, live=True, idempotency_key="camera"), frame(0)]
+    async with (
+        make_gateway(limits) as gateway,
+        grpc.aio.insecure_channel(gateway.address, SMALL_WINDOW) as lost,
+        grpc.aio.insecure_channel(gateway.address) as channel,
+    ):
+        stub = EmbeddingServiceStub(channel)
+        earlier = EmbeddingServiceStub(lost).EmbedMedia()
+        for message in feed:
+            await earlier.write(message)
+        await earlier.read()
+        assert (await answers_of(stub, feed))[0].HasField("accepted")
+        assert (await refusal(rest_of(earlier))).reason == "SUPERSEDED"
+
+        unread = await unread_book(lost)
+        await asyncio.sleep(0.3)  # an answer is being written that is not taken
+        assert (await answers_of(stub, BOOK))[-1].HasField("title")
+        assert (await refusal(rest_of(unread))).reason == "SUPERSEDED"
+        assert gateway.metrics.refused_by_reason() == {}
+
+
 async def test_frames_sound_and_words_as_they_happen(stub: EmbeddingServiceStub) -> None:
     call = stub.EmbedMedia()
     await call.write(started(mode=pb.MODE_FRAMES, live=True, rolling_title_segments=2, media_id="camera"))
@@ -500,21 +537,15 @@ async def test_a_caller_who_takes_no_answer_keeps_no_place_and_is_ended(
     monkeypatch.setattr(exchange, "UNTAKEN_S", 0.2)
     monkeypatch.setattr(service, "ABORT_S", 0.2)
     limits = GatewayLimits(max_uploads=1, max_queued=1, queue_timeout_s=1, idle_timeout_s=2)
-    small_window = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
     async with (
         make_gateway(limits) as gateway,
-        grpc.aio.insecure_channel(gateway.address, small_window) as full,
+        grpc.aio.insecure_channel(gateway.address, SMALL_WINDOW) as full,
         grpc.aio.insecure_channel(gateway.address) as channel,
     ):
-        book = [started(mode=pb.MODE_TEXT), *chunks(b"some words of a long book. " * 1000)]
-        unread = EmbeddingServiceStub(full).EmbedMedia()
-        for message in book:
-            await unread.write(message)
-        await unread.done_writing()
-        await unread.read()
+        unread = await unread_book(full)
         await asyncio.sleep(0.5)
-        answers = await answers_of(EmbeddingServiceStub(channel), book)
-        assert answers[-1].HasField("title")
+        other = [started(mode=pb.MODE_TEXT), *BOOK[1:]]
+        assert (await answers_of(EmbeddingServiceStub(channel), other))[-1].HasField("title")
         assert gateway.metrics.value("uploads") == 1
         ended = {"method": f"/{SERVICE}/EmbedMedia", "code": "DEADLINE_EXCEEDED"}
         await eventually(
