@@ -42,7 +42,10 @@ class HealthService(health_pb2_grpc.HealthServicer):
             await self._changed.wait()
 
     def end(self) -> None:
-        """Nothing serves any more, whatever is said later: callers are to go elsewhere."""
+        """Nothing serves any more, whatever is said later: callers are to go elsewhere.
+
+        Watchers are told, and left. The server has to stop at once: clients watch anew without a pause.
+        """
         self._ended = True
         self._states = dict.fromkeys(self._states, NOT_SERVING)
         self._tell()
@@ -63,7 +66,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802 (gRPC's name)
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """The state now and whenever it changes; of several changes that were not read the last."""
+        """The state now and each change until `end`; of several changes that were not read the last."""
         if self._watchers >= MOST_WATCHERS:
             said = f"{MOST_WATCHERS} calls of Watch are open; ask Check instead"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
@@ -75,6 +78,8 @@ class HealthService(health_pb2_grpc.HealthServicer):
                 if state != told:
                     await context.write(health_pb2.HealthCheckResponse(status=state))
                     told = state
+                if self._ended:
+                    return
                 await changed.wait()
         finally:
             self._watchers -= 1

@@ -256,7 +256,7 @@ class Gateway:
         """Take no new calls, let uploads end within `drain_s`, send the others away to come again, end."""
         if self._server is not None and self._shared is not None:
             running = self._shared.running
-            self._health_service.end()
+            self._health_service.end()  # nothing may be awaited before the server stops
             stopping = asyncio.create_task(self._server.stop(self.settings.drain_s + _FLUSH_S))
             running.end_all(live_only=True)
             with contextlib.suppress(TimeoutError):

@@ -633,6 +633,23 @@ async def test_a_client_of_several_that_closes_abandons_nothing(make_gateway: Ma
         assert gateway.metrics.abandoned() == 0
 
 
+async def test_watchers_of_health_do_not_keep_a_gateway_from_ending(make_gateway: MakeGateway) -> None:
+    watched = {"method": "/grpc.health.v1.Health/Watch", "code": "OK"}
+    async with make_gateway(drain_s=20) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        client = GatewayConnection(f"dns:///{gateway.address}", None, timeout_s=1, retries=RetryPolicy())
+        await client.ask("GetSpace", pb.GetSpaceRequest())
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await asyncio.wait_for(gateway.stop(), 5)
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert await watching.read() is grpc.aio.EOF
+        assert await watching.code() is grpc.StatusCode.OK
+        assert (
+            gateway.metrics.value("calls_total", **watched) == 2
+        )  # the client's does not come again at once
+        await client.close()
+
+
 async def test_settings_that_nothing_could_work_with_are_refused_at_the_start(
     make_gateway: MakeGateway, tmp_path: Path
 ) -> None:
