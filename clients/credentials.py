@@ -14,6 +14,9 @@ MAX_TOKEN_CHARACTERS = 4096
 #: Far above any chain of certificates; keeps a wrong path from being read into memory.
 _MAX_PEM_BYTES = 1 << 20
 
+#: Channel options: nothing to the proxy that the environment names, which else gets what is for this machine.
+WITHOUT_PROXY = (("grpc.enable_http_proxy", 0),)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
@@ -112,6 +115,14 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def proxy_options(address: str, *, encrypted: bool) -> tuple[tuple[str, int], ...]:
+    """Options of a channel to `address`: through the environment's HTTP proxy goes TLS to elsewhere alone.
+
+    What is plain it could read, such as a token that was never to leave this machine.
+    """
+    return () if encrypted and not is_loopback(address) else WITHOUT_PROXY
 
 
 def _read(path: Path, expected: str) -> bytes:

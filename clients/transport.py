@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from resonance.clients.credentials import Credentials
+from resonance.clients.credentials import Credentials, proxy_options
 from resonance.clients.errors import (
     DeadlineExceededError,
     OverloadedError,
@@ -78,6 +78,21 @@ CHANNEL_OPTIONS = [
 ]
 
 
+def triton_client(
+    server: str, credentials: Credentials, options: Sequence[tuple[str, int]] = ()
+) -> triton.InferenceServerClient:
+    """The library's client of the Triton at `server`, host:port, over a channel of its own.
+
+    Raises:
+        CredentialsError: a file cannot be read, or a token would travel in the open.
+    """
+    credentials.check_for(server)
+    proxy = proxy_options(server, encrypted=credentials.secure)
+    return triton.InferenceServerClient(
+        server, creds=credentials.channel(), channel_args=[*CHANNEL_OPTIONS, *proxy, *options]
+    )
+
+
 #: A request that nobody waits for any more ends after so long at the latest, at a server that hangs.
 LEFT_BEHIND_S = 60.0
 #: How long the end of such requests is waited for when the connection is closed.
@@ -110,10 +125,7 @@ class TritonTransport:
         self.server = server
         self._headers = headers
         self._credentials = credentials or Credentials()
-        self._credentials.check_for(server)
-        self._client = triton.InferenceServerClient(
-            server, creds=self._credentials.channel(), channel_args=[*CHANNEL_OPTIONS, *options]
-        )
+        self._client = triton_client(server, self._credentials, options)
         #: Its state says whether the server can be reached; the library keeps it to itself.
         self.channel: grpc.aio.Channel = self._client._channel
         self._attempts = attempts

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.served_space import ServedSpace
-from resonance.clients.transport import TritonTransport, error_of
+from resonance.clients.transport import TritonTransport, error_of, triton_client
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ async def triton_status(
         descriptor = await ServedSpace(transport, timeout_s=timeout_s).ask()
     finally:
         await transport.close()
-    client = triton.InferenceServerClient(address, creds=credentials.channel())
+    client = triton_client(address, credentials)
     options: dict[str, Any] = {"headers": dict(credentials.metadata()), "client_timeout": timeout_s}
     try:
         statistics = await client.get_inference_statistics(**options)

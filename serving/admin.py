@@ -16,13 +16,12 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from resonance.clients.credentials import WITHOUT_PROXY
+
 #: Groups of endpoints, as Triton names them; gRPC and HTTP know the same.
 CLOSED = ("model-repository", "shared-memory", "trace", "logging")
 
-#: Options of channels to a Triton of ours: gRPC sends even what is for this machine to a proxy that the
-#: environment names.
-WITHOUT_PROXY = (("grpc.enable_http_proxy", 0),)
-#: With the library's own bounds, which it leaves out where options are given.
+#: Options of channels to a Triton of ours, with the library's own bounds, left out where options are given.
 CHANNEL = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), *WITHOUT_PROXY)
 
 #: What a Triton says to a gRPC call of a closed endpoint that has not its key.

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from resonance.clients.balancing import Replica, Replicas, Turn, hosts_of, is_name_of_several, round_robin
-from resonance.clients.credentials import Credentials
+from resonance.clients.credentials import Credentials, proxy_options
 from resonance.clients.errors import InvalidFieldError, ServerFaultError
 from resonance.clients.gateway.faults import from_rpc_error
 from resonance.clients.gateway.retrying import Retrying, RetryPolicy, may_retry
@@ -72,8 +72,9 @@ class GatewayConnection:
         # One gateway alone is asked whatever its health: it says itself what does not serve.
         balanced = several or is_name_of_several(host)
         more = dict(round_robin(HEALTH_SERVICE)) if balanced else {}
-        options = tuple((dict(OPTIONS) | more).items())
         encryption = self._credentials.channel()
+        proxy = proxy_options(host, encrypted=encryption is not None)
+        options = (*(dict(OPTIONS) | more).items(), *proxy)
         channel = (
             grpc.aio.secure_channel(host, encryption, options=options)
             if encryption is not None

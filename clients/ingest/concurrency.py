@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from resonance.clients.balancing import hosts_of
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import GATEWAY, TRITON
 from resonance.clients.gateway.embedder import GatewayEmbedder
-from resonance.clients.transport import error_of
+from resonance.clients.transport import error_of, triton_client
 
 #: Beside those that keep the server busy: a title that is being opened or hashed keeps nothing busy.
 SPARE = 1
@@ -23,6 +22,7 @@ async def titles_side_by_side(server: str, credentials: Credentials | None) -> i
 
     Raises:
         ServerUnavailableError: no server answers. ServerError, RequestRejectedError: it does not say.
+        CredentialsError: a file cannot be read, or a token would travel in the open.
     """
     address = server.removeprefix(GATEWAY).removeprefix(TRITON)
     hosts = hosts_of(address)
@@ -35,7 +35,7 @@ async def titles_side_by_side(server: str, credentials: Credentials | None) -> i
 
 
 async def _instances(address: str, credentials: Credentials) -> int:
-    client = triton.InferenceServerClient(address, creds=credentials.channel())
+    client = triton_client(address, credentials)
     try:
         answer = await client.get_model_config(
             MODEL, headers=dict(credentials.metadata()), client_timeout=_TIMEOUT_S

@@ -26,6 +26,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from resonance.clients.credentials import WITHOUT_PROXY
 from resonance.export.artifact import cosine
 from resonance.loadtest.bench.bare import BLOCK_OUTPUTS, BareModels
 from resonance.loadtest.bench.path_items import Item
@@ -430,7 +431,7 @@ async def _cosine_triton(
 
 async def _cosine_gateway(address: str, bare: BareModels, item: Item) -> float:
     lowest = 1.0
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, WITHOUT_PROXY) as channel:
         stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         for number, messages in enumerate(item.calls):
             came, expected = await _vector(stub, item, messages), bare.title(item.called, item.read(number))

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
+from resonance.serving import admin
+
 _SERVICE = "/inference.GRPCInferenceService"
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -57,8 +59,7 @@ class TritonWire:
     """
 
     def __init__(self, address: str) -> None:
-        unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        self._channel = grpc.aio.insecure_channel(address, options=unlimited)
+        self._channel = grpc.aio.insecure_channel(address, options=admin.CHANNEL)
         self._infer = self._channel.unary_unary(f"{_SERVICE}/ModelInfer")
         self._statistics = self._channel.unary_unary(
             f"{_SERVICE}/ModelStatistics", response_deserializer=pb.ModelStatisticsResponse.FromString

@@ -20,6 +20,7 @@ import numpy as np
 from google.rpc import error_details_pb2 as details
 from google.rpc.status_pb2 import Status
 
+from resonance.clients.credentials import WITHOUT_PROXY
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc
 
@@ -34,6 +35,7 @@ _OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
+    *WITHOUT_PROXY,
 )
 
 

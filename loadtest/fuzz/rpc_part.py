@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from resonance.clients.credentials import WITHOUT_PROXY
 from resonance.loadtest.fuzz.calls import BadCall, End, make_call
 from resonance.loadtest.fuzz.mutate import Material, Sample
 from resonance.loadtest.fuzz.scripts import (
@@ -72,7 +73,7 @@ async def fuzz_rpc(
     """
     faults = LogFaults(stack.spool / "gateway.log")
     material = Material(tuple(media.values()), words)
-    options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1), *WITHOUT_PROXY]
     channels = [grpc.aio.insecure_channel(stack.address, options) for _ in range(CONNECTIONS + 1)]
     good = GoodCaller(channels[-1], media["film"])
     try:

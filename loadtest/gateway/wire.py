@@ -16,6 +16,7 @@ from typing import Any, Self
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from resonance.clients.credentials import WITHOUT_PROXY
 from resonance.v1 import embedding_pb2 as pb
 
 _SERVICE = "/resonance.v1.EmbeddingService"
@@ -67,6 +68,7 @@ class Wire:
         options = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),
+            *WITHOUT_PROXY,
             *([("grpc.http2.bdp_probe", 0)] if small_window else []),
         ]
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(connections)]

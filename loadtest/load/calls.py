@@ -15,6 +15,7 @@ import numpy as np
 from google.rpc import error_details_pb2, status_pb2
 from numpy.typing import NDArray
 
+from resonance.clients.credentials import proxy_options
 from resonance.loadtest.gateway import wire
 from resonance.loadtest.load.material import SUBTITLES, TEXT, Query, Title
 from resonance.loadtest.load.records import Result
@@ -133,6 +134,7 @@ class Gateway:
         options = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+            *proxy_options(address, encrypted=credentials is not None),
             *([("grpc.http2.bdp_probe", 0)] if small_window else []),
         ]
         self._channel = (

@@ -19,7 +19,6 @@ from resonance import __version__
 from resonance.clients.errors import ResonanceError
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import TritonTransport
-from resonance.serving import admin
 from resonance.serving.errors import GatewayConfigError, PortTakenError
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.binding import bind_policy
@@ -137,9 +136,7 @@ class Gateway:
             otlp_exporter(settings.otlp_endpoint) if settings.otlp_endpoint else None, version=__version__
         )
         self._closing.callback(tracing.close)
-        transport = TritonTransport(
-            settings.triton, headers=tracing.request_headers, options=admin.WITHOUT_PROXY
-        )
+        transport = TritonTransport(settings.triton, headers=tracing.request_headers)
         self._closing.push_async_callback(transport.close)
         served = ServedSpace(transport, timeout_s=limits.request_timeout_s)
         await self._ask_space(served)

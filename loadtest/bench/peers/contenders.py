@@ -23,7 +23,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from resonance.loadtest.bench.peers.load import Round, Vectors, closed_loop
 from resonance.loadtest.bench.peers.workload import Images
-from resonance.serving import process
+from resonance.serving import admin, process
 from resonance.serving.ports import choose_ports
 from resonance.serving.server import ServerSettings, TritonServer
 
@@ -46,7 +46,7 @@ class OnTriton:
         self, name: str, server: TritonServer, model: str, items: Sequence[dict[str, Any]], output: str
     ) -> None:
         self.name, self._pid, self._model, self._output = name, server.pid, model, output
-        self._client = InferenceServerClient(server.client_address)
+        self._client = InferenceServerClient(server.client_address, channel_args=list(admin.CHANNEL))
         self._items = [_tensors(item) for item in items]
         self._wanted = [InferRequestedOutput(output)]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import pytest
 import trustme
 
 from resonance.clients.credentials import Credentials
-from resonance.clients.errors import ServerUnavailableError
+from resonance.clients.errors import RequestRejectedError, ServerUnavailableError
 from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.clients.gateway.retrying import RetryPolicy
+from resonance.clients.transport import TritonTransport
 from resonance.space.descriptor import Descriptor
 from tests.clients.gateway.broken_gateway import broken_gateway
 
@@ -72,3 +76,61 @@ async def test_a_command_says_one_line_of_a_handshake_that_fails(descriptor: Des
     assert (process.returncode, out) == (1, b"")
     (line,) = err.decode().splitlines()
     assert "with TLS if and only if this is" in line
+
+
+@asynccontextmanager
+async def proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """An HTTP proxy that refuses; gives the first line of each connection to it."""
+    asked: list[str] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().strip())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY", "https_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("grpc_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server:
+        yield asked
+
+
+async def ask_gateway(address: str, credentials: Credentials) -> None:
+    once = RetryPolicy(attempts=1)
+    async with GatewayEmbedder(address, credentials=credentials, retries=once) as embedder:
+        await embedder.space()
+
+
+async def ask_triton(address: str, credentials: Credentials) -> None:
+    transport = TritonTransport(address, credentials=credentials, attempts=1)
+    try:
+        await transport.infer("model", {}, ("X",), timeout_s=5.0)
+    finally:
+        await transport.close()
+
+
+async def test_a_proxy_of_the_environment_never_sees_plain_text(
+    descriptor: Descriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca")
+    cert = ca.issue_cert("127.0.0.1")
+    tls = grpc.ssl_server_credentials([(cert.private_key_pem.bytes(), cert.cert_chain_pems[0].bytes())])
+    plain = Credentials(token="s3cret")  # noqa: S106
+    encrypted = Credentials(token="s3cret", ca_file=tmp_path / "ca")  # noqa: S106
+    elsewhere = "gateway.invalid:8080"
+    async with proxy_of_the_environment(monkeypatch) as asked:
+        for server, credentials in ((None, plain), (tls, encrypted)):
+            async with broken_gateway(descriptor, server) as here:
+                await ask_gateway(here.address, credentials)
+                with pytest.raises(RequestRejectedError):  # it is no Triton, but it was reached
+                    await ask_triton(here.address, credentials)
+        for ask in (ask_gateway, ask_triton):
+            with pytest.raises(ServerUnavailableError):
+                await ask(elsewhere, Credentials())
+            assert asked == []
+            with pytest.raises(ServerUnavailableError):
+                await ask(elsewhere, encrypted)
+            assert set(asked) == {f"CONNECT {elsewhere} HTTP/1.1"}
+            asked.clear()
