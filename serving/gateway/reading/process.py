@@ -103,7 +103,8 @@ class MediaProcess:
     async def feed(self, offset: int, data: bytes) -> None:
         """Store a chunk; returns when the upload is not too far ahead of what was read.
 
-        What is being waited for is always taken. Chunks after all that the process wants are passed over.
+        What is being waited for is taken, of a live feed as long as something of it is read. Chunks after all
+        that the process wants are passed over.
 
         Raises:
             MediaLimitError: too many bytes. OverloadedError: no room on disk, or for a process.
@@ -257,19 +258,23 @@ class MediaProcess:
         timeout_s = self._limits.stall_timeout_s
         while self._answers.error is None:
             await asyncio.sleep(min(timeout_s / 4, 1.0))
-            if self._lacks_bytes() or self._answers.rests:
+            if (self._lacks_bytes() and not self._comes_in_vain()) or self._answers.rests:
                 self._answers.progressed()
             elif time.monotonic() - self._answers.progressed_at > timeout_s + STALL_GRACE_S:
                 self._on_killed(Kill.STALL)
-                self._answers.fail(
-                    MediaStalledError(
-                        self._request.media_id,
-                        f"no packet and no frame for {timeout_s:g} s",
-                        "a stream that can be read on",
-                    )
-                )
+                self._answers.fail(self._stalled())
                 if self._writer is not None:
                     self._writer.transport.abort()  # ends `_listen`, which reaps
+
+    def _stalled(self) -> MediaError:
+        name, waits = self._request.media_id, self._answers.waits
+        if self._retention is not None and self._lacks_bytes():
+            awaited = "its end" if min(waits) < 0 else f"byte {max(waits):,}"
+            came = f"{self._retention.unread_bytes:,} bytes of a live feed whose reader waits for {awaited}"
+            expected = "a container that is read as it comes, such as MPEG-TS, fragmented MP4 or Matroska"
+            return MediaStalledError(name, came, expected)
+        came = f"no packet and no frame for {self._limits.stall_timeout_s:g} s"
+        return MediaStalledError(name, came, "a stream that can be read on")
 
     def _check_chunk(self, offset: int, length: int) -> None:
         size, most = self._request.size_bytes, self._limits.max_media_bytes
@@ -304,9 +309,18 @@ class MediaProcess:
             return False
         return any(at < 0 or at not in self._spool.there for at in self._answers.waits)
 
+    def _comes_in_vain(self) -> bool:
+        """Whether of a live feed as much came as may be ahead and nothing was read of it.
+
+        Its reader waits for what is far away: an index behind the media, or a place that a broken file names.
+        """
+        return self._retention is not None and self._retention.unread_bytes > self._limits.ahead_bytes
+
     def _is_far_ahead(self, reached: int) -> bool:
-        if self._answers.over or self._answers.error is not None or self._closed or self._lacks_bytes():
+        if self._answers.over or self._answers.error is not None or self._closed:
             return False
+        if self._lacks_bytes():
+            return self._comes_in_vain()
         return reached - self._answers.furthest > self._limits.ahead_bytes
 
     def _tell(self, kind: str, **fields: int) -> None:

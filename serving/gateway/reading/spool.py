@@ -85,27 +85,34 @@ class Spool:
         self.received_bytes = self.end_bytes = self.held_bytes = 0
 
     def write(self, offset: int, data: bytes) -> None:
-        """Store `data` at `offset`. Blocks as long as the page cache takes.
+        """Store what is missing of `data` at `offset`. Blocks as long as the page cache takes.
+
+        Bytes that are there already, or were forgotten, stay as they are and take no room.
 
         Raises:
             OverloadedError: the budget is used up. InvalidFieldError: too many pieces lie about.
         """
-        missing = sum(end - start for start, end in self._missing(offset, offset + len(data)))
-        self._budget.take(missing)
-        self.held_bytes += missing
-        view, at = memoryview(data), offset
-        while view:
-            try:
-                written = os.pwrite(self._file.fileno(), view, at)
-            except OSError as error:  # the disk is fuller than the budget knows
-                raise self._budget.refusal(f"no room for an upload on disk ({error.strerror})") from error
-            view, at = view[written:], at + written
+        missing = self._missing(max(offset, self._forgotten), offset + len(data))
+        size = _length(missing)
+        self._budget.take(size)
+        self.held_bytes += size
+        view = memoryview(data)
+        for start, end in missing:
+            self._write(start, view[start - offset : end - offset])
         self.received_bytes += self.there.add(offset, offset + len(data))
         self.end_bytes = max(self.end_bytes, offset + len(data))
         if len(self.there) > MAX_PIECES:
             raise InvalidFieldError(
                 "chunk.offset_bytes", f"{len(self.there):,} pieces apart", f"at most {MAX_PIECES:,}"
             )
+
+    def _write(self, at: int, view: memoryview) -> None:
+        while view:
+            try:
+                written = os.pwrite(self._file.fileno(), view, at)
+            except OSError as error:  # the disk is fuller than the budget knows
+                raise self._budget.refusal(f"no room for an upload on disk ({error.strerror})") from error
+            view, at = view[written:], at + written
 
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
         gaps = []
@@ -127,11 +134,13 @@ class Spool:
         return os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
 
     def forget(self, before: int) -> None:
-        """Give back the disk of all whole blocks before that position, which have all arrived."""
+        """Give back the disk of all whole blocks before that position, no further than bytes have come."""
+        before = min(before, self.end_bytes)
         before -= before % BLOCK_BYTES
         size = before - self._forgotten
         if size <= 0:
             return
+        held = size - _length(self._missing(self._forgotten, before))
         result = _LIBC.fallocate(
             self._file.fileno(),
             _PUNCH_HOLE | _KEEP_SIZE,
@@ -141,8 +150,8 @@ class Spool:
         if result != 0:
             return  # a file system without holes: the budget says when it is enough
         self._forgotten = before
-        self._budget.give_back(size)
-        self.held_bytes -= size
+        self._budget.give_back(held)
+        self.held_bytes -= held
 
     def close(self) -> None:
         """Free the disk and the budget."""
@@ -150,3 +159,7 @@ class Spool:
             self._file.close()
             self._budget.give_back(self.held_bytes)
             self.held_bytes = 0
+
+
+def _length(ranges: list[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in ranges)

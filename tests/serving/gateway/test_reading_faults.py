@@ -23,15 +23,11 @@ from resonance.clients.errors import (
     OverloadedError,
     ServerFaultError,
 )
-from resonance.serving.gateway.reading import (
-    NURSERY,
-    MediaProcess,
-    ReadLimits,
-    SpoolBudget,
-    retention,
-    wire,
-)
+from resonance.serving.gateway.reading import NURSERY, MediaProcess, ReadLimits, SpoolBudget, retention, wire
+from resonance.serving.gateway.reading import process as process_module
 from resonance.serving.gateway.reading.nursery import Nursery
+from resonance.serving.gateway.reading.retention import Retention
+from resonance.serving.gateway.reading.spool import Spool
 from resonance.serving.gateway.reasons import Kill, Refusal
 from resonance.space.descriptor import Descriptor
 from tests.clients.media.conftest import make_descriptor
@@ -353,6 +349,56 @@ async def test_a_live_feed_keeps_its_disk_flat(
             await asyncio.sleep(0.01)
         assert process.received_bytes == len(long_sound)
     assert most < 8_000_000
+
+
+def test_a_position_beyond_what_came_gives_nothing_back(tmp_path: Path) -> None:
+    budget = SpoolBudget(100 << 20)
+    spool = Spool(tmp_path, budget)
+    keeping = Retention(spool)
+    far = [(5 << 40, 1 << 20)]
+    spool.write(0, bytes(1 << 20))
+    assert keeping.look(far, 0) is None
+    for at in range(1, 80):
+        spool.write(at << 20, bytes(1 << 20))
+    before = keeping.look(far, 0)
+    assert before == 16 << 20  # of 80 MiB the last 64 are kept
+    keeping.look(far, before)
+    assert budget.used_bytes == spool.held_bytes == 64 << 20
+    spool.forget(1 << 40)
+    assert budget.used_bytes == spool.held_bytes == 0
+    spool.write(0, bytes(1 << 20))  # sent again: nothing that was forgotten takes room a second time
+    assert budget.used_bytes == 0
+    assert os.fstat(spool._file.fileno()).st_blocks == 0
+    spool.close()
+
+
+def test_gaps_of_a_feed_are_not_given_back(tmp_path: Path) -> None:
+    budget = SpoolBudget(1 << 20)
+    spool = Spool(tmp_path, budget)
+    spool.write(0, bytes(4096))
+    spool.write(40_960, bytes(4096))
+    spool.forget(45_056)
+    assert budget.used_bytes == spool.held_bytes == 0
+    spool.close()
+
+
+async def test_a_live_feed_that_cannot_be_read_as_it_comes_is_refused(
+    descriptor: Descriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "STALL_GRACE_S", 0.0)
+    brand = (24).to_bytes(4, "big") + b"ftypisom" + bytes(4) + b"isommp41"
+    media_of_a_tib = (1).to_bytes(4, "big") + b"mdat" + (1 << 40).to_bytes(8, "big")
+    budget = SpoolBudget(1 << 30)
+    limits = ReadLimits(ahead_bytes=1 << 20, max_media_bytes=None, max_media_s=None, stall_timeout_s=1.0)
+    process = make_process(descriptor, tmp_path, limits=limits, budget=budget, live=True)
+    opening = asyncio.create_task(process.open())
+    with pytest.raises(MediaStalledError, match=r"live feed .* waits for byte 1,099,511,627,800; .* MPEG-TS"):
+        await send(process, brand + media_of_a_tib + bytes(32 << 20), chunk=1 << 18)
+    with pytest.raises(MediaStalledError):
+        await opening
+    assert budget.used_bytes < 8 << 20
+    await process.close()
+    assert budget.used_bytes == 0
 
 
 async def test_a_gateway_that_is_killed_takes_its_processes_along(long_film: bytes, tmp_path: Path) -> None:
