@@ -89,10 +89,14 @@ async def _title(
     )
     source = shared.media_process(request, descriptor)
     feeding = asyncio.create_task(_feed(source, data))
+    embedding = asyncio.create_task(_embedded(source, descriptor, shared, transport))
     try:
-        return await _embedded(source, descriptor, shared, transport)
+        await asyncio.wait((feeding, embedding), return_when=asyncio.FIRST_COMPLETED)
+        if not embedding.done():
+            feeding.result()  # where it failed, what is embedded would wait for bytes that never come
+        return await embedding
     finally:
-        await to_the_end(_leave(feeding, source))
+        await to_the_end(_leave(feeding, embedding, source))
 
 
 async def _embedded(
@@ -107,9 +111,12 @@ async def _embedded(
     return await title_of(pipeline.parts())
 
 
-async def _leave(feeding: asyncio.Task[None], source: MediaProcess) -> None:
+async def _leave(
+    feeding: asyncio.Task[None], embedding: asyncio.Task[MediaEmbedding], source: MediaProcess
+) -> None:
     feeding.cancel()
-    await asyncio.gather(feeding, return_exceptions=True)
+    embedding.cancel()
+    await asyncio.gather(feeding, embedding, return_exceptions=True)
     await source.close()  # where the pipeline never began
 
 
