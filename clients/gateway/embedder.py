@@ -199,7 +199,11 @@ class GatewayEmbedder:
             )
 
     async def fuse(self, segments: Sequence[Segment], *, name: str = "media") -> MediaEmbedding:
-        """See `Embedder.fuse`."""
+        """See `Embedder.fuse`.
+
+        Raises:
+            RequestRejectedError: more segments than a message holds, by default about 2,300.
+        """
         descriptor = await self.space()
         request = pb.FuseTitleRequest(
             media_id=name,

@@ -28,6 +28,13 @@ DEFAULT_RETRY_S = 1.0
 #: More than a day is no hint of a server in its right mind.
 MAX_RETRY_S = 86_400.0
 
+#: What gRPC itself says of a message over a bound, with the code of a server that is full; it never passes.
+_TOO_LARGE = "message larger than max"
+_SEND_LESS = (
+    "send less in one message: a smaller or shorter example, a smaller frame, fewer segments (a gateway's "
+    "bound is --max-message-bytes)"
+)
+
 Kind = type[Exception]
 _Code = grpc.StatusCode
 
@@ -147,7 +154,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError, server: str) -> Exception:
     code = error.code()
     status = _status_in(error)
     if status is None:
-        return _by_code(code, f"{server}: {_one_line(error.details()) or code.name}{_advice(code)}", None)
+        said = f"{server}: {_one_line(error.details()) or code.name}"
+        if code is _Code.RESOURCE_EXHAUSTED and _TOO_LARGE in said:
+            return e.RequestRejectedError(f"{said} bytes; {_SEND_LESS}")
+        return _by_code(code, f"{said}{_advice(code)}", None)
     message = _one_line(status.message or error.details())
     info, retry_after_s, media = details.ErrorInfo(), None, "media"
     for detail in status.details:

@@ -95,8 +95,11 @@ class Feed:
     async def frame(self, time_s: float, rgb: NDArray[np.uint8]) -> None:
         """A picture uint8 RGB [height, width, 3], shown at `time_s`; times rise.
 
+        It is one message, of which a gateway takes 16 MiB unless told otherwise: scale a 4K picture down.
+
         Raises:
-            InvalidFieldError: another shape or dtype. What broke the call, where it broke.
+            InvalidFieldError: another shape or dtype. What broke the call, where it broke, such as
+                RequestRejectedError: a picture that is too large.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise InvalidFieldError("frame.rgb", f"{rgb.dtype} {list(rgb.shape)}", "uint8 [height, width, 3]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import grpc
@@ -21,6 +22,7 @@ from resonance.clients.gateway.faults import (
     reason_of,
     to_status,
 )
+from resonance.clients.gateway.retrying import may_retry
 from resonance.space import errors as s
 
 
@@ -138,9 +140,9 @@ async def thrower() -> AsyncIterator[tuple[Thrower, grpc.aio.Channel]]:
     await server.stop(None)
 
 
-async def caught(channel: grpc.aio.Channel) -> Exception:
+async def caught(channel: grpc.aio.Channel, request: bytes = b"") -> Exception:
     try:
-        await channel.unary_unary("/any/Method")(b"")
+        await channel.unary_unary("/any/Method")(request)
     except grpc.aio.AioRpcError as error:
         return from_rpc_error(error, "here:1")
     raise AssertionError("the call succeeded")
@@ -211,6 +213,19 @@ async def test_what_is_not_known_falls_back_to_the_code(
     handler, channel = thrower
     handler.code, handler.trailer = code, trailer
     assert type(await caught(channel)) is kind
+
+
+async def test_a_message_that_can_never_pass_is_no_overload() -> None:
+    server, handler = grpc.aio.server(options=[("grpc.max_receive_message_length", 1000)]), Thrower()
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        back = await caught(channel, bytes(2000))
+    await server.stop(None)
+    assert type(back) is e.RequestRejectedError
+    assert not may_retry(back)
+    assert re.search(r"larger than max \(2000 vs\. 1000\) bytes; send less .*--max-message-bytes", str(back))
 
 
 async def test_no_server_says_how_to_start_one() -> None:
