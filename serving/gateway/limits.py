@@ -32,6 +32,9 @@ class GatewayLimits:
     max_video_pixels: int = _limit(64 * MIB, "Pixels of a video's frame.")
     max_subtitle_bytes: int = _limit(8 * MIB, "Subtitles sent along with a media.")
     max_query_bytes: int = _limit(12 * MIB, "All examples of a query together.")
+    max_query_media_s: float = _limit(
+        120.0, "Length of each sound or clip of a query, which holds one of few places."
+    )
     max_query_text_bytes: int = _limit(
         64 * KIB, "One text of a query; a long one is split and costs seconds."
     )

@@ -87,7 +87,7 @@ async def _title(
         size_bytes=len(data),
         subtitles=None,
     )
-    source = shared.media_process(request, descriptor)
+    source = shared.media_process(request, descriptor, max_media_s=shared.limits.max_query_media_s)
     feeding = asyncio.create_task(_feed(source, data))
     embedding = asyncio.create_task(_embedded(source, descriptor, shared, transport))
     try:

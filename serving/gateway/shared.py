@@ -34,12 +34,14 @@ class Shared:
     spool_folder: Path
     running: RunningCalls = field(default_factory=RunningCalls)
 
-    def media_process(self, request: ReadRequest, descriptor: Descriptor) -> MediaProcess:
-        """A process that reads an upload, within the gateway's limits."""
+    def media_process(
+        self, request: ReadRequest, descriptor: Descriptor, *, max_media_s: float | None = None
+    ) -> MediaProcess:
+        """A process that reads an upload, within the gateway's limits; `max_media_s`: instead of theirs."""
         limits = self.limits
         read_limits = ReadLimits(
             max_media_bytes=None if request.live else limits.max_media_bytes,
-            max_media_s=None if request.live else limits.max_media_s,
+            max_media_s=None if request.live else max_media_s or limits.max_media_s,
             max_picture_pixels=limits.max_picture_pixels,
             max_video_pixels=limits.max_video_pixels,
             stall_timeout_s=limits.stall_timeout_s,

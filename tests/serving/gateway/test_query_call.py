@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resonance.clients.errors import OverloadedError
+from resonance.clients.errors import MediaLimitError, OverloadedError
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import Tensors
 from resonance.serving.gateway.admission import Admission
@@ -69,3 +69,10 @@ async def test_a_full_spool_refuses_a_query_and_its_place_is_free_again(
     with pytest.raises(OverloadedError, match=r"on disk and 32,0.. came"):
         await asyncio.wait_for(embed_query(request, shared, shared.transport), 5)
     assert shared.admission.queries == 0
+
+
+async def test_a_query_has_media_of_a_bounded_length(model_repository: Path, tmp_path: Path) -> None:
+    shared = shared_of(model_repository, tmp_path, GatewayLimits(max_query_media_s=5.0))
+    request = pb.EmbedQueryRequest(parts=[pb.QueryPart(sound=noise(20))])
+    with pytest.raises(MediaLimitError, match=r"parts\[0\] \(sound\): .* 5 s"):
+        await asyncio.wait_for(embed_query(request, shared, shared.transport), 10)
