@@ -131,7 +131,7 @@ class Gateway:
         settings, limits = self.settings, self.settings.limits
         bind_policy(settings.host, settings.tls is not None, settings.insecure_anywhere)
         spool_folder = settings.spool_folder or Path(tempfile.gettempdir())
-        check_spool_folder(spool_folder)
+        check_spool_folder(spool_folder, limits.max_spool_bytes)
         tracing = Tracing(
             otlp_exporter(settings.otlp_endpoint) if settings.otlp_endpoint else None, version=__version__
         )

@@ -3,6 +3,7 @@
 from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
 from resonance.serving.gateway.reading.nursery import NURSERY
 from resonance.serving.gateway.reading.process import MediaProcess
-from resonance.serving.gateway.reading.spool import SpoolBudget, check_spool_folder
+from resonance.serving.gateway.reading.spool import SpoolBudget
+from resonance.serving.gateway.reading.spool_folder import check_spool_folder
 
 __all__ = ["NURSERY", "MediaProcess", "ReadLimits", "ReadRequest", "SpoolBudget", "check_spool_folder"]

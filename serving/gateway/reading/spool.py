@@ -10,7 +10,6 @@ from pathlib import Path
 
 from resonance.clients.errors import InvalidFieldError, OverloadedError
 from resonance.clients.media.ranges import Ranges
-from resonance.serving.errors import GatewayConfigError
 
 #: Pieces that do not touch each other; every one takes a block on disk, however small it is.
 MAX_PIECES = 1024
@@ -49,20 +48,6 @@ class SpoolBudget:
     def give_back(self, size_bytes: int) -> None:
         """So many bytes are free again."""
         self.used_bytes -= size_bytes
-
-
-def check_spool_folder(folder: Path) -> None:
-    """Refuse a folder in which no upload could be kept, before the first comes.
-
-    Raises:
-        GatewayConfigError: no file can be made in it.
-    """
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise GatewayConfigError(
-            f"spool folder {folder}: no file can be made there ({error.strerror}); expected one for uploads"
-        ) from error
 
 
 class Spool:
