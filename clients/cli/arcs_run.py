@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from resonance.clients.cli.reporting import failed_with, hits_table
+from resonance.clients.cli.reporting import failed_with, hits_table, title_cell
 from resonance.clients.discovery.arc_search import ArcHit, ArcsFound, Unusable, find_arcs, shapes_like
 from resonance.clients.discovery.arc_shapes import drawn_shape, named_shape
+from resonance.clients.discovery.browsing import spellings
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import ResonanceError, UsageError
@@ -82,7 +83,7 @@ class ArcsRun:
     def _only(self) -> Filter:
         if self.like is None:
             return self.only
-        return replace(self.only, excluded=self.only.excluded | {self.like})
+        return replace(self.only, excluded=self.only.excluded.union(spellings(self.like)))
 
     def _heading(self) -> str:
         wanted = f"like {self.like}" if self.like is not None else (self.shape or "the drawn curve")
@@ -117,7 +118,7 @@ def show(found: ArcsFound, console: Console) -> None:
         table = hits_table("distance", *(head for name in names for head in (escape(name), *own)))
         for rank, hit in enumerate(found.hits, 1):
             drawn = [cell for name in names for cell in _drawn(hit, name, len(names))[: 1 + len(own)]]
-            table.add_row(str(rank), escape(hit.facts.media_id), f"{hit.distance:.3f}", *drawn)
+            table.add_row(str(rank), title_cell(hit.facts.media_id), f"{hit.distance:.3f}", *drawn)
         console.print(table)
     else:
         console.print("nothing found")

@@ -154,7 +154,7 @@ def summarise(results: Sequence[MediaEmbedding], console: Console) -> None:
             else ""
         )
         console.print(
-            f"[bold]{escape(result.media)}[/bold]  {length}, {len(result.segments)} segments, "
+            f"[bold]{escape(shown(result.media))}[/bold]  {length}, {len(result.segments)} segments, "
             f"{' + '.join(result.modalities)}{speed}",
             highlight=False,
             soft_wrap=True,

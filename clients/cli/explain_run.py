@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resonance.clients.cli.descriptors import descriptor_for
-from resonance.clients.cli.reporting import failed_with, share_cell
+from resonance.clients.cli.reporting import failed_with, share_cell, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.errors import EmptyHistoryError
@@ -96,7 +96,7 @@ class ExplainRun:
         taste, seen = None, 0
         if self.history is not None:
             read = read_history(self.history)
-            viewings = [viewing for viewing in read if viewing.media_id != self.b]
+            viewings = [viewing for viewing in read if viewing.media_id != b.facts.media_id]
             seen = len(read) - len(viewings)
             if seen and not viewings:
                 raise EmptyHistoryError(
@@ -144,7 +144,7 @@ def _written(report: dict[str, Any]) -> list[dict[str, Any]]:
 def show(facts: SuggestionFacts, console: Console) -> None:
     """Tables a person can read; a share of an inferred block has a tilde, what is a reason is bold."""
     reasons = reasons_of(facts)
-    console.print(sentence_of(facts), markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(sentence_of(facts)), markup=False, highlight=False, soft_wrap=True)
     console.print()
     console.print(_blocks(facts, reasons))
     if facts.moment is not None:
@@ -218,6 +218,8 @@ def _history(history: HistoryFacts, reasons: Reasons) -> Table:
     for past in history.parts:
         style = "bold" if past.media_id == named else None
         usual = _usual(past.part, past.usual)
-        table.add_row(escape(past.media_id), f"{past.share:+.1%}", f"{past.part:+.3f}", *usual, style=style)
+        table.add_row(
+            title_cell(past.media_id), f"{past.share:+.1%}", f"{past.part:+.3f}", *usual, style=style
+        )
     table.add_row("score", "", f"{history.score:+.3f}")
     return table

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
-from resonance.clients.cli.reporting import failed_with, hits_table
+from resonance.clients.cli.reporting import failed_with, hits_table, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.humming import HumHit, find_by_vector
@@ -103,7 +102,7 @@ def show(hits: Sequence[HumHit], console: Console) -> None:
     table = hits_table("moment", *heads)
     for rank, hit in enumerate(hits, 1):
         moment = f"{clock(hit.start_s)}–{clock(hit.end_s)}"
-        table.add_row(str(rank), escape(hit.media_id), moment, *_cells(hit))
+        table.add_row(str(rank), title_cell(hit.media_id), moment, *_cells(hit))
     console.print(table)
 
 

@@ -22,7 +22,7 @@ EXTRAS = {
     **dict.fromkeys(("validate", "remove", "migrate"), "ingest"),
     **dict.fromkeys(("carry", "carry-taste"), "audit"),
     **dict.fromkeys(("contours", "hum"), "melody"),
-    **dict.fromkeys(("search", "arcs", "explain", "taste", "reel"), "discovery"),
+    **dict.fromkeys(("search", "titles", "arcs", "explain", "taste", "reel"), "discovery"),
     "audit coldstart": "coldstart",
     "train-tiny": "train",
     "evaluate-tiny": "train",

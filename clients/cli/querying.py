@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.credentials import Credentials
+from resonance.clients.discovery.browsing import spellings
 from resonance.clients.discovery.examples import ExampleSource, query_of_examples
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.taste import load_taste
@@ -53,8 +54,9 @@ class QuerySource:
             SpaceMismatchError: the space is not the library's.
             ResonanceError, SpaceError: see `query_of_examples`, `load_taste` and `descriptor_for`.
         """
-        liked = frozenset(str(one.value) for one in self.examples if one.kind == "like")
-        likes_one = len(self.examples) == len(liked) == 1
+        given = [str(one.value) for one in self.examples if one.kind == "like"]
+        liked = frozenset(name for one in given for name in spellings(one))
+        likes_one = len(self.examples) == len(given) == 1
         if self.taste is not None or (likes_one and self.space is not None):
             descriptor = await descriptor_for(library, self.space, self.server, self.credentials)
             if self.taste is not None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from resonance.clients.cli.querying import Asked, QuerySource
-from resonance.clients.cli.reporting import failed_with, hits_table, say_failed
+from resonance.clients.cli.reporting import failed_with, hits_table, say_failed, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reel import ReelMaker, ReelOptions
@@ -100,7 +99,7 @@ def show(reel: Reel, console: Console) -> None:
             end = f"{clip.source.end_s:.2f}{' |' if clip.end_at_shot else ''}"
         table.add_row(
             f"{clock(clip.place.start_s)}–{clock(clip.place.end_s)}",
-            escape(clip.facts.media_id),
+            title_cell(clip.facts.media_id),
             start,
             end,
             f"{clip.score:+.3f}",

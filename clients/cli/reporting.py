@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from resonance.clients.media.text import shown
 
 
 def failed_with(error: Exception) -> int:
@@ -14,7 +17,7 @@ def failed_with(error: Exception) -> int:
 
 def say_failed(console: Console, text: str) -> None:
     """A failure as one line, in red; nothing in it is taken for markup."""
-    console.print(" ".join(text.split()), style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(" ".join(text.split())), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def hits_table(*heads: str, first: str = "") -> Table:
@@ -24,6 +27,11 @@ def hits_table(*heads: str, first: str = "") -> Table:
     for head in heads:
         table.add_column(head, no_wrap=True)
     return table
+
+
+def title_cell(media_id: str) -> str:
+    """An id in a table: as it is, but for what a terminal would obey."""
+    return escape(shown(media_id))
 
 
 def share_cell(value: float, inferred: bool) -> str:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from resonance.clients.cli.querying import Asked, QuerySource
-from resonance.clients.cli.reporting import failed_with, hits_table, share_cell
+from resonance.clients.cli.reporting import failed_with, hits_table, share_cell, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher, SegmentHit, TitleHit, told_shares
@@ -100,5 +99,5 @@ def show(hits: Sequence[TitleHit | SegmentHit], console: Console) -> None:
         if start_s is not None and end_s is not None and end_s > start_s:  # a picture is no moment
             moment = f"{clock(start_s)}–{clock(end_s)}"
         cells = [share_cell(share.value, share.inferred) for share in hit.shares]
-        table.add_row(str(rank), escape(hit.facts.media_id), moment, f"{hit.score:+.3f}", *cells)
+        table.add_row(str(rank), title_cell(hit.facts.media_id), moment, f"{hit.score:+.3f}", *cells)
     console.print(table)

@@ -52,8 +52,9 @@ def make_credentials(
 def wrong_use() -> Iterator[None]:
     """Arguments that contradict each other end the command with exit code 2 and one line."""
     from resonance.clients.errors import UsageError
+    from resonance.clients.media.text import shown
 
     try:
         yield
     except UsageError as wrong:
-        raise typer.BadParameter(str(wrong)) from wrong
+        raise typer.BadParameter(shown(" ".join(str(wrong).split()))) from wrong

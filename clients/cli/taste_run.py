@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.explain_run import unknown_line
-from resonance.clients.cli.reporting import failed_with, hits_table, share_cell
+from resonance.clients.cli.reporting import failed_with, hits_table, share_cell, title_cell
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.explanation import HistoryFacts, history_facts
 from resonance.clients.discovery.history import read_history
@@ -137,6 +136,6 @@ def show(taste: Taste, found: Sequence[Recommended], console: Console) -> None:
     for rank, one in enumerate(found, 1):
         cells = [share_cell(share.value, share.inferred) for share in one.hit.shares]
         past = past_reason(one.history)
-        reason = "–" if past is None else f"{'' if past.share > 0 else 'unlike '}{escape(past.media_id)}"
-        table.add_row(str(rank), escape(one.hit.facts.media_id), f"{one.hit.score:+.3f}", *cells, reason)
+        reason = "–" if past is None else f"{'' if past.share > 0 else 'unlike '}{title_cell(past.media_id)}"
+        table.add_row(str(rank), title_cell(one.hit.facts.media_id), f"{one.hit.score:+.3f}", *cells, reason)
     console.print(table)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from resonance.clients.discovery.browsing import ids_like, spellings
 from resonance.clients.discovery.types import Library, StoredTitle
 from resonance.clients.errors import UsageError
 
 #: A film of two hours has 900 segments of 7 KB: 16 of them are 100 MB.
 TITLES_AT_ONCE = 16
+#: Ids that are named to whom gave one that is not there, and how long they are looked for.
+MOST_NAMED, NAMING_S = 3, 2.0
 
 
 def whole_titles(library: Library, media_ids: Iterable[str]) -> Iterator[StoredTitle]:
@@ -26,12 +29,17 @@ def whole_titles(library: Library, media_ids: Iterable[str]) -> Iterator[StoredT
 
 
 def known_title(library: Library, media_id: str) -> StoredTitle:
-    """A title that must be there. Blocks.
+    """A title that must be there, however its accents are written. Blocks.
 
     Raises:
         UsageError: it is not. StoreError: the library cannot be read.
     """
-    found = library.titles([media_id])
-    if media_id not in found:
-        raise UsageError(f"no title '{media_id}' in {library.uri}; expected a media id of it")
-    return found[media_id]
+    names = spellings(media_id)
+    found = library.titles(names)
+    for name in names:
+        if name in found:
+            return found[name]
+    like = ids_like(library, media_id, most=MOST_NAMED, within_s=NAMING_S)
+    near = f", such as {' or '.join(map(repr, like))}" if like else ""
+    expected = f"a media id of it{near} (`resonance titles` lists them)"
+    raise UsageError(f"no title '{media_id}' in {library.uri}; expected {expected}")

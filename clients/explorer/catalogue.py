@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from resonance.clients.discovery.browsing import browse
 from resonance.clients.discovery.sample import LibrarySample, sample_library
 from resonance.clients.discovery.types import Filter, Library, StoredTitle, TitleFacts
 from resonance.clients.explorer.errors import UnknownTitleError
@@ -71,23 +70,10 @@ class Catalogue:
         return self._facts[media_id]
 
     async def browse(self, words: str, only: Filter, limit: int) -> tuple[list[TitleFacts], bool]:
-        """The first titles whose id holds all `words`, and whether that was all of the library. In any case,
-        and however accents are written.
-
-        It stops at `limit` titles, or after the time allowed. StoreError: the store cannot be read.
-        """
-        wanted = _folded(words).split()
+        """See `resonance.clients.discovery.browsing`. StoreError: the store cannot be read."""
 
         def look() -> tuple[list[TitleFacts], bool]:
-            found: list[TitleFacts] = []
-            deadline_s = time.monotonic() + self._browse_timeout_s
-            for facts in self.library.facts():
-                if len(found) == limit or time.monotonic() > deadline_s:
-                    return found, False
-                name = _folded(facts.media_id)
-                if only.takes(facts) and all(word in name for word in wanted):
-                    found.append(facts)
-            return found, True
+            return browse(self.library, words, only, limit=limit, within_s=self._browse_timeout_s)
 
         found, whole = await self.read(look)
         for facts in found:
@@ -98,8 +84,3 @@ class Catalogue:
         """End the thread, and the library in it."""
         self._thread.submit(self.library.close)
         self._thread.shutdown(wait=True)
-
-
-def _folded(text: str) -> str:
-    """Names of files from macOS have their accents apart (NFD), and keyboards write them together."""
-    return unicodedata.normalize("NFC", text).casefold()

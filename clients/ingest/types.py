@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,14 +12,21 @@ import pyarrow as pa
 
 from resonance.clients.results import SpaceRef
 
-#: The attribute of a catalogue that filters by date look at: a day as ISO 8601 has it, 2026-11-28.
+#: The attribute of a catalogue that filters by date look at: a day, a month or a year as ISO 8601 has them.
 DATE_ATTRIBUTE = "date"
+_YEAR_OR_MONTH = re.compile(r"\d{4}(-\d{2})?", re.ASCII)
 
 
 def day_of(attributes: Mapping[str, str]) -> date | None:
-    """The day that a title's `DATE_ATTRIBUTE` names, as it is written: no time of day or zone moves it."""
+    """The day that a title's `DATE_ATTRIBUTE` names, as it is written: no time of day or zone moves it.
+
+    A year, or a month of one (ISO 8601: ``2026``, ``2026-03``), counts as its first day.
+    """
+    written = attributes.get(DATE_ATTRIBUTE, "").strip()
+    if _YEAR_OR_MONTH.fullmatch(written):
+        written = f"{written}-01-01"[:10]
     try:
-        return date.fromisoformat(attributes.get(DATE_ATTRIBUTE, "")[:10])
+        return date.fromisoformat(written[:10])
     except ValueError:
         return None
 

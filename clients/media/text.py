@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unicodedata import category
 
 from resonance.clients.errors import NoModalityError, NotMediaError
 from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SampledBy, SegmentInput
@@ -55,8 +56,9 @@ def can_be_stored(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """Text that can be written, with what is not UTF-8 spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that can be written to a terminal: what is not UTF-8, or steers it, is spelled out."""
+    written = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if category(c) != "Cc" else c.encode("unicode_escape").decode() for c in written)
 
 
 def check_text(text: str, name: str) -> None:

@@ -1,0 +1,58 @@
+"""Titles of a library by their names, which nobody knows by heart."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from pathlib import PurePosixPath
+
+from resonance.clients.discovery.types import Filter, Library, TitleFacts
+
+
+def browse(
+    library: Library, words: str = "", only: Filter | None = None, *, limit: int, within_s: float
+) -> tuple[list[TitleFacts], bool]:
+    """The first titles whose id holds all `words`, and whether the whole library was looked through. In any
+    case, and however accents are written. Blocks.
+
+    It stops at `limit` titles, or after `within_s`.
+
+    Raises:
+        StoreError: the library cannot be read.
+    """
+    wanted = _folded(words).split()
+    only = only or Filter()
+    found: list[TitleFacts] = []
+    deadline_s = time.monotonic() + within_s
+    for facts in library.facts():
+        if len(found) == limit or time.monotonic() > deadline_s:
+            return found, False
+        name = _folded(facts.media_id)
+        if only.takes(facts) and all(word in name for word in wanted):
+            found.append(facts)
+    return found, True
+
+
+def spellings(media_id: str) -> list[str]:
+    """The id as it was written, then with accents together (NFC, as keyboards do) and apart (NFD, as names of
+    files from macOS have them)."""
+    forms = (media_id, unicodedata.normalize("NFC", media_id), unicodedata.normalize("NFD", media_id))
+    return list(dict.fromkeys(forms))
+
+
+def ids_like(library: Library, media_id: str, *, most: int, within_s: float) -> list[str]:
+    """Ids for one that is not there: of titles of that name in another folder, or with another ending.
+
+    Raises:
+        StoreError: the library cannot be read.
+    """
+    name = PurePosixPath(media_id)
+    for words in dict.fromkeys(filter(None, (name.name, name.stem))):
+        found, _ = browse(library, words, limit=most, within_s=within_s)
+        if found:
+            return [facts.media_id for facts in found]
+    return []
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
