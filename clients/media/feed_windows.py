@@ -94,6 +94,7 @@ class FeedWindows:
 
     def put_frame(self, time_s: float, rgb: ByteArray) -> None:
         """A frame uint8 [H, W, 3], kept until the next one."""
+        time_s = self._windows.settled_s(time_s)
         index = self._windows.index(time_s)
         self._last_shown = max(self._last_shown, index)
         if index >= self._closed:

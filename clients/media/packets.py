@@ -24,6 +24,7 @@ from resonance.clients.media.container import (
 )
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, ReadTimes
+from resonance.clients.media.windows import Windows
 from resonance.space.descriptor import Descriptor
 
 #: Packets that may lie beyond the longest time: timestamps are broken now and then.
@@ -87,6 +88,11 @@ class Title:
     def name(self) -> str:
         """What to call the title in errors."""
         return self.source.name
+
+    def time_s(self, stamp: int, base_s: float) -> float:
+        """Seconds from the title's start to a stamp that counts `base_s`; on a window's edge exactly that."""
+        windows = Windows(self.descriptor.segment.length_s)
+        return windows.settled_s(stamp * base_s - self.origin_s)
 
 
 @contextmanager

@@ -187,7 +187,6 @@ class StretchDecoder:
         """Frames as they come with their time in seconds; broken packets are counted and skipped."""
         assert self._container is not None
         base = float(self._stream.time_base) if self._stream.time_base else 0.0
-        origin_s = self._title.origin_s
         skips = self._codec.codec.canonical_name in SKIPPING_CODECS
         broken = 0
         for packet in read_packets(self._title, self._container, self._stream, first=False):
@@ -197,7 +196,7 @@ class StretchDecoder:
                 self._skip_to_s = None
                 self._codec.flush_buffers()
             self.packets_decoded += bool(packet.size)
-            stamp_s = None if packet.pts is None else packet.pts * base - origin_s
+            stamp_s = None if packet.pts is None else self._title.time_s(packet.pts, base)
             self._fed_to_s = max(self._fed_to_s, stamp_s or 0.0)
             if skips:
                 self._codec.skip_frame = "DEFAULT" if self._wants(stamp_s) else "NONREF"
@@ -214,7 +213,7 @@ class StretchDecoder:
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 if stamp is not None:
                     self._check_size(frame)
-                    yield stamp * base - origin_s, frame
+                    yield self._title.time_s(stamp, base), frame
 
     def _lands(self, packet: Packet[Stream], base: float) -> bool:
         """Whether the packet is a keyframe at or past where decoding shall go on."""
@@ -222,7 +221,7 @@ class StretchDecoder:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if not packet.is_keyframe or stamp is None:
             return False
-        return stamp * base - self._title.origin_s >= self._skip_to_s - SAME_TIME_S
+        return self._title.time_s(stamp, base) >= self._skip_to_s - SAME_TIME_S
 
     def _wants(self, time_s: float | None) -> bool:
         if self._wanted_s is None or time_s is None:

@@ -216,7 +216,7 @@ class VideoReader:
             if stamp is None or not packet.size or packet.is_discard:
                 continue
             duration_s = packet.duration * base if packet.duration else None
-            yield packet, stamp * base - self._title.origin_s, duration_s
+            yield packet, self._title.time_s(stamp, base), duration_s
 
     def _finish(
         self,

@@ -180,7 +180,7 @@ class SubtitleReader:
             for packet in read_packets(self._title, container, stream):
                 if packet.pts is None or not packet.size:
                     continue
-                start_s = packet.pts * base - self._title.origin_s
+                start_s = self._title.time_s(packet.pts, base)
                 duration_s = (packet.duration or 0) * base
                 try:
                     text = _subtitle_text(packet)

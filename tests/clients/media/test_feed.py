@@ -158,6 +158,13 @@ async def test_a_window_comes_as_soon_as_all_clocks_have_passed_its_end() -> Non
     assert segment.cut_rate_per_min is None  # no packets: the frames' differences tell
 
 
+async def test_a_frame_that_rounding_puts_before_a_windows_edge_is_the_first_behind_it() -> None:
+    feed = make_feed("visual")
+    steps = _pictures([0.0, 4.0, 8.001 - 0.001, 12.0])  # the third is 7.999999999999999
+    segments = await run(feed, steps)
+    assert [s.frame_times_s for s in segments] == [(0.0, 4.0), (8.0, 12.0)]
+
+
 async def _closed_by(feed_modalities: tuple[str, ...], steps: list[Step]) -> int:
     """How many windows the steps close, taken as they come."""
     feed, closed = make_feed(*feed_modalities), 0

@@ -152,3 +152,31 @@ def test_keyframes_chosen_lie_nearest_to_the_centres(
         assert isinstance(segment.video, Clip)
         assert [p.time_s for p in segment.video.packets] == pytest.approx([1, 3, 5, 7], abs=0.02)
         assert segment.video.frame_bucket == 4
+
+
+#: 8.001 - 0.001 is less than 8 in floats, and 16.002 - 0.002 less than 16.
+@pytest.mark.parametrize("start_s", [0.001, 0.002])
+def test_a_keyframe_on_the_edge_of_two_windows_is_the_first_picture_of_the_second(
+    read_all: Callable[..., list[SegmentInput]], show: Show, start_s: float
+) -> None:
+    options = {**X264, "sc_threshold": "0"}
+    data = film(even_times(24, 10, start_s), container="matroska", gop=80, options=options, rate=10)
+    segments = read_all(data)
+    assert [s.frame_times_s for s in segments] == [(0.0,), (8.0,), (16.0,)]
+    assert [read_number(show(s).pixels[0]) for s in segments] == [0, 80, 160]
+
+
+@pytest.mark.parametrize("start_s", [0.001, 0.002])
+def test_so_it_is_where_frames_are_decoded_in_order(
+    read_all: Callable[..., list[SegmentInput]], show: Show, start_s: float
+) -> None:
+    times_s = even_times(24, 0.5, start_s)  # fewer than there are places for
+    data = film(times_s, container="matroska", gop=300, options=X264, rate=10)
+    segments = read_all(data, sampling="uniform")
+    assert [s.frame_times_s for s in segments] == [(0, 2, 4, 6), (8, 10, 12, 14), (16, 18, 20, 22)]
+    shown = [show(s) for s in segments]
+    assert [[read_number(p) for p in f.pixels[f.mask]] for f in shown] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]
