@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av
 from av.container import InputContainer
@@ -22,6 +22,7 @@ from resonance.clients.media.container import (
     reason,
     typed_errors,
 )
+from resonance.clients.media.picture import UNSPECIFIED
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, ReadTimes
 from resonance.clients.media.windows import Windows
@@ -57,6 +58,20 @@ class VideoFacts:
             pixel_format=codec.pix_fmt or "",
             colour_matrix=int(codec.colorspace),
             rate=float(stream.average_rate) if stream.average_rate else None,
+        )
+
+    def under(self, extradata: bytes) -> VideoFacts:
+        """Of the same stream from where `extradata` holds on. What else the new headers say is not known."""
+        if extradata == self.extradata:
+            return self
+        return replace(
+            self,
+            extradata=extradata,
+            width_px=0,
+            height_px=0,
+            sample_aspect=(0, 0),
+            pixel_format="",
+            colour_matrix=UNSPECIFIED,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,10 +47,14 @@ class VideoWindow:
 
 @dataclass(frozen=True, slots=True)
 class _Keyframe:
-    """A keyframe's packet as the demuxer gave it; its bytes are copied only when it is chosen."""
+    """A keyframe's packet as the demuxer gave it; its bytes are copied only when it is chosen.
+
+    facts: what held of the stream by then, for its headers may change on the way.
+    """
 
     time_s: float
     packet: AvPacket[Stream]
+    facts: VideoFacts
 
 
 @dataclass(slots=True)
@@ -97,6 +101,8 @@ class VideoReader:
         self._again_lock = threading.Lock()
         self._again_next = first_index
         self._again_kept: dict[int, Frames | None] = {}
+        # then a decoder must come past every change: not all demuxers tell of those that a seek leaps over
+        self._headers_changed = False
 
     @property
     def packets_decoded(self) -> int:
@@ -121,7 +127,8 @@ class VideoReader:
                 # far off: seek, and a window early, for refreshed pictures take a while to become whole
                 self._again_next = max(index - 1, 0)
                 # in a source that grows a jump must land on a known keyframe, and none is known here
-                landing_s = None if self._growing else self._windows.start_s(self._again_next)
+                stays = self._growing or self._headers_changed
+                landing_s = None if stays else self._windows.start_s(self._again_next)
             else:
                 landing_s = None
             for passed in range(self._again_next, index):
@@ -162,7 +169,7 @@ class VideoReader:
 
     def _read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, VideoWindow]]:
         known = self._title.known
-        facts = known.video if known and known.video else VideoFacts.of(stream)
+        at_first = facts = known.video if known and known.video else VideoFacts.of(stream)
         signals = PacketSignals(facts.codec, facts.rate)
         pending: dict[int, _Pending] = {}
         before: _Keyframe | None = None  # the last keyframe of the windows handed out
@@ -172,9 +179,13 @@ class VideoReader:
         for packet, time_s, duration_s in self._packets(container, stream):
             signals.add(time_s, duration_s, packet.size, packet.is_keyframe)
             index = self._windows.index(time_s)
+            if packet.has_sidedata("new_extradata"):
+                facts = at_first.under(bytes(packet.get_sidedata("new_extradata")))
+                self._headers_changed |= facts != at_first
             if (
                 self._first_index
                 and packet.is_keyframe
+                and not self._headers_changed
                 and time_s <= self._windows.start_s(self._first_index)
             ):
                 landing_s.append(time_s)
@@ -185,18 +196,19 @@ class VideoReader:
                 state.end_s = max(state.end_s, time_s + (duration_s or 0.0))
                 state.times_s.add(time_s)
                 if packet.is_keyframe and not self._uniform:
-                    state.keep(_Keyframe(time_s, packet), self._windows.centres_s(index, self._bucket))
+                    keyframe = _Keyframe(time_s, packet, facts)
+                    state.keep(keyframe, self._windows.centres_s(index, self._bucket))
             # one stray timestamp far ahead must not close the windows before it: two in a row do
             reached_s, previous_s = min(time_s, previous_s), time_s
             while pending and (
                 reached_s >= self._complete_s(min(pending), pending) or len(pending) > MOST_PENDING
             ):
                 done = min(pending)
-                yield done, self._finish(done, pending, before, signals, facts)
+                yield done, self._finish(done, pending, before, signals)
                 before = pending.pop(done).last or before
         while pending:
             done = min(pending)
-            yield done, self._finish(done, pending, before, signals, facts)
+            yield done, self._finish(done, pending, before, signals)
             before = pending.pop(done).last or before
 
     def _complete_s(self, index: int, pending: dict[int, _Pending]) -> float:
@@ -224,14 +236,15 @@ class VideoReader:
         pending: dict[int, _Pending],
         before: _Keyframe | None,
         signals: PacketSignals,
-        facts: VideoFacts,
     ) -> VideoWindow:
         state = pending[index]
         start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
         cut_rate, motion = signals.take(start_s, end_s)
         if index < self._first_index:
             return VideoWindow(None, SampledBy.NONE, (), None, None, end_s)
-        chosen = sorted({k.time_s: k for k in state.nearest.values()}.values(), key=lambda k: k.time_s)
+        chosen = _under_one_header(
+            sorted({k.time_s: k for k in state.nearest.values()}.values(), key=lambda k: k.time_s)
+        )
         how = SampledBy.UNIFORM if self._uniform else SampledBy.KEYFRAMES
         if not chosen and not self._uniform:
             after = next((pending[i].first for i in sorted(pending) if i > index and pending[i].first), None)
@@ -239,10 +252,11 @@ class VideoReader:
             how = SampledBy.BORROWED if chosen else SampledBy.DECODED
         video: Clip | Frames | None
         if chosen:
-            video = self._clip(chosen, start_s, facts)
+            video = self._clip(chosen, start_s)
             times_s = tuple(k.time_s for k in chosen)
         else:
-            video = self._decode(self._stretch, index, before.time_s if before else None, state.times_s)
+            landing_s = before.time_s if before and not self._headers_changed else None
+            video = self._decode(self._stretch, index, landing_s, state.times_s)
             how = how if video is not None else SampledBy.NONE
             times_s = tuple(float(start_s + t) for t in video.times_s[video.mask]) if video else ()
         lasts_s = end_s if len(pending) > 1 else state.end_s  # pictures stand until the next one
@@ -257,7 +271,8 @@ class VideoReader:
         near = [(d, k) for d, k in distances if d <= self._sampling.borrow_within_s]
         return [min(near, key=lambda pair: pair[0])[1]] if near else []
 
-    def _clip(self, chosen: list[_Keyframe], start_s: float, facts: VideoFacts) -> Clip:
+    def _clip(self, chosen: list[_Keyframe], start_s: float) -> Clip:
+        facts = chosen[0].facts
         return Clip(
             codec=facts.codec,
             extradata=facts.extradata,
@@ -270,3 +285,11 @@ class VideoReader:
             pixel_format=facts.pixel_format,
             colour_matrix=facts.colour_matrix,
         )
+
+
+def _under_one_header(chosen: list[_Keyframe]) -> list[_Keyframe]:
+    """Of keyframes before and behind a change of headers the more (or the former): a clip has one set."""
+    if not chosen:
+        return []
+    [(facts, _)] = Counter(k.facts for k in chosen).most_common(1)
+    return [k for k in chosen if k.facts == facts]
