@@ -182,8 +182,10 @@ def open_decoder(clip: Clip) -> VideoCodecContext:
 
 def _decode_alone(decoder: VideoCodecContext, data: bytes) -> av.VideoFrame | None:
     """The first frame of a packet, the decoder flushed before the next."""
+    packet = av.Packet(data)
+    packet.is_keyframe = True  # what is no keyframe is added to the picture before, by FFmpeg's PNG decoder
     try:
-        frames = decoder.decode(av.Packet(data))
+        frames = decoder.decode(packet)
         if not frames:
             frames = decoder.decode(None)
     except av.error.FFmpegError:

@@ -67,6 +67,7 @@ CASES = [
     Case("mpeg4 B-frames mp4", "mpeg4", "mp4", options={"bf": "2", "b": "2M"}),
     Case("mpeg2 ts", "mpeg2video", "mpegts", options={"bf": "2", "b": "4M"}),
     Case("mjpeg avi", "mjpeg", "avi", pix_fmt="yuvj420p"),
+    Case("png mov", "png", "mov", pix_fmt="rgb24"),
 ]  # fmt: skip
 
 Show = Callable[[SegmentInput], Frames]
