@@ -31,7 +31,7 @@ _TIMED_SUFFIXES = frozenset(
     )
 )
 _PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".ico")
+    (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ico")
 )
 #: Files of a folder that are taken for titles. A file that is named is taken whatever its ending.
 MEDIA_SUFFIXES = _TIMED_SUFFIXES | _PICTURE_SUFFIXES | {*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES}

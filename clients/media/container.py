@@ -23,6 +23,8 @@ CONTAINERS = (
 )
 #: Subtitle streams that hold text; the others are pictures of it.
 TEXT_CODECS = frozenset(["mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"])
+#: Pictures beside a film or a sound, and parts of a picture.
+NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
 BUFFER_BYTES = 1 << 18
 EXPECTED = (
     "a container of video or sound (MP4, WebM, Matroska, AVI, MPEG-TS, Ogg, WAV, MP3, ...) or a picture"
@@ -163,7 +165,10 @@ def reason(error: BaseException) -> str:
 
 
 def choose_stream(container: InputContainer, kind: str) -> Stream | None:
-    """The stream of `kind` a player would choose: the default one, else the first; covers are no video."""
+    """The stream of `kind` a player would choose: the default one, else the first.
+
+    Covers are no video, and what is a part of a picture (a tile, a layer) is none by itself.
+    """
     candidates = [s for s in container.streams if s.type == kind and _usable(s)]
     return next(
         (s for s in candidates if s.disposition & Disposition.default), candidates[0] if candidates else None
@@ -178,8 +183,7 @@ def _usable(stream: Stream) -> bool:
         return codec in TEXT_CODECS
     if stream.type != "video":
         return True
-    cover = stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
-    return not cover and codec in VIDEO_CODECS
+    return not stream.disposition & NO_VIDEO and codec in VIDEO_CODECS
 
 
 def discard_all_but(container: InputContainer, stream: Stream) -> None:

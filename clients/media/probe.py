@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from resonance.clients.errors import MediaError, MediaLimitError
+from resonance.clients.errors import MediaError, MediaLimitError, NotMediaError
 from resonance.clients.media.container import choose_stream, opened_container, start_s, typed_errors
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Known, VideoFacts
@@ -48,6 +48,7 @@ def probe(source: Source, limits: Limits) -> Probed:
     with opened_container(source, limits.stall_timeout_s) as container:
         found = {kind: choose_stream(container, kind) for kind in ("video", "audio", "subtitle")}
         streams = {kind: stream for kind, stream in found.items() if stream is not None}
+        _refuse_tiles(container, streams.get("video"), source.name)
         starts = [start_s(s) for kind, s in streams.items() if kind != "subtitle"]
         info = MediaInfo(
             name=source.name,
@@ -65,6 +66,23 @@ def probe(source: Source, limits: Limits) -> Probed:
             )
         rotation_deg = _rotation(container, video, source.name, limits) if video is not None else 0
         return Probed(info, min(starts, default=0.0), frozenset(streams), rotation_deg, known)
+
+
+def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -> None:
+    """A photo in HEIC is a grid of tiles, which FFmpeg gives as a stream each; a thumbnail or a map of
+    depths may be beside them.
+
+    Raises:
+        NotMediaError: it is one.
+    """
+    tiles = [s for s in container.streams.video if s.disposition & Disposition.dependent]
+    whole = chosen is not None and chosen.disposition & Disposition.default
+    if container.format.name == STATING and tiles and not whole:
+        raise NotMediaError(
+            name,
+            f"a HEIC (HEIF) photo in {len(tiles)} tiles, which are not put together here",
+            "the photo as JPEG, PNG, WebP or AVIF; convert it first",
+        )
 
 
 def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limits) -> int:

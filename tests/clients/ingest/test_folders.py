@@ -23,7 +23,7 @@ FILES = (
     *("film.mp4", "film.srt", "film.en.vtt", "film.part2.srt", "alone.srt", "poster.jpg", "poster.srt"),
     *("below/Film #1 [x]?.MKV", "below/Film #1 [x]?.pt-BR.vtt", "below/deep/song.flac", "below/essay.txt"),
     *(".hidden.mp4", ".hidden/film.mp4", "_resonance/failed.parquet", "_resonance/film.mp4"),
-    *("film.mp4.part", "film.nfo", "list.csv"),
+    *("film.mp4.part", "film.nfo", "list.csv", "below/IMG_1.HEIC"),
 )
 TITLES = {
     *("film.mp4", "film.part2.srt", "alone.srt", "poster.jpg", "poster.srt"),

@@ -20,7 +20,8 @@ from resonance.clients.errors import MediaError, MediaLimitError, MediaStalledEr
 from resonance.clients.media.clip import decode_clip
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
-from tests.clients.media.synthetic import even_times, film
+from tests.clients.media.heic import tiled_photo, whole_photo
+from tests.clients.media.synthetic import even_times, film, read_number
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -96,6 +97,19 @@ def test_every_picture_is_seen(read_all: ReadAll, media: Path) -> None:
         pillow = Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
         difference = np.abs(segment.video.pixels[0].astype(int) - np.asarray(pillow).astype(int))
         assert difference.mean() < 2.0, row["path"]  # JPEGs are decoded near the size needed
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_photo_in_tiles_is_refused_by_name_and_never_taken_for_its_first_tile(
+    read_all: ReadAll, sampling: str
+) -> None:
+    with pytest.raises(NotMediaError, match=r"IMG_1.HEIC: a HEIC \(HEIF\) photo in 4 tiles.*convert it"):
+        read_all(tiled_photo(), name="IMG_1.HEIC", sampling=sampling)
+
+
+def test_a_photo_in_heic_that_is_one_picture_is_seen(read_all: ReadAll, show: Show) -> None:
+    [segment] = read_all(whole_photo())
+    assert read_number(show(segment).pixels[0]) == 0
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
