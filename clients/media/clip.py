@@ -7,7 +7,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
-from resonance.clients.media.picture import UNSPECIFIED, frame_to_rgb, pack_frames
+from resonance.clients.media.picture import FULL_RANGE, UNSPECIFIED, frame_to_rgb, pack_frames
 from resonance.clients.media.types import ByteArray, Clip, Frames, Packet
 from resonance.space.descriptor import FrameGeometry
 from resonance.v1 import clip_pb2
@@ -68,6 +68,7 @@ def clip_to_bytes(clip: Clip) -> bytes:
         frame_bucket=clip.frame_bucket,
         pixel_format=clip.pixel_format,
         colour_matrix=clip.colour_matrix,
+        colour_range=clip.colour_range,
     )
     return message.SerializeToString()
 
@@ -97,6 +98,12 @@ def clip_from_bytes(data: bytes) -> Clip:
             )
     if message.rotation_deg not in (0, 90, 180, 270):
         raise ValueError(f"CLIP.rotation_deg is {message.rotation_deg}; expected 0, 90, 180 or 270")
+    for name, came, most in (
+        ("colour_matrix", message.colour_matrix, 255),
+        ("colour_range", message.colour_range, FULL_RANGE),
+    ):
+        if came > most:
+            raise ValueError(f"CLIP.{name} is {came}; expected 0 to {most}")
     return Clip(
         codec=message.codec,
         extradata=message.extradata,
@@ -108,6 +115,7 @@ def clip_from_bytes(data: bytes) -> Clip:
         frame_bucket=message.frame_bucket,
         pixel_format=message.pixel_format,
         colour_matrix=message.colour_matrix if message.pixel_format else UNSPECIFIED,
+        colour_range=message.colour_range,
     )
 
 
@@ -176,6 +184,8 @@ def open_decoder(clip: Clip) -> VideoCodecContext:
         context.extradata = clip.extradata
     if clip.width_px and clip.height_px:
         context.width, context.height = clip.width_px, clip.height_px
+    # what the container alone states; where the pictures state it, too, the decoder goes by them
+    context.colorspace, context.color_range = clip.colour_matrix, clip.colour_range
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return context
 

@@ -22,7 +22,7 @@ from resonance.clients.media.container import (
     reason,
     typed_errors,
 )
-from resonance.clients.media.picture import UNSPECIFIED
+from resonance.clients.media.picture import UNKNOWN_RANGE, UNSPECIFIED
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, ReadTimes
 from resonance.clients.media.windows import Windows
@@ -43,6 +43,7 @@ class VideoFacts:
     sample_aspect: tuple[int, int]
     pixel_format: str
     colour_matrix: int
+    colour_range: int
     rate: float | None
 
     @classmethod
@@ -57,6 +58,7 @@ class VideoFacts:
             sample_aspect=(aspect.numerator, aspect.denominator) if aspect else (0, 0),
             pixel_format=codec.pix_fmt or "",
             colour_matrix=int(codec.colorspace),
+            colour_range=int(codec.color_range),
             rate=float(stream.average_rate) if stream.average_rate else None,
         )
 
@@ -72,6 +74,7 @@ class VideoFacts:
             sample_aspect=(0, 0),
             pixel_format="",
             colour_matrix=UNSPECIFIED,
+            colour_range=UNKNOWN_RANGE,
         )
 
 

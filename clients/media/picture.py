@@ -24,6 +24,8 @@ _FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC
 HD_LINES = 720
 #: Of the matrix coefficients of ITU-T H.273.
 UNSPECIFIED, BT2020_CONSTANT_LUMINANCE = 2, 10
+#: The range of samples that nothing is told of; 1 is 16 to 235 in 8 bits, 2 all of them.
+UNKNOWN_RANGE, FULL_RANGE = 0, 2
 #: Those that swscale converts from: RGB, and the matrices that `Colorspace` names. It refuses a frame with
 #: another tag, however good its picture.
 _CONVERTIBLE = frozenset((0, 1, 4, 5, 6, 7, 9))

@@ -45,6 +45,7 @@ class Clip:
     frame_bucket: int
     pixel_format: str = ""
     colour_matrix: int = 2
+    colour_range: int = 0
 
 
 @dataclass(frozen=True, slots=True)

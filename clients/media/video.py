@@ -284,6 +284,7 @@ class VideoReader:
             frame_bucket=self._bucket,
             pixel_format=facts.pixel_format,
             colour_matrix=facts.colour_matrix,
+            colour_range=facts.colour_range,
         )
 
 

@@ -70,6 +70,7 @@ def make_clip(material: Material, *, seed: int, number: int) -> bytes:
         clip = replace(clip, width_px=random.choice(_SIZES), height_px=random.choice(_SIZES))
     if random.random() < 0.1:
         clip = replace(clip, pixel_format=random.choice(_FORMATS), colour_matrix=random.randrange(300))
+        clip = replace(clip, colour_range=random.randrange(4))
     if random.random() < 0.1:
         clip = replace(
             clip, rotation_deg=random.choice((0, 90, 180, 270, 45)), frame_bucket=random.choice((1, 4, 64))

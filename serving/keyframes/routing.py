@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from resonance.clients.media.picture import UNSPECIFIED
+from resonance.clients.media.picture import FULL_RANGE, UNSPECIFIED
 from resonance.clients.media.types import Clip
 from resonance.serving.keyframes.colour import LUMA_WEIGHTS
 from resonance.serving.keyframes.headers import keyframe_header
@@ -44,6 +44,8 @@ def takes(clip: Clip, codecs: Collection[str]) -> bool:
     """
     if clip.codec not in codecs or clip.codec not in SIZES or clip.pixel_format not in PIXEL_FORMATS:
         return False
+    if clip.colour_range == FULL_RANGE and clip.pixel_format == "yuv420p" and clip.codec != "vp9":
+        return False  # NVDEC goes by the pictures' headers; VP9's alone state it without another format
     if clip.colour_matrix != UNSPECIFIED and clip.colour_matrix not in LUMA_WEIGHTS:
         return False
     width_px, height_px = clip.width_px, clip.height_px

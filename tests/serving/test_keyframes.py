@@ -160,6 +160,10 @@ def test_only_what_nvdec_decodes_goes_there() -> None:
     assert not takes(replace(clip, height_px=181), GPU_CODECS)
     assert not takes(replace(clip, colour_matrix=8), GPU_CODECS)  # YCgCo
     assert takes(replace(clip, colour_matrix=1), GPU_CODECS)
+    assert takes(replace(clip, colour_range=1), GPU_CODECS)
+    assert not takes(replace(clip, colour_range=2), GPU_CODECS)  # by the container alone
+    assert takes(replace(clip, colour_range=2, pixel_format="yuvj420p"), GPU_CODECS)
+    assert takes(replace(clip, colour_range=2, codec="vp9"), GPU_CODECS)  # its own header states it
 
 
 def test_sizes_that_dali_would_take_for_others_do_not_go_there() -> None:
@@ -183,7 +187,7 @@ def test_mpeg4_has_a_largest_count_of_macroblocks() -> None:
 
 
 def test_what_the_demuxer_probed_travels_with_the_clip() -> None:
-    clip = replace(stream("vp9")[0], colour_matrix=9)
+    clip = replace(stream("vp9")[0], colour_matrix=9, colour_range=2)
     assert clip_from_bytes(clip_to_bytes(clip)) == clip
     older = replace(clip, pixel_format="", colour_matrix=0)  # a client that does not know the fields
     assert clip_from_bytes(clip_to_bytes(older)).colour_matrix == 2

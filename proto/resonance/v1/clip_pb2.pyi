@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Clip(_message.Message):
-    __slots__ = ("codec", "extradata", "width_px", "height_px", "rotation_deg", "sample_aspect_num", "sample_aspect_den", "packets", "frame_bucket", "pixel_format", "colour_matrix")
+    __slots__ = ("codec", "extradata", "width_px", "height_px", "rotation_deg", "sample_aspect_num", "sample_aspect_den", "packets", "frame_bucket", "pixel_format", "colour_matrix", "colour_range")
     CODEC_FIELD_NUMBER: _ClassVar[int]
     EXTRADATA_FIELD_NUMBER: _ClassVar[int]
     WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class Clip(_message.Message):
     FRAME_BUCKET_FIELD_NUMBER: _ClassVar[int]
     PIXEL_FORMAT_FIELD_NUMBER: _ClassVar[int]
     COLOUR_MATRIX_FIELD_NUMBER: _ClassVar[int]
+    COLOUR_RANGE_FIELD_NUMBER: _ClassVar[int]
     codec: str
     extradata: bytes
     width_px: int
@@ -30,7 +31,8 @@ class Clip(_message.Message):
     frame_bucket: int
     pixel_format: str
     colour_matrix: int
-    def __init__(self, codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., rotation_deg: _Optional[int] = ..., sample_aspect_num: _Optional[int] = ..., sample_aspect_den: _Optional[int] = ..., packets: _Optional[_Iterable[_Union[ClipPacket, _Mapping]]] = ..., frame_bucket: _Optional[int] = ..., pixel_format: _Optional[str] = ..., colour_matrix: _Optional[int] = ...) -> None: ...
+    colour_range: int
+    def __init__(self, codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., rotation_deg: _Optional[int] = ..., sample_aspect_num: _Optional[int] = ..., sample_aspect_den: _Optional[int] = ..., packets: _Optional[_Iterable[_Union[ClipPacket, _Mapping]]] = ..., frame_bucket: _Optional[int] = ..., pixel_format: _Optional[str] = ..., colour_matrix: _Optional[int] = ..., colour_range: _Optional[int] = ...) -> None: ...
 
 class ClipPacket(_message.Message):
     __slots__ = ("time_s", "data")

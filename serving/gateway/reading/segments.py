@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from resonance.clients.media.clip import VIDEO_CODECS
+from resonance.clients.media.picture import FULL_RANGE
 from resonance.clients.media.types import (
     Clip,
     Frames,
@@ -66,6 +67,7 @@ def _write_clip(clip: Clip, parts: list[Part]) -> dict[str, Any]:
         "frame_bucket": clip.frame_bucket,
         "pixel_format": clip.pixel_format,
         "colour_matrix": clip.colour_matrix,
+        "colour_range": clip.colour_range,
     }
 
 
@@ -197,6 +199,7 @@ class SegmentCheck:
             frame_bucket=bucket,
             pixel_format=_word(pixel_format, "pixel_format") if pixel_format else "",
             colour_matrix=_whole(video.get("colour_matrix"), "colour_matrix", 0, 255),
+            colour_range=_whole(video.get("colour_range"), "colour_range", 0, FULL_RANGE),
         )
 
 

@@ -65,6 +65,13 @@ def test_a_clip_whose_packet_has_no_time_is_refused(time_s: float) -> None:
         clip_from_bytes(clip_to_bytes(hostile))
 
 
+@pytest.mark.parametrize(("name", "number"), [("colour_matrix", 256), ("colour_range", 3)])
+def test_a_clip_of_colours_that_there_are_not_is_refused(name: str, number: int) -> None:
+    clip = Clip("h264", b"", 16, 16, 0, (1, 1), (Packet(0.0, b"x"),), 1, "yuv420p")
+    with pytest.raises(ValueError, match=rf"CLIP.{name} is {number}; expected 0 to {number - 1}"):
+        clip_from_bytes(clip_to_bytes(replace(clip, **{name: number})))
+
+
 @pytest.mark.parametrize("loudest", [3e38, -3e38, float("inf"), float("nan")])
 def test_sound_beyond_all_bounds_reaches_the_models_bounded(descriptor: Descriptor, loudest: float) -> None:
     """Finite samples of 1e30 overflow in the encoder, which then failed as if the fault was the server's."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
-from resonance.clients.media.clip import decode_clip
+from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes, decode_clip
 from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor, FrameGeometry
@@ -80,7 +80,7 @@ def test_the_rotated_phone_clip(read_all: ReadAll, show: Show, media: Path) -> N
     assert np.abs(show(segment).pixels[0].astype(int) - turned).mean() < 8
 
 
-def _tagged(matrix: int, full_range: bool, height: int = 96) -> bytes:
+def _tagged(matrix: int, full_range: bool, height: int = 96, codec: str = "libx264") -> bytes:
     """A film of one red-brown colour, its YUV values those of `matrix` and range, and tagged so."""
     kr, kb = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 2: (0.299, 0.114)}[matrix]
     r, g, b = (c / 255 for c in COLOUR)
@@ -91,9 +91,9 @@ def _tagged(matrix: int, full_range: bool, height: int = 96) -> bytes:
     width = 128
     out = io.BytesIO()
     with av.open(out, "w", format="matroska") as file:
-        stream = file.add_stream("libx264", rate=10)
+        stream = file.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"qp": "1"}
+        stream.options = {"qp": "1"} if codec == "libx264" else {}
         stream.codec_context.colorspace = matrix
         stream.codec_context.color_range = 2 if full_range else 1
         for i in range(5):
@@ -119,6 +119,20 @@ def test_colours_follow_the_streams_tags(
     assert show(segment).pixels[0].reshape(-1, 3).mean(axis=0) == pytest.approx(COLOUR, abs=3)
     [decoded] = read_all(_tagged(matrix, full_range), sampling="uniform")
     assert show(decoded).pixels[0].reshape(-1, 3).mean(axis=0) == pytest.approx(COLOUR, abs=3)
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", [REC709, REC601])
+@pytest.mark.parametrize("codec", ["mpeg4", "ffv1"])
+def test_colours_follow_tags_that_stand_in_the_container_alone(
+    read_all: ReadAll, show: Show, descriptor: Descriptor, codec: str, matrix: int, full_range: bool
+) -> None:
+    data = _tagged(matrix, full_range, codec=codec)
+    [segment], [decoded] = read_all(data), read_all(data, sampling="uniform")
+    assert isinstance(segment.video, Clip)
+    sent = decode_clip(clip_from_bytes(clip_to_bytes(segment.video)), descriptor.frames)
+    for frames in (sent, show(decoded)):
+        assert frames.pixels[0].reshape(-1, 3).mean(axis=0) == pytest.approx(COLOUR, abs=4)
 
 
 def test_untagged_high_definition_is_rec_709(read_all: ReadAll, show: Show) -> None:
