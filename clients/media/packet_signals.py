@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -49,6 +50,9 @@ STILL_SHARE, FULL_MOTION_SHARE = 0.02, 0.6
 MIN_INTER_PACKETS = 8
 #: Packets older than this before the window are forgotten, and those further ahead than others have come.
 MEMORY_S = 4.0
+#: Packets held, with those before and after a window, above which no cut is looked for: 1,000 a second are no
+#: film, and each further one takes longer than the one before.
+MOST_PACKETS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,34 @@ class _Seen:
     time_s: float
     size_bytes: int
     is_keyframe: bool
+
+
+class _Neighbourhood:
+    """The sizes of the packets near one, kept in order while it moves from packet to packet in rising time.
+
+    Args:
+        packets: those between keyframes, in rising time.
+    """
+
+    def __init__(self, packets: list[_Seen]) -> None:
+        self._packets = packets
+        self._first = self._end = 0  # of `packets`, those that are near
+        self._sizes: list[int] = []  # in rising order
+
+    def usual_bytes(self, packet: _Seen) -> int | None:
+        """The 80th percentile of the sizes of the others near `packet`, one of those given; None: too few."""
+        packets, sizes = self._packets, self._sizes
+        while self._end < len(packets) and packets[self._end].time_s - packet.time_s <= NEIGHBOURHOOD_S:
+            insort(sizes, packets[self._end].size_bytes)
+            self._end += 1
+        while packet.time_s - packets[self._first].time_s > NEIGHBOURHOOD_S:
+            del sizes[bisect_left(sizes, packets[self._first].size_bytes)]
+            self._first += 1
+        others = len(sizes) - 1
+        if others < MIN_NEIGHBOURS:
+            return None
+        place = int(0.8 * (others - 1))
+        return sizes[place + (place >= bisect_left(sizes, packet.size_bytes))]  # its own size is passed over
 
 
 class PacketSignals:
@@ -103,7 +135,7 @@ class PacketSignals:
         moved = self.motion(start_s, end_s)
         if moved is not None:  # there are packets enough between keyframes
             f1, correlation = CUT_F1.get(self._codec, 0.0), MOTION_CORRELATION.get(self._codec, 0.0)
-            if f1 >= MIN_F1:
+            if f1 >= MIN_F1 and len(self._seen) <= MOST_PACKETS:
                 last_s = max(p.time_s for p in inside)
                 covered_s = max(min(last_s + self._frame_s, end_s) - start_s, self._frame_s)
                 cut_rate = StreamSignal(60.0 * len(self.cuts(start_s, end_s)) / covered_s, CUT_METHOD, f1)
@@ -126,10 +158,16 @@ class PacketSignals:
         """Times of the cuts in the window, in seconds."""
         found = []
         packets = sorted(self._seen, key=lambda p: p.time_s)
+        around = _Neighbourhood([p for p in packets if not p.is_keyframe])
+        least_bytes = INTRA_SHARE * statistics.median(self._keyframe_bytes) if self._keyframe_bytes else 0.0
         for packet in packets:
             if not start_s <= packet.time_s < end_s or packet.time_s - self._last_cut_s < REFRACTORY_S:
                 continue
-            is_cut = self._breaks_spacing(packet) if packet.is_keyframe else self._is_spike(packet, packets)
+            if packet.is_keyframe:
+                is_cut = self._breaks_spacing(packet)
+            else:
+                usual = around.usual_bytes(packet)
+                is_cut = usual is not None and packet.size_bytes > max(SPIKE_RATIO * usual, least_bytes)
             if is_cut:
                 self._last_cut_s = packet.time_s
                 found.append(packet.time_s)
@@ -138,18 +176,6 @@ class PacketSignals:
     def _breaks_spacing(self, packet: _Seen) -> bool:
         spacing_s = self._spacings.get(packet.time_s)
         return spacing_s is not None and spacing_s < IRREGULAR_SHARE * self._longest_spacing_s
-
-    def _is_spike(self, packet: _Seen, packets: list[_Seen]) -> bool:
-        around = sorted(
-            p.size_bytes
-            for p in packets
-            if p is not packet and not p.is_keyframe and abs(p.time_s - packet.time_s) <= NEIGHBOURHOOD_S
-        )
-        if len(around) < MIN_NEIGHBOURS:
-            return False
-        usual = around[int(0.8 * (len(around) - 1))]
-        intra = statistics.median(self._keyframe_bytes)
-        return packet.size_bytes > SPIKE_RATIO * usual and packet.size_bytes > INTRA_SHARE * intra
 
     def _forget(self, end_s: float) -> None:
         """What is far ahead of the last two packets goes as well: a stray timestamp would stay for ever."""
