@@ -115,5 +115,8 @@ class ClipMaker:
                 if last is None or last[0] is not frame:
                     width, height = shape.fitted(frame.width, frame.height, form.width, form.height)
                     geometry = FrameGeometry(width, height, "stretch", "bicubic", "stream")
-                    last = (frame, frame_to_rgb(frame, geometry, shape.rotation_deg, reformatter))
+                    picture = frame_to_rgb(
+                        frame, geometry, shape.rotation_deg, reformatter, mirrored=shape.mirrored
+                    )
+                    last = (frame, picture)
                 yield last[1]

@@ -105,7 +105,8 @@ class ReelMedia:
         self.duration_s = probed.info.duration_s
         self._container = probed.info.container
         if self.kind is Kind.VIDEO:
-            self.shape = Shape(probed.rotation_deg, within(stall_s, self.uri, self._sample_aspect))
+            sample_aspect = within(stall_s, self.uri, self._sample_aspect)
+            self.shape = Shape(probed.rotation_deg, sample_aspect, probed.mirrored)
 
     def _is_picture(self) -> bool:
         with self._source.open() as file:

@@ -70,10 +70,11 @@ class ReelFormat:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How pictures are to be shown: upright by `rotation_deg` clockwise, samples of shape `sample_aspect`."""
+    """How pictures are to be shown: samples of shape `sample_aspect`; for the others see `orientation`."""
 
     rotation_deg: int = 0
     sample_aspect: float = 1.0
+    mirrored: bool = False
 
     def fitted(self, width: int, height: int, box_width: int, box_height: int) -> tuple[int, int]:
         """Width and height, even, of a coded picture shown as large as it fits into a box."""

@@ -19,10 +19,11 @@ from resonance.clients.errors import CorruptMediaError
 from resonance.clients.explorer.errors import NothingToShowError
 from resonance.clients.explorer.frames import (
     MAX_BROKEN_PACKETS,
+    Shown,
+    as_shown,
     check_size,
     origin_s,
     seek,
-    shown_size,
     upright,
 )
 from resonance.clients.explorer.kinds import LIMITS, UriSource
@@ -47,7 +48,7 @@ class _Writer:
     has_sound: bool
     video: VideoStream | None = None
     audio: AudioStream | None = None
-    size: tuple[int, int, int] = (0, 0, 0)
+    shown: Shown = field(default_factory=Shown)
     last_pts: int = -1
     samples: int = 0
     standing: av.VideoFrame | None = None
@@ -67,13 +68,13 @@ class _Writer:
             self.add_picture(standing, 0.0)
         if self.video is None:
             assert self.source_video is not None
-            self.size = shown_size(frame, self.source_video, LONGER_SIDE_PX)
+            self.shown = as_shown(frame, self.source_video, LONGER_SIDE_PX)
             self.video = self.out.add_stream("libx264", rate=30, options=_X264)
-            self.video.width, self.video.height = self.size[:2]
+            self.video.width, self.video.height = self.shown.width, self.shown.height
             self.video.pix_fmt = "yuv420p"
             self.video.codec_context.time_base = _CLOCK
             self.start_sound()
-        picture = av.VideoFrame.from_ndarray(upright(frame, self.size, self.reformatter), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(upright(frame, self.shown, self.reformatter), format="rgb24")
         picture.pts, picture.time_base = round(max(time_s, 0.0) / _CLOCK), _CLOCK
         if picture.pts > self.last_pts:  # times that stand still or run back are broken
             self.last_pts = picture.pts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
@@ -15,7 +16,7 @@ from av.video.stream import VideoStream
 from resonance.clients.errors import MediaLimitError
 from resonance.clients.explorer.kinds import LIMITS
 from resonance.clients.media.container import choose_stream, start_s
-from resonance.clients.media.picture import frame_to_rgb
+from resonance.clients.media.picture import frame_to_rgb, orientation
 from resonance.clients.media.types import ByteArray
 from resonance.space.descriptor import FrameGeometry
 
@@ -72,20 +73,29 @@ def fitted(width: float, height: float, most_px: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def shown_size(frame: av.VideoFrame, stream: VideoStream, most_px: int) -> tuple[int, int, int]:
-    """Width and height in square pixels once upright, at most `most_px`, and clockwise degrees to turn."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Width and height in square pixels once upright, and what makes it so: see `orientation`."""
+
+    width: int = 0
+    height: int = 0
+    rotation_deg: int = 0
+    mirrored: bool = False
+
+
+def as_shown(frame: av.VideoFrame, stream: VideoStream, most_px: int) -> Shown:
+    """How a frame of the stream is shown, neither side longer than `most_px`."""
     aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-    rotation_deg = round(-frame.rotation / 90) % 4 * 90
+    rotation_deg, mirrored = orientation(frame)
     width, height = frame.width * aspect, float(frame.height)
     if rotation_deg in (90, 270):
         width, height = height, width
-    return *fitted(width, height, most_px), rotation_deg
+    return Shown(*fitted(width, height, most_px), rotation_deg, mirrored)
 
 
-def upright(frame: av.VideoFrame, size: tuple[int, int, int], reformatter: VideoReformatter) -> ByteArray:
-    """The frame as uint8 RGB [height, width, 3] of a size from `shown_size`."""
-    width, height, rotation_deg = size
+def upright(frame: av.VideoFrame, how: Shown, reformatter: VideoReformatter) -> ByteArray:
+    """The frame as uint8 RGB [height, width, 3]."""
     geometry = FrameGeometry(
-        width, height, resize="stretch", interpolation="bilinear", colour_matrix="stream"
+        how.width, how.height, resize="stretch", interpolation="bilinear", colour_matrix="stream"
     )
-    return frame_to_rgb(frame, geometry, rotation_deg, reformatter)
+    return frame_to_rgb(frame, geometry, how.rotation_deg, reformatter, mirrored=how.mirrored)

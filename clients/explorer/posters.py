@@ -11,7 +11,7 @@ from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError
 from resonance.clients.explorer.errors import NothingToShowError
-from resonance.clients.explorer.frames import check_size, decoded, fitted, origin_s, seek, shown_size, upright
+from resonance.clients.explorer.frames import as_shown, check_size, decoded, fitted, origin_s, seek, upright
 from resonance.clients.explorer.kinds import LIMITS, UriSource
 from resonance.clients.ingest.opening import open_uri
 from resonance.clients.media.container import choose_stream, discard_all_but, opened_container, typed_errors
@@ -71,7 +71,7 @@ def _frame(uri: str, at_s: float, most_px: int, deadline_s: float) -> ByteArray:
                 break
         if last is None:
             raise CorruptMediaError(uri, "no picture that decodes", "a whole file")
-        return upright(last, shown_size(last, stream, most_px), VideoReformatter())
+        return upright(last, as_shown(last, stream, most_px), VideoReformatter())
 
 
 def _jpeg(picture: ByteArray) -> bytes:

@@ -69,6 +69,7 @@ def clip_to_bytes(clip: Clip) -> bytes:
         pixel_format=clip.pixel_format,
         colour_matrix=clip.colour_matrix,
         colour_range=clip.colour_range,
+        mirrored=clip.mirrored,
     )
     return message.SerializeToString()
 
@@ -116,6 +117,7 @@ def clip_from_bytes(data: bytes) -> Clip:
         pixel_format=message.pixel_format,
         colour_matrix=message.colour_matrix if message.pixel_format else UNSPECIFIED,
         colour_range=message.colour_range,
+        mirrored=message.mirrored,
     )
 
 
@@ -158,7 +160,9 @@ def decode_packets(clip: Clip, geometry: FrameGeometry) -> list[ByteArray | None
                 f"CLIP decodes to {frame.width}x{frame.height}; expected at most {MAX_PIXELS} pixels"
             )
         pictures.append(
-            None if frame is None else frame_to_rgb(frame, geometry, clip.rotation_deg, reformatter)
+            None
+            if frame is None
+            else frame_to_rgb(frame, geometry, clip.rotation_deg, reformatter, mirrored=clip.mirrored)
         )
     return pictures
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
@@ -31,13 +32,30 @@ UNKNOWN_RANGE, FULL_RANGE = 0, 2
 _CONVERTIBLE = frozenset((0, 1, 4, 5, 6, 7, 9))
 
 
+def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
+    """What shows the frame upright: clockwise degrees, a multiple of 90, and whether to mirror it."""
+    rotation_deg = round(-frame.rotation / 90) % 4 * 90
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return rotation_deg, False
+    a, b, _, c, d = (int(number) for number in np.frombuffer(bytes(matrix), np.int32)[:5])
+    if a * d >= b * c:
+        return rotation_deg, False
+    return (rotation_deg + 180) % 360, True  # FFmpeg tells the angle of the first row, here negated
+
+
 def frame_to_rgb(
-    frame: av.VideoFrame, geometry: FrameGeometry, rotation_deg: int, reformatter: VideoReformatter
+    frame: av.VideoFrame,
+    geometry: FrameGeometry,
+    rotation_deg: int,
+    reformatter: VideoReformatter,
+    *,
+    mirrored: bool = False,
 ) -> ByteArray:
     """A decoded frame as uint8 RGB [height, width, 3] of `geometry`.
 
-    YUV is converted by the matrix and range the frame is tagged with. `rotation_deg` is clockwise and a
-    multiple of 90. The sample aspect needs no step of its own: the whole picture is stretched to the
+    YUV is converted by the matrix and range the frame is tagged with. `rotation_deg` and `mirrored`: see
+    `turned`. The sample aspect needs no step of its own: the whole picture is stretched to the
     geometry, whatever the shape of its samples.
     """
     width, height = geometry.width, geometry.height
@@ -55,8 +73,13 @@ def frame_to_rgb(
         | Interpolation.FULL_CHR_H_INT,
         threads=1,
     )
-    upright = np.rot90(rgb.to_ndarray(), k=-rotation_deg // 90)  # rot90 turns counter-clockwise
-    return np.ascontiguousarray(upright, np.uint8)
+    return turned(np.asarray(rgb.to_ndarray(), np.uint8), rotation_deg, mirrored=mirrored)
+
+
+def turned(picture: ByteArray, rotation_deg: int, *, mirrored: bool = False) -> ByteArray:
+    """A picture uint8 [H, W, 3], left and right exchanged where `mirrored`, then turned clockwise."""
+    picture = picture[:, ::-1] if mirrored else picture
+    return np.ascontiguousarray(np.rot90(picture, k=-rotation_deg // 90), np.uint8)  # it turns the other way
 
 
 def _matrix(frame: av.VideoFrame) -> int | None:
@@ -110,8 +133,7 @@ def read_picture(
         raise MediaLimitError(name, f"a picture of {width}x{height} pixels", f"at most {max_pixels:,} pixels")
     try:
         image.draft("RGB", (geometry.width * 2, geometry.height * 2))  # JPEG: decode near the size needed
-        upright = ImageOps.exif_transpose(image)
-        rgb = np.asarray(_to_rgb(upright), dtype=np.uint8)
+        rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except Exception as error:  # see `open_picture`
         said = " ".join(str(error).split()) or type(error).__name__
         raise CorruptMediaError(

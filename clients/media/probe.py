@@ -16,6 +16,7 @@ from resonance.clients.errors import MediaError, MediaLimitError, NotMediaError
 from resonance.clients.media.container import choose_stream, opened_container, start_s, typed_errors
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Known, VideoFacts
+from resonance.clients.media.picture import orientation
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, MediaInfo
 
@@ -29,6 +30,7 @@ NO_DECODER = "none"
 class Probed:
     """kinds: of streams that are read here; origin_s: earliest start on the container's clock.
 
+    rotation_deg, mirrored: see `orientation`.
     known: what lets the container be opened again for less; None where it has to be looked at again.
     """
 
@@ -36,6 +38,7 @@ class Probed:
     origin_s: float
     kinds: frozenset[str]
     rotation_deg: int
+    mirrored: bool = False
     known: Known | None = None
 
 
@@ -64,8 +67,8 @@ def probe(source: Source, limits: Limits) -> Probed:
                 only_decoder=sound.codec_context.name if sound is not None else NO_DECODER,
                 video=VideoFacts.of(video) if isinstance(video, VideoStream) else None,
             )
-        rotation_deg = _rotation(container, video, source.name, limits) if video is not None else 0
-        return Probed(info, min(starts, default=0.0), frozenset(streams), rotation_deg, known)
+        turned = (0, False) if video is None else _orientation(container, video, source.name, limits)
+        return Probed(info, min(starts, default=0.0), frozenset(streams), *turned, known)
 
 
 def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -> None:
@@ -85,8 +88,8 @@ def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -
         )
 
 
-def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limits) -> int:
-    """Clockwise degrees that show the picture upright, from the first frame that decodes.
+def _orientation(container: InputContainer, stream: Stream, name: str, limits: Limits) -> tuple[int, bool]:
+    """That of the first frame that decodes.
 
     Raises:
         MediaLimitError: the pictures are larger than the limit; nothing is decoded then.
@@ -106,11 +109,11 @@ def _rotation(container: InputContainer, stream: Stream, name: str, limits: Limi
         for attempt, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():
                 if isinstance(frame, av.VideoFrame):
-                    return round(-frame.rotation / 90) % 4 * 90
-            if attempt > _ROTATION_PACKETS:
+                    return orientation(frame)
+            if attempt > _ORIENTATION_PACKETS:
                 break
-    return 0
+    return 0, False
 
 
 #: Packets tried for a first frame before the picture is taken as upright.
-_ROTATION_PACKETS = 64
+_ORIENTATION_PACKETS = 64

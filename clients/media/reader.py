@@ -249,6 +249,7 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
         video = VideoReader(
             title,
             rotation_deg=probed.rotation_deg,
+            mirrored=probed.mirrored,
             sampling=wanted.sampling,
             first_index=wanted.first_index,
         )

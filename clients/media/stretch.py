@@ -42,8 +42,8 @@ class StretchDecoder:
     back. Calls from several threads take turns. `packets_decoded` counts packets fed to the decoder.
     """
 
-    def __init__(self, title: Title, rotation_deg: int) -> None:
-        self._title, self._rotation_deg = title, rotation_deg
+    def __init__(self, title: Title, rotation_deg: int, *, mirrored: bool = False) -> None:
+        self._title, self._rotation_deg, self._mirrored = title, rotation_deg, mirrored
         self._opened = contextlib.ExitStack()
         self._container: InputContainer | None = None
         self._stream: VideoStream
@@ -241,7 +241,13 @@ class StretchDecoder:
             )
 
     def _rgb(self, frame: av.VideoFrame) -> ByteArray:
-        return frame_to_rgb(frame, self._title.descriptor.frames, self._rotation_deg, self._reformatter)
+        return frame_to_rgb(
+            frame,
+            self._title.descriptor.frames,
+            self._rotation_deg,
+            self._reformatter,
+            mirrored=self._mirrored,
+        )
 
 
 def _in_order(frames: Iterator[tuple[float, av.VideoFrame]]) -> Iterator[tuple[float, av.VideoFrame]]:

@@ -46,6 +46,7 @@ class Clip:
     pixel_format: str = ""
     colour_matrix: int = 2
     colour_range: int = 0
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

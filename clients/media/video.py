@@ -85,18 +85,27 @@ class VideoReader:
     but windows without a keyframe within reach.
 
     Args:
-        rotation_deg: clockwise, from the display matrix.
+        rotation_deg, mirrored: see `orientation`.
         sampling: ``keyframes`` or ``uniform``.
         first_index: of windows before it nothing is decoded and nothing cut; they are handed out empty.
     """
 
-    def __init__(self, title: Title, *, rotation_deg: int, sampling: str, first_index: int = 0) -> None:
-        self._title, self._rotation_deg, self._first_index = title, rotation_deg, first_index
+    def __init__(
+        self,
+        title: Title,
+        *,
+        rotation_deg: int,
+        mirrored: bool = False,
+        sampling: str,
+        first_index: int = 0,
+    ) -> None:
+        self._title, self._first_index = title, first_index
+        self._rotation_deg, self._mirrored = rotation_deg, mirrored
         self._sampling, self._uniform = title.descriptor.sampling, sampling == "uniform"
         self._bucket = self._sampling.uniform_frames if self._uniform else self._sampling.keyframes_frames
         self._windows = Windows(title.descriptor.segment.length_s)
-        self._stretch = StretchDecoder(title, rotation_deg)
-        self._again = StretchDecoder(title, rotation_deg)
+        self._stretch = StretchDecoder(title, rotation_deg, mirrored=mirrored)
+        self._again = StretchDecoder(title, rotation_deg, mirrored=mirrored)
         self._growing = isinstance(title.source, GrowingSource)
         self._again_lock = threading.Lock()
         self._again_next = first_index
@@ -285,6 +294,7 @@ class VideoReader:
             pixel_format=facts.pixel_format,
             colour_matrix=facts.colour_matrix,
             colour_range=facts.colour_range,
+            mirrored=self._mirrored,
         )
 
 

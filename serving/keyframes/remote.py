@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from resonance.clients.media.picture import turned
 from resonance.clients.media.types import ByteArray, Clip
 from resonance.serving.keyframes.colour import correction
 from resonance.serving.keyframes.containers import file_rows, keyframe_file
@@ -76,7 +77,7 @@ class RemoteDecoder:
             self._paused_until_s = time.monotonic() + self.pause_s
         for place, picture in zip(places, pictures, strict=True):
             if picture is not None:
-                nothing[place] = np.ascontiguousarray(np.rot90(picture, k=-clip.rotation_deg // 90))
+                nothing[place] = turned(picture, clip.rotation_deg, mirrored=clip.mirrored)
         return nothing
 
     def _decoded(self, files: Sequence[bytes], clip: Clip) -> list[ByteArray | None]:

@@ -187,7 +187,7 @@ def test_mpeg4_has_a_largest_count_of_macroblocks() -> None:
 
 
 def test_what_the_demuxer_probed_travels_with_the_clip() -> None:
-    clip = replace(stream("vp9")[0], colour_matrix=9, colour_range=2)
+    clip = replace(stream("vp9")[0], colour_matrix=9, colour_range=2, mirrored=True)
     assert clip_from_bytes(clip_to_bytes(clip)) == clip
     older = replace(clip, pixel_format="", colour_matrix=0)  # a client that does not know the fields
     assert clip_from_bytes(clip_to_bytes(older)).colour_matrix == 2
@@ -370,3 +370,6 @@ def test_pictures_are_turned_upright() -> None:
     (turned,) = RemoteDecoder(decode, frozenset(("vp9",))).pictures(clip)
     assert turned is not None
     assert turned[0, -1].tolist() == [255, 255, 255]  # clockwise: top right
+    (mirrored,) = RemoteDecoder(decode, frozenset(("vp9",))).pictures(replace(clip, mirrored=True))
+    assert mirrored is not None
+    assert mirrored[-1, -1].tolist() == [255, 255, 255]  # top right, then clockwise: bottom right

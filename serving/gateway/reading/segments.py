@@ -62,6 +62,7 @@ def _write_clip(clip: Clip, parts: list[Part]) -> dict[str, Any]:
         "codec": clip.codec,
         "size": [clip.width_px, clip.height_px],
         "rotation_deg": clip.rotation_deg,
+        "mirrored": clip.mirrored,
         "sample_aspect": clip.sample_aspect,
         "times_s": [packet.time_s for packet in clip.packets],
         "frame_bucket": clip.frame_bucket,
@@ -186,6 +187,9 @@ class SegmentCheck:
         rotation_deg = _whole(video.get("rotation_deg"), "rotation_deg", 0, 270)
         if rotation_deg % 90:
             raise WireError("rotation_deg")
+        mirrored = video.get("mirrored")
+        if type(mirrored) is not bool:
+            raise WireError("mirrored")
         extradata = bytes(_part(parts))
         pixel_format = video.get("pixel_format")
         return Clip(
@@ -200,6 +204,7 @@ class SegmentCheck:
             pixel_format=_word(pixel_format, "pixel_format") if pixel_format else "",
             colour_matrix=_whole(video.get("colour_matrix"), "colour_matrix", 0, 255),
             colour_range=_whole(video.get("colour_range"), "colour_range", 0, FULL_RANGE),
+            mirrored=mirrored,
         )
 
 

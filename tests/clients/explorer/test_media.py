@@ -22,6 +22,7 @@ from resonance.clients.explorer.kinds import media_kind
 from resonance.clients.explorer.posters import make_poster
 from resonance.clients.explorer.ranges import parse_range
 from tests.clients.explorer.conftest import HOSTILE
+from tests.clients.media.synthetic import film, numbered_picture, read_number, with_display_matrix
 
 FILM = key_of("films/000000.mp4")
 
@@ -215,6 +216,16 @@ def test_the_poster_and_the_clip_show_the_same_second(media: Path) -> None:
 
     assert apart(2.02) < 6
     assert apart(2.02) < 0.5 * apart(0.0)
+
+
+def test_a_mirrored_film_is_shown_as_players_show_it(tmp_path: Path) -> None:
+    path = tmp_path / "selfie.mp4"
+    path.write_bytes(with_display_matrix(film([0.0, 1.0, 2.0], gop=1, size=(160, 96)), -1, 0, 0, 1))
+    expected = read_number(np.fliplr(numbered_picture(2, 160, 96)))
+    poster = Image.open(io.BytesIO(make_poster(str(path), 2.0, 160, 5.0)))
+    assert read_number(np.asarray(poster)) == expected
+    with av.open(io.BytesIO(make_clip(str(path), 2.0, 0.5, 20.0))) as clip:
+        assert read_number(next(clip.decode(video=0)).to_ndarray(format="rgb24")) == expected
 
 
 def test_a_clip_that_takes_too_long_is_a_shorter_one(media: Path) -> None:

@@ -68,6 +68,13 @@ def film(
     return output.getvalue()
 
 
+def with_display_matrix(data: bytes, a: int, b: int, c: int, d: int) -> bytes:
+    """An MP4 whose pictures are shown at (ax + cy, bx + dy)."""
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4")
+    return data[:at] + matrix.tobytes() + data[at + 36 :]
+
+
 def even_times(seconds: float, rate: float = 30.0, start_s: float = 0.0) -> list[float]:
     """Presentation times of a film of constant frame rate."""
     return [start_s + i / rate for i in range(round(seconds * rate))]

@@ -18,7 +18,7 @@ from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes, decode_
 from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor, FrameGeometry
-from tests.clients.media.synthetic import even_times, film, numbered_picture, read_number
+from tests.clients.media.synthetic import even_times, film, numbered_picture, read_number, with_display_matrix
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -54,12 +54,13 @@ def test_scaling_agrees_with_pillows_antialiased_filter(size: tuple[int, int], i
 
 @pytest.mark.parametrize("rotation_deg", [0, 90, 180, 270])
 def test_rotation(read_all: ReadAll, show: Show, rotation_deg: int) -> None:
-    data = film([0.0, 0.5, 1.0], rotation_deg=rotation_deg, size=(160, 96))
+    data = film([0.0, 0.5, 1.0], rotation_deg=rotation_deg, size=(160, 96), gop=1)
     [segment] = read_all(data)
     assert isinstance(segment.video, Clip)
     assert segment.video.rotation_deg == rotation_deg
-    upright = np.rot90(numbered_picture(0, 160, 96), k=-rotation_deg // 90)
-    got = show(segment).pixels[0]
+    upright = np.rot90(numbered_picture(2, 160, 96), k=-rotation_deg // 90)
+    frames = show(segment)
+    got = frames.pixels[frames.mask][-1]  # of 2, whose one bright block lies on no axis
     assert read_number(got) == read_number(upright)
     [decoded] = read_all(data, sampling="uniform")
     assert isinstance(decoded.video, Frames)
@@ -67,6 +68,31 @@ def test_rotation(read_all: ReadAll, show: Show, rotation_deg: int) -> None:
         read_number(np.rot90(p, k=rotation_deg // 90)) for p in decoded.video.pixels[decoded.video.mask]
     ]
     assert numbers[0] in (0, 1)
+
+
+@pytest.mark.parametrize("sampling", ["keyframes", "uniform"])
+@pytest.mark.parametrize(
+    ("matrix", "as_shown"),
+    [
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda p: p.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda p: np.rot90(p, 2).transpose(1, 0, 2)),
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+    ],
+)
+def test_mirrored_pictures_are_shown_as_players_show_them(
+    read_all: ReadAll,
+    show: Show,
+    matrix: tuple[int, int, int, int],
+    as_shown: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    sampling: str,
+) -> None:
+    written = film([0.0, 1.0, 2.0], gop=1, size=(160, 96))
+    [segment] = read_all(with_display_matrix(written, *matrix), sampling=sampling)
+    frames = show(segment)
+    last = frames.pixels[frames.mask][-1]  # of 2, whose one bright block lies on no axis
+    assert read_number(last) == read_number(as_shown(numbered_picture(2, 160, 96)))
 
 
 def test_the_rotated_phone_clip(read_all: ReadAll, show: Show, media: Path) -> None:
