@@ -39,6 +39,7 @@ VIDEO_CODECS = frozenset(
         "msmpeg4v3",
         "prores",
         "dnxhd",
+        "dvvideo",
         "ffv1",
         "png",
     )

@@ -53,7 +53,13 @@ def film(
         stream.pix_fmt = pix_fmt
         stream.gop_size = gop
         stream.options = {"g": str(gop), **(options or {})}
-        fine = codec not in ("mpeg4", "mpeg2video", "libtheora", "mjpeg")  # these count whole frames
+        fine = codec not in (
+            "mpeg4",
+            "mpeg2video",
+            "libtheora",
+            "mjpeg",
+            "dvvideo",
+        )  # these count whole frames
         base = Fraction(1, 1000) if fine else Fraction(1, rate)
         stream.codec_context.time_base = base
         if rotation_deg:

@@ -29,6 +29,8 @@ class Case:
     container_options: dict[str, str] = field(default_factory=dict)
     times_s: tuple[float, ...] = tuple(even_times(18))
     pix_fmt: str = "yuv420p"
+    size: tuple[int, int] = (128, 96)
+    rate: int = 30
 
 
 def _uneven() -> tuple[float, ...]:
@@ -39,6 +41,7 @@ def _uneven() -> tuple[float, ...]:
     return tuple(float(t) for t in times_s)
 
 
+PAL = (720, 576)
 X264 = {"preset": "ultrafast", "tune": "zerolatency"}
 B_FRAMES = {"preset": "veryfast", "bf": "3", "b-pyramid": "strict"}
 CASES = [
@@ -67,6 +70,8 @@ CASES = [
     Case("mpeg4 B-frames mp4", "mpeg4", "mp4", options={"bf": "2", "b": "2M"}),
     Case("mpeg2 ts", "mpeg2video", "mpegts", options={"bf": "2", "b": "4M"}),
     Case("mjpeg avi", "mjpeg", "avi", pix_fmt="yuvj420p"),
+    Case("dv avi", "dvvideo", "avi", size=PAL, rate=25, times_s=tuple(even_times(2, 25))),
+    Case("dv", "dvvideo", "dv", size=PAL, rate=25, times_s=tuple(even_times(2, 25))),
     Case("png mov", "png", "mov", pix_fmt="rgb24"),
 ]  # fmt: skip
 
@@ -87,6 +92,8 @@ def written(request: pytest.FixtureRequest) -> tuple[Case, bytes]:
         options=case.options,
         container_options=case.container_options,
         pix_fmt=case.pix_fmt,
+        size=case.size,
+        rate=case.rate,
     )
 
 
