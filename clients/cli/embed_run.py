@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from resonance.clients.cli.reporting import say_failed
+from resonance.clients.cli.reporting import say_failed, say_remark
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import (
@@ -108,6 +108,8 @@ class EmbedRun:
                 async for part in embedder.stream(path, sampling=self.sampling, transcript=self.transcript):
                     if isinstance(part, MediaInfo):
                         progress.update(task, total=part.duration_s)
+                        for remark in part.remarks():
+                            say_remark(progress.console, remark)
                     elif isinstance(part, Segment):
                         progress.update(task, completed=part.end_s or 0.0)
                     else:

@@ -20,6 +20,11 @@ def say_failed(console: Console, text: str) -> None:
     console.print(shown(" ".join(text.split())), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
+def say_remark(console: Console, text: str) -> None:
+    """What a result lacks, as one line; nothing in it is taken for markup."""
+    console.print(" ".join(text.split()), markup=False, highlight=False, soft_wrap=True)
+
+
 def hits_table(*heads: str, first: str = "") -> Table:
     """A table of titles. Their ids are never cut: other commands ask for them whole."""
     table = Table(first, box=None, padding=(0, 2, 0, 0))

@@ -186,7 +186,9 @@ def stored_to_messages(
 
 def info_to_message(info: MediaInfo) -> pb.MediaInfo:
     """What is known of the media; its name is the caller's own."""
-    return pb.MediaInfo(container=info.container, duration_s=info.duration_s, codecs=info.codecs)
+    return pb.MediaInfo(
+        container=info.container, duration_s=info.duration_s, codecs=info.codecs, left_out=info.left_out
+    )
 
 
 def info_from_message(message: pb.MediaInfo, name: str) -> MediaInfo:
@@ -196,11 +198,13 @@ def info_from_message(message: pb.MediaInfo, name: str) -> MediaInfo:
         InvalidFieldError: a duration that is not finite, or too many codecs.
     """
     at_most(message.codecs, MAX_ENTRIES, "info.codecs")
+    at_most(message.left_out, MAX_ENTRIES, "info.left_out")
     return MediaInfo(
         name=name,
         container=message.container,
         duration_s=finite(message.duration_s, "info.duration_s") if message.HasField("duration_s") else None,
         codecs=_ordered(dict(message.codecs), ("video", "audio", "subtitle")),
+        left_out=_ordered(dict(message.left_out), ("video", "audio")),
     )
 
 

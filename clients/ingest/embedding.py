@@ -35,6 +35,7 @@ from resonance.clients.ingest.source_places import PACE_S, SourcePlaces
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, decode_text
+from resonance.clients.media.types import MediaInfo
 from resonance.clients.media.words import SubtitleFile
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.v1 import embedding_pb2 as pb
@@ -285,6 +286,9 @@ class TitleWorker:
                         late = self._progress_s - told_s >= TOLD_EVERY_S
                         if len(done) - told >= SEGMENTS_AT_ONCE or late:
                             await tell()
+                    elif isinstance(part, MediaInfo):
+                        for remark in part.remarks():
+                            _log.warning("%s", remark)
                     elif isinstance(part, MediaEmbedding):
                         title = part
         except BaseException:

@@ -175,6 +175,16 @@ def choose_stream(container: InputContainer, kind: str) -> Stream | None:
     )
 
 
+def left_out(container: InputContainer) -> dict[str, str]:
+    """Codecs of the video and the sound that is there, but in nothing that `choose_stream` finds, by kind."""
+    found: dict[str, str] = {}
+    for stream in container.streams:
+        kind, codec = stream.type, stream.codec_context
+        if kind in ("video", "audio") and not stream.disposition & NO_VIDEO:
+            found.setdefault(kind, "unknown" if codec is None else codec.codec.canonical_name)
+    return {kind: codec for kind, codec in found.items() if choose_stream(container, kind) is None}
+
+
 def _usable(stream: Stream) -> bool:
     if stream.codec_context is None:
         return False  # no decoder in this build

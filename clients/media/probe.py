@@ -13,7 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaError, MediaLimitError, NotMediaError
-from resonance.clients.media.container import choose_stream, opened_container, start_s, typed_errors
+from resonance.clients.media.container import choose_stream, left_out, opened_container, start_s, typed_errors
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Known, VideoFacts
 from resonance.clients.media.picture import orientation
@@ -58,6 +58,7 @@ def probe(source: Source, limits: Limits) -> Probed:
             container=container.format.name,
             duration_s=container.duration / av.time_base if container.duration else None,
             codecs={kind: s.codec_context.codec.canonical_name for kind, s in streams.items()},
+            left_out=left_out(container),
         )
         video = streams.get("video")
         known = None

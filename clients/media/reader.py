@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resonance.clients.errors import NoModalityError, UsageError
+from resonance.clients.media.clip import VIDEO_CODECS
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.joiner import Joiner
 from resonance.clients.media.packets import Title
@@ -240,6 +241,12 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     sidecar = wanted.transcript or (find_sidecar(source.path) if source.path else None)
     held = {STREAM_KINDS[kind] for kind in probed.kinds} | ({"transcript"} if sidecar is not None else set())
     wanted.check(title.name, held)
+    if not held and probed.info.left_out:
+        raise NoModalityError(
+            title.name,
+            " and ".join(f"{kind} in '{codec}'" for kind, codec in probed.info.left_out.items()) + " alone",
+            f"sound, or video in one of {', '.join(sorted(VIDEO_CODECS))}",
+        )
     use = held & wanted.modalities
     closing = contextlib.ExitStack()
     closing.callback(source.close)

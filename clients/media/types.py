@@ -132,9 +132,20 @@ class ReadTimes:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What is known before the first segment. `duration_s` is the container's claim, or None."""
+    """What is known before the first segment. `duration_s` is the container's claim, or None.
+
+    codecs: by stream, such as ``video``. left_out: those of streams that are there and cannot be read here.
+    """
 
     name: str
     container: str
     duration_s: float | None
     codecs: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def remarks(self) -> list[str]:
+        """What is to be told of the vectors, a line each."""
+        return [
+            f"{self.name}: its {kind} in '{codec}' is left out: it cannot be read here"
+            for kind, codec in self.left_out.items()
+        ]

@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from resonance.serving.server import TritonServer
+from tests.clients.media.synthetic import film_in_huffyuv
 
 COMMAND = str(Path(sys.executable).with_name("resonance"))
 GOOD = "video/transcode_elf_hevc_aac.mp4"
@@ -67,6 +68,19 @@ def test_one_bad_file_is_one_line_and_exit_1_and_the_others_succeed(
     assert "expected" in failures[0]
     assert pq.read_table(out).num_rows == 1
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_stream_that_is_left_out_is_one_line_and_the_rest_succeeds(
+    server: TritonServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.avi"
+    path.write_bytes(film_in_huffyuv(heard=True))
+    shown = run("embed", path, "--json", "--server", server.grpc_address)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr.splitlines() == [
+        f"{path}: its video in 'huffyuv' is left out: it cannot be read here"
+    ]
+    assert json.loads(shown.stdout)["modalities"] == ["audio"]
 
 
 def test_the_table_names_the_space_and_the_segments(server: TritonServer, media: Path) -> None:

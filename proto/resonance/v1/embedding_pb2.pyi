@@ -230,8 +230,15 @@ class EmbedMediaAccepted(_message.Message):
     def __init__(self, fingerprint: _Optional[str] = ..., space_name: _Optional[str] = ..., trained: bool = ..., sampling: _Optional[_Union[Sampling, str]] = ..., spooled: bool = ..., first_index: _Optional[int] = ...) -> None: ...
 
 class MediaInfo(_message.Message):
-    __slots__ = ("container", "duration_s", "codecs")
+    __slots__ = ("container", "duration_s", "codecs", "left_out")
     class CodecsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class LeftOutEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -241,10 +248,12 @@ class MediaInfo(_message.Message):
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     DURATION_S_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     container: str
     duration_s: float
     codecs: _containers.ScalarMap[str, str]
-    def __init__(self, container: _Optional[str] = ..., duration_s: _Optional[float] = ..., codecs: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    left_out: _containers.ScalarMap[str, str]
+    def __init__(self, container: _Optional[str] = ..., duration_s: _Optional[float] = ..., codecs: _Optional[_Mapping[str, str]] = ..., left_out: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Presence(_message.Message):
     __slots__ = ("visual", "audio", "transcript")

@@ -111,7 +111,13 @@ class Child:
         )
         self._reader = reader
         info = reader.info
-        self._send("info", container=info.container, duration_s=info.duration_s, codecs=info.codecs)
+        self._send(
+            "info",
+            container=info.container,
+            duration_s=info.duration_s,
+            codecs=info.codecs,
+            left_out=info.left_out,
+        )
         for segment in reader.segments():
             parts, fields = segments.write_segment(segment)
             self._credit.take()

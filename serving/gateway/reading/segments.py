@@ -92,14 +92,12 @@ class SegmentCheck:
     def info(self, message: Message, name: str) -> MediaInfo:
         """What is known of the media."""
         fields = message.fields
-        codecs = fields.get("codecs")
-        if not isinstance(codecs, dict) or len(codecs) > 8:
-            raise WireError("codecs")
         return MediaInfo(
             name=name,
             container=_word(fields.get("container"), "container"),
             duration_s=_number_or_none(fields.get("duration_s"), "duration_s"),
-            codecs={_word(kind, "codecs"): _word(codec, "codecs") for kind, codec in codecs.items()},
+            codecs=_words(fields.get("codecs"), "codecs"),
+            left_out=_words(fields.get("left_out"), "left_out"),
         )
 
     def segment(self, message: Message) -> SegmentInput:
@@ -247,6 +245,12 @@ def _word(value: object, name: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_WORD_CHARACTERS or not value.isprintable():
         raise WireError(name)
     return value
+
+
+def _words(value: object, name: str) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 8:
+        raise WireError(name)
+    return {_word(key, name): _word(word, name) for key, word in value.items()}
 
 
 def _sampled_by(value: object) -> SampledBy:

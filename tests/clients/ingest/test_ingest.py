@@ -28,6 +28,7 @@ from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
 from tests.clients.ingest.conftest import BAD, GOOD
 from tests.clients.ingest.running import COMMAND, ingest, stored
+from tests.clients.media.synthetic import film_in_huffyuv
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,18 @@ def test_quarantine_is_tried_again_when_asked_or_changed(
     code, _, said = ingest(copy, sink, server.grpc_address, "--retry-failed")
     assert code == 1
     assert "b.png: NotMediaError" in said
+
+
+def test_a_stream_that_is_left_out_is_told_and_the_rest_is_stored(
+    server: TritonServer, tmp_path: Path
+) -> None:
+    film, sink = tmp_path / "library" / "old.avi", tmp_path / "sink"
+    film.parent.mkdir()
+    film.write_bytes(film_in_huffyuv(heard=True))
+    code, summary, said = ingest(film.parent, sink, server.grpc_address)
+    assert (code, summary["embedded"]) == (0, 1)
+    assert f"{film}: its video in 'huffyuv' is left out: it cannot be read here" in said
+    assert stored(sink)["old.avi"]["present"] == {"visual": False, "audio": True, "transcript": False}
 
 
 def test_a_killed_job_goes_on_and_ends_the_same(

@@ -123,6 +123,27 @@ def sound(
     return output.getvalue()
 
 
+def film_in_huffyuv(*, heard: bool) -> bytes:
+    """Two seconds of a codec that is not read here, with a sound that is, or without."""
+    output = io.BytesIO()
+    with av.open(output, "w", format="avi") as file:
+        pictures: Any = file.add_stream("huffyuv", rate=5)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv422p"
+        track: Any = file.add_stream("pcm_s16le", rate=8_000, layout="mono") if heard else None
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(number, 64, 48), format="rgb24")
+            frame.pts = number
+            file.mux(pictures.encode(frame))
+            if heard:
+                samples = (9_000 * np.sin(np.arange(1_600) * 0.3)).astype(np.int16)[None]
+                piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+                piece.sample_rate, piece.pts = 8_000, number * 1_600
+                file.mux(track.encode(piece))
+        for stream in (pictures, track) if heard else (pictures,):
+            file.mux(stream.encode())
+    return output.getvalue()
+
+
 AUDIO_TAG, VIDEO_TAG = 8, 9
 
 

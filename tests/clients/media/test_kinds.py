@@ -16,12 +16,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resonance.clients.errors import MediaError, MediaLimitError, MediaStalledError, NotMediaError, UsageError
+from resonance.clients.errors import (
+    MediaError,
+    MediaLimitError,
+    MediaStalledError,
+    NoModalityError,
+    NotMediaError,
+    UsageError,
+)
 from resonance.clients.media.clip import decode_clip
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from tests.clients.media.heic import tiled_photo, whole_photo
-from tests.clients.media.synthetic import even_times, film, read_number
+from tests.clients.media.synthetic import even_times, film, film_in_huffyuv, read_number
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -97,6 +104,28 @@ def test_every_picture_is_seen(read_all: ReadAll, media: Path) -> None:
         pillow = Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
         difference = np.abs(segment.video.pixels[0].astype(int) - np.asarray(pillow).astype(int))
         assert difference.mean() < 2.0, row["path"]  # JPEGs are decoded near the size needed
+
+
+def test_video_that_is_not_read_is_told_where_there_is_sound(open_title: Callable[..., MediaReader]) -> None:
+    with open_title(film_in_huffyuv(heard=True)) as reader:
+        [segment] = reader.segments()
+        assert reader.info.codecs == {"audio": "pcm_s16le"}
+        assert reader.info.left_out == {"video": "huffyuv"}
+    assert segment.video is None
+    assert segment.pcm is not None
+
+
+def test_video_that_is_not_read_is_named_where_there_is_nothing_else(read_all: ReadAll) -> None:
+    with pytest.raises(NoModalityError, match=r"old.avi: video in 'huffyuv' alone; expected .* h264, "):
+        read_all(film_in_huffyuv(heard=False), name="old.avi")
+
+
+def test_nothing_is_left_out_of_what_is_read_whole(
+    open_title: Callable[..., MediaReader], media: Path
+) -> None:
+    for name in ("video/transcode_elf_hevc_aac.mp4", "odd/streams_mp3_with_cover_art.mp3"):
+        with open_title(media / name) as reader:
+            assert reader.info.left_out == {}
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
