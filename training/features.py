@@ -23,8 +23,8 @@ from resonance.clients.ingest.folders import Given, local_folder
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.reader import MediaReader, open_media
+from resonance.clients.media.sidecars import find_sidecar
 from resonance.clients.media.types import Clip, Frames, SegmentInput
-from resonance.clients.media.words import find_sidecar
 from resonance.clients.paths import is_file, is_folder
 from resonance.export.cards import FamilyCard
 from resonance.export.contract import ENCODERS

@@ -14,10 +14,10 @@ from resonance.clients.ingest.opening import identity, open_uri
 from resonance.clients.ingest.uris import suffix
 from resonance.clients.media.container import choose_stream, opened_container, typed_errors
 from resonance.clients.media.picture import open_picture
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 from resonance.clients.media.text import TEXT_SUFFIXES
 from resonance.clients.media.types import Limits
 from resonance.clients.media.waiting import Waits
-from resonance.clients.media.words import SUBTITLE_SUFFIXES
 
 LIMITS = Limits()
 

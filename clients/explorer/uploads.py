@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from resonance.clients.discovery.articles import article_text
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, NoModalityError
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 from resonance.clients.media.text import TEXT_SUFFIXES
 from resonance.clients.media.types import MediaInfo
-from resonance.clients.media.words import SUBTITLE_SUFFIXES
 from resonance.clients.query import Example
 from resonance.clients.results import MediaEmbedding
 from resonance.space.descriptor import MODALITIES

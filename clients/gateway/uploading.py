@@ -20,11 +20,12 @@ from resonance.clients.errors import (
 from resonance.clients.face import Source, Transcript
 from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
 from resonance.clients.media.mp4_index import upload_order
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.text import TEXT_SUFFIXES, read_text
 from resonance.clients.media.types import Limits
 from resonance.clients.media.waiting import within
-from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SUBTITLE_SUFFIXES, SubtitleFile, find_sidecar
+from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SubtitleFile
 from resonance.v1 import embedding_pb2 as pb
 
 CHUNK_BYTES = 512 * 1024

@@ -16,9 +16,9 @@ from resonance.clients.ingest.asr_model import SpeechModel, model_identity
 from resonance.clients.ingest.asr_sound import pieces
 from resonance.clients.media.probe import probe
 from resonance.clients.media.reader import open_media
+from resonance.clients.media.sidecars import find_sidecar
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.types import Limits
-from resonance.clients.media.words import find_sidecar
 from resonance.space.descriptor import Descriptor
 
 T = TypeVar("T")

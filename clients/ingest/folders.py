@@ -18,8 +18,8 @@ from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.manifest import FaultyRow, checked
 from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, SidecarName, sidecar_name
 from resonance.clients.media.text import TEXT_SUFFIXES
-from resonance.clients.media.words import SUBTITLE_SUFFIXES
 
 #: Endings of video and sound, beside which subtitles belong to it.
 _TIMED_SUFFIXES = frozenset(
@@ -37,8 +37,6 @@ _PICTURE_SUFFIXES = frozenset(
 MEDIA_SUFFIXES = _TIMED_SUFFIXES | _PICTURE_SUFFIXES | {*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES}
 #: Folders that are never looked into: hidden ones, and what a job keeps beside its rows.
 _LEFT_OUT = (".", "_resonance")
-#: film.en.srt, film.pt-BR.vtt: `resonance.clients.media.words.find_sidecar` finds the same.
-_LANGUAGE = re.compile(r"\.[A-Za-z]{2,3}(-[A-Za-z0-9]+)*")
 EXPECTED_SOURCE = "a file, a folder, a glob or a manifest"
 
 Given = CatalogueItem | FaultyRow
@@ -49,7 +47,7 @@ def folder_item(path: Path, folder: Path) -> Given | None:
     inside = path.relative_to(folder)
     if _is_left_out(inside.parts) or not _may_be_title(path.name):
         return None
-    if path.suffix.lower() in SUBTITLE_SUFFIXES and _owner(path.name, _names_of(path.parent)) is not None:
+    if path.suffix.lower() in SUBTITLE_SUFFIXES and _is_owned(path):
         return None
     if not _is_there_or_broken(path):
         return None
@@ -95,7 +93,7 @@ def local_glob(pattern: Path) -> Iterator[Given]:
             continue
         if not _may_be_title(path.name) or not _is_there_or_broken(path):
             continue
-        if path.suffix.lower() in SUBTITLE_SUFFIXES and _owner(path.name, _names_of(path.parent)) is not None:
+        if path.suffix.lower() in SUBTITLE_SUFFIXES and _is_owned(path):
             continue
         yield checked(name, CatalogueItem(media_id=name, uri=name))
 
@@ -197,44 +195,41 @@ def _titles(names: Collection[str]) -> Iterator[str]:
     """Those of a folder's files that are titles, in order."""
     timed = _timed_stems(names)
     for name in sorted(names):
-        if _may_be_title(name) and (_suffix(name) not in SUBTITLE_SUFFIXES or _owned_by(name, timed) is None):
+        if _may_be_title(name) and _owned_by(name, timed) is None:
             yield name
 
 
 def _subtitles(names: Collection[str]) -> dict[str, str]:
-    """The subtitle file of each stem that has one: film.srt before film.vtt before film.en.srt."""
+    """The subtitle file that is the transcript of each stem that has one."""
     timed = _timed_stems(names)
-    found: dict[str, tuple[bool, int, str]] = {}
+    found: dict[str, SidecarName] = {}
     for name in names:
-        if _suffix(name) in SUBTITLE_SUFFIXES and (stem := _owned_by(name, timed)) is not None:
-            exact = _stem(name) == stem
-            rank = (not exact, SUBTITLE_SUFFIXES.index(_suffix(name)) if exact else 0, name)
-            found[stem] = min(found.get(stem, rank), rank)
-    return {stem: name for stem, (_, _, name) in found.items()}
+        if (owned := _owned_by(name, timed)) is not None:
+            stem, sidecar = owned
+            found[stem] = min(found.get(stem, sidecar), sidecar)
+    return {stem: sidecar.name for stem, sidecar in found.items() if not sidecar.forced}
 
 
 def _timed_stems(names: Collection[str]) -> set[str]:
     return {_stem(name) for name in names if _suffix(name) in _TIMED_SUFFIXES}
 
 
-def _owner(subtitles: str, names: Collection[str]) -> str | None:
-    return _owned_by(subtitles, _timed_stems(names))
+def _owned_by(name: str, timed: Collection[str]) -> tuple[str, SidecarName] | None:
+    """The stem of the media that a subtitle file belongs to, the longest one: film.srt to film.mp4."""
+    stem = _stem(name)
+    while stem:
+        if stem in timed and (sidecar := sidecar_name(name, stem)) is not None:
+            return stem, sidecar
+        stem = stem.rpartition(".")[0]
+    return None
 
 
-def _owned_by(subtitles: str, timed: Collection[str]) -> str | None:
-    """The stem of the media that a subtitle file belongs to: film.srt and film.en.srt to film.mp4."""
-    stem = _stem(subtitles)
-    if stem in timed:
-        return stem
-    shorter, dot, language = stem.rpartition(".")
-    return shorter if shorter in timed and _LANGUAGE.fullmatch(dot + language) else None
-
-
-def _names_of(folder: Path) -> list[str]:
+def _is_owned(subtitles: Path) -> bool:
     try:
-        return os.listdir(folder)
+        names = os.listdir(subtitles.parent)
     except OSError:
-        return []
+        return False
+    return _owned_by(subtitles.name, _timed_stems(names)) is not None
 
 
 def _stem(name: str) -> str:

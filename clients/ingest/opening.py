@@ -17,13 +17,8 @@ from typing import Any, BinaryIO, cast
 from resonance.clients.errors import NotMediaError, TranscriptError
 from resonance.clients.ingest.file_systems import EXPECTED_FILE, asked, file_system
 from resonance.clients.ingest.uris import local_path, suffix
-from resonance.clients.media.words import (
-    EXPECTED_SUBTITLES,
-    MAX_SUBTITLE_BYTES,
-    SUBTITLE_SUFFIXES,
-    SubtitleFile,
-    find_sidecar,
-)
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
+from resonance.clients.media.words import EXPECTED_SUBTITLES, MAX_SUBTITLE_BYTES, SubtitleFile
 
 #: A block of a file elsewhere. Demuxers read forward, each stream a little behind or before the others, and
 #: once at the end for an index there: docs/ingest-sources.md has what that transfers.

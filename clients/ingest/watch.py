@@ -17,7 +17,7 @@ from resonance.clients.ingest.folders import Given, folder_item, local_folder
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path
-from resonance.clients.media.words import SUBTITLE_SUFFIXES
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 
 #: A file that did not grow or change for so long is whole; copying tools write without such a pause.
 SETTLE_S = 2.0

@@ -25,6 +25,16 @@ CONTAINERS = (
 TEXT_CODECS = frozenset(["mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"])
 #: Pictures beside a film or a sound, and parts of a picture.
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
+#: What a stream is marked with that stands beside the title's own sound or words: forced subtitles have only
+#: what is not said in the film's own language, whatever player shows them by default.
+ASIDES = {
+    "audio": Disposition.comment
+    | Disposition.visual_impaired
+    | Disposition.descriptions
+    | Disposition.hearing_impaired
+    | Disposition.dependent,
+    "subtitle": Disposition.comment | Disposition.forced,
+}
 BUFFER_BYTES = 1 << 18
 EXPECTED = (
     "a container of video or sound (MP4, WebM, Matroska, AVI, MPEG-TS, Ogg, WAV, MP3, ...) or a picture"
@@ -165,14 +175,19 @@ def reason(error: BaseException) -> str:
 
 
 def choose_stream(container: InputContainer, kind: str) -> Stream | None:
-    """The stream of `kind` a player would choose: the default one, else the first.
+    """The stream of `kind` that is the title's own: none of `ASIDES` where there is another, of those the
+    default one, else the first.
 
     Covers are no video, and what is a part of a picture (a tile, a layer) is none by itself.
     """
     candidates = [s for s in container.streams if s.type == kind and _usable(s)]
-    return next(
-        (s for s in candidates if s.disposition & Disposition.default), candidates[0] if candidates else None
-    )
+    return min(candidates, key=_rank, default=None)
+
+
+def _rank(stream: Stream) -> tuple[bool, bool]:
+    """Of streams of a kind the lowest is chosen."""
+    aside = ASIDES.get(stream.type, Disposition(0))
+    return bool(stream.disposition & aside), not stream.disposition & Disposition.default
 
 
 def left_out(container: InputContainer) -> dict[str, str]:

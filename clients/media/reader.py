@@ -15,6 +15,7 @@ from resonance.clients.media.joiner import Joiner
 from resonance.clients.media.packets import Title
 from resonance.clients.media.picture import open_picture, read_picture
 from resonance.clients.media.probe import probe
+from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.sound import SoundReader
 from resonance.clients.media.source import MediaSource, Source
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, TextReader, decode_text
@@ -30,11 +31,9 @@ from resonance.clients.media.video import VideoReader
 from resonance.clients.media.waiting import within
 from resonance.clients.media.words import (
     MAX_SUBTITLE_BYTES,
-    SUBTITLE_SUFFIXES,
     SubtitleFile,
     SubtitleReader,
     WordsWindow,
-    find_sidecar,
     read_cues,
     words_by_window,
 )

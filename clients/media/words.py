@@ -17,9 +17,7 @@ from av.subtitles.subtitle import AssSubtitle
 from resonance.clients.errors import TranscriptError
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.windows import Windows
-from resonance.clients.paths import is_file
 
-SUBTITLE_SUFFIXES = (".srt", ".vtt")
 #: Tried in order; latin-1 reads anything.
 ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
 MAX_SUBTITLE_BYTES = 32 * 1024 * 1024
@@ -81,26 +79,6 @@ def _join(windows: Windows, index: int, cues: list[Cue]) -> WordsWindow:
         words += len(cue.text.split()) * min(max(share, 0.0), 1.0)
     text = " ".join(cue.text for cue in cues)
     return WordsWindow(text, words / (end_s - start_s), min(max(c.end_s for c in cues), end_s))
-
-
-def find_sidecar(path: Path) -> Path | None:
-    """The subtitle file beside `path`: same stem, or stem and a language (film.srt, film.SRT,
-    film.en.vtt)."""
-    if not path.name:  # a root, which has no file beside it
-        return None
-    for suffix in SUBTITLE_SUFFIXES:
-        exact = path.with_suffix(suffix)
-        if is_file(exact):
-            return exact
-    stem = re.escape(path.stem)
-    pattern = re.compile(rf"{stem}(?P<language>\.[A-Za-z]{{2,3}}(-[A-Za-z0-9]+)*)?\.(?i:srt|vtt)")
-    try:
-        names = [match for p in path.parent.iterdir() if (match := pattern.fullmatch(p.name))]
-    except OSError:
-        return None
-    # without a language before those with one
-    found = min(names, key=lambda match: (match["language"] or "", match[0]), default=None)
-    return path.with_name(found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

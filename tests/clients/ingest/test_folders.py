@@ -16,7 +16,7 @@ from resonance.clients.ingest.folders import folder_item
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path
-from resonance.clients.media.words import find_sidecar
+from resonance.clients.media.sidecars import find_sidecar
 from tests.clients.ingest.object_stores import S3, gcs_server, s3_server
 
 FILES = (
@@ -24,6 +24,7 @@ FILES = (
     *("below/Film #1 [x]?.MKV", "below/Film #1 [x]?.pt-BR.vtt", "below/deep/song.flac", "below/essay.txt"),
     *(".hidden.mp4", ".hidden/film.mp4", "_resonance/failed.parquet", "_resonance/film.mp4"),
     *("film.mp4.part", "film.nfo", "list.csv", "below/IMG_1.HEIC"),
+    *("film.en_GB.cc.vtt", "below/deep/song.de.forced.srt"),
 )
 TITLES = {
     *("film.mp4", "film.part2.srt", "alone.srt", "poster.jpg", "poster.srt"),

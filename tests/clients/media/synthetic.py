@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,10 +10,25 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 #: The number stands as GRID x GRID black and white blocks, the lowest bit first.
 GRID = 4
+#: Three cues: two that touch the first window of 8 s, one of them the second too, and one in the third.
+SRT = """1
+00:00:01,000 --> 00:00:03,000
+one two <i>three</i>
+
+2
+00:00:07,000 --> 00:00:09,000
+{\\an8}four five
+six seven
+
+3
+00:00:20,000 --> 00:00:21,000
+eight
+"""
 
 
 def numbered_picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -141,6 +157,25 @@ def film_in_huffyuv(*, heard: bool) -> bytes:
                 file.mux(track.encode(piece))
         for stream in (pictures, track) if heard else (pictures,):
             file.mux(stream.encode())
+    return output.getvalue()
+
+
+def with_subtitles(media: bytes, *tracks: tuple[str, str, Disposition]) -> bytes:
+    """`media` in Matroska, with subtitles: of each track the format, the text and how it is marked."""
+    output = io.BytesIO()
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(av.open(output, "w", format="matroska"))
+        read = opened.enter_context(av.open(io.BytesIO(media)))
+        streams = {s.index: file.add_stream_from_template(s) for s in read.streams}
+        packets = [(packet, streams[packet.stream.index]) for packet in read.demux() if packet.size]
+        for form, text, disposition in tracks:
+            words = opened.enter_context(av.open(io.BytesIO(text.encode()), format=form))
+            stream = file.add_stream_from_template(words.streams[0])
+            stream.disposition = disposition
+            packets += [(packet, stream) for packet in words.demux() if packet.size]
+        for packet, stream in sorted(packets, key=lambda row: row[0].dts * row[0].time_base):
+            packet.stream = stream
+            file.mux(packet)
     return output.getvalue()
 
 

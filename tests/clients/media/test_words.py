@@ -10,23 +10,10 @@ import pytest
 from resonance.clients.errors import NotMediaError, TranscriptError
 from resonance.clients.media.text import split_text
 from resonance.clients.media.types import SegmentInput
-from resonance.clients.media.words import Cue, find_sidecar, plain_text, read_cues, words_by_window
-from tests.clients.media.synthetic import even_times, film
+from resonance.clients.media.words import Cue, plain_text, read_cues, words_by_window
+from tests.clients.media.synthetic import SRT
 
 ReadAll = Callable[..., list[SegmentInput]]
-SRT = """1
-00:00:01,000 --> 00:00:03,000
-one two <i>three</i>
-
-2
-00:00:07,000 --> 00:00:09,000
-{\\an8}four five
-six seven
-
-3
-00:00:20,000 --> 00:00:21,000
-eight
-"""
 
 
 def test_words_count_where_they_are_spoken() -> None:
@@ -63,50 +50,6 @@ def test_a_subtitle_file_alone_is_a_title_with_a_clock(read_all: ReadAll, tmp_pa
     ]
     assert segments[0].text == "one two three four five six seven"
     assert segments[0].words_per_second == pytest.approx(5 / 8)
-
-
-@pytest.mark.parametrize("name", ["film.srt", "film.en.srt", "film.pt-BR.vtt"])
-def test_a_sidecar_is_found_by_its_name(read_all: ReadAll, tmp_path: Path, name: str) -> None:
-    movie = tmp_path / "film.mp4"
-    movie.write_bytes(film(even_times(12, 10), rate=10))
-    (tmp_path / "film-two.srt").write_text(SRT.replace("one", "wrong"))
-    text = SRT if name.endswith("srt") else "WEBVTT\n\n" + SRT.replace(",", ".")
-    (tmp_path / name).write_text(text)
-    segments = read_all(movie)
-    # the cue at 20 s is not part of a film of 12 s
-    assert [s.text for s in segments] == ["one two three four five six seven", "four five six seven"]
-    assert segments[1].end_s == pytest.approx(12.0, abs=0.11)
-
-
-@pytest.mark.parametrize(
-    "names", [["film.SRT"], ["film.en.VTT"], ["film.Vtt", "film.de.srt"], ["film.de.srt", "film.en.srt"]]
-)
-def test_a_sidecar_in_any_case_and_without_a_language_first(names: list[str], tmp_path: Path) -> None:
-    for name in names:
-        (tmp_path / name).write_text(SRT)
-    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / names[0]
-
-
-def test_no_sidecar_of_another_film(tmp_path: Path) -> None:
-    (tmp_path / "film.extended.cut.srt").write_text(SRT)
-    (tmp_path / "filmx.srt").write_text(SRT)
-    assert find_sidecar(tmp_path / "film.mp4") is None
-
-
-def test_where_the_system_cannot_look_is_no_sidecar(tmp_path: Path) -> None:
-    longest = tmp_path / ("録" * 84 + ".ts")  # 255 bytes; with .srt one more than a name may have
-    longest.write_bytes(film(even_times(2, 10), rate=10))
-    assert find_sidecar(longest) is None
-    assert find_sidecar(Path("/")) is None
-
-
-def test_a_named_transcript_wins(read_all: ReadAll, tmp_path: Path) -> None:
-    movie = tmp_path / "film.mp4"
-    movie.write_bytes(film(even_times(10, 10), rate=10))
-    (tmp_path / "film.srt").write_text(SRT)
-    other = tmp_path / "other.srt"
-    other.write_text(SRT.replace("one", "uno"))
-    assert (read_all(movie, transcript=other)[0].text or "").startswith("uno")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])

@@ -1,0 +1,91 @@
+"""Subtitle files beside media are found by their names, and taken for what these say they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resonance.clients.media.sidecars import find_sidecar
+from resonance.clients.media.types import SegmentInput
+from tests.clients.media.synthetic import SRT, even_times, film
+
+ReadAll = Callable[..., list[SegmentInput]]
+
+
+@pytest.mark.parametrize("name", ["film.srt", "film.en.srt", "film.pt-BR.vtt"])
+def test_a_sidecar_is_found_by_its_name(read_all: ReadAll, tmp_path: Path, name: str) -> None:
+    movie = tmp_path / "film.mp4"
+    movie.write_bytes(film(even_times(12, 10), rate=10))
+    (tmp_path / "film-two.srt").write_text(SRT.replace("one", "wrong"))
+    text = SRT if name.endswith("srt") else "WEBVTT\n\n" + SRT.replace(",", ".")
+    (tmp_path / name).write_text(text)
+    segments = read_all(movie)
+    # the cue at 20 s is not part of a film of 12 s
+    assert [s.text for s in segments] == ["one two three four five six seven", "four five six seven"]
+    assert segments[1].end_s == pytest.approx(12.0, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    "names", [["film.SRT"], ["film.en.VTT"], ["film.Vtt", "film.de.srt"], ["film.de.srt", "film.en.srt"]]
+)
+def test_a_sidecar_in_any_case_and_without_a_language_first(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / names[0]
+
+
+def test_no_sidecar_of_another_film(tmp_path: Path) -> None:
+    (tmp_path / "film.extended.cut.srt").write_text(SRT)
+    (tmp_path / "filmx.srt").write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") is None
+
+
+def test_where_the_system_cannot_look_is_no_sidecar(tmp_path: Path) -> None:
+    longest = tmp_path / ("録" * 84 + ".ts")  # 255 bytes; with .srt one more than a name may have
+    longest.write_bytes(film(even_times(2, 10), rate=10))
+    assert find_sidecar(longest) is None
+    assert find_sidecar(Path("/")) is None
+
+
+def test_a_named_transcript_wins(read_all: ReadAll, tmp_path: Path) -> None:
+    movie = tmp_path / "film.mp4"
+    movie.write_bytes(film(even_times(10, 10), rate=10))
+    (tmp_path / "film.srt").write_text(SRT)
+    other = tmp_path / "other.srt"
+    other.write_text(SRT.replace("one", "uno"))
+    assert (read_all(movie, transcript=other)[0].text or "").startswith("uno")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("film.en.sdh.srt", "film.pt_BR.srt", "film.eng.CC.vtt", "film.sdh.srt", "film.en.hi.default.srt"),
+        *("film.zh-Hans-CN.srt", "film.default.vtt"),
+    ],
+)
+def test_a_sidecar_may_say_of_what_kind_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (["film.de.sdh.srt", "film.en.srt"], "film.en.srt"),
+        (["film.de.forced.srt", "film.en.sdh.srt"], "film.en.sdh.srt"),
+        (["film.sdh.srt", "film.hi.srt"], "film.hi.srt"),  # alone it is Hindi
+        (["film.cc.srt", "film.vtt"], "film.vtt"),
+    ],
+)
+def test_plain_subtitles_go_before_those_of_a_kind(names: list[str], first: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / first
+
+
+def test_forced_subtitles_are_no_transcript(tmp_path: Path) -> None:
+    for name in ("film.forced.srt", "film.en.forced.srt", "film.en.sdh.forced.vtt"):
+        (tmp_path / name).write_text(SRT)
+    assert find_sidecar(tmp_path / "film.mp4") is None
