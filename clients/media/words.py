@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import av
-import pysubs2
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.subtitle import AssSubtitle
 
 from resonance.clients.errors import TranscriptError
+from resonance.clients.media.captions import ass_words, caption_words, timed_texts
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.windows import Windows
 
-#: Tried in order; latin-1 reads anything.
-ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
+#: Tried in order; cp1252 lacks five bytes, latin-1 reads anything.
+ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")
 MAX_SUBTITLE_BYTES = 32 * 1024 * 1024
 EXPECTED_SUBTITLES = "subtitles in SubRip (.srt) or WebVTT (.vtt)"
-_ASS_FIELDS = 8  # commas before the text in FFmpeg's ASS event lines
-_MARKUP = re.compile(r"<[^>]*>|\{[^}]*\}")
+_ASS_FIELDS = 8  # commas before the text in ASS event lines, as FFmpeg and Matroska have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +99,8 @@ def read_cues(source: Path | SubtitleFile) -> list[Cue]:
         raise TranscriptError(
             given.name, f"{len(given.data):,} bytes", f"at most {MAX_SUBTITLE_BYTES:,} bytes"
         )
-    try:
-        events = pysubs2.SSAFile.from_string(_decoded(given.data), format_=given.format)
-    except (pysubs2.exceptions.Pysubs2Error, ValueError, KeyError, IndexError) as error:
-        raise TranscriptError(
-            given.name, f"no subtitles ({type(error).__name__}: {error})", EXPECTED_SUBTITLES
-        ) from error
-    cues = [
-        Cue(event.start / 1000, event.end / 1000, plain_text(event.plaintext))
-        for event in events
-        if event.is_text and event.end >= event.start
-    ]
+    timed = timed_texts(_decoded(given.data), given.format)
+    cues = [Cue(start_s, end_s, caption_words(text)) for start_s, end_s, text in timed if end_s >= start_s]
     cues = sorted((c for c in cues if c.text), key=lambda c: c.start_s)
     if not cues:
         raise TranscriptError(given.name, "no cue with words and valid times", EXPECTED_SUBTITLES)
@@ -140,11 +129,6 @@ def _decoded(raw: bytes) -> str:
     raise AssertionError("unreachable: latin-1 reads any bytes")
 
 
-def plain_text(text: str) -> str:
-    """Words without markup, white space folded."""
-    return " ".join(_MARKUP.sub(" ", text.replace("\\N", " ").replace("\\n", " ")).split())
-
-
 class SubtitleReader:
     """Cues of an embedded text subtitle stream, in order of their start."""
 
@@ -155,13 +139,14 @@ class SubtitleReader:
         """See the class. Cues that do not decode are counted and left out."""
         with opened_stream(self._title, "subtitle") as (container, stream):
             base = float(stream.time_base) if stream.time_base else 0.0
+            codec = stream.codec_context.codec.canonical_name
             for packet in read_packets(self._title, container, stream):
                 if packet.pts is None or not packet.size:
                     continue
                 start_s = self._title.time_s(packet.pts, base)
                 duration_s = (packet.duration or 0) * base
                 try:
-                    text = _subtitle_text(packet)
+                    text = _packet_words(packet, codec)
                 except (av.error.FFmpegError, ValueError):
                     self._title.times.broken += 1
                     continue
@@ -169,9 +154,13 @@ class SubtitleReader:
                     yield Cue(start_s, start_s + duration_s, text)
 
 
-def _subtitle_text(packet: Packet[Stream]) -> str:
-    parts = []
-    for line in cast("list[AssSubtitle]", packet.decode()):
-        # FFmpeg turns every text format into an ASS event: eight fields, then the text
-        parts.append(line.ass.decode("utf-8", "replace").split(",", _ASS_FIELDS)[-1])
-    return plain_text(" ".join(parts))
+def _packet_words(packet: Packet[Stream], codec: str) -> str:
+    """Words of one packet. Captions are read as in a file: FFmpeg's decoders take a bare < for a tag."""
+    if codec in ("ass", "ssa"):
+        events = cast("list[AssSubtitle]", packet.decode())
+        fields = (event.ass.decode("utf-8", "replace").split(",", _ASS_FIELDS) for event in events)
+        return ass_words(" ".join(parts[-1] for parts in fields))
+    text = bytes(packet)
+    if codec == "mov_text":  # its length in two bytes, and what follows is how it looks
+        text = text[2 : 2 + int.from_bytes(text[:2], "big")]
+    return caption_words(text.decode("utf-8", "replace"))

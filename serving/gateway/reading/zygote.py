@@ -31,7 +31,6 @@ from collections.abc import Callable
 
 import av
 import numpy as np
-import pysubs2.formats
 from PIL import Image, features
 
 from resonance.serving.gateway.reading import confine, wire
@@ -53,14 +52,23 @@ LATE = (
 
 def import_late() -> None:
     """Everything that reading may import on its way."""
-    for package in (pysubs2.formats.__package__ or "pysubs2", "resonance.clients.media"):
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+    package = "resonance.clients.media"
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        importlib.import_module(module.name)
     for name in LATE:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    for name in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "ascii", "idna"):
+    for name in (
+        "utf-8",
+        "utf-8-sig",
+        "utf-16",
+        "utf-16-le",
+        "utf-16-be",
+        "cp1252",
+        "latin-1",
+        "ascii",
+        "idna",
+    ):
         codecs.lookup(name)
     Image.init()
     for name in features.get_supported_modules():

@@ -10,7 +10,7 @@ import pytest
 from resonance.clients.errors import NotMediaError, TranscriptError
 from resonance.clients.media.text import split_text
 from resonance.clients.media.types import SegmentInput
-from resonance.clients.media.words import Cue, plain_text, read_cues, words_by_window
+from resonance.clients.media.words import Cue, read_cues, words_by_window
 from tests.clients.media.synthetic import SRT
 
 ReadAll = Callable[..., list[SegmentInput]]
@@ -59,6 +59,14 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert read_cues(path)[0].text == "één two three"
 
 
+def test_quotation_marks_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_bytes(SRT.replace("one", "it’s “one”").encode("cp1252"))
+    assert read_cues(path)[0].text == "it’s “one” two three"
+    path.write_bytes(SRT.encode().replace(b"one", b"\x81"))  # no character of cp1252
+    assert read_cues(path)[0].text == "\x81 two three"
+
+
 @pytest.mark.parametrize("text", ["", "nothing of the kind", "1\n00:00:xx --> 00\nhm\n"])
 def test_no_subtitles_is_a_typed_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.srt"
@@ -66,10 +74,6 @@ def test_no_subtitles_is_a_typed_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(TranscriptError, match="expected subtitles") as caught:
         read_cues(path)
     assert "\n" not in str(caught.value)
-
-
-def test_markup_is_no_word() -> None:
-    assert plain_text(r"{\b1}a<font color='red'>b</font>\Nc") == "a b c"
 
 
 def test_embedded_subtitles(read_all: ReadAll, media: Path) -> None:

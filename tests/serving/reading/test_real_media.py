@@ -104,6 +104,9 @@ async def test_text_subtitles_and_words_beside(descriptor: Descriptor, media: Pa
         assert_same(await read(text, mode="text"), list(reader.segments()))
     with open_media(vtt, descriptor, form="vtt") as reader:
         assert_same(await read(vtt, mode="subtitles", subtitles=("vtt", b"")), list(reader.segments()))
+    windows = "1\n00:00:01,000 --> 00:00:02,000\nit’s &rsquo;\n".encode("cp1252")
+    [words] = await read(windows, mode="subtitles", subtitles=("srt", b""))
+    assert words.text == "it’s ’"
     segments = await read(sound, mode="encoded", size_bytes=len(sound), subtitles=("vtt", vtt))
     assert all(s.text and s.pcm is not None for s in segments)
     only = await read(sound, mode="encoded", modalities=frozenset(["audio"]), subtitles=("vtt", vtt))
