@@ -21,6 +21,9 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg,wav,w64,aiff,au,caf,flac,mp3,aac,ac3,"
     "eac3,dts,amr,mxf,ivf,wv,tta,ape,rm,dv,mpegvideo,h264,hevc,obu"
 )
+#: FFmpeg's name of containers that state the times and places of all packets by themselves: nothing need be
+#: guessed from pictures again, nor read over.
+STATING = "mov,mp4,m4a,3gp,3g2,mj2"
 #: Subtitle streams that hold text; the others are pictures of it.
 TEXT_CODECS = frozenset(["mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"])
 #: Pictures beside a film or a sound, and parts of a picture.

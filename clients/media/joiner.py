@@ -113,14 +113,14 @@ class Joiner:
         *,
         video: Callable[[], Iterator[tuple[int, VideoWindow]]] | None = None,
         sound: Callable[[], Iterator[tuple[int, SoundWindow]]] | None = None,
-        words: Callable[[], Iterator[tuple[int, WordsWindow]]] | None = None,
+        words: Callable[[], Iterator[tuple[int, WordsWindow | None]]] | None = None,
         first_index: int = 0,
     ) -> None:
         self._title, self._first_index = title, first_index
         self._segment = title.descriptor.segment
         self._windows = Windows(title.descriptor.segment.length_s)
         self._sources = (video, sound, words)
-        self._feeds: list[Feed[VideoWindow] | Feed[SoundWindow] | Feed[WordsWindow]] = []
+        self._feeds: list[Feed[VideoWindow] | Feed[SoundWindow] | Feed[WordsWindow | None]] = []
 
     def close(self) -> None:
         """End the threads; one that hangs in a read that never returns is left behind (they are daemons)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -134,9 +134,15 @@ def opened_stream(title: Title, kind: str, *, quick: bool = False) -> Iterator[t
 
 
 def read_packets(
-    title: Title, container: InputContainer, stream: Stream, *, first: bool = True
+    title: Title,
+    container: InputContainer,
+    stream: Stream,
+    *,
+    first: bool = True,
+    beside: Collection[Stream] = (),
 ) -> Iterator[Packet[Stream]]:
-    """The stream's packets, the empty one that flushes the decoder last.
+    """The stream's packets, the empty one that flushes the decoder last; those of the streams `beside` it as
+    they come between.
 
     A container that breaks off ends here, as a truncated file does, and is counted as broken; but `first`
     demands that one packet can be read.
@@ -145,7 +151,7 @@ def read_packets(
         MediaError: not one packet can be read, or the source itself fails.
         MediaLimitError: more than a few packets lie beyond `Limits.max_media_s`.
     """
-    packets = container.demux(stream)
+    packets = container.demux(stream, *beside)
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
     beyond = 0
     while not title.stopping.is_set():

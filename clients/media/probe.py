@@ -13,15 +13,20 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaError, MediaLimitError, NotMediaError
-from resonance.clients.media.container import choose_stream, left_out, opened_container, start_s, typed_errors
+from resonance.clients.media.container import (
+    STATING,
+    choose_stream,
+    left_out,
+    opened_container,
+    start_s,
+    typed_errors,
+)
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Known, VideoFacts
 from resonance.clients.media.picture import orientation
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, MediaInfo
 
-#: Containers that state the times of all packets by themselves: nothing need be guessed from pictures again.
-STATING = "mov,mp4,m4a,3gp,3g2,mj2"
 #: No decoder has this name.
 NO_DECODER = "none"
 

@@ -18,6 +18,7 @@ from resonance.clients.media.probe import probe
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.sound import SoundReader
 from resonance.clients.media.source import MediaSource, Source
+from resonance.clients.media.subtitle_stream import SubtitleReader
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, TextReader, decode_text
 from resonance.clients.media.types import (
     Frames,
@@ -32,9 +33,9 @@ from resonance.clients.media.waiting import within
 from resonance.clients.media.words import (
     MAX_SUBTITLE_BYTES,
     SubtitleFile,
-    SubtitleReader,
     WordsWindow,
     read_cues,
+    words_as_known,
     words_by_window,
 )
 from resonance.space.descriptor import MODALITIES, Descriptor
@@ -250,7 +251,7 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     closing = contextlib.ExitStack()
     closing.callback(source.close)
     video = sound = None
-    words: Callable[[], Iterator[tuple[int, WordsWindow]]] | None = None
+    words: Callable[[], Iterator[tuple[int, WordsWindow | None]]] | None = None
     if "visual" in use:
         video = VideoReader(
             title,
@@ -279,10 +280,10 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
 
 def _words(
     title: Title, sidecar: Path | SubtitleFile | None
-) -> Callable[[], Iterator[tuple[int, WordsWindow]]]:
+) -> Callable[[], Iterator[tuple[int, WordsWindow | None]]]:
     length_s = title.descriptor.segment.length_s
     if sidecar is not None:
         cues = read_cues(sidecar)
         return lambda: words_by_window(cues, length_s)
     embedded = SubtitleReader(title)
-    return lambda: words_by_window(embedded.cues(), length_s)
+    return lambda: words_as_known(embedded.cues(), length_s)

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-import av
-from av.packet import Packet
-from av.stream import Stream
-from av.subtitles.subtitle import AssSubtitle
 
 from resonance.clients.errors import TranscriptError
-from resonance.clients.media.captions import ass_words, caption_words, timed_texts
-from resonance.clients.media.packets import Title, opened_stream, read_packets
+from resonance.clients.media.captions import caption_words, timed_texts
 from resonance.clients.media.windows import Windows
 
 #: Tried in order; cp1252 lacks five bytes, latin-1 reads anything.
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")
 MAX_SUBTITLE_BYTES = 32 * 1024 * 1024
 EXPECTED_SUBTITLES = "subtitles in SubRip (.srt) or WebVTT (.vtt)"
-_ASS_FIELDS = 8  # commas before the text in ASS event lines, as FFmpeg and Matroska have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +23,13 @@ class Cue:
     start_s: float
     end_s: float
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Among cues: none that starts before `time_s` of the title follows."""
+
+    time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,27 @@ def words_by_window(cues: Iterable[Cue], length_s: float) -> Iterator[tuple[int,
 
     A cue's text counts in every window it overlaps, its words by the share of its time that lies there.
     """
+    return ((index, words) for index, words in words_as_known(cues, length_s) if words is not None)
+
+
+def words_as_known(
+    cues: Iterable[Cue | Reached], length_s: float
+) -> Iterator[tuple[int, WordsWindow | None]]:
+    """The same, each window as soon as its cues are known; None for one up to which all are known, where it
+    has none."""
     windows = Windows(length_s)
     open_cues: dict[int, list[Cue]] = {}
     earliest = 0  # windows before this one were handed out
     for cue in cues:
+        if isinstance(cue, Reached):
+            known = windows.index(cue.time_s)
+            if known > earliest:
+                for done in sorted(i for i in open_cues if i < known - 1):
+                    yield done, _join(windows, done, open_cues.pop(done))
+                here = open_cues.pop(known - 1, None)
+                yield known - 1, _join(windows, known - 1, here) if here else None
+                earliest = known
+            continue
         if not cue.text or cue.end_s <= 0:
             continue
         first = max(windows.index(cue.start_s), earliest)
@@ -127,40 +143,3 @@ def _decoded(raw: bytes) -> str:
         except UnicodeDecodeError:
             continue
     raise AssertionError("unreachable: latin-1 reads any bytes")
-
-
-class SubtitleReader:
-    """Cues of an embedded text subtitle stream, in order of their start."""
-
-    def __init__(self, title: Title) -> None:
-        self._title = title
-
-    def cues(self) -> Iterator[Cue]:
-        """See the class. Cues that do not decode are counted and left out."""
-        with opened_stream(self._title, "subtitle") as (container, stream):
-            base = float(stream.time_base) if stream.time_base else 0.0
-            codec = stream.codec_context.codec.canonical_name
-            for packet in read_packets(self._title, container, stream):
-                if packet.pts is None or not packet.size:
-                    continue
-                start_s = self._title.time_s(packet.pts, base)
-                duration_s = (packet.duration or 0) * base
-                try:
-                    text = _packet_words(packet, codec)
-                except (av.error.FFmpegError, ValueError):
-                    self._title.times.broken += 1
-                    continue
-                if text:
-                    yield Cue(start_s, start_s + duration_s, text)
-
-
-def _packet_words(packet: Packet[Stream], codec: str) -> str:
-    """Words of one packet. Captions are read as in a file: FFmpeg's decoders take a bare < for a tag."""
-    if codec in ("ass", "ssa"):
-        events = cast("list[AssSubtitle]", packet.decode())
-        fields = (event.ass.decode("utf-8", "replace").split(",", _ASS_FIELDS) for event in events)
-        return ass_words(" ".join(parts[-1] for parts in fields))
-    text = bytes(packet)
-    if codec == "mov_text":  # its length in two bytes, and what follows is how it looks
-        text = text[2 : 2 + int.from_bytes(text[:2], "big")]
-    return caption_words(text.decode("utf-8", "replace"))

@@ -55,7 +55,7 @@ def test_titles_are_listed_with_what_is_known_of_them(store: str) -> None:
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == 1 + len(MADE)
     line = next(line for line in out.splitlines() if "cafeteria" in line)
-    assert line.split() == "shorts/cafeteria.mp4 0:24 visual + transcript de film".split()
+    assert line.split() == ["shorts/cafeteria.mp4", "0:24", "visual", "+", "transcript", "de", "film"]
 
 
 def test_as_json_each_is_an_object_of_its_own(store: str) -> None:

@@ -160,20 +160,24 @@ def film_in_huffyuv(*, heard: bool) -> bytes:
     return output.getvalue()
 
 
-def with_subtitles(media: bytes, *tracks: tuple[str, str, Disposition]) -> bytes:
-    """`media` in Matroska, with subtitles: of each track the format, the text and how it is marked."""
+def with_subtitles(media: bytes, *tracks: tuple[str, str, Disposition], late_s: float = 0.0) -> bytes:
+    """`media` in Matroska, with subtitles: of each track the format, the text and how it is marked.
+
+    `late_s`: where cues stand is that much after where they belong.
+    """
     output = io.BytesIO()
     with contextlib.ExitStack() as opened:
-        file = opened.enter_context(av.open(output, "w", format="matroska"))
+        in_order = {"max_interleave_delta": "1"}
+        file = opened.enter_context(av.open(output, "w", format="matroska", options=in_order))
         read = opened.enter_context(av.open(io.BytesIO(media)))
         streams = {s.index: file.add_stream_from_template(s) for s in read.streams}
-        packets = [(packet, streams[packet.stream.index]) for packet in read.demux() if packet.size]
+        packets = [(0.0, packet, streams[packet.stream.index]) for packet in read.demux() if packet.size]
         for form, text, disposition in tracks:
             words = opened.enter_context(av.open(io.BytesIO(text.encode()), format=form))
             stream = file.add_stream_from_template(words.streams[0])
             stream.disposition = disposition
-            packets += [(packet, stream) for packet in words.demux() if packet.size]
-        for packet, stream in sorted(packets, key=lambda row: row[0].dts * row[0].time_base):
+            packets += [(late_s, packet, stream) for packet in words.demux() if packet.size]
+        for _, packet, stream in sorted(packets, key=lambda row: row[0] + row[1].dts * row[1].time_base):
             packet.stream = stream
             file.mux(packet)
     return output.getvalue()
