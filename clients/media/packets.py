@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +22,7 @@ from resonance.clients.media.container import (
     reason,
     typed_errors,
 )
+from resonance.clients.media.joined_clock import JoinedClock
 from resonance.clients.media.picture import UNKNOWN_RANGE, UNSPECIFIED
 from resonance.clients.media.source import Source
 from resonance.clients.media.types import Limits, ReadTimes
@@ -91,6 +92,7 @@ class Title:
     """What the readers of one title share.
 
     origin_s: the title's start on its container's clock; stopping: set when the readers shall end;
+    restarted: set once a clock was seen to begin anew, so that a time may be in two places of the container;
     known: what need not be looked at again.
     """
 
@@ -100,6 +102,7 @@ class Title:
     times: ReadTimes
     origin_s: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
+    restarted: threading.Event = field(default_factory=threading.Event)
     known: Known | None = None
 
     @property
@@ -142,7 +145,7 @@ def read_packets(
     beside: Collection[Stream] = (),
 ) -> Iterator[Packet[Stream]]:
     """The stream's packets, the empty one that flushes the decoder last; those of the streams `beside` it as
-    they come between.
+    they come between. Where the clock of pictures or sound begins anew, it goes on: see `JoinedClock`.
 
     A container that breaks off ends here, as a truncated file does, and is counted as broken; but `first`
     demands that one packet can be read.
@@ -153,6 +156,7 @@ def read_packets(
     """
     packets = container.demux(stream, *beside)
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
+    clock = JoinedClock(stream.time_base, title.restarted.set) if stream.type in ("video", "audio") else None
     beyond = 0
     while not title.stopping.is_set():
         started, waited_s = time.monotonic(), waits.seconds(thread)
@@ -162,14 +166,24 @@ def read_packets(
         finally:
             times.demux_s += time.monotonic() - started - (waits.seconds(thread) - waited_s)
             times.steps += 1
+        first = False
+        for given in _on_one_clock(packet, clock):
+            beyond += _is_beyond(given, title)
+            if beyond > STRAY_PACKETS:
+                most_s = title.limits.max_media_s
+                raise MediaLimitError(
+                    title.name, f"sound or pictures after {most_s:,.0f} s", "a shorter title"
+                )
+            yield given
         if packet is None:
             return
-        first = False
-        beyond += _is_beyond(packet, title)
-        if beyond > STRAY_PACKETS:
-            most_s = title.limits.max_media_s
-            raise MediaLimitError(title.name, f"sound or pictures after {most_s:,.0f} s", "a shorter title")
-        yield packet
+
+
+def _on_one_clock(packet: Packet[Stream] | None, clock: JoinedClock | None) -> Iterable[Packet[Stream]]:
+    """What may be handed on; `packet` is None at the end."""
+    if clock is None:
+        return [] if packet is None else [packet]
+    return clock.flush() if packet is None else clock.put(packet)
 
 
 def _is_beyond(packet: Packet[Stream], title: Title) -> bool:
