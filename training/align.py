@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resonance.export.cards import FamilyCard
@@ -163,10 +164,19 @@ def _run_name(
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def reference_rows(present: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Rows of bool [N, 3] drawn at random, ascending: a third of them with each modality, all that have it
+    where there are fewer."""
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(present))
+    share = REFERENCE_SEGMENTS // present.shape[1]
+    first = [order[there[order]][:share] for there in present.T]
+    drawn = dict.fromkeys(np.concatenate([*first, order]).tolist())  # each once, in the order they came
+    return np.sort(np.array(list(drawn)[:REFERENCE_SEGMENTS], np.intp))
+
+
 def _write_reference(blocks: Tensor, present: Tensor, path: Path) -> bool:
-    """Segments drawn at random; False, and no file, where a modality has too few."""
-    rng = np.random.Generator(np.random.PCG64(0))
-    rows = np.sort(rng.permutation(len(blocks))[:REFERENCE_SEGMENTS])
+    """The reference set; False, and no file, where a modality has too few segments."""
+    rows = reference_rows(present.numpy())
     chosen = present.numpy()[rows]
     if (chosen.sum(0) < FEWEST_BLOCKS).any():
         path.unlink(missing_ok=True)

@@ -297,6 +297,19 @@ def test_aligning_a_library_end_to_end(
         load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
 
 
+@pytest.mark.parametrize("scarce", [1.0, 0.5, 0.02, 0.002])
+def test_a_modality_that_is_scarce_has_its_share_of_the_reference_set(scarce: float) -> None:
+    present = np.ones((20_000, 3), bool)
+    present[:, 2] = np.random.default_rng(0).random(len(present)) < scarce
+    rows = align.reference_rows(present)
+    assert len(rows) == align.REFERENCE_SEGMENTS
+    assert (np.diff(rows) > 0).all()
+    assert present[rows, 2].sum() >= min(align.REFERENCE_SEGMENTS // 3, present[:, 2].sum())
+    if scarce == 1.0:  # nothing is preferred
+        drawn = np.random.Generator(np.random.PCG64(0)).permutation(len(present))
+        assert rows.tolist() == sorted(drawn[: align.REFERENCE_SEGMENTS])
+
+
 @pytest.mark.parametrize(
     ("lengths", "said"),
     [
