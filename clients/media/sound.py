@@ -88,6 +88,7 @@ class SoundReader:
             for block in resampler.flush():
                 yield position, block
                 position += block.size
+        self._times.broken += resampler.broken
 
     def _placed(self, rate_hz: int) -> Iterator[tuple[av.AudioFrame, int | None]]:
         """Frames with the position their time gives them; None where it gives none, or a false one.
@@ -148,11 +149,14 @@ class Resampler:
 
     Channels are mixed with weights that sum to 1 (`rematrix_maxval`): FFmpeg's default for float output
     sums the power instead, so that the same sound in two channels would come out 3 dB louder than in one,
-    and in 5.1 up to 11 dB and far above full scale.
+    and in 5.1 up to 11 dB and far above full scale. Channels in a number that has no layout count alike.
 
     Args:
         frames_together: frames put in before what is ready is taken out.
         block_samples: samples of a block; half a second by default.
+
+    Attributes:
+        broken: frames that could not be converted so far.
     """
 
     def __init__(
@@ -164,6 +168,7 @@ class Resampler:
         self._graph: Graph | None = None
         self._kind: tuple[str, str, int] | None = None
         self._waiting = 0
+        self.broken = 0
 
     def put(self, frame: av.AudioFrame) -> list[FloatArray]:
         """Blocks of samples [n] that are ready; a frame that cannot be converted gives none."""
@@ -172,7 +177,7 @@ class Resampler:
         blocks = [] if kind == self._kind else self.flush()
         try:
             if self._graph is None:
-                self._graph, self._kind = self._built(*kind), kind
+                self._graph, self._kind = self._built(*kind, frame.layout.nb_channels), kind
             self._graph.push(frame)
             self._waiting += 1
             if self._waiting < self._frames_together:
@@ -181,6 +186,7 @@ class Resampler:
             return blocks + self._pulled(self._graph)
         except (av.error.FFmpegError, ValueError):
             self._graph = self._kind = None
+            self.broken += 1
             return blocks
 
     def flush(self) -> list[FloatArray]:
@@ -194,7 +200,14 @@ class Resampler:
         except (av.error.FFmpegError, ValueError):
             return []
 
-    def _built(self, sample_format: str, layout: str, rate_hz: int) -> Graph:
+    def _built(self, sample_format: str, layout: str, rate_hz: int, channels: int) -> Graph:
+        try:
+            return self._configured(sample_format, layout, rate_hz)
+        except av.error.FFmpegError:  # the resampler knows no layout of so many channels
+            alike = "+".join(f"{1 / channels}*c{channel}" for channel in range(channels))
+            return self._configured(sample_format, layout, rate_hz, mix=f"mono|c0={alike}")
+
+    def _configured(self, sample_format: str, layout: str, rate_hz: int, *, mix: str | None = None) -> Graph:
         graph = Graph()
         graph.threads = 1  # no filter here divides its work; by default a pool for every core would idle
         source = graph.add_abuffer(sample_rate=rate_hz, format=sample_format, layout=layout)
@@ -204,7 +217,12 @@ class Resampler:
         )
         gather = graph.add("asetnsamples", f"nb_out_samples={self._block_samples}:pad=0")
         sink = graph.add("abuffersink")
-        source.link_to(convert)
+        if mix is None:
+            source.link_to(convert)
+        else:
+            pan = graph.add("pan", mix)
+            source.link_to(pan)
+            pan.link_to(convert)
         convert.link_to(gather)
         gather.link_to(sink)
         graph.configure()

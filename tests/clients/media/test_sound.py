@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import wave
 from collections.abc import Callable
 
 import av
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resonance.clients.errors import MediaError, NoModalityError
+from resonance.clients.errors import CorruptMediaError, MediaError, NoModalityError
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import SegmentInput
 from tests.clients.media.synthetic import AUDIO_TAG, sound, with_flv_time
@@ -166,3 +167,30 @@ def test_samples_that_are_no_numbers_never_reach_a_model(read_all: ReadAll) -> N
     segments = read_all(sound(samples, rate_hz=RATE_HZ, codec="pcm_f32le"))
     assert len(segments) == 2
     assert all(s.pcm is not None and np.isfinite(s.pcm.samples).all() for s in segments)
+
+
+def _wav(samples: NDArray[np.int16]) -> bytes:
+    """Samples [n, channels] at 16 kHz."""
+    output = io.BytesIO()
+    with wave.open(output, "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(samples.tobytes())
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("channels", [9, 32])
+def test_channels_that_have_no_layout_count_alike(read_all: ReadAll, channels: int) -> None:
+    tone = (_tone(2, RATE_HZ) * 32767).astype(np.int16)
+    for loud in (1, channels):
+        samples = np.zeros((tone.size, channels), np.int16)
+        samples[:, :loud] = tone[:, None]
+        [segment] = read_all(_wav(samples))
+        assert segment.pcm is not None
+        assert np.abs(segment.pcm.samples).max() == pytest.approx(0.5 * loud / channels, abs=1e-3)
+
+
+def test_channels_that_cannot_be_mixed_are_broken_and_no_silence(read_all: ReadAll) -> None:
+    with pytest.raises(CorruptMediaError, match="not one packet that can be used"):
+        read_all(_wav(np.full((2000, 100), 1000, np.int16)))
