@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from resonance.clients.errors import NoModalityError, UsageError
 from resonance.clients.media.clip import VIDEO_CODECS
+from resonance.clients.media.container import STATING
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.joiner import Joiner
 from resonance.clients.media.packets import Title
@@ -18,6 +20,7 @@ from resonance.clients.media.probe import probe
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.sound import SoundReader
 from resonance.clients.media.source import MediaSource, Source
+from resonance.clients.media.standing import StandingPictures
 from resonance.clients.media.subtitle_stream import SubtitleReader
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, TextReader, decode_text
 from resonance.clients.media.types import (
@@ -28,7 +31,7 @@ from resonance.clients.media.types import (
     SampledBy,
     SegmentInput,
 )
-from resonance.clients.media.video import VideoReader
+from resonance.clients.media.video import VideoReader, VideoWindow
 from resonance.clients.media.waiting import within
 from resonance.clients.media.words import (
     MAX_SUBTITLE_BYTES,
@@ -251,15 +254,20 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     closing = contextlib.ExitStack()
     closing.callback(source.close)
     video = sound = None
+    pictures: Callable[[], Iterator[tuple[int, VideoWindow]]] | None = None
     words: Callable[[], Iterator[tuple[int, WordsWindow | None]]] | None = None
     if "visual" in use:
+        length_s, info = title.descriptor.segment.length_s, probed.info
+        standing = StandingPictures(length_s, info.duration_s, gapless=info.container == STATING)
         video = VideoReader(
             title,
             rotation_deg=probed.rotation_deg,
             mirrored=probed.mirrored,
             sampling=wanted.sampling,
             first_index=wanted.first_index,
+            on_packet=standing.saw,
         )
+        pictures = partial(standing.filled, video.windows, video.decode_again)
         closing.callback(video.close)
     if "audio" in use:
         sound = SoundReader(title)
@@ -267,7 +275,7 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
         words = _words(title, sidecar)
     joiner = Joiner(
         title,
-        video=video.windows if video else None,
+        video=pictures,
         sound=sound.windows if sound else None,
         words=words,
         first_index=wanted.first_index,

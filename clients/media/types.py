@@ -16,7 +16,7 @@ class SampledBy(StrEnum):
     """How a segment's frames were really chosen; stands with each segment."""
 
     KEYFRAMES = "keyframes"
-    BORROWED = "borrowed"  # the window has no keyframe; the nearest one within reach stands in
+    BORROWED = "borrowed"  # of another window: the nearest keyframe within reach or a picture that stands
     DECODED = "decoded"  # no keyframe within reach; the stretch was decoded in order
     UNIFORM = "uniform"
     IMAGE = "image"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from av.container import InputContainer
@@ -87,7 +87,9 @@ class VideoReader:
     Args:
         rotation_deg, mirrored: see `orientation`.
         sampling: ``keyframes`` or ``uniform``.
-        first_index: of windows before it nothing is decoded and nothing cut; they are handed out empty.
+        first_index: of windows before it nothing is decoded and nothing cut; they are handed out empty, but
+            the last one where a picture of it may stand beyond.
+        on_packet: told time and duration in seconds of each packet, before its window is handed out.
     """
 
     def __init__(
@@ -98,7 +100,9 @@ class VideoReader:
         mirrored: bool = False,
         sampling: str,
         first_index: int = 0,
+        on_packet: Callable[[float, float | None], None] = lambda time_s, duration_s: None,
     ) -> None:
+        self._on_packet = on_packet
         self._title, self._first_index = title, first_index
         self._rotation_deg, self._mirrored = rotation_deg, mirrored
         self._sampling, self._uniform = title.descriptor.sampling, sampling == "uniform"
@@ -123,11 +127,12 @@ class VideoReader:
         self._stretch.close()
         self._again.close()
 
-    def decode_again(self, index: int) -> Frames | None:
+    def decode_again(self, index: int, keyframe_s: float | None = None) -> Frames | None:
         """Frames of a window whose keyframes decode to nothing, decoded in order by a decoder of its own.
 
         Several windows of a title are under way at once and may ask out of turn: windows passed on the
-        way are decoded in passing and kept, so that none makes the decoder go back.
+        way are decoded in passing and kept, so that none makes the decoder go back. `keyframe_s`: a keyframe
+        that is known in it, to which decoding may go ahead.
         """
         with self._again_lock:
             if index in self._again_kept:
@@ -135,9 +140,9 @@ class VideoReader:
             if not 0 <= index - self._again_next <= MOST_KEPT:
                 # far off: seek, and a window early, for refreshed pictures take a while to become whole
                 self._again_next = max(index - 1, 0)
-                # in a source that grows a jump must land on a known keyframe, and none is known here
-                stays = self._growing or self._headers_changed
-                landing_s = None if stays else self._windows.start_s(self._again_next)
+                # in a source that grows a jump must land on a known keyframe
+                wanted_s = keyframe_s if self._growing else self._windows.start_s(self._again_next)
+                landing_s = None if self._headers_changed else wanted_s
             else:
                 landing_s = None
             for passed in range(self._again_next, index):
@@ -187,6 +192,7 @@ class VideoReader:
         done, previous_s = -1, 0.0
         for packet, time_s, duration_s in self._packets(container, stream):
             signals.add(time_s, duration_s, packet.size, packet.is_keyframe)
+            self._on_packet(time_s, duration_s)
             index = self._windows.index(time_s)
             if packet.has_sidedata("new_extradata"):
                 facts = at_first.under(bytes(packet.get_sidedata("new_extradata")))
@@ -249,7 +255,8 @@ class VideoReader:
         state = pending[index]
         start_s, end_s = self._windows.start_s(index), self._windows.end_s(index)
         cut_rate, motion = signals.take(start_s, end_s)
-        if index < self._first_index:
+        following = min((i for i in pending if i > index), default=None)
+        if index < self._first_index and following is not None and following <= self._first_index:
             return VideoWindow(None, SampledBy.NONE, (), None, None, end_s)
         chosen = _under_one_header(
             sorted({k.time_s: k for k in state.nearest.values()}.values(), key=lambda k: k.time_s)
