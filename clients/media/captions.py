@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 #: Of both kinds; SubRip's has hours and a comma, WebVTT's may lack the hours.
 _TIME = r"(-?)(?:(\d{1,5}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 _TIMING = re.compile(rf"\s*{_TIME}\s*-{{1,2}}>\s*{_TIME}(?:\s.*)?")
 _COUNTER = re.compile(r"\s*\d+\s*")
+
+#: A moment between two cues, or of one, that nobody sees: captions that roll have 10 ms.
+_ROLLING_S = 0.05
 
 #: What ASS and players of SubRip take for settings within words. In ASS any braces are settings or a comment.
 _SETTINGS = re.compile(r"(\{\\[^{}]*\})")
@@ -46,6 +50,24 @@ def timed_texts(text: str, form: str) -> Iterator[tuple[float, float, str]]:
             lines.append(line)
     if times is not None:
         yield (*times, "\n".join(lines))
+
+
+def unrolled(cues: Iterable[tuple[float, float, str]]) -> Iterator[tuple[float, float, str]]:
+    """Cues with each line once where captions roll, as YouTube's do: what is new in one cue stands alone
+    for a moment, and then above what is new in the next.
+
+    A line is left out where it goes on being shown; what is said twice has a cue of one line each time.
+    """
+    last, shown_to_s = "", -math.inf
+    for start_s, end_s, text in cues:
+        lines = [line for line in text.split("\n") if caption_words(line)]
+        goes_on = bool(lines) and start_s - shown_to_s <= _ROLLING_S and caption_words(lines[0]) == last
+        if lines:
+            last, shown_to_s = caption_words(lines[-1]), end_s
+        if goes_on and len(lines) > 1:
+            yield start_s, end_s, "\n".join(lines[1:])
+        elif not goes_on or end_s - start_s > _ROLLING_S:
+            yield start_s, end_s, text
 
 
 def _seconds(sign: str, hours: str | None, minutes: str, seconds: str, fraction: str | None) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resonance.clients.errors import TranscriptError
-from resonance.clients.media.captions import caption_words, timed_texts
+from resonance.clients.media.captions import caption_words, timed_texts, unrolled
 from resonance.clients.media.windows import Windows
 
 #: Tried in order; cp1252 lacks five bytes, latin-1 reads anything.
@@ -115,7 +115,7 @@ def read_cues(source: Path | SubtitleFile) -> list[Cue]:
         raise TranscriptError(
             given.name, f"{len(given.data):,} bytes", f"at most {MAX_SUBTITLE_BYTES:,} bytes"
         )
-    timed = timed_texts(_decoded(given.data), given.format)
+    timed = unrolled(timed_texts(_decoded(given.data), given.format))
     cues = [Cue(start_s, end_s, caption_words(text)) for start_s, end_s, text in timed if end_s >= start_s]
     cues = sorted((c for c in cues if c.text), key=lambda c: c.start_s)
     if not cues:

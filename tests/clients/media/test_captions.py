@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from av.stream import Disposition
 
-from resonance.clients.media.captions import ass_words, caption_words, timed_texts
+from resonance.clients.media.captions import ass_words, caption_words, timed_texts, unrolled
 from resonance.clients.media.types import SegmentInput
 from tests.clients.media.synthetic import even_times, film, with_subtitles
 
@@ -92,6 +92,41 @@ def test_webvtt_is_words_without_comments_and_names() -> None:
 
 def test_times_within_words_are_no_line_of_times() -> None:
     assert _read(YOUTUBE, "vtt") == [(0.0, 2.0, "we are here")]
+
+
+ROLLING = """WEBVTT
+Kind: captions
+
+00:00:00.000 --> 00:00:02.000 align:start position:0%
+\x20
+so<00:00:00.500><c> we</c><00:00:01.000><c> begin</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+so we begin
+\x20
+
+00:00:02.010 --> 00:00:05.000 align:start position:0%
+so we begin
+with<00:00:03.000><c> the</c><00:00:03.500><c> end</c>
+
+00:00:05.000 --> 00:00:05.010 align:start position:0%
+with the end
+\x20
+
+00:00:05.010 --> 00:00:07.000 align:start position:0%
+with the end
+of<00:00:06.000><c> it</c>
+"""
+
+
+def test_lines_of_captions_that_roll_count_once() -> None:
+    found = [(start_s, caption_words(text)) for start_s, _, text in unrolled(timed_texts(ROLLING, "vtt"))]
+    assert found == [(0.0, "so we begin"), (2.01, "with the end"), (5.01, "of it")]
+
+
+def test_what_is_said_twice_counts_twice() -> None:
+    said = [(0.0, 1.0, "No!"), (1.0, 2.0, "No!"), (2.0, 3.0, "Well.\nNo!"), (4.0, 5.0, "No!\nNever!")]
+    assert list(unrolled(said)) == said
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
