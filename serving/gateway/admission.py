@@ -90,10 +90,15 @@ class Places:
 
 
 class Stream:
-    """A call of EmbedMedia that was let in. `is_busy` is asked whenever another one wants in."""
+    """A call of EmbedMedia that was let in. `is_busy` is asked whenever another one wants in.
+
+    Attributes:
+        stored: segments of earlier calls that it holds, see `Admission.store`.
+    """
 
     def __init__(self, caller: str, *, live: bool) -> None:
         self.caller, self.live = caller, live
+        self.stored = 0
         self.is_busy: Callable[[], bool] = lambda: True
 
 
@@ -160,6 +165,22 @@ class Admission:
         finally:
             self._streams.discard(stream)
             self._upload_places.left()
+
+    def store(self, stream: Stream, segments: int) -> None:
+        """Let a call hold so many segments of earlier ones, in memory until it ends.
+
+        Raises:
+            OverloadedError: over the bound of all calls together.
+        """
+        others = sum(s.stored for s in self._streams) - stream.stored
+        if others + segments > self._limits.max_stored_segments:
+            self._on_refused(Refusal.STORED)
+            raise OverloadedError(
+                f"{segments:,} stored segments beside {others:,} of other calls; expected at most "
+                f"{self._limits.max_stored_segments:,} together; come again",
+                retry_after_s=self._limits.queue_timeout_s,
+            )
+        stream.stored = segments
 
     @asynccontextmanager
     async def query(self) -> AsyncIterator[None]:

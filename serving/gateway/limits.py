@@ -57,6 +57,9 @@ class GatewayLimits:
     max_segments_per_stream: int = _limit(
         6, "Segments of one call that are read and not taken by the caller."
     )
+    max_stored_segments: int = _limit(
+        100_000, "Segments of earlier calls held for calls that go on, all together; 8 KB of memory each."
+    )
     max_ahead_bytes: int = _limit(32 * MIB, "How far an upload may be ahead of what was read of it.")
     max_spool_bytes: int = _limit(128 * GIB, "Uploads on disk, all together.")
 

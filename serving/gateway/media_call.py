@@ -113,7 +113,7 @@ class MediaCall:
     async def _embed(self, start: Start, descriptor: Descriptor, stream: Stream) -> None:
         let_in_s = time.monotonic()
         stream.is_busy = lambda: time.monotonic() - let_in_s < FIRST_MEDIA_S
-        done, first = await self._stored(start, descriptor)
+        done, first = await self._stored(start, descriptor, stream)
         intake = make_intake(start, descriptor, done[-1].index + 1 if done else 0, self._shared)
         stream.is_busy = lambda: self._encoding > 0 or not (intake.waiting or self._answers.held_up)
         receiving = asyncio.create_task(self._receive(intake, first))
@@ -174,13 +174,15 @@ class MediaCall:
                 return False
 
     async def _stored(
-        self, start: Start, descriptor: Descriptor
+        self, start: Start, descriptor: Descriptor, stream: Stream
     ) -> tuple[list[Segment], pb.EmbedMediaRequest | None]:
         """Segments of an earlier call, and the first message after them."""
         done: list[Segment] = []
         names = FieldNames.of(descriptor)
         # they are held in memory: of an upload as many as the longest has, of a feed those that a title takes
-        most = math.ceil(self._shared.limits.max_media_s / descriptor.segment.length_s) + 1
+        limits = self._shared.limits
+        longest = math.ceil(limits.max_media_s / descriptor.segment.length_s) + 1
+        most = min(longest, limits.max_stored_segments)
         while (message := await self._requests.next()) is not None and message.HasField("stored"):
             stored = message.stored
             if stored.fingerprint != descriptor.fingerprint:
@@ -194,6 +196,7 @@ class MediaCall:
                 raise InvalidFieldError("stored.segments", came, f"1 to {most:,} of a title")
             if start.live:
                 del done[: -descriptor.fusion.max_segments]
+            self._shared.admission.store(stream, len(done))
         self._shared.metrics.segments_resumed(len(done))
         return done, message
 

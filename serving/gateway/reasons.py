@@ -16,6 +16,8 @@ class Refusal(StrEnum):
     LIVE_FEEDS = "live_feeds"
     #: As many streams of this caller as may be.
     CALLER_STREAMS = "caller_streams"
+    #: More segments of earlier calls than may be held.
+    STORED = "stored"
     #: No room on disk for an upload.
     SPOOL = "spool"
     #: No process could be started to read an upload.

@@ -101,6 +101,23 @@ async def test_streams_of_one_caller_are_bounded_and_others_are_not_kept_out() -
     assert door.refused == ["caller_streams"]
 
 
+async def test_stored_segments_are_bounded_over_all_calls_and_go_with_theirs() -> None:
+    door = Door(max_stored_segments=100)
+    async with door.admission.stream("a", live=True) as first:
+        door.admission.store(first, 60)
+        async with door.admission.stream("b", live=True) as second:
+            door.admission.store(second, 40)
+            with pytest.raises(
+                OverloadedError, match="41 stored segments beside 60 of other calls"
+            ) as refused:
+                door.admission.store(second, 41)
+            assert refused.value.retry_after_s
+            door.admission.store(first, 10)  # of a live feed the oldest go
+            door.admission.store(second, 90)
+        door.admission.store(first, 100)
+    assert door.refused == ["stored"]
+
+
 async def test_segments_at_the_models_are_bounded_over_all_calls() -> None:
     door = Door(max_segments_in_flight=2)
     seen: list[int] = []
