@@ -3,7 +3,8 @@
 ResonanceError
 ├── CatalogueError  a manifest or folder cannot be read, or a row of it makes no sense
 ├── StoreError      a sink or store cannot be opened, read or written
-│   └── EmptyStoreError
+│   ├── EmptyStoreError
+│   └── MissingPartError
 ├── PruneError      too many titles would be removed
 ├── ServerUnavailableError
 │   └── SourceUnavailableError  what a title's media is on does not answer
@@ -42,6 +43,10 @@ class StoreError(ResonanceError):
 
 class EmptyStoreError(StoreError):
     """A place for a store that holds no title."""
+
+
+class MissingPartError(StoreError):
+    """A file of a Parquet store is not there, or not any more."""
 
 
 class PruneError(ResonanceError):

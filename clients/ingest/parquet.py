@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from resonance.clients.ingest.errors import EmptyStoreError, StoreError
+from resonance.clients.ingest.errors import EmptyStoreError, MissingPartError, StoreError
 from resonance.clients.ingest.part_files import PartFolder, part_name
 from resonance.clients.ingest.rows import check_space, space_of, title_schema
 from resonance.clients.ingest.types import StorageFault
@@ -104,50 +105,83 @@ class ParquetSink:
 class ParquetStore:
     """See `resonance.clients.ingest.types.Store`.
 
+    Each call lists the folder and reads its parts as they are then; those that came or were written anew
+    since the last call are checked as all were when it was opened. A part that goes while it is read is
+    passed over.
+
     Args:
         lenient: leave out files that cannot be read or are of another space, and tell of them in `faults`.
 
-    Raises:
-        StoreError: there are no such files, or one cannot be read. SpaceMismatchError: they are of more than
-            one space.
+    Raises (all methods):
+        StoreError: one cannot be read. EmptyStoreError: there are no such files.
+        SpaceMismatchError: they are of more than one space.
     """
 
     def __init__(self, uri: str, *, lenient: bool = False) -> None:
         self.uri = uri
         self._folder = PartFolder(uri)
         self._lenient = lenient
-        self._parts: list[str] = []
+        self._states: dict[str, str] = {}  # of the parts that were looked at
+        self._parts: list[str] = []  # those of them that are read
         self._faults: list[StorageFault] = []
-        first: SpaceRef | None = None
-        for part in self._folder.names():
-            try:
-                found = space_of(self._folder.schema(part))
-                if found is None or found.fingerprint != (first or found).fingerprint:
-                    known = first.fingerprint if first else "one"
-                    raise SpaceMismatchError(
-                        known, found.fingerprint if found else "none", self._folder.where(part)
-                    )
-            except (StoreError, SpaceMismatchError) as error:
-                if not lenient:
-                    raise
-                self._faults.append(_fault(part, error))
-                continue
-            first = first or found
-            self._parts.append(part)
-        if first is None:
-            raise EmptyStoreError(uri, "no titles", EXPECTED_STORE)
-        self.space = first
+        self._fingerprint: str | None = None  # of `space`, once a part was read
         self._index: _Index | None = None
+        self._parts_now()
+
+    def _parts_now(self) -> list[str]:
+        """The parts that are there; of those that did not change since the last call nothing is read."""
+        states = self._folder.states()
+        if states != self._states:
+            same = {part for part, state in states.items() if self._states.get(part) == state}
+            kept = [part for part in self._parts if part in same]
+            new = [part for part in states if part not in same and self._is_mine(part)]
+            if self._index is not None:
+                # should reading break off, it is made anew
+                index, self._index = self._index, None
+                index.keep(kept)
+                index.read(self._folder, new)
+                self._index = index
+            self._parts, self._states = sorted(kept + new), states
+        if not self._parts:
+            raise EmptyStoreError(self.uri, "no titles", EXPECTED_STORE)
+        return self._parts
+
+    def _is_mine(self, part: str) -> bool:
+        """Whether a part can be read and is of the store's space; the first one says which that is."""
+        try:
+            found = space_of(self._folder.schema(part))
+            if found is None or found.fingerprint != (self._fingerprint or found.fingerprint):
+                raise SpaceMismatchError(
+                    self._fingerprint or "one",
+                    found.fingerprint if found else "none",
+                    self._folder.where(part),
+                )
+        except MissingPartError:  # since it was listed
+            return False
+        except (StoreError, SpaceMismatchError) as error:
+            if not self._lenient:
+                raise
+            self._faults.append(_fault(part, error))
+            return False
+        if self._fingerprint is None:
+            self.space, self._fingerprint = found, found.fingerprint
+        return True
 
     def count(self) -> int:
         """See `Store`."""
-        return sum(self._folder.count(part) for part in self._parts)
+        titles = 0
+        for part in self._parts_now():
+            with suppress(MissingPartError):
+                titles += self._folder.count(part)
+        return titles
 
     def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
         """See `Store`; with vectors a row group at a time."""
-        for part in self._parts:
+        for part in self._parts_now():
             try:
                 yield from self._folder.batches(part, list(columns) if columns is not None else None)
+            except MissingPartError:
+                continue
             except StoreError as error:
                 if not self._lenient:
                     raise
@@ -156,9 +190,10 @@ class ParquetStore:
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """See `Store`; the names of all titles are read the first time."""
+        """See `Store`; the names of all titles are read the first time, later those of new parts."""
+        parts = self._parts_now()
         if self._index is None:
-            self._index = _Index(self._folder, self._parts)
+            self._index = _Index(self._folder, parts)
         return self._index.find(self._folder, media_ids, columns)
 
     def faults(self) -> Iterator[StorageFault]:
@@ -179,16 +214,31 @@ class _Index:
         self._parts: list[str] = []
         self._hashes = _hashes([])
         self._part_of = np.empty(0, np.int32)  # of each hash, in `_parts`
+        self.read(folder, parts)
+
+    def read(self, folder: PartFolder, parts: Sequence[str]) -> None:
+        """Parts that it has not yet. One that is not there any more has no titles."""
 
         def hashes_of(part: str) -> NDArray[np.uint64]:
-            batches = folder.batches(part, ["media_id"])
-            return _hashes([name for batch in batches for name in batch[0].to_pylist()])
+            with suppress(MissingPartError):
+                batches = folder.batches(part, ["media_id"])
+                return _hashes([name for batch in batches for name in batch[0].to_pylist()])
+            return _hashes([])
 
         found: list[NDArray[np.uint64]] = []
         with ThreadPoolExecutor(_PARTS_AT_ONCE) as threads:
             for at in range(0, len(parts), _PARTS_AT_ONCE):
                 found += threads.map(hashes_of, parts[at : at + _PARTS_AT_ONCE])
         self._extend(parts, found)
+
+    def keep(self, parts: Collection[str]) -> None:
+        """Forget all others."""
+        wanted = set(parts)
+        numbers = [number for number, part in enumerate(self._parts) if part in wanted]
+        kept = np.isin(self._part_of, numbers)
+        self._parts = [self._parts[number] for number in numbers]
+        self._hashes = self._hashes[kept]
+        self._part_of = np.searchsorted(numbers, self._part_of[kept]).astype(np.int32)
 
     def add(self, part: str, media_ids: Sequence[str]) -> None:
         """A part was written."""
@@ -208,10 +258,11 @@ class _Index:
     def find(
         self, folder: PartFolder, media_ids: Collection[str], columns: Collection[str] | None
     ) -> Iterator[pa.RecordBatch]:
-        """Titles of the parts, by name."""
+        """Titles of the parts, by name; a part that is not there any more is passed over."""
         wanted = list(media_ids)
         for part in self.parts_with(wanted):
-            yield from folder.rows(part, wanted, None if columns is None else list(columns))
+            with suppress(MissingPartError):
+                yield from folder.rows(part, wanted, None if columns is None else list(columns))
 
 
 def _hashes(media_ids: Sequence[str]) -> NDArray[np.uint64]:

@@ -7,7 +7,8 @@ import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from operator import itemgetter
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from resonance.clients.errors import UsageError, described
-from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.errors import MissingPartError, StoreError
 from resonance.clients.ingest.file_systems import file_system
 from resonance.clients.ingest.uris import local_path
 from resonance.space.errors import SpaceMismatchError
@@ -40,7 +41,8 @@ class PartFolder:
     """Files ``part-*.parquet`` of one folder, on this machine or wherever fsspec can write.
 
     Raises (all methods):
-        StoreError: names the folder or the file. UsageError: the file system's package is not installed.
+        StoreError: names the folder or the file. MissingPartError: the file is not there.
+        UsageError: the file system's package is not installed.
     """
 
     def __init__(self, uri: str) -> None:
@@ -61,13 +63,24 @@ class PartFolder:
         with _named(self.uri, EXPECTED_FOLDER):
             return self._names(_PART)
 
+    def states(self) -> dict[str, str]:
+        """The parts that are there, by name, each with what its file system tells of it: size, time, ETag.
+
+        Of a part that was written anew it is another text.
+        """
+        with _named(self.uri, EXPECTED_FOLDER):
+            files = {_name_of(file["name"]): file for file in self._listed(detail=True)}
+        return {name: repr(sorted(files[name].items(), key=itemgetter(0))) for name in _chosen(files, _PART)}
+
     def _names(self, beginning: str) -> list[str]:
+        return _chosen(map(_name_of, self._listed(detail=False)), beginning)
+
+    def _listed(self, *, detail: bool) -> list[Any]:
         try:
-            paths = self._files.ls(self._root, detail=False)
+            files: list[Any] = self._files.ls(self._root, detail=detail)
         except FileNotFoundError:  # an object store has no folder before there is something in it
             return []
-        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
-        return sorted(name for name in names if name.startswith(beginning) and name.endswith(_ENDING))
+        return files
 
     def has(self, name: str) -> bool:
         """Whether a part is there."""
@@ -84,7 +97,7 @@ class PartFolder:
     @contextmanager
     def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
         with (
-            _named(self.where(name), EXPECTED_PART),
+            _named(self.where(name), EXPECTED_PART, missing=MissingPartError),
             # Reading ahead would fetch vectors where only names are wanted.
             self._files.open(self._path(name), "rb", cache_type="none") as file,
             pq.ParquetFile(file, pre_buffer=True) as parquet,
@@ -178,13 +191,23 @@ def row_groups(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(begin)
 
 
+def _name_of(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _chosen(names: Iterable[str], beginning: str) -> list[str]:
+    return sorted(name for name in names if name.startswith(beginning) and name.endswith(_ENDING))
+
+
 @contextmanager
-def _named(where: str, expected: str) -> Iterator[None]:
-    """Errors of file systems and of Parquet say where, and what to do."""
+def _named(where: str, expected: str, missing: type[StoreError] = StoreError) -> Iterator[None]:
+    """Errors of file systems and of Parquet say where and what to do. `missing`: where no file is."""
     try:
         yield
     except (StoreError, SpaceMismatchError, UsageError):
         raise
+    except FileNotFoundError as error:
+        raise missing(where, described(error, where), expected) from error
     except Exception as error:  # every file system's library has errors of its own
         came = described(error, where)
         raise StoreError(where, came, expected) from error

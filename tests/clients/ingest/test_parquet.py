@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from resonance.clients.errors import UsageError
-from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.errors import EmptyStoreError, StoreError
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, PartFolder, row_groups
 from resonance.clients.ingest.stores import open_sink, open_store
+from resonance.clients.ingest.types import Store
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 
@@ -151,3 +154,100 @@ def test_two_spaces_in_one_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b" / "part-2.parquet").rename(tmp_path / "a" / "part-2.parquet")
     with pytest.raises(SpaceMismatchError, match=r"part-2\.parquet.*bbbbbbbbbbbb.*aaaaaaaaaaaa"):
         open_store(str(tmp_path / "a"))
+
+
+def _names(store: Store) -> list[str]:
+    return sorted(name for batch in store.titles(["media_id"]) for name in batch[0].to_pylist())
+
+
+def _found(store: Store, *media_ids: str) -> dict[str, str]:
+    batches = store.find(media_ids, ["media_id", "content_hash"])
+    return {
+        name: version for batch in batches for name, version in zip(*batch.to_pydict().values(), strict=True)
+    }
+
+
+def test_an_open_store_sees_what_is_written_replaced_and_removed(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path), SPACE)
+    sink.write(made_rows("a", "b"), batch="1")
+    store = open_store(str(tmp_path))
+    assert (store.count(), _names(store), _found(store, "a", "c")) == (2, ["a", "b"], {"a": "v1"})
+    sink.write(made_rows("b", "c", version="v2"), batch="2", replaces={"b"})
+    assert (store.count(), _names(store)) == (3, ["a", "b", "c"])
+    assert _found(store, "a", "b", "c") == {"a": "v1", "b": "v2", "c": "v2"}
+    sink.remove(["a"])
+    assert (store.count(), _names(store), _found(store, "a", "c")) == (2, ["b", "c"], {"c": "v2"})
+
+
+def test_an_open_store_sees_parts_that_were_merged(tmp_path: Path) -> None:
+    for name in "abc":
+        open_sink(str(tmp_path), SPACE).write(made_rows(name), batch=name)
+    store = open_store(str(tmp_path))
+    assert set(_found(store, "a", "b", "c")) == {"a", "b", "c"}
+    whole = pq.read_table([tmp_path / f"part-{name}.parquet" for name in "abc"])
+    for name in "ab":
+        (tmp_path / f"part-{name}.parquet").unlink()
+    pq.write_table(whole, tmp_path / "part-c.parquet")  # under a name that had fewer titles
+    assert (store.count(), _names(store)) == (3, ["a", "b", "c"])
+    assert set(_found(store, "a", "b", "c")) == {"a", "b", "c"}
+    (tmp_path / "part-c.parquet").unlink()
+    with pytest.raises(EmptyStoreError):
+        store.count()
+
+
+def test_a_part_that_goes_while_it_is_read_is_passed_over(tmp_path: Path) -> None:
+    for name in "abc":
+        open_sink(str(tmp_path), SPACE).write(made_rows(name), batch=name)
+    store = open_store(str(tmp_path))
+    for read in (store.titles(["media_id"]), store.find(["a", "b", "c"], ["media_id"])):
+        whole = (tmp_path / "part-b.parquet").read_bytes()
+        assert next(read)[0].to_pylist() == ["a"]
+        (tmp_path / "part-b.parquet").unlink()
+        assert [batch[0].to_pylist() for batch in read] == [["c"]]
+        (tmp_path / "part-b.parquet").write_bytes(whole)
+
+
+def test_an_open_store_refuses_a_part_that_came_with_another_space(tmp_path: Path) -> None:
+    open_sink(str(tmp_path / "a"), SPACE).write(made_rows("a"), batch="1")
+    store, lenient = (open_store(str(tmp_path / "a"), lenient=lenient) for lenient in (False, True))
+    open_sink(str(tmp_path / "b"), OTHER_SPACE).write(made_rows("b", space=OTHER_SPACE), batch="2")
+    (tmp_path / "b" / "part-2.parquet").rename(tmp_path / "a" / "part-2.parquet")
+    for _ in range(2):
+        with pytest.raises(SpaceMismatchError, match=r"part-2\.parquet.*bbbbbbbbbbbb.*aaaaaaaaaaaa"):
+            store.count()
+        assert (lenient.count(), _names(lenient)) == (1, ["a"])
+    assert [fault.where for fault in lenient.faults()] == ["part-2.parquet"]
+
+
+def test_of_parts_that_did_not_change_nothing_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        open_sink(str(tmp_path), SPACE).write(made_rows(name), batch=name)
+    store = open_store(str(tmp_path))
+    _found(store, "a")
+    opened: list[str] = []
+    real = PartFolder._opened
+
+    def counted(folder: PartFolder, name: str) -> AbstractContextManager[pq.ParquetFile]:
+        opened.append(name)
+        return real(folder, name)
+
+    monkeypatch.setattr(PartFolder, "_opened", counted)
+    assert _found(store, "b") == {"b": "v1"}
+    assert opened == ["part-b.parquet"]
+    opened.clear()
+    open_sink(str(tmp_path), SPACE).write(made_rows("d"), batch="d")
+    opened.clear()
+    assert _found(store, "d") == {"d": "v1"}
+    assert opened == ["part-d.parquet"] * 3  # its space, its names, the title
+
+
+def test_an_open_store_elsewhere_sees_what_is_written() -> None:
+    folder = f"memory://{uuid.uuid4().hex}"
+    sink = open_sink(folder, SPACE)
+    sink.write(made_rows("a"), batch="1")
+    store = open_store(folder)
+    assert _found(store, "a", "b") == {"a": "v1"}
+    sink.write(made_rows("a", "b", version="v2"), batch="2", replaces={"a"})
+    assert _found(store, "a", "b") == {"a": "v2", "b": "v2"}
