@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 
 import numpy as np
 
@@ -22,6 +22,10 @@ class StoredLibrary:
     def count(self) -> int:
         """See `Library`."""
         return self._store.count()
+
+    def revision(self) -> Hashable:
+        """See `Library`."""
+        return self._store.revision()
 
     def titles(self, media_ids: Collection[str]) -> dict[str, StoredTitle]:
         """See `Library`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -105,6 +105,10 @@ class Library(Protocol):
 
     def count(self) -> int:
         """Titles."""
+        ...
+
+    def revision(self) -> Hashable:
+        """Another value once titles came or went; see `resonance.clients.ingest.types.Store.revision`."""
         ...
 
     def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from resonance.clients.discovery.browsing import browse
 from resonance.clients.discovery.sample import LibrarySample, sample_library
+from resonance.clients.discovery.search import TitleHit
 from resonance.clients.discovery.types import Filter, Library, StoredTitle, TitleFacts
 from resonance.clients.explorer.errors import UnknownTitleError
+from resonance.clients.explorer.renewed import Renewed
 
 T = TypeVar("T")
 #: Titles whose facts are kept, so that a poster does not search the store for its file.
@@ -25,21 +27,37 @@ class Catalogue:
         self.library = library
         self._browse_timeout_s = browse_timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="resonance-library")
-        self._sample: LibrarySample | None = None
-        self._facts: OrderedDict[str, TitleFacts] = OrderedDict()
+        self._sample = Renewed(library, lambda: sample_library(library))
+        self._facts: OrderedDict[str, TitleFacts] = OrderedDict()  # of the library's thread
+        self._facts_of: Hashable = None  # the revision
 
     async def read(self, work: Callable[[], T]) -> T:
         """What `work`, which blocks, gives in the library's thread. Errors: its own."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def sample(self) -> LibrarySample:
-        """Some of its titles, read once. StoreError: the store cannot be read."""
-        if self._sample is None:
-            self._sample = await self.read(lambda: sample_library(self.library))
-        return self._sample
+        """Some of its titles, read again once there are others. StoreError: the store cannot be read."""
+        return await self.read(self._sample.get)
 
-    def note(self, facts: TitleFacts) -> None:
-        """Keep what is known of a title that is shown."""
+    async def found(self, search: Callable[[], list[TitleHit]]) -> list[TitleHit]:
+        """What `search`, which blocks, finds; its titles are kept in mind. Errors: its own."""
+
+        def look() -> list[TitleHit]:
+            self._forget_if_changed()
+            hits = search()
+            for hit in hits:
+                self._note(hit.facts)
+            return hits
+
+        return await self.read(look)
+
+    def _forget_if_changed(self) -> None:
+        revision = self.library.revision()
+        if revision != self._facts_of:
+            self._facts.clear()
+            self._facts_of = revision
+
+    def _note(self, facts: TitleFacts) -> None:
         self._facts[facts.media_id] = facts
         self._facts.move_to_end(facts.media_id)
         while len(self._facts) > FACTS_KEPT:
@@ -59,28 +77,41 @@ class Catalogue:
         """
         found = await self.stored([media_id])
         if media_id not in found:
-            raise UnknownTitleError(f"no title '{media_id}' in the library; it may have been taken out")
-        self.note(found[media_id].facts)
+            raise _unknown(media_id)
         return found[media_id]
 
     async def facts(self, media_id: str) -> TitleFacts:
         """What is known of a title. Errors: see `title`."""
-        if media_id not in self._facts:
-            await self.title(media_id)
-        return self._facts[media_id]
+
+        def look() -> TitleFacts | None:
+            self._forget_if_changed()
+            if media_id not in self._facts:
+                for facts in self.library.facts([media_id]):
+                    self._note(facts)
+            return self._facts.get(media_id)
+
+        known = await self.read(look)
+        if known is None:
+            raise _unknown(media_id)
+        return known
 
     async def browse(self, words: str, only: Filter, limit: int) -> tuple[list[TitleFacts], bool]:
         """See `resonance.clients.discovery.browsing`. StoreError: the store cannot be read."""
 
         def look() -> tuple[list[TitleFacts], bool]:
-            return browse(self.library, words, only, limit=limit, within_s=self._browse_timeout_s)
+            self._forget_if_changed()
+            found, whole = browse(self.library, words, only, limit=limit, within_s=self._browse_timeout_s)
+            for facts in found:
+                self._note(facts)
+            return found, whole
 
-        found, whole = await self.read(look)
-        for facts in found:
-            self.note(facts)
-        return found, whole
+        return await self.read(look)
 
     def close(self) -> None:
         """End the thread, and the library in it."""
         self._thread.submit(self.library.close)
         self._thread.shutdown(wait=True)
+
+
+def _unknown(media_id: str) -> UnknownTitleError:
+    return UnknownTitleError(f"no title '{media_id}' in the library; it may have been taken out")

@@ -18,7 +18,7 @@ from resonance.clients.explorer.kinds import MediaKind, media_kind
 from resonance.clients.explorer.posters import make_poster
 from resonance.clients.explorer.ranges import ranged_bytes, ranged_file
 from resonance.clients.explorer.settings import ExplorerSettings
-from resonance.clients.ingest.opening import open_uri
+from resonance.clients.ingest.opening import Identity, identity, open_uri
 from resonance.clients.ingest.uris import suffix
 from resonance.clients.media.text import TEXT_SUFFIXES
 
@@ -45,7 +45,7 @@ class MediaShelf:
         uri = await self._uri(media_id)
         size_px = LARGE_POSTER_PX if large else POSTER_PX
         make = partial(make_poster, uri, at_s, size_px, self._settings.poster_timeout_s)
-        data = await self._posters.get((uri, round(at_s, 1), size_px), make)
+        data = await self._posters.get((uri, await _version(uri), round(at_s, 1), size_px), make)
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     async def clip(self, media_id: str, at_s: float, range_header: str | None) -> Response:
@@ -53,7 +53,7 @@ class MediaShelf:
         uri = await self._uri(media_id)
         length_s, timeout_s = self._settings.clip_length_s, self._settings.clip_timeout_s
         make = partial(make_clip, uri, at_s, length_s, timeout_s)
-        data = await self._clips.get((uri, round(at_s, 1)), make)
+        data = await self._clips.get((uri, await _version(uri), round(at_s, 1)), make)
         return ranged_bytes(data, "video/mp4", range_header)
 
     async def playback(self, media_id: str) -> dict[str, Any]:
@@ -94,6 +94,11 @@ class MediaShelf:
         """End the threads."""
         self._posters.close()
         self._clips.close()
+
+
+async def _version(uri: str) -> Identity:
+    """By what a file that took another's place is told from it. Errors: see `open_uri`."""
+    return await asyncio.to_thread(identity, uri)
 
 
 def _excerpt(uri: str) -> str | None:

@@ -85,7 +85,7 @@ class Explorer:
         """
         query, weights, only = await self._query(asked), asked.block_weights(), self._filter(asked)
         searcher = Searcher(self.catalogue.library, await self.server.descriptor())
-        hits = await self.catalogue.read(
+        hits = await self.catalogue.found(
             lambda: searcher.find_titles(
                 query, weights, limit=asked.limit, only=only, diversity=asked.diversity
             )
@@ -93,7 +93,6 @@ class Explorer:
         usuals = Usuals(query, weights, (await self.catalogue.sample()).without(asked.titles()))
         shown = []
         for hit in hits:
-            self.catalogue.note(hit.facts)
             reasons = usuals.reasons(hit)
             shown.append(shown_hit(hit, reasons, sentence_of_hit(reasons, weights, hit)))
         return {"hits": shown}

@@ -8,6 +8,7 @@ from pathlib import Path
 from resonance.clients.discovery.history import Viewing, read_history
 from resonance.clients.discovery.taste import Taste, make_taste
 from resonance.clients.explorer.catalogue import Catalogue
+from resonance.clients.explorer.renewed import Renewed
 from resonance.space.descriptor import Descriptor
 
 
@@ -17,7 +18,7 @@ class Viewer:
     def __init__(self, name: str, viewings: Sequence[Viewing]) -> None:
         self.name = name
         self._viewings = viewings
-        self._taste: Taste | None = None
+        self._taste: Renewed[Taste] | None = None
 
     @classmethod
     def read(cls, path: Path) -> Viewer:
@@ -30,12 +31,12 @@ class Viewer:
         return frozenset(viewing.media_id for viewing in self._viewings)
 
     async def taste(self, catalogue: Catalogue, descriptor: Descriptor) -> Taste:
-        """Made once.
+        """Made anew once the library has other titles.
 
         Raises:
             EmptyHistoryError: the history says nothing of this library. Others: see `make_taste`.
         """
         if self._taste is None:
-            made = await catalogue.read(lambda: make_taste(catalogue.library, descriptor, self._viewings))
-            self._taste = made[0]
-        return self._taste
+            library = catalogue.library
+            self._taste = Renewed(library, lambda: make_taste(library, descriptor, self._viewings)[0])
+        return await catalogue.read(self._taste.get)

@@ -124,6 +124,7 @@ class ParquetStore:
         self._states: dict[str, str] = {}  # of the parts that were looked at
         self._parts: list[str] = []  # those of them that are read
         self._faults: list[StorageFault] = []
+        self._changes = 0
         self._fingerprint: str | None = None  # of `space`, once a part was read
         self._index: _Index | None = None
         self._parts_now()
@@ -142,6 +143,7 @@ class ParquetStore:
                 index.read(self._folder, new)
                 self._index = index
             self._parts, self._states = sorted(kept + new), states
+            self._changes += 1
         if not self._parts:
             raise EmptyStoreError(self.uri, "no titles", EXPECTED_STORE)
         return self._parts
@@ -195,6 +197,11 @@ class ParquetStore:
         if self._index is None:
             self._index = _Index(self._folder, parts)
         return self._index.find(self._folder, media_ids, columns)
+
+    def revision(self) -> int:
+        """See `Store`; how many times the folder was found changed, by a title that was replaced as well."""
+        self._parts_now()
+        return self._changes
 
     def faults(self) -> Iterator[StorageFault]:
         """See `Store`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -126,6 +126,14 @@ class Store(Protocol):
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Titles by name; what is not there is left out. Columns and errors: see `titles`."""
+        ...
+
+    def revision(self) -> Hashable:
+        """Another value once titles came or went; cheap. One that took another's place may leave it.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         ...
 
     def faults(self) -> Iterator[StorageFault]:
