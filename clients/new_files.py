@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from resonance.clients.errors import UsageError
+from resonance.clients.paths import is_file
 
 
 def check_ending(path: Path, named: str, *endings: str) -> None:
@@ -38,3 +41,34 @@ def check_new_file(path: Path, named: str = "") -> None:
         raise UsageError(f"{told} is a folder; expected a file, new or to be replaced")
     if not has_folder:
         raise UsageError(f"{told}: its folder is not there; expected one that is")
+
+
+def check_no_input(path: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse a path that is one of the files that the command reads.
+
+    Raises:
+        UsageError: it is.
+    """
+    if is_file(path) and any(one is not None and is_file(one) and path.samefile(one) for one in inputs):
+        raise UsageError(f"{path}: it would take the place of what is read from it; expected another path")
+
+
+def check_own_json(path: Path, fields: Iterable[str], kind: str) -> None:
+    """Refuse to write JSON where another file is: nobody named this path, it follows from another's name.
+
+    Args:
+        fields: those of an object of the kind that is to be written. kind: what that is, for the error.
+
+    Raises:
+        UsageError: a file is there that is no object with these fields.
+    """
+    if not is_file(path):
+        return
+    try:
+        there = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        there = None
+    if not isinstance(there, dict) or not set(fields) <= set(there):
+        raise UsageError(
+            f"{path}: a file that is no {kind}, which would take its place; move it, or give another name"
+        )

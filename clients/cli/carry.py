@@ -70,13 +70,19 @@ def carry(
     from resonance.clients.carrying.thresholds import carry_threshold
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
-    from resonance.clients.new_files import check_ending
+    from resonance.clients.new_files import check_ending, check_new_file, check_no_input, check_own_json
     from resonance.space.errors import SpaceError
     from resonance.space.scores import require_same_space
 
     limits = (Limit(TRUE, least=floor), *make_limits(limit, MEASURES))
     with wrong_use():
         check_ending(out, "--out", ".npz")
+        beside = out.with_suffix(".json")
+        check_new_file(beside)
+        for wanted in (beside, html):
+            if wanted is not None:
+                check_no_input(wanted, [old_space, new_space])
+        check_own_json(beside, ("titles_in_both", "fitted_on"), "report of `resonance carry`")
         if threshold and (old_space is None or new_space is None):
             raise UsageError("a threshold needs --old-space and --new-space: their sigmas are in every score")
         try:
@@ -97,7 +103,7 @@ def carry(
             report = report_move(old, new, matched, move, carried, limits)
             if not report.broken():
                 save_carrying(CarryFile(move.carrying, matched.old_space, matched.new_space), out)
-                out.with_suffix(".json").write_text(report.to_json() + "\n", encoding="utf-8")
+                beside.write_text(report.to_json() + "\n", encoding="utf-8")
         except UsageError:
             raise
         except (ResonanceError, SpaceError, OSError) as error:
@@ -126,9 +132,11 @@ def carry_taste(
     from resonance.clients.carrying.files import load_carrying
     from resonance.clients.carrying.tastes import carry_taste as carry_one
     from resonance.clients.discovery.taste import load_taste, save_taste
+    from resonance.clients.new_files import check_no_input
     from resonance.space.errors import SpaceError
 
     with wrong_use():
+        check_no_input(out, [carried, taste, old_space, new_space])
         try:
             file = load_carrying(carried)
             known = load_taste(taste, file.old_space.fingerprint)

@@ -46,6 +46,12 @@ class QuerySource:
     server: str
     credentials: Credentials
 
+    @property
+    def files(self) -> list[Path]:
+        """Those that are read for it."""
+        examples = [one.value for one in self.examples if isinstance(one.value, Path)]
+        return [*examples, *(path for path in (self.taste, self.space) if path is not None)]
+
     async def query(self, library: Library) -> Asked:
         """Put it together; what has to be embedded is sent to the server.
 

@@ -16,13 +16,12 @@ from resonance.clients.cli.reporting import failed_with, hits_table, say_failed,
 from resonance.clients.clock import clock
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reel import ReelMaker, ReelOptions
-from resonance.clients.discovery.reel_list import LeftOut, Reel, list_path, told
+from resonance.clients.discovery.reel_list import LeftOut, Reel, check_paths, told
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_plan import ReelPlan
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.long_work import LongWork
-from resonance.clients.new_files import check_new_file
 from resonance.space.errors import SpaceError
 from resonance.space.scores import Weights
 
@@ -40,8 +39,7 @@ class ReelRun:
 
     def __post_init__(self) -> None:
         # before anything is asked or searched
-        for wanted in (self.output, list_path(self.output)):
-            check_new_file(wanted)
+        check_paths(self.output, self.source.files)
         ReelPlan(self.options.seconds, self.options.clip_s)
 
     def run(self) -> int:

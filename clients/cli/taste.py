@@ -57,7 +57,11 @@ def taste(
     Exit code 0: the list was made; 1: it could not be, one line on stderr; 2: wrong use.
     """
     from resonance.clients.cli.taste_run import TasteRun
+    from resonance.clients.new_files import check_no_input
 
+    if save is not None:
+        with wrong_use():
+            check_no_input(save, [history, space])
     run = TasteRun(
         store=store,
         history=history,

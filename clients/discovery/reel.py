@@ -11,7 +11,7 @@ import numpy as np
 
 from resonance.clients.clock import clock
 from resonance.clients.discovery.reel_clips import ClipMaker, MadeClip
-from resonance.clients.discovery.reel_list import LeftOut, Reel, ReelClip, list_path, told
+from resonance.clients.discovery.reel_list import LeftOut, Reel, ReelClip, check_paths, list_path, told
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.clients.discovery.reel_plan import ReelPlan, Span
@@ -19,8 +19,9 @@ from resonance.clients.discovery.reel_writer import ReelWriter, put_in_place, te
 from resonance.clients.discovery.search import Searcher, SegmentHit
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.ingest.uris import local_path
 from resonance.clients.media.types import Limits
-from resonance.clients.new_files import check_new_file
+from resonance.clients.new_files import check_no_input
 from resonance.clients.results import Vector
 from resonance.space.scores import Query, Weights
 
@@ -81,14 +82,12 @@ class ReelMaker:
         """Write the MP4 and the list beside it; both are complete before they have their names.
 
         Raises:
-            UsageError: a path that cannot be written to, or options that no reel can have.
+            UsageError: see `check_paths`; or `path` is the media of a title that the reel shows.
             StoreError: the library cannot be read.
         """
-        beside = list_path(path)
-        for wanted in (path, beside):
-            check_new_file(wanted)
+        check_paths(path)
         try:
-            return self._written(path, beside, title)
+            return self._written(path, list_path(path), title)
         except OSError as error:
             said = error.strerror or error
             raise UsageError(f"{path}: it cannot be written ({said}); expected a path that can") from error
@@ -100,6 +99,7 @@ class ReelMaker:
                 made = self._tried(hit)
                 if made is None:
                     continue
+                check_no_input(path, [local_path(hit.facts.uri)])
                 clips.append(self._appended(writer, hit, made))
                 self._on_clip(writer.seconds)
                 if self._plan.full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from resonance.clients.discovery.reel_plan import Span
 from resonance.clients.discovery.search import told_shares
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
+from resonance.clients.new_files import check_new_file, check_no_input, check_own_json
 from resonance.space.scores import Share
 
 
@@ -58,6 +60,22 @@ def list_path(path: Path) -> Path:
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"{path}: ending '{path.suffix}'; expected .mp4")
     return path.with_suffix(".json")
+
+
+def check_paths(path: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse a reel at `path` that would destroy what is no reel's.
+
+    Args:
+        inputs: files that it is made of.
+
+    Raises:
+        UsageError: film or list cannot be there, or would take the place of another file.
+    """
+    beside = list_path(path)
+    for wanted in (path, beside):
+        check_new_file(wanted)
+        check_no_input(wanted, inputs)
+    check_own_json(beside, ("reel", "clips"), "list of a reel")
 
 
 def told(reel: Reel) -> dict[str, Any]:

@@ -202,6 +202,37 @@ def test_a_taste_is_carried(folder: Path, carried: dict[str, Any], tmp_path: Pat
     assert refused.stderr.startswith("the old space's space.json: space ")
 
 
+def test_what_is_read_or_no_report_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    for name in ("old.json", "new.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "taste.json").write_text('{"blocks": []}')
+    spaces = ("--old-space", tmp_path / "old.json", "--new-space", tmp_path / "new.json")
+    carried, taste = folder / "carry.npz", tmp_path / "taste.json"
+    stores = ("carry", folder / "no store", folder / "no store")
+    for arguments in (
+        (*stores, "-o", tmp_path / "old.npz", *spaces),
+        (*stores, "-o", tmp_path / "taste.npz"),
+        (*stores, "-o", tmp_path / "c.npz", "--html", tmp_path / "new.json", *spaces),
+        ("carry-taste", carried, taste, "-o", taste, *spaces),
+        ("carry-taste", carried, taste, "-o", tmp_path / "old.json", *spaces),
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        refused = called(*arguments)
+        assert refused.exit_code == 2, arguments
+        assert "take" in refused.stderr
+        assert "place" in refused.stderr
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_report_of_an_earlier_run_is_replaced(
+    folder: Path, tmp_path: Path, carried: dict[str, Any]
+) -> None:
+    (tmp_path / "c.json").write_text(json.dumps({**carried, "titles_in_both": 1}))
+    found = called("carry", folder / "old", folder / "new", "-o", tmp_path / "c.npz")
+    assert found.exit_code == 0, found.output
+    assert json.loads((tmp_path / "c.json").read_text())["titles_in_both"] == TITLES
+
+
 def test_a_file_that_is_no_map_is_told(tmp_path: Path) -> None:
     wrong = tmp_path / "carry.npz"
     wrong.write_bytes(b"not a map")

@@ -120,6 +120,16 @@ def test_an_explanation_as_tables(store: str) -> None:
     assert {"visual", "audio", "transcript", "score", "history"} <= set(out.split())
 
 
+def test_a_taste_is_not_saved_over_its_history(store: str) -> None:
+    history = Path(store).parent / "history.csv"
+    before = history.read_bytes()
+    for path in (history, history.with_name("space.json")):
+        code, _, err = run("taste", store, "--history", str(history), "--save", str(path))
+        assert code == 2
+        assert "take the place of what is read" in " ".join(err.replace("│", " ").split())
+    assert history.read_bytes() == before
+
+
 def test_a_taste_lists_what_the_formula_ranks_first_and_leaves_out_what_was_watched(
     store: str, tmp_path: Path
 ) -> None:

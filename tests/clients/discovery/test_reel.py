@@ -413,6 +413,16 @@ def test_another_ending_or_a_folder_that_is_not_there_is_refused(tmp_path: Path)
             maker.write(tmp_path / "nowhere" / "reel.mp4", "a test")
 
 
+def test_no_reel_takes_the_place_of_a_title_that_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "reel.mp4"
+    Image.new("RGB", (64, 48), "red").save(path, "png")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"reel\.mp4: it would take the place of what is read"):
+        reel_of(tmp_path, [("film", str(path), [Part(0.9)])], ReelOptions(seconds=1, clip_s=1, form=SMALL))
+    assert path.read_bytes() == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["reel.mp4", "store"]
+
+
 #: What of the odd files holds nothing that could be shown.
 UNREADABLE = (
     *("empty_", "notmedia_", "trunc_stub", "trunc_no_index", "trunc_40pct"),

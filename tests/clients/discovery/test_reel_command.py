@@ -77,13 +77,35 @@ def test_like_and_taste_need_no_server(
     library.close()
     save_taste(taste, tmp_path / "taste.json")
     made = runner.invoke(
-        app, [*arguments, "--taste", str(tmp_path / "taste.json"), "-o", str(tmp_path / "taste.mp4")]
+        app, [*arguments, "--taste", str(tmp_path / "taste.json"), "-o", str(tmp_path / "liked.mp4")]
     )
     assert made.exit_code == 0, made.output
-    clips = [json.loads((tmp_path / f"{n}.json").read_text())["clips"] for n in ("like", "taste")]
+    clips = [json.loads((tmp_path / f"{n}.json").read_text())["clips"] for n in ("like", "liked")]
     names = [[clip["media_id"] for clip in found] for found in clips]
     assert "plants_flower_opening" not in names[1]  # it was watched
     assert names[1][0] == next(name for name in names[0] if name != "plants_flower_opening")
+
+
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [
+        (("--taste", "x.json"), "x.mp4"),
+        (("--like", "t0", "--space", "x.json"), "x.mp4"),
+        (("--text", "a calm sea"), "x.mp4"),  # whatever else lies there
+        (("--video", "y.mp4"), "y.mp4"),
+    ],
+)
+def test_what_is_read_or_no_reel_s_is_not_written_over(
+    given: tuple[str, ...], output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("x.json", "y.mp4"):
+        Path(name).write_text("{}")
+    result = runner.invoke(app, ["no such store", *given, "-o", output])
+    assert result.exit_code == 2  # before the store is opened
+    assert "take" in result.output
+    assert "place" in result.output
+    assert [Path(name).read_text() for name in ("x.json", "y.mp4")] == ["{}"] * 2
 
 
 def test_wrong_use_is_exit_2_and_nothing_found_exit_1(
