@@ -60,8 +60,14 @@ def reel(
     until: UntilOption = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="The reel is at most so long.")] = 60.0,
     clip_seconds: Annotated[
-        float, typer.Option(min=0.5, max=60, help="Of a clip; half to one and a half of it, to end at cuts.")
-    ] = 4.0,
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=60,
+            show_default="4.0, or the whole of a shorter reel",
+            help="Of a clip; half to one and a half of it, to end at cuts.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Clips at most; as many as fit without it.")
     ] = None,
@@ -93,7 +99,7 @@ def reel(
     """
     from resonance.clients.cli.querying import QuerySource
     from resonance.clients.cli.reel_run import ReelRun
-    from resonance.clients.discovery.reel import ReelOptions
+    from resonance.clients.discovery.reel import CLIP_S, ReelOptions
     from resonance.clients.discovery.reel_pictures import ReelFormat
 
     examples = make_examples(image=image, sound=sound, video=video, text=text, article=article, like=like)
@@ -113,7 +119,7 @@ def reel(
             weights=make_weights(weights),
             options=ReelOptions(
                 seconds=seconds,
-                clip_s=clip_seconds,
+                clip_s=min(CLIP_S, seconds) if clip_seconds is None else clip_seconds,
                 per_title=per_title,
                 most_clips=limit,
                 diversity=diversity,

@@ -33,6 +33,10 @@ TIMES_CLIPS, MOST_ASKED = 4, 500
 COPY_COSINE = 0.95
 
 
+#: Of a clip, where no other length is wanted.
+CLIP_S = 4.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReelOptions:
     """What a reel shall be.
@@ -44,7 +48,7 @@ class ReelOptions:
     """
 
     seconds: float = 60.0
-    clip_s: float = 4.0
+    clip_s: float = CLIP_S
     per_title: int = 2
     most_clips: int | None = None
     diversity: float = 0.3

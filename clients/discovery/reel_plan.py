@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from resonance.clients.errors import UsageError
 
-#: How far outside its segment a clip may begin or end, to do so at a cut.
+#: How far outside its segment a clip may begin or end, to do so at a cut; a long one: see `ReelPlan.room`.
 REACH_S = 2.0
 #: Of the wanted length, the shortest and the longest that a clip may be to begin and end at cuts.
 SHORTEST, LONGEST = 0.5, 1.5
@@ -127,12 +127,14 @@ class ReelPlan:
     def room(self, uri: str, segment: Span, duration_s: float | None) -> Span | None:
         """Where a clip of a segment may lie: around it, in the title, and where no other clip is.
 
+        Around it: so far that a clip of the wanted length fits on either side with half of the segment in it.
         None where too little of the segment is free. By file and not by title: one may be in a library under
         two names.
         """
+        reach_s = max(REACH_S, self.clip_s - segment.length_s / 2)
         reach = Span(
-            max(segment.start_s - REACH_S, 0.0),
-            min(segment.end_s + REACH_S, math.inf if duration_s is None else duration_s),
+            max(segment.start_s - reach_s, 0.0),
+            min(segment.end_s + reach_s, math.inf if duration_s is None else duration_s),
         )
         if reach.length_s <= 0:
             return None

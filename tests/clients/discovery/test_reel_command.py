@@ -108,6 +108,15 @@ def test_what_is_read_or_no_reel_s_is_not_written_over(
     assert [Path(name).read_text() for name in ("x.json", "y.mp4")] == ["{}"] * 2
 
 
+def test_a_reel_shorter_than_a_clip_is_one_clip(store: str, model_repository: Path, tmp_path: Path) -> None:
+    space = str(model_repository / "space_descriptor" / "1" / "space.json")
+    arguments = ("--like", "plants_flower_opening", "--space", space, "-o", str(tmp_path / "short.mp4"))
+    made = runner.invoke(app, [store, *arguments, "--size", "320x180", "--fps", "25", "--seconds", "1.5"])
+    assert made.exit_code == 0, made.output
+    told = json.loads((tmp_path / "short.json").read_text())
+    assert (len(told["clips"]), told["duration_s"]) == (1, pytest.approx(1.5, abs=0.04))
+
+
 def test_wrong_use_is_exit_2_and_nothing_found_exit_1(
     store: str, model_repository: Path, tmp_path: Path
 ) -> None:

@@ -134,6 +134,27 @@ def test_room_is_around_the_segment_and_in_the_title() -> None:
     assert plan.room("b", SEGMENT, None) is not None
 
 
+@pytest.mark.parametrize("clip_s", [0.5, 4, 8, 12, 24, 40, 60])
+@pytest.mark.parametrize("segment", [Span(0, 8), Span(296, 304), Span(592, 600), Span(592, 593.5)])
+def test_a_clip_is_as_long_as_is_wanted_wherever_its_segment_lies(clip_s: float, segment: Span) -> None:
+    plan = ReelPlan(120, clip_s)
+    room = plan.room("a", segment, 600.0)
+    assert room is not None
+    cut = choose_cut(segment, room, plan.lengths(), [])
+    assert cut is not None
+    assert cut.span.length_s == pytest.approx(clip_s, abs=SAME_S)
+    assert cut.span.overlap_s(segment) > 0
+
+
+def test_a_long_clip_ends_at_a_cut_that_is_far() -> None:
+    plan = ReelPlan(120, 24)
+    room = plan.room("a", Span(96, 104), 600.0)
+    assert room == Span(76, 124)
+    cut = choose_cut(Span(96, 104), room, plan.lengths(), [80.0, 106.0])
+    assert cut is not None
+    assert (cut.span, cut.start_at_shot, cut.end_at_shot) == (Span(80.0, 106.0), True, True)
+
+
 def test_a_reel_is_full_when_not_even_a_short_clip_fits() -> None:
     plan = ReelPlan(10, 4, per_title=1)
     plan.take("one", "a", Span(0, 6), 6.0)
