@@ -18,22 +18,32 @@ from resonance.clients.discovery.types import (
 from resonance.clients.ingest.qdrant import QdrantStore
 from resonance.clients.ingest.qdrant_collections import is_of, titles_filter, version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
-from resonance.clients.ingest.qdrant_points import DAY, MEDIA_ID, ROW, VERSION, payload_of, title_id
+from resonance.clients.ingest.qdrant_points import (
+    DAY,
+    FINGERPRINT,
+    MEDIA_ID,
+    ROW,
+    VERSION,
+    payload_of,
+    title_id,
+)
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
 from resonance.clients.ingest.qdrant_titles import scroll
 from resonance.clients.results import Vector
+from resonance.space.errors import SpaceMismatchError
 
 #: Segments asked for at most, where some are of earlier versions and leave fewer than are wanted.
 _MOST_AT_ONCE = 4096
 _NAMES_AT_ONCE = 1024
-_FOR_A_SEGMENT = [MEDIA_ID, VERSION, ROW]
+_WANTED = [MEDIA_ID, VERSION, FINGERPRINT, ROW]
 
 
 class QdrantLibrary(StoredLibrary):
     """See `resonance.clients.discovery.types.Library`.
 
-    Raises:
+    Raises (all methods):
         StoreError: there are no such collections, or Qdrant failed.
+        SpaceMismatchError: what was found is of another space than the store.
     """
 
     def __init__(self, uri: str, place: QdrantPlace) -> None:
@@ -49,7 +59,7 @@ class QdrantLibrary(StoredLibrary):
             [*_conditions(only), *_dates(only)], models.HasIdCondition(has_id=ids) if ids else None
         )
         points = self._query(self._collections.titles, vector, limit, wanted)
-        return [_title(point) for point in points]
+        return [_title(self._checked(point)) for point in points]
 
     def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
         """See `Library`.
@@ -71,7 +81,7 @@ class QdrantLibrary(StoredLibrary):
             if len(found) >= limit or len(points) < asked or asked >= _MOST_AT_ONCE:
                 break
             asked = min(4 * asked, _MOST_AT_ONCE)
-        return [_segment(point) for point in found[:limit]]
+        return [_segment(self._checked(point)) for point in found[:limit]]
 
     def _dated(self, only: Filter) -> list[str]:
         """The titles with the tags, of the languages and days of `only`."""
@@ -91,9 +101,20 @@ class QdrantLibrary(StoredLibrary):
                 query=np.asarray(vector, np.float32).tolist(),
                 query_filter=wanted,
                 limit=limit,
-                with_payload=_FOR_A_SEGMENT,
+                with_payload=_WANTED,
                 with_vectors=True,
             ).points
+
+    def _checked(self, point: models.ScoredPoint) -> models.ScoredPoint:
+        """A point that was found, if it is of the store's space: others write to Qdrant, too."""
+        payload = payload_of(point)
+        if payload.get(FINGERPRINT) != self.space.fingerprint:
+            raise SpaceMismatchError(
+                self.space.fingerprint,
+                str(payload.get(FINGERPRINT)),
+                f"{self.uri}, title {payload[MEDIA_ID]}",
+            )
+        return point
 
     def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
         """See `Library`.
@@ -116,14 +137,14 @@ class QdrantLibrary(StoredLibrary):
                         query=query,
                         filter=version_filter(name, version),
                         limit=1,
-                        with_payload=_FOR_A_SEGMENT,
+                        with_payload=_WANTED,
                         with_vector=True,
                     )
                     for name, version in versions.items()
                 ],
             )
         points = [point for answer in answers for point in answer.points]
-        return {payload_of(point)[MEDIA_ID]: _segment(point) for point in points}
+        return {payload_of(point)[MEDIA_ID]: _segment(self._checked(point)) for point in points}
 
 
 def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> models.Filter | None:

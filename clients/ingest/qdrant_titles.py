@@ -38,7 +38,7 @@ class QdrantTitles:
     """Titles of `space`, with all of their segments or none.
 
     Args:
-        lenient: leave out titles of another space, and take those that lack segments.
+        lenient: leave out titles and segments of another space, and take titles that lack segments.
     """
 
     def __init__(self, uri: str, collections: Collections, space: SpaceRef, *, lenient: bool = False) -> None:
@@ -48,7 +48,8 @@ class QdrantTitles:
         """See `Store.titles`; with segments a title at a time.
 
         Raises:
-            SpaceMismatchError: a title is of another space. StoreError: one lacks segments, or Qdrant failed.
+            SpaceMismatchError: a title or segment is of another space.
+            StoreError: a title lacks segments, or Qdrant failed.
         """
         wanted = self._schema(columns)
         vectors = "vector" in wanted.names
@@ -87,9 +88,9 @@ class QdrantTitles:
             if found is not None:
                 yield from rows_of([found[0]], segments_of(found[1]), wanted).to_batches()
 
-    def _is_known(self, title: models.Record) -> bool:
-        """Whether it is of this space; if not, and not lenient, that is an error."""
-        payload = payload_of(title)
+    def _is_known(self, point: models.Record) -> bool:
+        """Whether a title or segment is of this space; if not, and not lenient, that is an error."""
+        payload = payload_of(point)
         if payload.get(FINGERPRINT) == self._space.fingerprint:
             return True
         if not self._lenient:
@@ -102,7 +103,7 @@ class QdrantTitles:
         client, names = self._collections.client, self._collections
         for _ in range(_LOOKS):
             payload = payload_of(title)
-            found = self._segments(payload)
+            found = [point for point in self._segments(payload) if self._is_known(point)]
             if len(found) == payload[SEGMENTS]:
                 return title, found
             again = client.retrieve(names.titles, [title.id], with_vectors=vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -10,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 from resonance.clients.discovery import qdrant_library
 from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.qdrant_library import QdrantLibrary
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.qdrant_collections import titles_filter
 from resonance.space import unit
-from tests.clients.discovery.made import Made, random_titles, write
+from resonance.space.errors import SpaceMismatchError
+from tests.clients.discovery.made import SPACE, Made, random_titles, write
 from tests.clients.ingest.store_uris import KINDS, store_uri
 
 TITLES = random_titles(40)
@@ -172,6 +176,44 @@ def test_more_titles_than_there_are(uri: str) -> None:
     write(uri, TITLES[:2])
     with closing(open_library(uri)) as library:
         assert len(library.nearest_titles(some_query(), 100, Filter())) == 2
+
+
+def put_into_space(library: QdrantLibrary, name: str, media_id: str, fingerprint: str) -> None:
+    """Write the points of a title in the collection `name` again, as another job would."""
+    client = library._collections.client
+    points, _ = client.scroll(name, titles_filter([media_id]), with_payload=True, with_vectors=True)
+    assert points
+    client.upsert(
+        name,
+        [
+            models.PointStruct(
+                id=point.id, vector=point.vector, payload={**point.payload, "fingerprint": fingerprint}
+            )
+            for point in points
+        ],
+        wait=True,
+    )
+
+
+@pytest.mark.parametrize("uri", ["qdrant", "qdrant server"], indirect=True)
+def test_what_is_of_another_space_is_told_and_not_ranked(uri: str) -> None:
+    write(uri, TITLES[:4])
+    query = some_query()
+    best = expected_titles(query, Filter(), TITLES[:4])[0]
+    with closing(open_library(uri)) as library:
+        assert isinstance(library, QdrantLibrary)
+        titles, segments = library._collections.titles, library._collections.segments
+        asked: tuple[tuple[str, Callable[[], object]], ...] = (
+            (titles, lambda: library.nearest_titles(query, 1, Filter())),
+            (segments, lambda: library.nearest_segments(query, 12, Filter())),
+            (segments, lambda: library.best_segments(query, [best])),
+        )
+        for name, ask in asked:
+            assert ask()
+            put_into_space(library, name, best, "f" * 64)
+            with pytest.raises(SpaceMismatchError, match=f"title {best}.*ffffffffffff"):
+                ask()
+            put_into_space(library, name, best, SPACE.fingerprint)
 
 
 @pytest.mark.parametrize("uri", ["parquet", "qdrant"], indirect=True)
