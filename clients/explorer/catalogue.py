@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from resonance.clients.explorer.renewed import Renewed
 T = TypeVar("T")
 #: Titles whose facts are kept, so that a poster does not search the store for its file.
 FACTS_KEPT = 10_000
+#: How often the library is asked at most whether its titles changed: in an object store that is a listing,
+#: and a page asks for dozens of posters at once.
+LOOK_EVERY_S = 1.0
 
 
 class Catalogue:
@@ -30,6 +34,7 @@ class Catalogue:
         self._sample = Renewed(library, lambda: sample_library(library))
         self._facts: OrderedDict[str, TitleFacts] = OrderedDict()  # of the library's thread
         self._facts_of: Hashable = None  # the revision
+        self._look_again_s = 0.0
 
     async def read(self, work: Callable[[], T]) -> T:
         """What `work`, which blocks, gives in the library's thread. Errors: its own."""
@@ -52,7 +57,10 @@ class Catalogue:
         return await self.read(look)
 
     def _forget_if_changed(self) -> None:
+        if time.monotonic() < self._look_again_s:
+            return
         revision = self.library.revision()
+        self._look_again_s = time.monotonic() + LOOK_EVERY_S
         if revision != self._facts_of:
             self._facts.clear()
             self._facts_of = revision

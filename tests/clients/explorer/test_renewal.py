@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from resonance.clients.discovery.history import Viewing
 from resonance.clients.discovery.libraries import open_library
-from resonance.clients.explorer import renewed
+from resonance.clients.explorer import catalogue, renewed
 from resonance.clients.explorer.keys import key_of
 from resonance.clients.explorer.renewed import Renewed
 from resonance.clients.explorer.viewer import Viewer
@@ -32,8 +32,9 @@ TOO_FEW = "too few titles"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the making took."""
+    """However long the making took, and however soon after the last look."""
     monkeypatch.setattr(renewed, "MOST_OF_THE_TIME", 1e9)
+    monkeypatch.setattr(catalogue, "LOOK_EVERY_S", 0.0)
 
 
 @pytest.fixture
@@ -102,6 +103,20 @@ def test_a_title_that_was_taken_out_is_shown_no_more(shown: tuple[Path, Path, by
         for what in ("poster", "clip", "file", "playback"):
             assert client.get(f"/media/{key_of('a.png')}/{what}").status_code == 404, what
         assert client.get(f"/media/{key_of('b.png')}/poster").status_code == 200
+
+
+async def test_posters_of_a_page_ask_once_whether_the_library_changed(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "LOOK_EVERY_S", 60.0)
+    library = open_library(store)
+    asked = []
+    monkeypatch.setattr(library, "revision", lambda: asked.append(1))
+    page = catalogue.Catalogue(library, 1.0)
+    for title in TITLES[:5]:
+        assert (await page.facts(title.media_id)).media_id == title.media_id
+    page.close()
+    assert len(asked) == 1
 
 
 def test_a_file_that_was_replaced_is_shown(shown: tuple[Path, Path, bytes], tmp_path: Path) -> None:
