@@ -138,8 +138,11 @@ class Replicas(Generic[C]):
         """Return once one serves, all are away, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self.serving() and any(r.state in _STARTING for r in self.all):
-                    await self.changed()
+                while True:
+                    known = self.states()
+                    if self.serving() or not any(r.state in _STARTING for r in self.all):
+                        return
+                    await self.changed(known)
 
     async def back(self, timeout_s: float) -> None:
         """Return once one serves or the time is over; at once where there is but one address."""
@@ -147,12 +150,24 @@ class Replicas(Generic[C]):
             return  # nobody asks for its health: that it does not serve is its own to say
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self.serving():
-                    await self.changed()
+                while True:
+                    known = self.states()
+                    if self.serving():
+                        return
+                    await self.changed(known)
 
-    async def changed(self) -> None:
-        """Return once the state of one of them is another."""
-        waits = [asyncio.ensure_future(r.channel.wait_for_state_change(r.state)) for r in self.all]
+    def states(self) -> list[grpc.ChannelConnectivity]:
+        """Of all of them; to be taken before one looks for what is then waited for."""
+        return [replica.state for replica in self.all]
+
+    async def changed(self, known: Sequence[grpc.ChannelConnectivity]) -> None:
+        """Return once the state of one of them is not that of `known`.
+
+        gRPC changes them in a thread of its own, at any time: from the state that is found only when waiting
+        begins, what was waited for may never change again.
+        """
+        pairs = zip(self.all, known, strict=True)
+        waits = [asyncio.ensure_future(r.channel.wait_for_state_change(state)) for r, state in pairs]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -217,14 +232,15 @@ class Turn(Generic[C]):
         """Whether another serves before `pause` is over, whose error is raised."""
         try:
             while not pause.done():
-                changed = asyncio.ensure_future(self._replicas.changed())
+                known = self._replicas.states()
+                if self.another():
+                    return True
+                changed = asyncio.ensure_future(self._replicas.changed(known))
                 try:
                     await asyncio.wait({pause, changed}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     changed.cancel()
                     await asyncio.gather(changed, return_exceptions=True)
-                if not pause.done() and self.another():
-                    return True
             await pause
             return False
         finally:
