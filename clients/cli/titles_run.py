@@ -69,7 +69,7 @@ def _show(found: list[TitleFacts], whole: bool) -> None:
         table.add_row(
             "",
             title_cell(facts.media_id),
-            "–" if facts.duration_s is None else clock(facts.duration_s),
+            clock(facts.duration_s) if facts.duration_s else "–",
             " + ".join(_modalities(facts)),
             escape(shown(facts.language or "–")),
             escape(shown(", ".join(facts.tags) or "–")),

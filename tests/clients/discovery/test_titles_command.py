@@ -27,9 +27,9 @@ from tests.clients.discovery.made import DESCRIPTOR, random_titles, write
 #: As macOS writes the name of a file: the accent apart.
 APART = unicodedata.normalize("NFD", "films/Café (take 1).mp4")
 STEERING = "films/\x1b[31mred.mp4"
-#: The first three are a film of all modalities, one without sound, and a sound.
+#: The first three are a film of all modalities, one without sound, and a sound; the last has no clock.
 MADE = [
-    replace(title, media_id=name)
+    replace(title, media_id=name, clock=name != "talk")
     for title, name in zip(random_titles(4), (APART, "shorts/cafeteria.mp4", STEERING, "talk"), strict=True)
 ]
 
@@ -54,6 +54,8 @@ def test_titles_are_listed_with_what_is_known_of_them(store: str) -> None:
     code, out, err = run("titles", store)
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == 1 + len(MADE)
+    line = next(line for line in out.splitlines() if "talk" in line)
+    assert line.split() == ["talk", "–", "visual", "+", "audio", "+", "transcript", "de", "film,", "rare"]
     line = next(line for line in out.splitlines() if "cafeteria" in line)
     assert line.split() == ["shorts/cafeteria.mp4", "0:24", "visual", "+", "transcript", "de", "film"]
 
