@@ -77,9 +77,10 @@ class HealthService(health_pb2_grpc.HealthServicer):
                 changed, state = self._changed, self._states.get(request.service, UNKNOWN)
                 if state != told:
                     await context.write(health_pb2.HealthCheckResponse(status=state))
-                    told = state
-                if self._ended:
+                    told = state  # and may be another by now
+                elif self._ended:
                     return
-                await changed.wait()
+                else:
+                    await changed.wait()
         finally:
             self._watchers -= 1

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -593,6 +593,20 @@ async def test_a_watcher_of_health_who_does_not_read_stands_in_nobodys_way(make_
         assert last.status == health_pb2.HealthCheckResponse.NOT_SERVING
         await asyncio.wait_for(stopping, 6)
         writer.close()
+
+
+async def test_a_watcher_who_is_being_told_while_the_gateway_ends_is_told_that_too() -> None:
+    service = health_service.HealthService()
+    service.set("", health_pb2.HealthCheckResponse.SERVING)
+    told = []
+
+    class Context:
+        async def write(self, answer: health_pb2.HealthCheckResponse) -> None:
+            told.append(answer.status)
+            service.end()
+
+    await asyncio.wait_for(service.Watch(health_pb2.HealthCheckRequest(), cast("Any", Context())), 5)
+    assert told == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]
 
 
 async def test_health_is_known_from_the_first_moment(make_gateway: MakeGateway) -> None:
