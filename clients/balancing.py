@@ -138,11 +138,9 @@ class Replicas(Generic[C]):
         """Return once one serves, all are away, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while True:
-                    known = self.states()
-                    if self.serving() or not any(r.state in _STARTING for r in self.all):
-                        return
-                    await self.changed(known)
+                await self.until(
+                    lambda: bool(self.serving()) or not any(r.state in _STARTING for r in self.all)
+                )
 
     async def back(self, timeout_s: float) -> None:
         """Return once one serves or the time is over; at once where there is but one address."""
@@ -150,22 +148,22 @@ class Replicas(Generic[C]):
             return  # nobody asks for its health: that it does not serve is its own to say
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while True:
-                    known = self.states()
-                    if self.serving():
-                        return
-                    await self.changed(known)
+                await self.until(lambda: bool(self.serving()))
 
-    def states(self) -> list[grpc.ChannelConnectivity]:
-        """Of all of them; to be taken before one looks for what is then waited for."""
-        return [replica.state for replica in self.all]
+    async def until(self, come: Callable[[], bool]) -> None:
+        """Return once their states are such that `come` says so.
 
-    async def changed(self, known: Sequence[grpc.ChannelConnectivity]) -> None:
-        """Return once the state of one of them is not that of `known`.
-
-        gRPC changes them in a thread of its own, at any time: from the state that is found only when waiting
-        begins, what was waited for may never change again.
+        gRPC changes them in a thread of its own, at any time: they are taken before `come` looks, for from
+        states that are found only when waiting begins, what is waited for may never change again.
         """
+        while True:
+            known = [replica.state for replica in self.all]
+            if come():
+                return
+            await self._changed(known)
+
+    async def _changed(self, known: Sequence[grpc.ChannelConnectivity]) -> None:
+        """Return once the state of one of them is not that of `known`."""
         pairs = zip(self.all, known, strict=True)
         waits = [asyncio.ensure_future(r.channel.wait_for_state_change(state)) for r, state in pairs]
         try:
@@ -230,21 +228,18 @@ class Turn(Generic[C]):
 
     async def _another_comes(self, pause: asyncio.Future[None]) -> bool:
         """Whether another serves before `pause` is over, whose error is raised."""
+        comes = asyncio.ensure_future(self._replicas.until(self.another))
         try:
-            while not pause.done():
-                known = self._replicas.states()
-                if self.another():
-                    return True
-                changed = asyncio.ensure_future(self._replicas.changed(known))
-                try:
-                    await asyncio.wait({pause, changed}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
-                    await asyncio.gather(changed, return_exceptions=True)
-            await pause
-            return False
+            await asyncio.wait({pause, comes}, return_when=asyncio.FIRST_COMPLETED)
+            if pause.done():
+                await pause
+                return False
+            await comes
+            return True
         finally:
             pause.cancel()
+            comes.cancel()
+            await asyncio.gather(comes, return_exceptions=True)
 
     def another(self) -> bool:
         """Whether a server is there, connected and healthy, that this call has not tried since its pause."""

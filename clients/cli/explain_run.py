@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resonance.clients.cli.descriptors import descriptor_for
-from resonance.clients.cli.reporting import failed_with, share_cell, title_cell
+from resonance.clients.cli.reporting import failed_with, say_remark, share_cell, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.errors import EmptyHistoryError
@@ -84,10 +84,9 @@ class ExplainRun:
             show(facts, Console())
             console = Console(stderr=True)
             if seen:
-                line = f"{shown(self.b)} was watched itself: left out of the history"
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                say_remark(console, f"{self.b} was watched itself: left out of the history")
             if taste is not None and taste.unknown:
-                console.print(unknown_line(taste), markup=False, highlight=False, soft_wrap=True)
+                say_remark(console, unknown_line(taste))
         return 0
 
     def _facts(self, library: Library, descriptor: Descriptor) -> tuple[SuggestionFacts, Taste | None, int]:

@@ -17,12 +17,17 @@ def failed_with(error: Exception) -> int:
 
 def say_failed(console: Console, text: str) -> None:
     """A failure as one line, in red; nothing in it is taken for markup."""
-    console.print(shown(" ".join(text.split())), style="red", markup=False, highlight=False, soft_wrap=True)
+    _say(console, text, style="red")
 
 
 def say_remark(console: Console, text: str) -> None:
     """What a result lacks, as one line; nothing in it is taken for markup."""
-    console.print(" ".join(text.split()), markup=False, highlight=False, soft_wrap=True)
+    _say(console, text)
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    line = shown(" ".join(text.split()))
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def hits_table(*heads: str, first: str = "") -> Table:

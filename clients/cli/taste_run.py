@@ -15,7 +15,7 @@ from rich.console import Console
 
 from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.explain_run import unknown_line
-from resonance.clients.cli.reporting import failed_with, hits_table, share_cell, title_cell
+from resonance.clients.cli.reporting import failed_with, hits_table, say_remark, share_cell, title_cell
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.explanation import HistoryFacts, history_facts
 from resonance.clients.discovery.history import read_history
@@ -77,8 +77,7 @@ class TasteRun:
         else:
             show(taste, found, Console())
             if taste.unknown:
-                console = Console(stderr=True)
-                console.print(unknown_line(taste), markup=False, highlight=False, soft_wrap=True)
+                say_remark(Console(stderr=True), unknown_line(taste))
         return 0
 
     def _found(self, library: Library, descriptor: Descriptor) -> tuple[Taste, list[Recommended]]:

@@ -16,7 +16,6 @@ from resonance.clients.media.packets import Title
 from resonance.clients.media.sound import SoundWindow
 from resonance.clients.media.types import SegmentInput
 from resonance.clients.media.video import VideoWindow
-from resonance.clients.media.windows import Windows
 from resonance.clients.media.words import WordsWindow
 
 T = TypeVar("T")
@@ -118,7 +117,7 @@ class Joiner:
     ) -> None:
         self._title, self._first_index = title, first_index
         self._segment = title.descriptor.segment
-        self._windows = Windows(title.descriptor.segment.length_s)
+        self._windows = title.windows
         self._sources = (video, sound, words)
         self._feeds: list[Feed[VideoWindow] | Feed[SoundWindow] | Feed[WordsWindow | None]] = []
 

@@ -93,7 +93,7 @@ class Title:
 
     origin_s: the title's start on its container's clock; stopping: set when the readers shall end;
     restarted: set once a clock was seen to begin anew, so that a time may be in two places of the container;
-    known: what need not be looked at again.
+    known: what need not be looked at again; windows: of its segments.
     """
 
     source: Source
@@ -104,6 +104,10 @@ class Title:
     stopping: threading.Event = field(default_factory=threading.Event)
     restarted: threading.Event = field(default_factory=threading.Event)
     known: Known | None = None
+    windows: Windows = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "windows", Windows(self.descriptor.segment.length_s))
 
     @property
     def name(self) -> str:
@@ -112,8 +116,7 @@ class Title:
 
     def time_s(self, stamp: int, base_s: float) -> float:
         """Seconds from the title's start to a stamp that counts `base_s`; on a window's edge exactly that."""
-        windows = Windows(self.descriptor.segment.length_s)
-        return windows.settled_s(stamp * base_s - self.origin_s)
+        return self.windows.settled_s(stamp * base_s - self.origin_s)
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from resonance.clients.media.types import (
     SampledBy,
     StreamSignal,
 )
-from resonance.clients.media.windows import Windows
 
 #: Seconds of packets that `PacketSignals.take` wants to know after a window's end.
 SIGNALS_AHEAD_S = 2.0
@@ -107,7 +106,7 @@ class VideoReader:
         self._rotation_deg, self._mirrored = rotation_deg, mirrored
         self._sampling, self._uniform = title.descriptor.sampling, sampling == "uniform"
         self._bucket = self._sampling.uniform_frames if self._uniform else self._sampling.keyframes_frames
-        self._windows = Windows(title.descriptor.segment.length_s)
+        self._windows = title.windows
         self._stretch = StretchDecoder(title, rotation_deg, mirrored=mirrored)
         self._again = StretchDecoder(title, rotation_deg, mirrored=mirrored)
         self._growing = isinstance(title.source, GrowingSource)
