@@ -8,10 +8,9 @@ from pathlib import Path
 
 from resonance.clients.errors import TranscriptError
 from resonance.clients.media.captions import caption_words, timed_texts, unrolled
+from resonance.clients.media.encodings import decoded
 from resonance.clients.media.windows import Windows
 
-#: Tried in order; cp1252 lacks five bytes, latin-1 reads anything.
-ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")
 MAX_SUBTITLE_BYTES = 32 * 1024 * 1024
 EXPECTED_SUBTITLES = "subtitles in SubRip (.srt) or WebVTT (.vtt)"
 
@@ -115,7 +114,7 @@ def read_cues(source: Path | SubtitleFile) -> list[Cue]:
         raise TranscriptError(
             given.name, f"{len(given.data):,} bytes", f"at most {MAX_SUBTITLE_BYTES:,} bytes"
         )
-    timed = unrolled(timed_texts(_decoded(given.data), given.format))
+    timed = unrolled(timed_texts(decoded(given.data), given.format))
     cues = [Cue(start_s, end_s, caption_words(text)) for start_s, end_s, text in timed if end_s >= start_s]
     cues = sorted((c for c in cues if c.text), key=lambda c: c.start_s)
     if not cues:
@@ -132,14 +131,3 @@ def _read_file(path: Path) -> SubtitleFile:
             str(path), f"it cannot be opened ({error.strerror})", EXPECTED_SUBTITLES
         ) from error
     return SubtitleFile(path.suffix.lower().lstrip("."), data, str(path))
-
-
-def _decoded(raw: bytes) -> str:
-    for encoding in ENCODINGS:
-        if encoding == "utf-16" and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            continue
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise AssertionError("unreachable: latin-1 reads any bytes")

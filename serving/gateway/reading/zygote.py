@@ -33,6 +33,7 @@ import av
 import numpy as np
 from PIL import Image, features
 
+from resonance.clients.media.encodings import look_up_all
 from resonance.serving.gateway.reading import confine, wire
 from resonance.serving.gateway.reading.child import Child, Job
 from resonance.serving.launch import die_with_parent
@@ -58,18 +59,9 @@ def import_late() -> None:
     for name in LATE:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    for name in (
-        "utf-8",
-        "utf-8-sig",
-        "utf-16",
-        "utf-16-le",
-        "utf-16-be",
-        "cp1252",
-        "latin-1",
-        "ascii",
-        "idna",
-    ):
+    for name in ("ascii", "idna"):
         codecs.lookup(name)
+    look_up_all()
     Image.init()
     for name in features.get_supported_modules():
         features.check(name)

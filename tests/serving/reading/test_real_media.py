@@ -107,6 +107,14 @@ async def test_text_subtitles_and_words_beside(descriptor: Descriptor, media: Pa
     windows = "1\n00:00:01,000 --> 00:00:02,000\nit’s &rsquo;\n".encode("cp1252")
     [words] = await read(windows, mode="subtitles", subtitles=("srt", b""))
     assert words.text == "it’s ’"
+    for spoken, encoding in (
+        ("Где ты был вчера вечером?", "cp1251"),
+        ("Zażółć gęślą jaźń wieczorem.", "cp1250"),
+        ("你昨天晚上去哪里了？", "gb18030"),
+    ):
+        cue = f"1\n00:00:01,000 --> 00:00:02,000\n{spoken}\n".encode(encoding)
+        [words] = await read(cue, mode="subtitles", subtitles=("srt", b""))
+        assert words.text == spoken
     segments = await read(sound, mode="encoded", size_bytes=len(sound), subtitles=("vtt", vtt))
     assert all(s.text and s.pcm is not None for s in segments)
     only = await read(sound, mode="encoded", modalities=frozenset(["audio"]), subtitles=("vtt", vtt))
