@@ -28,8 +28,9 @@ GRACE_S = 2.0
 
 
 @contextmanager
-def sampled(path: Path, result: PartResult) -> Iterator[None]:
-    """Samples of the first GPU into the CSV `path` while what is inside runs; what they say into `result`."""
+def sampled(path: Path, part: str, result: PartResult) -> Iterator[None]:
+    """Samples of the first GPU added to the CSV `path` while `part` runs inside, below a line with its name;
+    what they say into `result`."""
     program = shutil.which("nvidia-smi")
     if program is None:
         result.skip("clocks: nvidia-smi is not here")
@@ -39,13 +40,18 @@ def sampled(path: Path, result: PartResult) -> Iterator[None]:
     # ends with this process, however that ends: it would write for ever
     command = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *query]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    # one file for all parts: where a machine is lent, a handful of files may come back from it
+    with path.open("ab") as file:
+        file.write(f"# {part}\n".encode())
+        file.flush()
+        begun = file.tell()
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
         end(process, GRACE_S)
-        result.clocks.append({"file": path.name, **under_load(path.read_text(errors="replace").splitlines())})
+        lines = path.read_bytes()[begun:].decode(errors="replace").splitlines()
+        result.clocks.append({"file": path.name, "under": part, **under_load(lines)})
 
 
 def under_load(lines: Iterable[str]) -> Row:

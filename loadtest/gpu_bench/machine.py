@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from resonance.serving.backends.aoti.runner import WORKSPACE, WORKSPACE_KIB
 from resonance.training.tuning import ENVIRONMENT
 
 #: Printed with every run where they are installed.
@@ -40,6 +41,7 @@ def environment(device: str) -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),  # as the kernel counts: hardware threads
         "threads_per_core": _threads_per_core(),
         **at_hand(),
+        "cublaslt_workspace_kib": os.environ.get(WORKSPACE, str(WORKSPACE_KIB)),
         "memory_kept": ", ".join(f"{k}={os.environ[k]}" for k in ENVIRONMENT if k in os.environ) or "no",
     }
     for package in PACKAGES:

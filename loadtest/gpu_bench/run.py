@@ -98,8 +98,8 @@ def _run_all(report: Report, device: str, args: argparse.Namespace, begun_s: flo
         )  # fmt: skip
 
     def watched(name: str, result: PartResult) -> AbstractContextManager[None]:
-        file = args.out.with_name(f"{args.out.stem}-{name}-clocks.csv")
-        return sampled(file, result) if device == "cuda" else nullcontext()
+        file = args.out.with_name(f"{args.out.stem}-clocks.csv")
+        return sampled(file, name, result) if device == "cuda" else nullcontext()
 
     peak = PartResult()
     for part in wanted:

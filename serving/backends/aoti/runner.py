@@ -28,6 +28,10 @@ GRAPH_BATCHES = (1, 2, 4, 8, 16, 32)
 MOST_GRAPHS = 40
 #: Runs before a capture: the first ones allocate and choose kernels, which a capture must not see.
 WARM_UP_RUNS = 2
+#: Memory that cuBLASLt works in, by a name that torch reads at the first product. The default is 1 MiB, where
+#: cuBLAS, which plain products go to, has 32 MiB on Hopper: with less, products with a bias or an activation
+#: inside get slower kernels (https://github.com/pytorch/pytorch/issues/101145).
+WORKSPACE, WORKSPACE_KIB = "CUBLASLT_WORKSPACE_SIZE", 32 * 1024
 #: Said by errors of the device alone; packages and CUDA's libraries raise plain RuntimeErrors.
 DEVICE_WORDS = ("CUDA error", "CUDA driver error", "out of memory", "cuBLAS", "CUBLAS_", "cuDNN", "CUDNN_")
 
@@ -88,6 +92,7 @@ class Runner:
         self._place: GraphPlace | None = GraphPlace.of(self.device) if self.device.type == "cuda" else None
         # cuDNN takes convolutions in TF32 by default: too coarse for a log-mel spectrum.
         torch.backends.cudnn.allow_tf32 = False
+        os.environ.setdefault(WORKSPACE, str(WORKSPACE_KIB))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the loader's own deprecations

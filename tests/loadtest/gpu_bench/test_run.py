@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -408,8 +410,10 @@ def test_clocks_are_read_while_a_part_runs_and_those_at_rest_do_not_count(
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    result, path = PartResult(), tmp_path / "out" / "figures-peak-clocks.csv"
-    with clocks.sampled(path, result):
+    result, path = PartResult(), tmp_path / "out" / "figures-clocks.csv"
+    path.parent.mkdir()
+    path.write_text("# before\n" + SMI_LINE.format(100, 100) + "\n")
+    with clocks.sampled(path, "peak", result):
         until = time.monotonic() + 30
         while not (path.exists() and "N/A" in path.read_text()) and time.monotonic() < until:
             time.sleep(0.02)
@@ -417,7 +421,8 @@ def test_clocks_are_read_while_a_part_runs_and_those_at_rest_do_not_count(
         os.kill(int((tmp_path / "pid").read_text()), 0)
     (found,) = result.clocks
     assert found == {
-        "file": path.name, "sm_mhz_median": 1965, "sm_mhz_lowest": 1755, "samples": 4, "under_load": 3,
+        "file": path.name, "under": "peak",
+        "sm_mhz_median": 1965, "sm_mhz_lowest": 1755, "samples": 4, "under_load": 3,
     }  # fmt: skip
     asked = (tmp_path / "asked").read_text()
     assert asked.split()[:2] == ["-i", "0"]
@@ -430,7 +435,7 @@ def test_clocks_are_read_while_a_part_runs_and_those_at_rest_do_not_count(
 def test_without_nvidia_smi_a_part_runs_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     result = PartResult()
-    with clocks.sampled(tmp_path / "clocks.csv", result):
+    with clocks.sampled(tmp_path / "clocks.csv", "peak", result):
         pass
     assert result.skipped == ["clocks: nvidia-smi is not here"]
     assert result.clocks == []
@@ -457,3 +462,32 @@ def test_wrong_use_is_told(capsys) -> None:
     if not torch.cuda.is_available():
         assert main(["--device", "cuda"]) == 2
         assert "sees no NVIDIA GPU here" in capsys.readouterr().err
+
+
+def test_the_commands_for_a_lent_gpu_leave_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a machine gives eight back, and what is left out is lost."""
+
+    def found(job: part.Job, result: PartResult) -> None:
+        assert job.device == "cuda"
+        job.notes().tell("row", {"what": job.part})
+
+    @contextmanager
+    def sampled(path: Path, part: str, result: PartResult) -> Iterator[None]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(part)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(run, "environment", lambda device: {"date": "today"})
+    monkeypatch.setattr(run, "measure_apart", found)
+    monkeypatch.setattr(run, "sampled", sampled)
+    monkeypatch.setattr(run, "plot", lambda figures, path: path.touch() or str(path))
+    page = (Path(__file__).parents[3] / "docs/gpu.md").read_text()
+    commands = [line for line in page.splitlines() if "gpu_bench --total-seconds" in line]
+    assert len(commands) == 3
+    for number, command in enumerate(commands):
+        out = tmp_path / str(number)
+        arguments = shlex.split(command.split("gpu_bench ", 1)[1].replace("$OUT", str(out)))
+        assert main(arguments) == 0
+        files = [p for p in out.rglob("*") if p.is_file()]
+        assert 4 <= len(files) <= 8, files
