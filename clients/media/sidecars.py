@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from resonance.clients.paths import is_file
@@ -16,6 +19,9 @@ _REST = re.compile(
     r"(?P<kinds>(\.(?i:default|full|sdh|cc|hi|forced))*)"
     r"(?P<suffix>\.(?i:srt|vtt))"
 )
+#: A folder that changed longer ago than this will not change under the same time again: file systems keep times
+#: to 2 s at the coarsest.
+SETTLED_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,8 +61,30 @@ def find_sidecar(path: Path) -> Path | None:
         if is_file(exact):
             return exact
     try:
-        named = [found for p in path.parent.iterdir() if (found := sidecar_name(p.name, path.stem))]
+        beside = _subtitles_by_stem(path.parent).get(path.stem, ())
     except OSError:
         return None
-    found = min(named, default=None)
+    found = min((named for name in beside if (named := sidecar_name(name, path.stem))), default=None)
     return path.with_name(found.name) if found and not found.forced else None
+
+
+def _subtitles_by_stem(folder: Path) -> Mapping[str, list[str]]:
+    """Names of the subtitle files in a folder by every stem of media that they may belong to.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    changed_ns = folder.stat().st_mtime_ns
+    settled = time.time_ns() - changed_ns > SETTLED_S * 1e9
+    return (_listed if settled else _listed.__wrapped__)(folder, changed_ns)
+
+
+@lru_cache(maxsize=8)  # a library's titles come folder by folder
+def _listed(folder: Path, changed_ns: int) -> Mapping[str, list[str]]:
+    """As it was at `changed_ns`. One listing for all titles of a folder: there may be a hundred thousand."""
+    by_stem: dict[str, list[str]] = {}
+    for entry in folder.iterdir():
+        if entry.suffix.lower() in SUBTITLE_SUFFIXES:
+            for dot in re.finditer(r"\.", entry.name):
+                by_stem.setdefault(entry.name[: dot.start()], []).append(entry.name)
+    return by_stem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,3 +90,25 @@ def test_forced_subtitles_are_no_transcript(tmp_path: Path) -> None:
     for name in ("film.forced.srt", "film.en.forced.srt", "film.en.sdh.forced.vtt"):
         (tmp_path / name).write_text(SRT)
     assert find_sidecar(tmp_path / "film.mp4") is None
+
+
+def test_one_listing_serves_all_titles_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        (tmp_path / f"film{number}.mp4").touch()
+        (tmp_path / f"film{number}.de.srt").touch()
+    os.utime(tmp_path, (1, 1))
+    listed: list[Path] = []
+    names = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), names(folder))[1])
+    for number in range(20):
+        assert find_sidecar(tmp_path / f"film{number}.mp4") == tmp_path / f"film{number}.de.srt"
+    assert listed == [tmp_path]
+
+
+@pytest.mark.parametrize("changed_s", [1.0, None], ids=["long-ago", "just-now"])
+def test_a_sidecar_that_comes_later_is_found(tmp_path: Path, changed_s: float | None) -> None:
+    if changed_s is not None:
+        os.utime(tmp_path, (changed_s, changed_s))
+    assert find_sidecar(tmp_path / "film.mp4") is None
+    (tmp_path / "film.en.srt").touch()
+    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / "film.en.srt"
