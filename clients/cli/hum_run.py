@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from resonance.clients.cli.reporting import failed_with, hits_table, title_cell
+from resonance.clients.cli.reporting import failed_with, hits_table, say_warning, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.humming import HumHit, find_by_vector
@@ -74,7 +74,7 @@ class HumRun:
             found = find_by_contour(store, self.contours, self.sound, limit=self.limit)
         if found.without:
             line = f"{found.without:,} titles with sound are new or changed since {self.contours} was made"
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            say_warning(console, line)
         return found.hits
 
 

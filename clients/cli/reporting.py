@@ -25,6 +25,11 @@ def say_remark(console: Console, text: str) -> None:
     _say(console, text)
 
 
+def say_warning(console: Console, text: str) -> None:
+    """What a result cannot be relied on for, as one line, in yellow; nothing in it is taken for markup."""
+    _say(console, text, style="yellow")
+
+
 def _say(console: Console, text: str, style: str | None = None) -> None:
     line = shown(" ".join(text.split()))
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

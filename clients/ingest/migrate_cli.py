@@ -65,6 +65,7 @@ def migrate(
     """
     from rich.console import Console
 
+    from resonance.clients.cli.reporting import say_failed, say_remark, say_warning
     from resonance.clients.errors import ResonanceError, described
     from resonance.clients.ingest.migration import arrival
     from resonance.clients.ingest.run import IngestRun, IngestSettings
@@ -102,9 +103,9 @@ def migrate(
                 typer.echo(json.dumps({**report, **poorer, "complete": found.complete}))
             else:
                 state = "complete" if found.complete else f"missing, such as {', '.join(found.missing)}"
-                console.print(f"{found.there:,} of {found.wanted:,} titles: {state}", soft_wrap=True)
+                say_remark(console, f"{found.there:,} of {found.wanted:,} titles: {state}")
                 for line in found.warnings():
-                    console.print(line, style="yellow", soft_wrap=True)
+                    say_warning(console, line)
             if follow_s is None:
                 return 0 if found.complete else 1
             await asyncio.sleep(follow_s)
@@ -113,7 +114,7 @@ def migrate(
         try:
             code = asyncio.run(run())
         except (ResonanceError, SpaceError) as error:
-            console.print(described(error), style="red", markup=False)
+            say_failed(console, described(error))
             code = 3
         except KeyboardInterrupt:  # while it waits for what is stored meanwhile
             console.print("stopped; the same command goes on from here", highlight=False)

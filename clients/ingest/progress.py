@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console
 
+from resonance.clients.cli.reporting import say_failed
 from resonance.clients.ingest.embedding import Outcome, Result
 from resonance.clients.long_work import LongWork
 
@@ -72,13 +73,7 @@ class JobDisplay:
             # a row of a catalogue is told by its place, which its error begins with as well
             kind, colon, text = outcome.error.partition(": ")
             text = text.removeprefix(f"{outcome.media_id}: ")
-            self._console.print(
-                " ".join(f"{outcome.media_id}: {kind}{colon}{text}".split()),
-                style="red",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            say_failed(self._console, f"{outcome.media_id}: {kind}{colon}{text}")
         self._work.tell(self.tally.done, self.figures())
 
     def figures(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.ledger import Ledger
 from resonance.clients.ingest.stores import open_sink, open_store
+from resonance.clients.media.text import can_be_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ def remove_titles(store_uri: str, journal: Path, media_ids: Sequence[str]) -> Re
     store = open_store(store_uri)
     try:
         space = store.space
-        found = {name for batch in store.find(media_ids, ["media_id"]) for name in batch[0].to_pylist()}
+        known = [name for name in media_ids if can_be_stored(name)]  # others no store has
+        found = {name for batch in store.find(known, ["media_id"]) for name in batch[0].to_pylist()}
     finally:
         store.close()
     try:
@@ -44,7 +46,7 @@ def remove_titles(store_uri: str, journal: Path, media_ids: Sequence[str]) -> Re
     ledger = Ledger(journal, store_uri, space, open_sink) if has_journal else None
     sink = open_sink(store_uri, space) if ledger is None else ledger
     try:
-        sink.remove(list(dict.fromkeys(media_ids)))
+        sink.remove(list(dict.fromkeys(known)))
     finally:
         sink.close()
     return Removed(len(found), tuple(m for m in dict.fromkeys(media_ids) if m not in found), has_journal)

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from rich.console import Console
 
+from resonance.clients.cli.reporting import say_failed, say_warning
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, UsageError, described
@@ -38,6 +39,7 @@ from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.uris import local_path
 from resonance.clients.ingest.watch import watch
+from resonance.clients.media.text import can_be_stored
 from resonance.clients.new_files import check_new_file
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceError
@@ -78,6 +80,8 @@ class IngestSettings:
     metrics_port: int | None = None
 
     def __post_init__(self) -> None:
+        if not can_be_stored(self.sink):
+            raise UsageError(f"--sink {self.sink}: a name that is not UTF-8; expected one that is")
         if self.watch and (len(self.sources) != 1 or local_path(self.sources[0]) is None or self.ray):
             raise UsageError("--watch looks at one folder of this machine, without Ray")
         if self.watch and self.prune_limit is not None:
@@ -159,8 +163,7 @@ class IngestRun:
         return 128 + self._stopped_by
 
     def _tell_error(self, error: Exception) -> None:
-        line = described(error)
-        self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        say_failed(self._console, described(error))
 
     def _listen_to_signals(self) -> None:
         for by in _STOPS:
@@ -314,7 +317,7 @@ class IngestRun:
         return limit
 
     def _tell_warning(self, line: str) -> None:
-        self._console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say_warning(self._console, line)
 
     async def _count(self) -> None:
         """The catalogue a second time, for its length alone, while the first titles are embedded."""

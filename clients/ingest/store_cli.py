@@ -26,8 +26,8 @@ def validate(
     Exit code 0: nothing is wrong; 1: faults were found, or the store cannot be read; 2: wrong use.
     """
     from rich.console import Console
-    from rich.markup import escape
 
+    from resonance.clients.cli.reporting import say_failed
     from resonance.clients.errors import ResonanceError, UsageError, described
     from resonance.clients.ingest.stores import open_store
     from resonance.clients.ingest.validate import Faults, Profile, drift, examine
@@ -53,7 +53,7 @@ def validate(
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
-            typer.echo(described(error), err=True)
+            say_failed(Console(stderr=True), described(error))
             raise typer.Exit(1) from error
     report: dict[str, Any] = {
         "store": store,
@@ -75,7 +75,7 @@ def validate(
     if json_out:
         typer.echo(json.dumps(report, ensure_ascii=False))
     else:
-        _show(report, Console(), escape)
+        _show(report, Console())
     failed = bool(faults.counts) or (fail_on_drift and moved is not None and bool(moved.large))
     raise typer.Exit(1 if failed else 0)
 
@@ -95,30 +95,40 @@ def remove(
 
     Exit code 0: all are gone; 1: some were not there, or the store cannot be written; 2: wrong use.
     """
+    from rich.console import Console
+
+    from resonance.clients.cli.reporting import say_failed, say_warning
     from resonance.clients.errors import ResonanceError, UsageError, described
     from resonance.clients.ingest.removal import remove_titles
     from resonance.clients.ingest.state_files import default_journal
+    from resonance.clients.media.text import can_be_stored
     from resonance.space.errors import SpaceError
 
-    path = journal or default_journal(store)
+    console = Console(stderr=True)
     with wrong_use():
+        if not can_be_stored(store):
+            raise UsageError(f"STORE {store}: a name that is not UTF-8; expected one that is")
+        path = journal or default_journal(store)
         try:
             removed = remove_titles(store, path, titles)
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
-            typer.echo(described(error), err=True)
+            say_failed(console, described(error))
             raise typer.Exit(1) from error
     for name in removed.unknown:
-        typer.echo(f"{name}: no such title in {store}", err=True)
+        say_failed(console, f"{name}: no such title in {store}")
     if not removed.journal:
-        typer.echo(f"{path}: no journal there; the job that has one takes the titles for stored", err=True)
+        say_warning(console, f"{path}: no journal there; the job that has one takes the titles for stored")
     typer.echo(f"{removed.titles:,} removed")
     raise typer.Exit(1 if removed.unknown else 0)
 
 
-def _show(report: dict[str, Any], console: Any, escape: Any) -> None:
+def _show(report: dict[str, Any], console: Any) -> None:
+    from rich.markup import escape
     from rich.table import Table
+
+    from resonance.clients.media.text import shown
 
     table = Table(show_header=False, box=None)
     table.add_row("titles", f"{report['titles']:,}")
@@ -135,6 +145,6 @@ def _show(report: dict[str, Any], console: Any, escape: Any) -> None:
     console.print(table)
     for kind, fault in report["faults"].items():
         examples = ", ".join(map(str, fault["for_example"]))
-        console.print(f"[red]{fault['count']:,} x {kind}[/red]: {escape(examples)}", soft_wrap=True)
+        console.print(f"[red]{fault['count']:,} x {kind}[/red]: {escape(shown(examples))}", soft_wrap=True)
     if not report["faults"]:
         console.print("no faults")

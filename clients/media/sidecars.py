@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ _REST = re.compile(
     r"(?P<kinds>(\.(?i:default|full|sdh|cc|hi|forced))*)"
     r"(?P<suffix>\.(?i:srt|vtt))"
 )
-#: A folder that changed longer ago than this will not change under the same time again: file systems keep times
-#: to 2 s at the coarsest.
+#: A folder that changed longer ago than this will not change under the same time again: file systems keep
+#: times to 2 s at the coarsest.
 SETTLED_S = 3.0
 
 
@@ -83,8 +84,8 @@ def _subtitles_by_stem(folder: Path) -> Mapping[str, list[str]]:
 def _listed(folder: Path, changed_ns: int) -> Mapping[str, list[str]]:
     """As it was at `changed_ns`. One listing for all titles of a folder: there may be a hundred thousand."""
     by_stem: dict[str, list[str]] = {}
-    for entry in folder.iterdir():
-        if entry.suffix.lower() in SUBTITLE_SUFFIXES:
-            for dot in re.finditer(r"\.", entry.name):
-                by_stem.setdefault(entry.name[: dot.start()], []).append(entry.name)
+    for name in os.listdir(folder):
+        if name.lower().endswith(SUBTITLE_SUFFIXES):
+            for dot in re.finditer(r"\.", name):
+                by_stem.setdefault(name[: dot.start()], []).append(name)
     return by_stem

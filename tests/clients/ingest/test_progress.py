@@ -30,3 +30,11 @@ def test_what_failed_is_named_once() -> None:
         "film: NotMediaError: /films/film.mp4: no film",
         "b: in quarantine since an earlier job",
     ]
+
+
+def test_no_name_steers_the_terminal() -> None:
+    shown = io.StringIO()
+    JobDisplay(Console(file=shown, width=300)).show(
+        Outcome("a\x1b[31m [b]", Result.FAILED, error="NotMediaError: a\x1b[31m [b]: \x9bno\nfilm")
+    )
+    assert shown.getvalue() == "a\\x1b[31m [b]: NotMediaError: \\x9bno film\n"

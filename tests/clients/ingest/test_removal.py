@@ -76,6 +76,18 @@ def test_unknown_names_and_stores_are_told(store: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_names_that_are_not_utf_8_are_told(store: Path) -> None:
+    code, out, err = remove(store, "film 1", "caf\udce9", "a\x1b[31m[b]")
+    assert (code, out) == (1, "1 removed\n")
+    assert err == f"caf\\udce9: no such title in {store}\na\\x1b[31m[b]: no such title in {store}\n"
+    code, _, err = remove("v\udce9", "film 1")
+    assert code == 2
+    assert "v\\udce9: a name that is not UTF-8" in err
+    result = CliRunner().invoke(make_app(), ["ingest", "a.txt", "--sink", "v\udce9", "--server", "localhost:1"])
+    assert result.exit_code == 2
+    assert "v\\udce9: a name that is not UTF-8" in result.stderr
+
+
 def test_a_store_without_its_journal_says_so(store: Path) -> None:
     shutil.rmtree(store / "_resonance")
     code, out, err = remove(store, "film 1")

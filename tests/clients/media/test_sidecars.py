@@ -98,8 +98,8 @@ def test_one_listing_serves_all_titles_of_a_folder(tmp_path: Path, monkeypatch: 
         (tmp_path / f"film{number}.de.srt").touch()
     os.utime(tmp_path, (1, 1))
     listed: list[Path] = []
-    names = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), names(folder))[1])
+    names = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: (listed.append(folder), names(folder))[1])
     for number in range(20):
         assert find_sidecar(tmp_path / f"film{number}.mp4") == tmp_path / f"film{number}.de.srt"
     assert listed == [tmp_path]
