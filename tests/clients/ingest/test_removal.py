@@ -83,7 +83,8 @@ def test_names_that_are_not_utf_8_are_told(store: Path) -> None:
     code, _, err = remove("v\udce9", "film 1")
     assert code == 2
     assert "v\\udce9: a name that is not UTF-8" in err
-    result = CliRunner().invoke(make_app(), ["ingest", "a.txt", "--sink", "v\udce9", "--server", "localhost:1"])
+    wrong = ["ingest", "a.txt", "--sink", "v\udce9", "--server", "localhost:1"]
+    result = CliRunner().invoke(make_app(), wrong)
     assert result.exit_code == 2
     assert "v\\udce9: a name that is not UTF-8" in result.stderr
 
