@@ -9,84 +9,14 @@ cannot come again later: they have a bound of their own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from resonance.clients.errors import OverloadedError
 from resonance.serving.gateway.limits import GatewayLimits
+from resonance.serving.gateway.places import OnRefused, Places
 from resonance.serving.gateway.reasons import Refusal
-
-#: How often those who wait look whether an upload has come to wait for its caller.
-LOOK_S = 0.02
-
-
-#: Told why a call was refused, for metrics.
-OnRefused = Callable[[Refusal], None]
-
-
-@dataclass(slots=True)
-class Places:
-    """Places of one kind, and those who wait for one, first come first served.
-
-    Args:
-        what: in words, for errors. most: places. busy: how many of those let in keep theirs busy now.
-    """
-
-    what: str
-    most: int
-    max_queued: int
-    queue_timeout_s: float
-    busy: Callable[[], int]
-    on_refused: OnRefused
-    queue: list[asyncio.Event] = field(default_factory=list)
-
-    async def enter(self) -> None:
-        """Return once there is a place for the caller, who then counts as busy.
-
-        Raises:
-            OverloadedError: all places are taken and as many wait as may, or none became free in time.
-        """
-        if not self.queue and self.busy() < self.most:
-            return
-        if len(self.queue) >= self.max_queued:
-            raise self._refused(
-                Refusal.FULL, f"{self.busy()} {self.what} under way and {len(self.queue)} waiting"
-            )
-        turn = asyncio.Event()
-        self.queue.append(turn)
-        deadline = time.monotonic() + self.queue_timeout_s
-        try:
-            while self.queue[0] is not turn or self.busy() >= self.most:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise self._refused(
-                        Refusal.QUEUE_TIMEOUT, f"no place became free in {self.queue_timeout_s:g} s"
-                    )
-                turn.clear()
-                # the first alone looks; it wakes the next when it goes, so a long line costs nothing
-                look_s = min(LOOK_S, left_s) if self.queue[0] is turn else left_s
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(look_s):
-                        await turn.wait()
-        finally:
-            self.queue.remove(turn)
-            self.left()  # the next one is the first now
-
-    def left(self) -> None:
-        """A place became free: the first of those who wait looks at once, not `LOOK_S` later."""
-        if self.queue:
-            self.queue[0].set()
-
-    def _refused(self, reason: Refusal, came: str) -> OverloadedError:
-        self.on_refused(reason)
-        return OverloadedError(
-            f"{came}; expected at most {self.most} {self.what} and {self.max_queued} waiting; come again",
-            retry_after_s=self.queue_timeout_s,
-        )
 
 
 class Stream:
@@ -108,7 +38,7 @@ class Admission:
     def __init__(self, limits: GatewayLimits, on_refused: OnRefused) -> None:
         self._limits, self._on_refused = limits, on_refused
         self._streams: set[Stream] = set()
-        self._queries = 0
+        self._queries: Counter[str] = Counter()
         self.segments_in_flight = 0
         self._segment_places = asyncio.Semaphore(limits.max_segments_in_flight)
         queue = (limits.max_queued, limits.queue_timeout_s)
@@ -128,7 +58,7 @@ class Admission:
     @property
     def queries(self) -> int:
         """Queries let in."""
-        return self._queries
+        return self._queries.total()
 
     @property
     def queued(self) -> int:
@@ -157,7 +87,7 @@ class Admission:
                 retry_after_s=limits.queue_timeout_s,
             )
         if not live:
-            await self._upload_places.enter()
+            await self._upload_places.enter(caller)
         stream = Stream(caller, live=live)
         self._streams.add(stream)
         try:
@@ -183,18 +113,19 @@ class Admission:
         stream.stored = segments
 
     @asynccontextmanager
-    async def query(self) -> AsyncIterator[None]:
-        """A place for a call that is answered once.
+    async def query(self, caller: str) -> AsyncIterator[None]:
+        """A place for a call of `caller` that is answered once.
 
         Raises:
             OverloadedError: over a bound.
         """
-        await self._query_places.enter()
-        self._queries += 1
+        await self._query_places.enter(caller)
+        self._queries[caller] += 1
         try:
             yield
         finally:
-            self._queries -= 1
+            self._queries[caller] -= 1
+            self._queries += Counter()  # keeps no names of callers who have none under way
             self._query_places.left()
 
     @asynccontextmanager
@@ -207,5 +138,5 @@ class Admission:
             finally:
                 self.segments_in_flight -= 1
 
-    def _busy_uploads(self) -> int:
-        return sum(not s.live and s.is_busy() for s in self._streams)
+    def _busy_uploads(self) -> Counter[str]:
+        return Counter(s.caller for s in self._streams if not s.live and s.is_busy())

@@ -24,7 +24,9 @@ from resonance.v1 import embedding_pb2 as pb
 MAX_PARTS = 16
 
 
-async def embed_query(request: pb.EmbedQueryRequest, shared: Shared, transport: Transport) -> QueryEmbedding:
+async def embed_query(
+    request: pb.EmbedQueryRequest, shared: Shared, transport: Transport, caller: str
+) -> QueryEmbedding:
     """The query of all parts.
 
     Raises:
@@ -43,7 +45,7 @@ async def embed_query(request: pb.EmbedQueryRequest, shared: Shared, transport: 
     descriptor = await shared.served.known()
     if request.expected_fingerprint not in ("", descriptor.fingerprint):
         raise SpaceMismatchError(request.expected_fingerprint, descriptor.fingerprint, "the server")
-    async with shared.admission.query():
+    async with shared.admission.query(caller):
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -76,7 +76,9 @@ class EmbeddingService(EmbeddingServiceServicer):
         """One vector of all examples."""
 
         async def embedded() -> pb.EmbedQueryResponse:
-            found = await embed_query(request, self._shared, self._transport(context))
+            found = await embed_query(
+                request, self._shared, self._transport(context), current_call().caller.name
+            )
             message = pb.EmbedQueryResponse(
                 fingerprint=found.space.fingerprint, present=presence_to_message(found.present)
             )
@@ -98,7 +100,7 @@ class EmbeddingService(EmbeddingServiceServicer):
             if request.fingerprint != descriptor.fingerprint:
                 raise SpaceMismatchError(request.fingerprint, descriptor.fingerprint, "the server")
             segments = segments_from_messages(request.segments, FieldNames.of(descriptor))
-            async with self._shared.admission.query():
+            async with self._shared.admission.query(current_call().caller.name):
                 with self._shared.metrics.time(Stage.FUSION):
                     title = await fuse_segments(
                         self._transport(context),

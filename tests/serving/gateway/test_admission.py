@@ -10,7 +10,7 @@ import pytest
 
 from resonance.clients.errors import OverloadedError
 from resonance.serving.errors import GatewayConfigError
-from resonance.serving.gateway import admission
+from resonance.serving.gateway import places
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.limits import GatewayLimits
 
@@ -77,6 +77,63 @@ async def test_those_who_wait_enter_in_their_order() -> None:
             group.create_task(one(number))
             await asyncio.sleep(0)
     assert order == [0, 1, 2, 3]
+
+
+async def test_who_has_fewest_places_is_next() -> None:
+    door = Door(max_uploads=2, max_queued=8, queue_timeout_s=5)
+    order: list[str] = []
+
+    async def one(caller: str) -> None:
+        async with door.admission.stream(caller, live=False):
+            order.append(caller)
+            await asyncio.sleep(0.03)
+
+    async with asyncio.TaskGroup() as group:
+        for caller in ("night", "night", "night", "night", "night", "late", "late"):
+            group.create_task(one(caller))
+            await asyncio.sleep(0)
+    assert order[:2] == ["night", "night"]
+    # both of night's leave; then each has one place at a time, as long as both have something to send
+    assert sorted(order[2:4]) == sorted(order[4:6]) == ["late", "night"]
+    assert len(order) == 7
+
+
+async def test_a_full_line_of_one_caller_makes_room_for_another() -> None:
+    door = Door(max_uploads=1, max_queued=1, queue_timeout_s=5)
+    async with contextlib.AsyncExitStack() as inside:
+        leaves = contextlib.AsyncExitStack()
+        await leaves.enter_async_context(door.admission.stream("night", live=False))
+        waits = asyncio.create_task(inside.enter_async_context(door.admission.stream("night", live=False)))
+        await asyncio.sleep(0.01)
+        with pytest.raises(OverloadedError):  # of its own it has no more
+            await door.admission.stream("night", live=False).__aenter__()
+        late = asyncio.create_task(inside.enter_async_context(door.admission.stream("late", live=False)))
+        with pytest.raises(OverloadedError, match="1 uploads under way and 1 waiting") as displaced:
+            await asyncio.wait_for(waits, 1)
+        assert displaced.value.retry_after_s == 5
+        with pytest.raises(OverloadedError):  # one call each: who waits already stays
+            await door.admission.stream("third", live=False).__aenter__()
+        assert not late.done()
+        await leaves.aclose()
+        await asyncio.wait_for(late, 1)
+    assert door.refused == ["full", "full", "full"]
+    assert door.admission.queued == 0
+
+
+async def test_queries_are_shared_alike() -> None:
+    door = Door(max_queries=1, max_queued=1, queue_timeout_s=5)
+    async with contextlib.AsyncExitStack() as inside:
+        leaves = contextlib.AsyncExitStack()
+        await leaves.enter_async_context(door.admission.query("busy"))
+        waits = asyncio.create_task(inside.enter_async_context(door.admission.query("busy")))
+        await asyncio.sleep(0.01)
+        late = asyncio.create_task(inside.enter_async_context(door.admission.query("late")))
+        with pytest.raises(OverloadedError, match="1 queries under way"):
+            await asyncio.wait_for(waits, 1)
+        await leaves.aclose()
+        await asyncio.wait_for(late, 1)
+        assert door.admission.queries == 1
+    assert door.admission.queries == 0
 
 
 async def test_live_feeds_are_let_in_beside_busy_uploads_up_to_their_own_bound() -> None:
@@ -158,7 +215,7 @@ async def test_a_long_line_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.sleep(0)
     monkeypatch.setattr(asyncio, "timeout", counted)
     await asyncio.sleep(0.4)
-    assert 2 <= waits <= 0.4 / admission.LOOK_S + 50
+    assert 2 <= waits <= 0.4 / places.LOOK_S + 50
     slow.is_busy = lambda: False  # nobody tells; the first of the line looks
     await all_of(line)
     await inside.__aexit__(None, None, None)

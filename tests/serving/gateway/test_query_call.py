@@ -67,7 +67,7 @@ async def test_a_full_spool_refuses_a_query_and_its_place_is_free_again(
     shared.budget.take(shared.budget.max_bytes - 10_000)  # what uploads hold
     request = pb.EmbedQueryRequest(parts=[pb.QueryPart(sound=noise(1))])
     with pytest.raises(OverloadedError, match=r"on disk and 32,0.. came"):
-        await asyncio.wait_for(embed_query(request, shared, shared.transport), 5)
+        await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 5)
     assert shared.admission.queries == 0
 
 
@@ -75,4 +75,4 @@ async def test_a_query_has_media_of_a_bounded_length(model_repository: Path, tmp
     shared = shared_of(model_repository, tmp_path, GatewayLimits(max_query_media_s=5.0))
     request = pb.EmbedQueryRequest(parts=[pb.QueryPart(sound=noise(20))])
     with pytest.raises(MediaLimitError, match=r"parts\[0\] \(sound\): .* 5 s"):
-        await asyncio.wait_for(embed_query(request, shared, shared.transport), 10)
+        await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 10)
