@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import unquote
 
-from resonance.serving.gateway.tokens import TokenFile, bearer_token
+from resonance.serving.gateway.tokens import TokenFile, bearer_token, digest_of
 
 _MAX_NAME_CHARACTERS = 256
 
@@ -27,10 +27,12 @@ class Caller:
     Attributes:
         name: the token's name, the certificate's subject, or the address without its port.
         kind: which of them.
+        token_digest: of the token that it showed; None where it is known by something else.
     """
 
     name: str
     kind: CallerKind
+    token_digest: bytes | None = field(default=None, repr=False, compare=False)
 
 
 class Authenticator:
@@ -62,11 +64,19 @@ class Authenticator:
         if self._tokens is not None and not open_to_all:
             token = bearer_token([value for key, value in metadata if key == "authorization"])
             name = self._tokens.name_of(token) if token is not None else None
-            return Caller(name, CallerKind.TOKEN) if name is not None else None
+            if token is None or name is None:
+                return None
+            return Caller(name, CallerKind.TOKEN, digest_of(token))
         subject = next(iter(auth_context.get("x509_subject", ())), b"").decode("utf-8", "replace")
         if subject:
             return Caller(subject[:_MAX_NAME_CHARACTERS], CallerKind.CERTIFICATE)
         return Caller(peer_address(peer), CallerKind.ADDRESS)
+
+    def still_admits(self, caller: Caller) -> bool:
+        """Whether the token of a caller that was let in is one still; always, where it needed none."""
+        if self._tokens is None or caller.token_digest is None:
+            return True
+        return self._tokens.holds(caller.token_digest)
 
 
 def peer_address(peer: str) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import grpc
+
 from resonance.serving.gateway.callers import Caller
+
+#: How long the end of a call is waited for that its caller does not read.
+ABORT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -41,6 +47,20 @@ def current_call() -> Call:
         LookupError: outside of a handler.
     """
     return _current.get()
+
+
+async def abort(
+    context: grpc.aio.ServicerContext,
+    code: grpc.StatusCode,
+    message: str,
+    trailer: tuple[tuple[str, bytes], ...] = (),
+) -> None:
+    """End the call, whose caller may not be reading. Does not return."""
+    try:
+        async with asyncio.timeout(ABORT_S):
+            await context.abort(code, message, trailer)
+    except TimeoutError:  # gRPC tells it once the caller reads; nothing here waits for that
+        raise asyncio.CancelledError from None
 
 
 def begin_call(call: Call) -> None:

@@ -18,8 +18,8 @@ import grpc
 
 from resonance.clients.errors import InvalidFieldError
 from resonance.clients.gateway.faults import STATUS_TRAILER, to_status
-from resonance.serving.gateway.callers import Authenticator, CallerKind, peer_address
-from resonance.serving.gateway.calls import Call, begin_call
+from resonance.serving.gateway.callers import Authenticator, Caller, CallerKind, peer_address
+from resonance.serving.gateway.calls import Call, abort, begin_call
 from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.logs import failure_place
 from resonance.serving.gateway.metrics import UNKNOWN_METHOD, GatewayMetrics
@@ -38,6 +38,10 @@ HEADERS_TOO_LARGE = f"headers over {MAX_HEADER_BYTES:,} bytes"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
+class _RevokedError(Exception):
+    """The token of a call that runs was taken away."""
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Stands before every handler of a `grpc.aio` server. Handlers are async functions or generators.
 
@@ -53,8 +57,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._metrics = metrics
         self._tracing = tracing
+        self._running: dict[asyncio.Timeout, Caller] = {}
         self.begun = 0
         self.ended = 0
+
+    def end_revoked(self) -> None:
+        """End the calls whose token is one no more: a live feed may last for months."""
+        for scope, caller in self._running.items():
+            if scope.when() is None and not self._authenticator.still_admits(caller):
+                scope.reschedule(asyncio.get_running_loop().time())
 
     async def intercept_service(
         self,
@@ -133,8 +144,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         with self._metrics.call_running(method), self._tracing.call_span(method, metadata):
             code = grpc.StatusCode.UNKNOWN
             try:
-                yield
+                async with self._until_revoked(caller):
+                    yield
                 code = _set_code(context) or grpc.StatusCode.OK
+            except _RevokedError as error:
+                code = grpc.StatusCode.UNAUTHENTICATED
+                await abort(context, code, UNAUTHENTICATED)
+                raise AssertionError("unreachable: abort raises") from error
             except grpc.aio.AbortError:
                 code = _set_code(context) or grpc.StatusCode.UNKNOWN
                 raise
@@ -144,7 +160,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except InvalidFieldError as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 status = to_status(error, call.media_id)
-                await context.abort(code, status.message, ((STATUS_TRAILER, status.SerializeToString()),))
+                await abort(context, code, status.message, ((STATUS_TRAILER, status.SerializeToString()),))
             except Exception as error:
                 code = grpc.StatusCode.INTERNAL
                 incident = secrets.token_hex(4)
@@ -152,12 +168,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _log.error(
                     "a call failed for a fault of this server: %s", place, extra={"incident": incident}
                 )
-                await context.abort(code, f"internal fault {incident}; the server's log says more")
+                await abort(context, code, f"internal fault {incident}; the server's log says more")
             except BaseException:  # cancelled: the caller is gone, or waited no longer
                 code = self._abandon(method, context)
                 raise
             finally:
                 self._end(call, code)
+
+    @asynccontextmanager
+    async def _until_revoked(self, caller: Caller) -> AsyncIterator[None]:
+        """What is done inside is cancelled once the token of `caller` is one no more.
+
+        Raises:
+            _RevokedError: it was.
+        """
+        scope = asyncio.timeout(None)
+        self._running[scope] = caller
+        try:
+            async with scope:
+                yield
+        except TimeoutError:
+            if scope.expired():
+                raise _RevokedError from None
+            raise
+        finally:
+            del self._running[scope]
 
     def _abandon(self, method: str, context: grpc.aio.ServicerContext) -> grpc.StatusCode:
         """Its caller is gone, waited no longer, or does not read: the code that it is counted with."""

@@ -7,9 +7,10 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -50,6 +51,8 @@ MAX_PENDING_CALLS = 256
 #: For answers on their way out once every call was ended.
 _FLUSH_S = 1.0
 _SPACE_RETRY_S = 0.5
+#: How often the tokens of running calls are looked at.
+_REVOKED_LOOK_S = 1.0
 #: Calls are taken once all models were seen to serve, so that health says so to the first who asks, but of
 #: models that do not answer so long after the start.
 _FIRST_LOOK_S = 5.0
@@ -153,14 +156,18 @@ class Gateway:
         self._show_gauges(self._shared)
         await NURSERY.warm_up()
         model_health = ModelHealth(settings.triton)
-        for task in (model_health.run(), self._tell_health(model_health)):
-            looking_after = asyncio.create_task(task)
-            looking_after.add_done_callback(_log_fault)
-            self._closing.push_async_callback(_cancelled, looking_after)
+        self._look_after(model_health.run())
+        self._look_after(self._tell_health(model_health))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK_S):
                 await self._health_service.serves(SERVICE)
         await self._listen(self._shared, model_health)
+
+    def _look_after(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, which has no end, until the gateway is closed."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(_log_fault)
+        self._closing.push_async_callback(_cancelled, task)
 
     async def _ask_space(self, served: ServedSpace) -> None:
         """The space, once Triton tells it: it may be starting beside us."""
@@ -200,6 +207,8 @@ class Gateway:
             ("grpc.http2.ping_timeout_ms", 10_000),  # without it gRPC waits a minute more
         ]
         interceptor = CallInterceptor(Authenticator(tokens), self.metrics, shared.tracing)
+        if tokens is not None:
+            self._look_after(_end_revoked(interceptor))
         server = self._server = grpc.aio.server(interceptors=[interceptor], options=options)
         add_EmbeddingServiceServicer_to_server(EmbeddingService(shared, model_health), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health_service, server)
@@ -264,10 +273,16 @@ class Gateway:
         await self._closing.aclose()
 
 
+async def _end_revoked(interceptor: CallInterceptor) -> None:
+    while True:
+        await asyncio.sleep(_REVOKED_LOOK_S)
+        interceptor.end_revoked()
+
+
 def _log_fault(task: asyncio.Task[None]) -> None:
-    """Health would stand still without a word."""
+    """Health would stand still, or tokens be good for ever, without a word."""
     if not task.cancelled() and (fault := task.exception()) is not None:
-        _log.error("health is looked after no more", exc_info=fault)
+        _log.error("health or tokens are looked after no more", exc_info=fault)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

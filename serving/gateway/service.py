@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -21,7 +20,7 @@ from resonance.clients.gateway.messages import (
 )
 from resonance.clients.pipeline import fuse_segments
 from resonance.serving.gateway.call_transport import CallTransport
-from resonance.serving.gateway.calls import current_call
+from resonance.serving.gateway.calls import abort, current_call
 from resonance.serving.gateway.media_call import MediaCall
 from resonance.serving.gateway.metrics import Stage
 from resonance.serving.gateway.query_call import embed_query
@@ -34,8 +33,6 @@ from resonance.v1.embedding_pb2_grpc import EmbeddingServiceServicer
 
 T = TypeVar("T")
 OURS = (ResonanceError, SpaceError)
-#: How long the end of a call is waited for that its caller does not read.
-ABORT_S = 1.0
 _STATES: Mapping[bool | None, pb.ModelState] = {
     None: pb.MODEL_STATE_UNSPECIFIED,
     True: pb.MODEL_STATE_SERVING,
@@ -167,11 +164,7 @@ class EmbeddingService(EmbeddingServiceServicer):
 async def _abort(context: grpc.aio.ServicerContext, error: Exception, media_id: str) -> None:
     status: Status = to_status(error, media_id)
     trailer = ((STATUS_TRAILER, status.SerializeToString()),)
-    try:
-        async with asyncio.timeout(ABORT_S):
-            await context.abort(code_of(error), status.message, trailer)
-    except TimeoutError:  # gRPC tells it once the caller reads; nothing here waits for that
-        raise asyncio.CancelledError from None
+    await abort(context, code_of(error), status.message, trailer)
 
 
 def _model(name: str, state: ModelState) -> pb.ModelStatus:

@@ -51,7 +51,7 @@ class TokenFile:
         self._path = path
         self._clock = clock
         self._seen = _signature(path)
-        self._entries = _read(path)
+        self._take(_read(path))
         self._checked_s = clock()
 
     @property
@@ -62,12 +62,20 @@ class TokenFile:
     def name_of(self, token: bytes) -> str | None:
         """Whose token it is; None where it is nobody's. Takes the same time either way."""
         self._reload()
-        presented = sha256(token).digest()  # of one length, whatever came
+        presented = digest_of(token)
         found: str | None = None
         for entry in self._entries:
             # to the end of the list even when it was found: the time tells nothing
             found = entry.name if hmac.compare_digest(entry.digest, presented) else found
         return found
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether the token of this digest, which it once knew, still stands in it."""
+        self._reload()
+        return digest in self._digests
+
+    def _take(self, entries: list[_Entry]) -> None:
+        self._entries, self._digests = entries, frozenset(entry.digest for entry in entries)
 
     def _reload(self) -> None:
         now_s = self._clock()
@@ -79,11 +87,16 @@ class TokenFile:
             return
         self._seen = signature
         try:
-            self._entries = _read(self._path)
+            self._take(_read(self._path))
         except GatewayConfigError as error:
             _log.error("the token file changed but cannot be used, the old tokens are kept: %s", error)
         else:
             _log.info("the token file changed: %d tokens of %d callers", len(self._entries), len(self.names))
+
+
+def digest_of(token: bytes) -> bytes:
+    """What is kept of a token, of one length whatever came."""
+    return sha256(token).digest()
 
 
 def bearer_token(values: list[str | bytes]) -> bytes | None:
@@ -156,4 +169,4 @@ def _parse(where: str, line: str) -> _Entry | None:
         raise GatewayConfigError(
             f"{where}: characters no token may have; expected letters, digits and -._~+/="
         )
-    return _Entry(name, sha256(token.encode("ascii")).digest())
+    return _Entry(name, digest_of(token.encode("ascii")))

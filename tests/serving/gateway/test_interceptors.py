@@ -15,6 +15,7 @@ from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc as pb_grpc
 from tests.serving.gateway.door import (
     ALICE,
+    BOB,
     CONTENT,
     SERVICE,
     Door,
@@ -57,6 +58,32 @@ async def test_every_kind_of_call_is_asked_for_a_token_and_counted(tmp_path: Pat
                 assert door.metrics.value("calls_total", method=f"/test.Counter/{method}", code=code) == 1
         assert door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 0
         assert door.metrics.value("call_seconds_count", method=f"{SERVICE}/EmbedMedia") == 2
+
+
+async def test_a_call_ends_when_its_token_is_taken_away(tmp_path: Path) -> None:
+    path = write_tokens(tmp_path / "tokens", f"alice {ALICE}\nalice {'c' * 40}\nbob {BOB}\n")
+    seconds = [0.0]
+    tokens = TokenFile(path, clock=lambda: seconds[0])
+    async with open_door(tokens=tokens) as door, door.plain() as channel:
+        stub = pb_grpc.EmbeddingServiceStub(channel)
+        alice, renewed, bob = (
+            stub.EmbedMedia(metadata=tuple(bearer(token).items())) for token in (ALICE, "c" * 40, BOB)
+        )
+        for call in (alice, renewed, bob):
+            await call.write(_start("film"))
+            await call.read()
+        write_tokens(path, f"alice {'c' * 40}\nbob {BOB}\n# so that its size differs\n")
+        seconds[0] += 2
+        door.interceptor.end_revoked()
+        assert await asyncio.wait_for(alice.code(), 5) == grpc.StatusCode.UNAUTHENTICATED
+        assert await alice.details() == "a valid bearer token is needed"
+        for call in (renewed, bob):
+            await call.write(pb.EmbedMediaRequest(chunk=pb.Chunk(data=b"x")))
+            assert (await call.read()).segment.index == 1
+            await call.done_writing()
+            assert await call.code() == grpc.StatusCode.OK
+        assert _ended(door, "UNAUTHENTICATED") == 1
+        assert door.metrics.abandoned() == 0
 
 
 async def test_answers_pass_through_while_requests_still_come() -> None:

@@ -25,7 +25,7 @@ from resonance.clients.gateway.faults import STATUS_TRAILER
 from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.results import MediaEmbedding
 from resonance.serving.errors import PortTakenError, ServingError
-from resonance.serving.gateway import exchange, health_service, service
+from resonance.serving.gateway import calls, exchange, health_service
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.server import SERVICE, Gateway
 from resonance.serving.server import TritonServer
@@ -33,6 +33,7 @@ from resonance.v1 import embedding_pb2 as pb
 from resonance.v1.embedding_pb2_grpc import EmbeddingServiceStub
 
 from .conftest import MakeGateway
+from .door import ALICE, BOB, bearer, write_tokens
 
 SHORT = "video/transcode_elf_hevc_aac.mp4"
 LONG = "video/people_man_yellow_wall.mp4"  # its index stands at its end
@@ -535,7 +536,7 @@ async def test_a_caller_who_takes_no_answer_keeps_no_place_and_is_ended(
     make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchange, "UNTAKEN_S", 0.2)
-    monkeypatch.setattr(service, "ABORT_S", 0.2)
+    monkeypatch.setattr(calls, "ABORT_S", 0.2)
     limits = GatewayLimits(max_uploads=1, max_queued=1, queue_timeout_s=1, idle_timeout_s=2)
     async with (
         make_gateway(limits) as gateway,
@@ -748,3 +749,18 @@ async def test_limits_of_messages_queries_and_subtitles(make_gateway: MakeGatewa
         with pytest.raises(grpc.aio.AioRpcError) as large:
             await stub.EmbedQuery(pb.EmbedQueryRequest(query_id="x" * 100_001))
         assert large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_feed_ends_when_its_token_is_taken_away(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens")
+    async with (
+        make_gateway(token_file=tokens) as gateway,
+        grpc.aio.insecure_channel(gateway.address) as channel,
+    ):
+        call = EmbeddingServiceStub(channel).EmbedMedia(metadata=tuple(bearer(ALICE).items()))
+        await call.write(started(mode=pb.MODE_FRAMES, live=True))
+        assert (await call.read()).HasField("accepted")
+        assert gateway.metrics.value("live_feeds") == 1
+        write_tokens(tokens, f"bob {BOB}\n")
+        assert await asyncio.wait_for(call.code(), 10) == grpc.StatusCode.UNAUTHENTICATED
+        await eventually(lambda: gateway.metrics.value("live_feeds") == 0)
