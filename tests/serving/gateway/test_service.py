@@ -759,8 +759,13 @@ async def test_a_feed_ends_when_its_token_is_taken_away(make_gateway: MakeGatewa
     ):
         call = EmbeddingServiceStub(channel).EmbedMedia(metadata=tuple(bearer(ALICE).items()))
         await call.write(started(mode=pb.MODE_FRAMES, live=True))
+        await call.write(frame(0))
         assert (await call.read()).HasField("accepted")
         assert gateway.metrics.value("live_feeds") == 1
         write_tokens(tokens, f"bob {BOB}\n")
-        assert await asyncio.wait_for(call.code(), 10) == grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async with asyncio.timeout(10):
+                while await call.read() is not grpc.aio.EOF:
+                    pass
+        assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
         await eventually(lambda: gateway.metrics.value("live_feeds") == 0)
