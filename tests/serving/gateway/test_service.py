@@ -763,9 +763,11 @@ async def test_a_feed_ends_when_its_token_is_taken_away(make_gateway: MakeGatewa
         assert (await call.read()).HasField("accepted")
         assert gateway.metrics.value("live_feeds") == 1
         write_tokens(tokens, f"bob {BOB}\n")
-        with pytest.raises(grpc.aio.AioRpcError) as ended:
-            async with asyncio.timeout(10):
-                while await call.read() is not grpc.aio.EOF:
-                    pass
-        assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+        async def to_the_end() -> None:
+            while await call.read() is not grpc.aio.EOF:
+                pass
+
+        refused = await refusal(asyncio.wait_for(to_the_end(), 10))
+        assert refused.code == grpc.StatusCode.UNAUTHENTICATED
         await eventually(lambda: gateway.metrics.value("live_feeds") == 0)
