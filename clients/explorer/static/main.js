@@ -47,7 +47,7 @@ async function askSearch() {
   const { hits } = await search(searchRequest());
   showTitles(hits, { ranked: true });
   byId("results-title").textContent = "Most like it";
-  byId("results-note").textContent = hits.length ? "Bars: what each block adds to the score. Hatched: inferred. Tick: usual here." : "";
+  byId("results-note").textContent = hits.length ? "Bars: what each block adds to the score, or, left of the line, takes from it. Hatched: inferred. Tick: usual here." : "";
   showNothing(hits.length, "No title fits. Take a tag away, or an example.");
   byId("more").hidden = hits.length < state.limit || state.limit === MOST;
   noteTags(hits);

@@ -19,11 +19,11 @@ export function showTitles(titles, { ranked }) {
   const list = byId("results");
   const before = new Map([...list.children].map((node) => [node, node.getBoundingClientRect()]));
   const focused = list.contains(document.activeElement) ? document.activeElement : null;
-  const largest = Math.max(...titles.flatMap((title) => (title.shares ?? []).map((share) => Math.abs(share.value))), 1e-9);
+  const scale = scaleOf(titles);
   const wanted = titles.map((title, at) => {
     const card = cards.get(title.key) ?? newCard();
     cards.set(title.key, card);
-    card.fill(title, ranked ? at + 1 : null, largest);
+    card.fill(title, ranked ? at + 1 : null, scale);
     return card.node;
   });
   wanted.forEach((node, at) => {
@@ -73,7 +73,7 @@ function newCard() {
   const node = el("li", { class: "card" }, poster, name, facts, badge, sentence, el("div", { class: "actions" }, more, less));
   let shownPoster = null;
 
-  function fill(given, rank, largest) {
+  function fill(given, rank, scale) {
     title = given;
     const at = startOf(title);
     name.textContent = title.name;
@@ -91,7 +91,7 @@ function newCard() {
     badge.hidden = sentence.hidden = !title.shares;
     if (title.shares) {
       badge.setAttribute("aria-label", `Score ${figure(title.score)}, the sum of`);
-      badge.replaceChildren(...title.shares.map((share) => shareOf(share, largest)));
+      badge.replaceChildren(...title.shares.map((share) => shareOf(share, scale)));
       sentence.textContent = title.sentence;
     }
   }
@@ -115,19 +115,26 @@ function pictureOf(title, url) {
   return image;
 }
 
-function shareOf(share, largest) {
+/** Where values stand in a track, in percent: one scale for all bars and ticks of a page, 0 always on it. */
+function scaleOf(titles) {
+  const values = titles.flatMap((title) => title.shares ?? []).flatMap(({ value, usual }) => [value, usual ?? 0]);
+  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  return (value) => (high > low ? (100 * (value - low)) / (high - low) : 0);
+}
+
+/** A mark within a track, from one place to another, in percent. */
+function markAt(name, from, to = from) {
+  const mark = el("span", { class: name });
+  mark.style.left = `${from.toFixed(1)}%`;
+  if (to !== from) mark.style.width = `${(to - from).toFixed(1)}%`;
+  return mark;
+}
+
+function shareOf(share, scale) {
   const label = MODALITIES[share.modality];
-  const bar = el("span", { class: "bar" });
-  const width = (value) => `${(Math.min(Math.abs(value) / largest, 1) * 100).toFixed(1)}%`;
-  bar.style.left = "0";
-  bar.style.width = width(share.value);
-  if (share.value < 0) bar.style.opacity = "0.35";
-  const track = el("span", { class: "track", "aria-hidden": "true" }, bar);
-  if (share.usual !== null) {
-    const tick = el("span", { class: "usual" });
-    tick.style.left = width(Math.max(share.usual, 0));
-    track.append(tick);
-  }
+  const [zero, at] = [scale(0), scale(share.value)];
+  const track = el("span", { class: "track", "aria-hidden": "true" }, markAt("bar", Math.min(zero, at), Math.max(zero, at)), markAt("zero", zero));
+  if (share.usual !== null) track.append(markAt("usual", scale(share.usual)));
   const said = [share.inferred ? ", inferred: the title has none" : "", share.usual === null ? "" : `, usually ${figure(share.usual)}`].join("");
   const shown = el("span", { class: "label" }, label);
   return el(

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -245,6 +246,44 @@ def test_more_and_less_like_this(site: Site, open_page: Opener) -> None:
     shown.settled()
     assert shown.names() == before
     assert site.encoded() == asked
+
+
+def test_what_takes_from_a_score_stands_left_of_zero(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    shown = Shown(page)
+    shown.card("000000.mp4").get_by_role("button", name="More like").click()
+    shown.settled()
+    shown.card(shown.names()[0]).get_by_role("button", name="Less like").click()
+    expect(page.locator(".example[data-against]")).to_have_count(1)
+    shown.settled()
+    with page.expect_response("**/api/search") as answered:
+        page.locator(".example[data-against] input[type=range]").press("End")
+    shown.settled()
+    shares = [share for hit in answered.value.json()["hits"] for share in hit["shares"]]
+    marks = page.locator("#results .share .track").evaluate_all(
+        """tracks => tracks.map(track => {
+            const whole = track.getBoundingClientRect();
+            const place = name => {
+                const mark = track.querySelector(name)?.getBoundingClientRect();
+                return mark && [mark.left, mark.right].map(x => (x - whole.left) / whole.width);
+            };
+            return { bar: place('.bar'), zero: place('.zero'), usual: place('.usual') };
+        })"""
+    )
+    values: list[float] = []
+    places: list[float] = []
+    for share, mark in zip(shares, marks, strict=True):
+        ends = mark["bar"] if share["value"] >= 0 else mark["bar"][::-1]
+        values += [0.0, share["value"], 0.0]
+        places += [*ends, np.mean(mark["zero"])]
+        if share["usual"] is not None:
+            values.append(share["usual"])
+            places.append(np.mean(mark["usual"]))
+    assert min(values) < 0 < max(values)
+    assert any((share["usual"] or 0) < 0 for share in shares)
+    # one scale, which the track holds
+    low, high = min(values), max(values)
+    np.testing.assert_allclose(places, (np.array(values) - low) / (high - low), atol=0.01)
 
 
 def test_examples_are_mixed_weighed_and_taken_away(site: Site, media: Path, open_page: Opener) -> None:
