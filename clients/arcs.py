@@ -14,6 +14,8 @@ from resonance.space.arcs import Arc, smooth
 
 #: Standard deviation of the smoothing in seconds: half a segment, so a neighbour counts a seventh.
 SMOOTHING_S = 4.0
+#: Points further apart than this many seconds are not joined: there was nothing to measure between.
+GAP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,16 @@ def make_arcs(
         arc = Arc.of(times_s, [_level(parts, signals) for _, signals in segments])
         arcs[name] = smooth(arc, SMOOTHING_S).points()
     return arcs
+
+
+def runs_of(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """The parts of an arc within which (time_s, value) points are joined: gaps over `GAP_S` lie between."""
+    runs: list[list[tuple[float, float]]] = []
+    for point in points:
+        if not runs or point[0] - runs[-1][-1][0] > GAP_S:
+            runs.append([])
+        runs[-1].append(point)
+    return runs
 
 
 def _level(parts: Sequence[Part], signals: Mapping[str, float | None]) -> float | None:

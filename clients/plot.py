@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from resonance.clients.arcs import runs_of
 from resonance.clients.clock import clock
 from resonance.clients.errors import UsageError
 from resonance.clients.new_files import check_new_file
@@ -27,8 +28,6 @@ ALONE_IN, ABOVE_IN, AXIS_IN = 1.5, 1.15, 0.85
 #: Several titles are told apart by colour: Okabe and Ito's, which colour-blind readers can tell too.
 TITLE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 REST_COLOUR = "#c8c8c8"
-#: Points further apart than this many seconds are not joined: there was nothing to measure between.
-GAP_S = 20.0
 #: With more points than this, marks for each would run into one another.
 MOST_MARKED = 80
 LONGEST_NAME = 44
@@ -100,7 +99,8 @@ def _draw(axis: Axes, results: Sequence[MediaEmbedding], order: int, name: str) 
     own = AXIS_COLOUR if two_ended else ARC_COLOURS.get(name, OTHER_ARC_COLOUR)
     colour = own if alone else _title_colour(order)
     marker = "o" if len(points) <= MOST_MARKED else None
-    for times_s, values in _pieces(points):
+    for run in runs_of(points):
+        times_s, values = ([point[at] for point in run] for at in (0, 1))
         # a lone point has no line to be seen by
         mark = marker or ("o" if len(times_s) == 1 else None)
         axis.plot(times_s, values, color=colour, linewidth=1.8, marker=mark, markersize=3.5, clip_on=False)
@@ -185,14 +185,3 @@ def _shortened(text: str, longest: int) -> str:
         return text
     half = (longest - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
-
-
-def _pieces(points: Sequence[tuple[float, float]]) -> list[tuple[list[float], list[float]]]:
-    """Runs of points without a gap, as times and values."""
-    runs: list[tuple[list[float], list[float]]] = []
-    for time_s, value in points:
-        if not runs or time_s - runs[-1][0][-1] > GAP_S:
-            runs.append(([], []))
-        runs[-1][0].append(time_s)
-        runs[-1][1].append(value)
-    return runs

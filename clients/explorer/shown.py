@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from resonance.clients.arcs import runs_of
 from resonance.clients.discovery.search import TitleHit
 from resonance.clients.discovery.types import StoredTitle, TitleFacts
 from resonance.clients.explorer.keys import key_of
@@ -59,7 +60,7 @@ def shown_hit(hit: TitleHit, reasons: Sequence[Reason], sentence: str) -> dict[s
 
 
 def shown_details(title: StoredTitle) -> dict[str, Any]:
-    """A title with its segments and arcs. Arcs of axes carry the labels of their ends."""
+    """A title with its segments and its arcs, by runs. Arcs of axes carry the labels of their ends."""
     axes = title.facts.axes
     return {
         **shown_title(title.facts),
@@ -69,7 +70,7 @@ def shown_details(title: StoredTitle) -> dict[str, Any]:
                 "name": name,
                 "low": axes[name].low if name in axes else None,
                 "high": axes[name].high if name in axes else None,
-                "points": [[time_s, value] for time_s, value in points],
+                "runs": runs_of(points),
             }
             for name, points in title.arcs.items()
         ],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance.clients.arcs import ARCS, Part, make_arcs
+from resonance.clients.arcs import ARCS, GAP_S, Part, make_arcs, runs_of
 from resonance.space import ArcError
 
 CALM = {
@@ -91,3 +91,9 @@ def test_no_segments_have_no_points_and_times_must_rise() -> None:
     assert make_arcs([]) == {"pacing": [], "energy": [], "brightness": []}
     with pytest.raises(ArcError):
         make_arcs([(12.0, CALM), (4.0, CALM)])
+
+
+def test_points_are_joined_where_nothing_is_missing_between() -> None:
+    first, second = [(4.0, 0.1), (4.0 + GAP_S, 0.2)], [(4.1 + 2 * GAP_S, 0.3)]
+    assert runs_of([*first, *second]) == [first, second]
+    assert runs_of([]) == []

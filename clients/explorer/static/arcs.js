@@ -95,7 +95,7 @@ function matchBars(view, bottom) {
   const values = scores.map(([, value]) => value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const x = (s) => (s / view.length) * view.width;
-  const nodes = [svg("text", { class: "name", x: 0, y: 12 }, "how well each moment matches")];
+  const nodes = [svg("text", { x: 0, y: 12 }, svg("tspan", { class: "name" }, "match of each moment"), svg("tspan", { dx: 6 }, "this title’s least → most"))];
   for (const [segment, value] of scores) {
     const tall = high > low ? 3 + ((value - low) / (high - low)) * (CURVE + 2) : CURVE;
     const best = value === high;
@@ -113,11 +113,18 @@ function arcRow(view, arc, top) {
   const label = svg("text", { x: 0, y: top + 12 }, svg("tspan", { class: "name" }, arc.name));
   if (arc.low) label.append(svg("tspan", { dx: 6 }, `${arc.low} → ${arc.high}`));
   const row = svg("g", {}, label, svg("line", { class: "base", x1: 0, x2: view.width, y1: base, y2: base }));
+  if (!arc.runs.length) {
+    row.append(svg("text", { x: view.width / 2, y: y(0.5) + 4, "text-anchor": "middle" }, "not measurable"));
+    return row;
+  }
   row.append(svg("line", { class: "middle", x1: 0, x2: view.width, y1: y(0.5), y2: y(0.5) }));
-  const points = arc.points.map(([s, value]) => `${x(s).toFixed(1)},${y(value).toFixed(1)}`);
-  if (points.length === 1) row.append(svg("circle", { class: "dot", cx: x(arc.points[0][0]), cy: y(arc.points[0][1]), r: 3 }));
-  else if (points.length > 1) {
-    const [first, last] = [x(arc.points[0][0]), x(arc.points.at(-1)[0])];
+  for (const run of arc.runs) {
+    const points = run.map(([s, value]) => `${x(s).toFixed(1)},${y(value).toFixed(1)}`);
+    const [first, last] = [x(run[0][0]), x(run.at(-1)[0])];
+    if (run.length === 1) {
+      row.append(svg("circle", { class: "dot", cx: first, cy: y(run[0][1]), r: 3 }));
+      continue;
+    }
     row.append(svg("path", { class: "area", d: `M${first},${base} L${points.join(" L")} L${last},${base} Z` }));
     row.append(svg("polyline", { class: "arc", points: points.join(" ") }));
   }
@@ -136,18 +143,23 @@ function ticks(view, bottom) {
   return nodes;
 }
 
-/** The value of an arc at a time, linear between its points; null outside them. */
-function valueAt(arc, time_s) {
-  const { points } = arc;
-  const next = points.findIndex(([s]) => s >= time_s);
-  if (next < 0) return points.length ? points.at(-1)[1] : null;
-  if (next === 0) return points[0][1];
-  const [[a, low], [b, high]] = [points[next - 1], points[next]];
-  return low + ((high - low) * (time_s - a)) / (b - a);
+/** The value of an arc at a time: linear within a run, and its end's as far as that point's segment goes; else null. */
+function valueAt(arc, time_s, segments) {
+  const holds = (segment, s) => segment.start_s <= s && s <= segment.end_s;
+  for (const run of arc.runs) {
+    const next = run.findIndex(([s]) => s >= time_s);
+    if (next > 0) {
+      const [[a, low], [b, high]] = [run[next - 1], run[next]];
+      return low + ((high - low) * (time_s - a)) / (b - a);
+    }
+    const [s, value] = next === 0 ? run[0] : run.at(-1);
+    if (s === time_s || segments.some((segment) => holds(segment, s) && holds(segment, time_s))) return value;
+  }
+  return null;
 }
 
 function spoken(view) {
-  const values = view.title.arcs.map((arc) => [arc.name, valueAt(arc, view.time)]).filter(([, value]) => value !== null);
+  const values = view.title.arcs.map((arc) => [arc.name, valueAt(arc, view.time, view.timed)]).filter(([, value]) => value !== null);
   return [clock(view.time), ...values.map(([name, value]) => `${name} ${figure(value)}`)].join(", ");
 }
 
@@ -158,7 +170,7 @@ function table(view, onSeek) {
     if (segment.start_s === null) return;
     const middle = (segment.start_s + segment.end_s) / 2;
     const go = el("button", { type: "button", class: "quiet", "aria-label": `Play from ${clock(segment.start_s)}`, onclick: () => onSeek(segment.start_s) }, clock(segment.start_s));
-    const cells = view.title.arcs.map((arc) => valueAt(arc, middle));
+    const cells = view.title.arcs.map((arc) => valueAt(arc, middle, view.timed));
     if (view.scores) cells.unshift(view.scores[at]);
     body.append(el("tr", {}, el("td", {}, go), ...cells.map((value) => el("td", {}, value === null ? "–" : figure(value)))));
   });

@@ -130,7 +130,7 @@ def test_moments_of_a_title(client: TestClient) -> None:
 def test_details_hold_the_arcs(client: TestClient) -> None:
     title = client.get(f"/api/titles/{key_of('gone.mp4')}").json()
     assert title["arcs"] == [
-        {"name": "pacing", "low": None, "high": None, "points": [[4.0, 0.0], [12.0, 1.0]]}
+        {"name": "pacing", "low": None, "high": None, "runs": [[[4.0, 0.0], [12.0, 1.0]]]}
     ]
     assert [(s["start_s"], s["end_s"]) for s in title["segments"]] == [(0.0, 8.0), (8.0, 16.0)]
 

@@ -214,6 +214,47 @@ def test_it_plays_from_the_matching_second_and_arcs_lead_there(
     expect(page.locator("#stage")).to_be_hidden()
 
 
+def test_an_arc_is_shown_where_it_was_measured(away: Site, open_page: Opener) -> None:
+    """Two stretches and a lone point; nothing in between, nor before and after."""
+    page = open_page(away)
+    page.evaluate(
+        """async () => {
+            const { makeArcs } = await import('/static/arcs.js');
+            const timed = [[0, 8], [8, 16], [296, 304], [304, 312], [600, 608]];
+            const title = {
+                name: 'gap', duration_s: 640, segments: timed.map(([start_s, end_s]) => ({ start_s, end_s })),
+                arcs: [
+                    { name: 'pacing', runs: [[[4, 0.2], [12, 0.4]], [[300, 0.8], [308, 0.6]], [[604, 0.5]]] },
+                    { name: 'brightness', runs: [] },
+                ],
+            };
+            const made = makeArcs(title, () => {});
+            document.querySelector('#main').prepend(made.node);
+            window.setTime = made.setTime;
+        }"""
+    )
+
+    def said(time_s: float) -> str:
+        page.evaluate("time_s => window.setTime(time_s)", time_s)
+        return page.locator(".timeline").get_attribute("aria-valuetext") or ""
+
+    assert page.locator(".timeline polyline").count() == 2
+    assert page.locator(".timeline .dot").count() == 1
+    expect(page.locator(".timeline svg")).to_contain_text("not measurable")
+    assert said(8) == "0:08, pacing 0.30"
+    assert said(1) == "0:01, pacing 0.20"  # half of a segment before its middle
+    assert said(16) == "0:16, pacing 0.40"
+    assert said(17) == "0:17"
+    assert said(150) == "2:30"
+    assert said(304) == "5:04, pacing 0.70"
+    assert said(606) == "10:06, pacing 0.50"
+    assert said(630) == "10:30"
+    page.get_by_text("The arcs as a table").click()
+    cells = page.locator(".arcs tbody tr td:nth-child(2)")
+    assert cells.all_inner_texts() == ["0.20", "0.40", "0.80", "0.60", "0.50"]
+    assert set(page.locator(".arcs tbody tr td:nth-child(3)").all_inner_texts()) == {"–"}
+
+
 def test_what_the_browser_cannot_play_is_converted(site: Site, open_page: Opener) -> None:
     page = open_page(site)
     Shown(page).card("transcode_elf_mpeg4_noaudio.avi").locator(".poster").click()
