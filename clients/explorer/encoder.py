@@ -85,6 +85,11 @@ class EncoderServer:
             remember(descriptor, self._cache)
         return ServerState(True)
 
+    @property
+    def knows_space(self) -> bool:
+        """Whether titles can be ranked while the server is away: `descriptor` needs nobody."""
+        return self._descriptor is not None
+
     async def descriptor(self) -> Descriptor:
         """That of the library's space, from the server or from an earlier day.
 

@@ -48,9 +48,9 @@ class Explorer:
         }
 
     async def server_state(self) -> dict[str, Any]:
-        """Whether the encoder server answers, else what was wrong."""
+        """Whether the encoder server answers, else what was wrong; whether titles rank without it."""
         state = await self.server.look()
-        return {"address": self.server.address, **asdict(state)}
+        return {"address": self.server.address, "space_known": self.server.knows_space, **asdict(state)}
 
     async def browse(self, words: str, tags: tuple[str, ...], limit: int) -> dict[str, Any]:
         """Titles by name. StoreError: the store cannot be read."""

@@ -30,7 +30,7 @@ async function look() {
   try {
     showServer(await getServer());
   } catch (error) {
-    showServer({ reachable: false, address: "", said: error.message });
+    showServer({ reachable: false, space_known: false, address: "", said: error.message });
   }
 }
 
@@ -54,6 +54,7 @@ function showServer(server) {
   byId("server-away").hidden = server.reachable;
   const title = server.kind === "SpaceMismatchError" ? "The encoder server is of another space." : "The encoder server is away.";
   byId("server-title").textContent = title;
+  byId("server-without").hidden = !server.space_known;
   byId("server-said").textContent = server.said;
   for (const id of ENCODING) byId(id).disabled = !server.reachable;
   byId("words").querySelector("button").disabled = !server.reachable;

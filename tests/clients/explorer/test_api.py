@@ -53,6 +53,7 @@ def test_library_and_server_are_told(client: TestClient) -> None:
     assert client.get("/api/library").json()["titles"] == MADE
     server = client.get("/api/server").json()
     assert server["reachable"] is False
+    assert server["space_known"] is True
     assert server["said"]
 
 

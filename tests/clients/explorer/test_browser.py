@@ -496,6 +496,7 @@ def test_while_the_server_is_away_stored_titles_can_be_searched(away: Site, open
     page = open_page(away)
     expect(page.locator("#server-away")).to_be_visible()
     expect(page.locator("#server-away")).to_contain_text("The encoder server is away.")
+    expect(page.locator("#server-away")).to_contain_text("still can be searched by its own titles")
     expect(page.locator("#choose")).to_be_disabled()
     expect(page.locator("#words-text")).to_be_disabled()
     assert violations(page) == []
@@ -511,6 +512,17 @@ def test_while_the_server_is_away_stored_titles_can_be_searched(away: Site, open
     shown.card("gone.mp4").locator(".poster").click()
     expect(page.locator(".how")).to_contain_text("cannot be opened")
     expect(page.locator(".timeline")).to_be_visible()
+
+
+def test_a_space_that_was_never_seen_promises_no_search(
+    made_store: Path, tmp_path: Path, open_page: Opener
+) -> None:
+    for unseen in serve(made_store, NOBODY, tmp_path):
+        page = open_page(unseen)
+        expect(page.locator("#server-away")).to_contain_text("cannot be read now")
+        expect(page.get_by_text("still can be searched")).to_be_hidden()
+        page.get_by_role("button", name="More like").first.click()
+        expect(page.locator("#failure")).to_contain_text("never seen on this machine")
 
 
 def test_a_server_of_another_space_is_told(
