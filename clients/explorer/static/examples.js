@@ -87,13 +87,20 @@ function takeText(text) {
   add({ source: "example", name: `“${text.length > 90 ? `${text.slice(0, 89)}…` : text}”`, kind: "text", keepsName: true, embed: (signal) => addText(text, signal) });
 }
 
+/** A new example. A name that was looked for has served its turn: the ranking is shown. */
+function take(given) {
+  const part = { id: nextId++, ...given };
+  state.parts.push(part);
+  state.name = byId("find-name").value = "";
+  return part;
+}
+
 /** A title of the library as an example, or as one to be less like. */
 export function addTitle(title, against) {
   const same = state.parts.find((part) => part.source === "title" && part.key === title.key);
   if (same) drop(same);
   const at = title.segment?.start_s ?? 0;
-  state.parts.push({
-    id: nextId++,
+  take({
     source: "title",
     key: title.key,
     name: title.name,
@@ -111,7 +118,7 @@ export function addTitle(title, against) {
 /** The history that the explorer was started with, as an example. */
 export function addViewer(name) {
   byId("viewer").hidden = true;
-  state.parts.push({ id: nextId++, source: "history", key: "", name: `What ${name} watched`, kind: "history", weight: 1, against: false, status: "ready", preview: null });
+  take({ source: "history", key: "", name: `What ${name} watched`, kind: "history", weight: 1, against: false, status: "ready", preview: null });
   announce(`With what ${name} watched.`);
   changed();
   show();
@@ -123,8 +130,7 @@ export function middleOf(segment) {
 }
 
 function add(given) {
-  const part = { id: nextId++, key: null, weight: 1, against: false, status: "working", fault: null, ...given };
-  state.parts.push(part);
+  const part = take({ key: null, weight: 1, against: false, status: "working", fault: null, ...given });
   show();
   embed(part);
 }

@@ -9,6 +9,8 @@ import { openTitle, refreshMatches, setUpStage } from "./stage.js";
 import { EACH_PAGE, MOST, changed, onChange, ready, searchRequest, state } from "./state.js";
 import { setUpTheme } from "./theme.js";
 
+const STARTING = "Drop something on the page, or start from one of these with “More like this”.";
+const ADDING = "“More like this” adds one to the examples. Without a name, the ranking is back.";
 const knownTags = new Set();
 let asking = false;
 let wanted = false; // something changed since the last question was asked
@@ -30,7 +32,7 @@ async function refresh() {
 
 async function ask() {
   try {
-    await (ready().length ? askSearch() : askBrowse());
+    await (ready().length && !state.name ? askSearch() : askBrowse());
     byId("failure").hidden = true;
     await refreshMatches();
   } catch (error) {
@@ -58,7 +60,7 @@ async function askBrowse() {
   const found = await browse(state);
   showTitles(found.titles, { ranked: false });
   byId("results-title").textContent = state.name || state.tags.size ? "Titles that fit" : "In this library";
-  byId("results-note").textContent = found.titles.length ? "Drop something on the page, or start from one of these with “More like this”." : "";
+  byId("results-note").textContent = found.titles.length ? (ready().length ? ADDING : STARTING) : "";
   const isEmpty = found.all && !state.name && !state.tags.size;
   const empty = isEmpty ? "This library is empty. `resonance ingest FOLDER --sink STORE` fills it; then load this page again." : "No title has such a name.";
   showNothing(found.titles.length, empty);
@@ -90,7 +92,6 @@ function toggleTag(tag) {
 function showControls() {
   const some = ready().length > 0;
   byId("sliders-hint").hidden = some;
-  byId("find").hidden = some;
   byId("even").hidden = Object.values(state.weights).every((weight) => weight === 1) && state.diversity === 0;
 }
 

@@ -214,6 +214,27 @@ def test_it_plays_from_the_matching_second_and_arcs_lead_there(
     expect(page.locator("#stage")).to_be_hidden()
 
 
+def test_titles_are_found_by_name_and_mixed(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    shown = Shown(page)
+    find = page.get_by_role("searchbox", name="Find a title by name")
+    for name in ("000000", "000003"):
+        find.fill(name)
+        expect(page.locator("#results-title")).to_have_text("Titles that fit")
+        page.get_by_role("button", name="More like").first.click()
+        shown.settled()
+        expect(find).to_have_value("")
+    assert page.locator(".example").count() == 2
+    ranked = shown.names()
+    find.fill("gone")
+    expect(page.locator("#results-title")).to_have_text("Titles that fit")
+    expect(page.locator("#results-note")).to_contain_text("adds one to the examples")
+    assert shown.names() == ["gone.mp4"]
+    find.fill("")
+    shown.settled()
+    assert shown.names() == ranked
+
+
 def test_an_arc_is_shown_where_it_was_measured(away: Site, open_page: Opener) -> None:
     """Two stretches and a lone point; nothing in between, nor before and after."""
     page = open_page(away)
