@@ -21,6 +21,8 @@ from resonance.loadtest.load.summary import KNEE_SHARE, Baseline, StepFigures
 _MEDIA, _REFUSED, _KNEE = "#0072b2", "#d55e00", "#555555"
 _GROUPS = {"upload": "#0072b2", "query": "#009e73", "live": "#e69f00"}
 _SLICES = 60
+#: Of matplotlib's cycle; more names than these come in other line styles.
+_COLOURS, _STYLES = 10, ("-", "--", ":", "-.")
 
 
 def plot_ramp(steps: Sequence[StepFigures], knee: int | None, unloaded_media_s: float, path: Path) -> None:
@@ -106,8 +108,11 @@ def plot_time(
     rates.stairs(refused / length_s, edges, color=_REFUSED, label="refused, calls a second")
     rates.set_ylim(bottom=0)
     rates.legend(fontsize=8)
-    _resident(resident, memory, names)
+    plot_memory(resident, memory, names)
     resident.set_xlabel("seconds")
+    handles, labels = resident.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize=7, ncols=5, loc="outside lower center")
     figure.savefig(path, dpi=110)
 
 
@@ -131,17 +136,26 @@ def _latency(
             axis.plot(*zip(*points, strict=True), style, color=colour, lw=1.2, label=f"{group} p{q}")
 
 
-def _resident(axis: Axes, memory: Sequence[tuple[float, Look]], names: Mapping[int, str]) -> None:
+def plot_memory(axis: Axes, memory: Sequence[tuple[float, Look]], names: Mapping[int, str]) -> None:
+    """RSS of the processes that lived throughout; those of one name share a look and a label.
+
+    Args:
+        memory: looks by seconds. names: by process id.
+    """
     series: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for at_s, look in memory:
         for pid, resident in look.resident.items():
             series[pid].append((at_s, resident / MIB))
-    lived = {pid: points for pid, points in series.items() if len(points) >= 0.9 * len(memory)}
-    for pid, points in lived.items():
-        axis.plot(*zip(*points, strict=True), lw=1.1, label=names.get(pid, str(pid)))
+    lived: defaultdict[str, list[list[tuple[float, float]]]] = defaultdict(list)
+    for pid, points in series.items():
+        if len(points) >= 0.9 * len(memory):
+            lived[names.get(pid, str(pid))].append(points)
+    for order, (name, alike) in enumerate(lived.items()):
+        styles, colour = divmod(order, _COLOURS)
+        for points in alike:
+            axis.plot(*zip(*points, strict=True), _STYLES[styles % len(_STYLES)], color=f"C{colour}", lw=1.1)
+        axis.lines[-1].set_label(name if len(alike) == 1 else f"{name} ({len(alike)})")
     axis.set_ylim(bottom=0)
     axis.set_ylabel("RSS, MiB")
-    if lived:
-        axis.legend(fontsize=7, ncols=3)
-    else:
+    if not lived:
         axis.text(0.5, 0.5, "the servers are not on this machine", ha="center", transform=axis.transAxes)

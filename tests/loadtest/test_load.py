@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from resonance.loadtest.gateway.stack import Stack
+from resonance.loadtest.gateway.usage import Memory, Sample
 from resonance.loadtest.load import material, objectives, summary, work
 from resonance.loadtest.load.calls import Gateway, References, WrongAnswerError
 from resonance.loadtest.load.objectives import Objectives, ObjectivesError
 from resonance.loadtest.load.plan import Plan
+from resonance.loadtest.load.plots import plot_memory
 from resonance.loadtest.load.records import Journal, Phase, Record, Result, Sent, read
 from resonance.loadtest.load.report import Report
 from resonance.loadtest.load.running import GeneratorError, run
-from resonance.loadtest.load.servers import Growth
+from resonance.loadtest.load.servers import Growth, Look
 from resonance.loadtest.load.shapes import CREW, Shape, rising, steps, users_at
 from resonance.loadtest.load.summary import Baseline
 from resonance.serving.server import TritonServer
@@ -93,6 +96,18 @@ def test_a_journal_is_read_as_it_was_written_but_for_a_line_cut_off(tmp_path: Pa
     sent = read(lines)
     assert sent.records == [record(1.5, result=Result.FAILED)]
     assert (sent.media, sent.late, sent.tool) == ([(2.0, 8.0)], [(1.0, 0.25)], {"rate_per_s": 3.0})
+
+
+def test_processes_of_one_name_share_a_line_and_no_two_names_do() -> None:
+    names = {pid: f"model {pid // 2}" for pid in range(24)}
+    memory = Memory(0, 0)
+    usage = Sample(0.0, memory, memory, 0, memory, 0.0, 0.0, 0.0, 0.0, 0.0)
+    looks = [(at_s, Look(usage, dict.fromkeys(names, 40 << 20))) for at_s in (0.0, 1.0)]
+    axis = Figure().subplots()
+    plot_memory(axis, looks, names)
+    assert axis.get_legend_handles_labels()[1] == [f"model {name} (2)" for name in range(12)]
+    assert len(axis.lines) == 24
+    assert len({(line.get_color(), line.get_linestyle()) for line in axis.lines}) == 12
 
 
 def test_a_tool_that_is_late_or_busy_says_that_it_limits() -> None:
