@@ -1,9 +1,10 @@
 // The examples: dropped, chosen, pasted or typed; each with a weight, removable, for or against.
 //
 // A part is { id, source: "example" | "title", key, name, kind, weight, against, status: "working" | "ready" |
-// "failed", fault, preview, embed }. `embed` asks the server for the key of an example; titles have theirs.
+// "failed", fault, preview, embed }. `embed` asks the server for what is not known yet: the key of an example that
+// was given, or what a title of the address is called.
 
-import { addFile, addText, posterOf } from "./api.js";
+import { addFile, addText, getDetails, posterOf } from "./api.js";
 import { announce, byId, el, icon, kindOf } from "./dom.js";
 import { changed, state } from "./state.js";
 
@@ -71,6 +72,7 @@ function takeTransfer(transfer) {
 }
 
 function takeFiles(files) {
+  forgetName();
   for (const file of files) {
     const kind = ["image", "video", "audio", "text"].find((k) => file.type.startsWith(`${k}/`)) ?? "video";
     add({
@@ -78,47 +80,57 @@ function takeFiles(files) {
       name: file.name,
       kind: kind === "audio" ? "sound" : kind,
       preview: kind === "image" ? URL.createObjectURL(file) : null,
-      embed: (signal) => addFile(file, signal),
+      embed: async (signal) => keyAndKind(await addFile(file, signal)),
     });
   }
 }
 
 function takeText(text) {
-  add({ source: "example", name: `“${text.length > 90 ? `${text.slice(0, 89)}…` : text}”`, kind: "text", keepsName: true, embed: (signal) => addText(text, signal) });
+  forgetName();
+  add({ source: "example", name: `“${text.length > 90 ? `${text.slice(0, 89)}…` : text}”`, kind: "text", embed: async (signal) => keyAndKind(await addText(text, signal)) });
 }
 
-/** A new example. A name that was looked for has served its turn: the ranking is shown. */
-function take(given) {
-  const part = { id: nextId++, ...given };
-  state.parts.push(part);
+const keyAndKind = ({ key, kind }) => ({ key, kind });
+
+/** A name that was looked for has served its turn once there is a new example: the ranking is shown. */
+export function forgetName() {
   state.name = byId("find-name").value = "";
-  return part;
 }
 
 /** A title of the library as an example, or as one to be less like. */
 export function addTitle(title, against) {
   const same = state.parts.find((part) => part.source === "title" && part.key === title.key);
   if (same) drop(same);
-  const at = title.segment?.start_s ?? 0;
-  take({
-    source: "title",
-    key: title.key,
-    name: title.name,
-    kind: kindOf(title),
-    weight: against ? AGAINST_WEIGHT : 1,
-    against,
-    status: "ready",
-    preview: title.present.visual ? posterOf(title.key, middleOf(title.segment) ?? at) : null,
-  });
+  const part = { id: nextId++, source: "title", weight: against ? AGAINST_WEIGHT : 1, against, status: "ready", ...shownTitle(title) };
+  state.parts.push(part);
+  forgetName();
   announce(`${against ? "Less" : "More"} like ${title.name}.`);
   changed();
+  show();
+}
+
+/** What a part shows of a title. */
+function shownTitle(title) {
+  const at = middleOf(title.segment) ?? title.segment?.start_s ?? 0;
+  return { key: title.key, name: title.name, kind: kindOf(title), preview: title.present.visual ? posterOf(title.key, at) : null };
+}
+
+/** Exactly these titles as examples, each { key, weight, against }; other examples stay. */
+export function setTitles(wanted) {
+  const isWanted = (part) => part.source !== "title" || wanted.some(({ key }) => key === part.key);
+  for (const part of state.parts.filter((part) => !isWanted(part))) drop(part);
+  for (const title of wanted) {
+    const held = state.parts.find((part) => part.source === "title" && part.key === title.key);
+    if (held) Object.assign(held, title);
+    else add({ source: "title", name: "A title", kind: "video", preview: null, ...title, embed: async () => shownTitle(await getDetails(title.key)) });
+  }
   show();
 }
 
 /** The history that the explorer was started with, as an example. */
 export function addViewer(name) {
   byId("viewer").hidden = true;
-  take({ source: "history", key: "", name: `What ${name} watched`, kind: "history", weight: 1, against: false, status: "ready", preview: null });
+  state.parts.push({ id: nextId++, source: "history", key: "", name: `What ${name} watched`, kind: "history", weight: 1, against: false, status: "ready", preview: null });
   announce(`With what ${name} watched.`);
   changed();
   show();
@@ -130,7 +142,8 @@ export function middleOf(segment) {
 }
 
 function add(given) {
-  const part = take({ key: null, weight: 1, against: false, status: "working", fault: null, ...given });
+  const part = { id: nextId++, key: null, weight: 1, against: false, status: "working", fault: null, ...given };
+  state.parts.push(part);
   show();
   embed(part);
 }
@@ -143,7 +156,7 @@ async function embed(part) {
   announce(`Reading ${part.name}`);
   try {
     const held = await part.embed(part.aborter.signal);
-    Object.assign(part, { key: held.key, kind: held.kind, status: "ready" });
+    Object.assign(part, held, { status: "ready" });
   } catch (error) {
     if (error.name === "AbortError") return;
     Object.assign(part, { status: "failed", fault: error.message });

@@ -1,11 +1,12 @@
 // The page: what changes, what is asked then, what is shown.
 
+import { readAddress, writeAddress } from "./address.js";
 import { browse, search } from "./api.js";
 import { announce, byId, counted, el } from "./dom.js";
-import { embedAgain, setUpExamples } from "./examples.js";
+import { embedAgain, setTitles, setUpExamples } from "./examples.js";
 import { setUpResults, showTitles } from "./results.js";
 import { setUpServer } from "./server.js";
-import { openTitle, refreshMatches, setUpStage } from "./stage.js";
+import { openFrom, openTitle, refreshMatches, setUpStage } from "./stage.js";
 import { EACH_PAGE, MOST, changed, onChange, ready, searchRequest, state } from "./state.js";
 import { setUpTheme } from "./theme.js";
 
@@ -18,6 +19,7 @@ let wanted = false; // something changed since the last question was asked
 /** Ask again. One question at a time: a slider that is dragged never makes a queue of them. */
 async function refresh() {
   wanted = true;
+  writeAddress();
   showControls();
   byId("results").setAttribute("aria-busy", "true");
   if (asking) return;
@@ -114,20 +116,44 @@ function setUpSliders() {
     changed();
   });
   byId("even").addEventListener("click", () => {
-    for (const name of Object.keys(state.weights)) {
-      state.weights[name] = 1;
-      setRange(byId(`weight-${name}`), "1", "1.0");
-    }
+    for (const name of Object.keys(state.weights)) state.weights[name] = 1;
     state.diversity = 0;
-    setRange(variety, "0", "0.00");
+    showSliders();
     changed();
     byId("weight-visual").focus();
   });
 }
 
-function setRange(range, value, text) {
-  range.value = value;
-  range.nextElementSibling.textContent = text;
+/** The sliders where the state has them. */
+function showSliders() {
+  for (const [name, weight] of Object.entries(state.weights)) setRange(byId(`weight-${name}`), weight, 1);
+  setRange(byId("variety"), state.diversity, 2);
+}
+
+function setRange(range, value, digits) {
+  range.value = String(value);
+  range.nextElementSibling.textContent = value.toFixed(digits);
+}
+
+/** Look for what the address says. */
+function restore() {
+  const { titles, weights, diversity, tags, name, opened } = readAddress();
+  setTitles(titles);
+  Object.assign(state, { weights, diversity, tags, name });
+  byId("find-name").value = name;
+  showSliders();
+  openFrom(opened);
+  changed();
+}
+
+/** Links within the page move the focus; the address is not theirs. */
+function setUpInnerLinks() {
+  for (const link of document.querySelectorAll("a[href^='#']")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      byId(link.hash.slice(1)).focus();
+    });
+  }
 }
 
 function start() {
@@ -144,9 +170,11 @@ function start() {
   byId("more").addEventListener("click", () => {
     changed(Math.min(state.limit + EACH_PAGE, MOST));
   });
+  setUpInnerLinks();
   onChange(refresh);
+  addEventListener("popstate", restore);
+  restore();
   setUpServer();
-  refresh();
 }
 
 start();

@@ -2,7 +2,7 @@
 
 import { getLibrary, getServer } from "./api.js";
 import { announce, byId, counted, el } from "./dom.js";
-import { addViewer } from "./examples.js";
+import { addViewer, forgetName } from "./examples.js";
 import { state } from "./state.js";
 
 const LOOK_MS = 8000;
@@ -42,7 +42,10 @@ function showLibrary(library) {
 function showViewer(name) {
   const button = byId("viewer");
   button.textContent = `Start from what ${name} watched`;
-  button.addEventListener("click", () => addViewer(name));
+  button.addEventListener("click", () => {
+    forgetName();
+    addViewer(name);
+  });
   addViewer(name);
 }
 

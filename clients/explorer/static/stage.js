@@ -1,18 +1,21 @@
 // The title that is open: player, arcs, why it was found.
 
+import { writeAddress } from "./address.js";
 import { getDetails, getPlayback, matches } from "./api.js";
 import { makeArcs } from "./arcs.js";
 import { announce, byId, calmMotion, el, icon } from "./dom.js";
 import { addTitle } from "./examples.js";
 import { makePlayer } from "./player.js";
 import { focusPoster, markOpen } from "./results.js";
-import { ready, searchRequest } from "./state.js";
+import { ready, searchRequest, state } from "./state.js";
 
 let open = null; // { title, player, arcs, why }
 
 /** Open a title and play it from `at` seconds. */
 export async function openTitle(title, at) {
   close();
+  state.opened = { key: title.key, at };
+  writeAddress();
   const mine = (open = { title, player: null, arcs: null, why: el("p", { class: "sentence" }) });
   const stage = byId("stage");
   const how = el("p", { class: "how", role: "status" });
@@ -26,7 +29,7 @@ export async function openTitle(title, at) {
     el("button", { type: "button", class: "plain", onclick: () => addTitle(title, true) }, "Less like this"),
   );
   stage.replaceChildren(
-    el("div", { class: "line" }, heading, el("button", { type: "button", class: "quiet", onclick: dismiss }, "Close")),
+    el("div", { class: "line" }, heading, closer()),
     el("div", { class: "inside" }, el("div", { class: "screen" }, screen, how, mine.why, actions), arcs),
   );
   stage.hidden = false;
@@ -82,17 +85,43 @@ export async function refreshMatches() {
   }
 }
 
-function dismiss() {
-  const { title } = open;
+/** Open, or leave open, the title that the address names; null: none. */
+export async function openFrom(opened) {
+  if (opened !== null && opened.key === open?.title.key) return;
+  const left = open?.title.key;
   close();
-  announce(`${title.name} was closed.`);
-  focusPoster(title.key);
+  if (left && opened === null) focusPoster(left);
+  state.opened = opened;
+  if (opened === null) return;
+  try {
+    const title = await getDetails(opened.key);
+    if (state.opened === opened) openTitle(title, opened.at);
+  } catch (error) {
+    if (state.opened === opened) showMissing(error.message);
+  }
+}
+
+function showMissing(text) {
+  const heading = el("h2", { id: "stage-title", tabindex: "-1" }, "It cannot be opened");
+  byId("stage").replaceChildren(el("div", { class: "line" }, heading, closer()), el("p", { class: "failure" }, text));
+  byId("stage").hidden = false;
+  heading.focus();
+}
+
+const closer = () => el("button", { type: "button", class: "quiet", onclick: dismiss }, "Close");
+
+function dismiss() {
+  const title = open?.title;
+  close();
+  writeAddress();
+  if (title) announce(`${title.name} was closed.`);
+  focusPoster(title?.key);
 }
 
 function close() {
-  if (!open) return;
-  open.player?.stop();
+  open?.player?.stop();
   open = null;
+  state.opened = null;
   byId("stage").hidden = true;
   byId("stage").replaceChildren();
   markOpen(null);
@@ -100,6 +129,6 @@ function close() {
 
 export function setUpStage() {
   byId("stage").addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && open) dismiss();
+    if (event.key === "Escape") dismiss();
   });
 }

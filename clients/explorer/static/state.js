@@ -10,6 +10,7 @@ export const state = {
   tags: new Set(),
   name: "",
   limit: EACH_PAGE,
+  opened: null, // { key, at }: the title that plays, and the second it was opened at
   server: { reachable: true },
 };
 
@@ -26,9 +27,9 @@ export function changed(limit = EACH_PAGE) {
   for (const listener of listeners) listener();
 }
 
-/** The parts that can be searched with. */
+/** The parts that can be searched with: titles of the address too whose names are still to come. */
 export function ready() {
-  return state.parts.filter((part) => part.status === "ready");
+  return state.parts.filter((part) => part.status === "ready" || (part.source === "title" && part.status === "working"));
 }
 
 /** The search as the server takes it. */

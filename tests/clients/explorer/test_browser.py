@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +52,12 @@ def open_page(browser: Browser) -> Iterator[Opener]:
     contexts = []
 
     def opened(
-        site: Site, size: tuple[int, int] = WIDE, *, scheme: str = "light", motion: str = "reduce"
+        site: Site,
+        size: tuple[int, int] = WIDE,
+        *,
+        scheme: str = "light",
+        motion: str = "reduce",
+        fragment: str = "",
     ) -> Page:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion=motion
@@ -63,7 +69,7 @@ def open_page(browser: Browser) -> Iterator[Opener]:
         page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
         own = (site.url, f"blob:{site.url}")
         page.on("request", lambda asked: None if asked.url.startswith(own) else wrong.append(asked.url))
-        page.goto(site.url)
+        page.goto(site.url + fragment)
         expect(page.locator("#results > li").first.or_(page.locator("#nothing:visible"))).to_be_visible()
         return page
 
@@ -233,6 +239,93 @@ def test_titles_are_found_by_name_and_mixed(away: Site, open_page: Opener) -> No
     find.fill("")
     shown.settled()
     assert shown.names() == ranked
+
+
+def test_a_search_is_loaded_again_linked_and_undone(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    shown = Shown(page)
+    library = shown.names()
+    shown.card("000000.mp4").get_by_role("button", name="More like").click()
+    shown.settled()
+    first = shown.names()
+    shown.card(first[0]).get_by_role("button", name="Less like").click()
+    expect(page.locator(".example[data-against]")).to_have_count(1)
+    shown.settled()
+    page.get_by_role("slider", name=f"Weight of {first[0]}").press("End")
+    page.locator("#weight-visual").press("Home")
+    page.get_by_role("button", name="made", exact=True).click()
+    shown.settled()
+    ranked = shown.names()
+    page.locator(".poster").first.click()
+    opened = page.locator("#stage-title").inner_text()
+    page.wait_for_url(re.compile(r"title=.*\*-2&visual=0&tag=made&open="))
+
+    def same_as_before(again: Page) -> None:
+        expect(again.locator(".example[data-status=ready]")).to_have_count(2)
+        Shown(again).settled()
+        assert Shown(again).names() == ranked
+        assert again.locator(".example .name").all_inner_texts() == examples
+        assert again.locator(".example[data-against] output").inner_text() == "−2.0"
+        assert again.locator(".slider[data-modality=visual] output").inner_text() == "0.0"
+        expect(again.locator("#stage-title")).to_have_text(opened)
+
+    examples = page.locator(".example .name").all_inner_texts()
+    page.reload()
+    same_as_before(page)
+    same_as_before(open_page(away, fragment=page.url.removeprefix(away.url)))
+
+    page.go_back()
+    expect(page.locator("#stage")).to_be_hidden()
+    expect(page.locator(".example")).to_have_count(2)
+    page.go_back()
+    expect(page.locator(".example")).to_have_count(1)
+    shown.settled()
+    assert shown.names() == first
+    page.go_back()
+    expect(page.locator("#results-title")).to_have_text("In this library")
+    expect(page.locator(".example")).to_have_count(0)
+    assert shown.names() == library
+    page.go_forward()
+    shown.settled()
+    assert shown.names() == first
+
+
+def test_what_is_opened_and_closed_leaves_one_step(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    before = page.evaluate("history.length")
+    for at in range(3):
+        page.locator(".poster").nth(at).click()
+        expect(page.locator("#stage-title")).to_be_focused()
+        page.keyboard.press("Escape")
+        page.wait_for_url(away.url)
+    assert page.evaluate("history.length") == before + 1
+    page.keyboard.press("Home")
+    page.get_by_role("link", name="Skip to the titles").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#results")).to_be_focused()
+    assert page.url == away.url
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "#title=nobody*1&open=nobody*4",
+        "#title=%%*x&visual=0&audio=0&transcript=0&variety=NaN&open=*",
+        "#title=<script>*1&name=gone&tag=made",
+        "#results",
+    ],
+)
+def test_an_address_that_somebody_typed_breaks_nothing(away: Site, open_page: Opener, fragment: str) -> None:
+    page = open_page(away, fragment=fragment)
+    if "nobody" in fragment:
+        expect(page.locator(".example .fault")).to_contain_text("names no title")
+        expect(page.locator("#stage")).to_contain_text("names no title")
+        page.get_by_role("button", name="Close").click()
+        page.get_by_role("button", name="Clear all").click()
+        page.wait_for_url(away.url)
+    expect(page.locator("#results-title")).to_have_text(re.compile("In this library|Titles that fit"))
+    expect(page.locator("#results > li").first).to_be_visible()
+    expect(page.locator("#failure")).to_be_hidden()
 
 
 def test_an_arc_is_shown_where_it_was_measured(away: Site, open_page: Opener) -> None:
