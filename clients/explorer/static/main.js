@@ -11,7 +11,7 @@ import { EACH_PAGE, MOST, changed, onChange, ready, searchRequest, state } from 
 import { setUpTheme } from "./theme.js";
 
 const STARTING = "Drop something on the page, or start from one of these with “More like this”.";
-const ADDING = "“More like this” adds one to the examples. Without a name, the ranking is back.";
+const ADDING = "“More like this” adds one to the examples.";
 const knownTags = new Set();
 let asking = false;
 let wanted = false; // something changed since the last question was asked
@@ -51,7 +51,7 @@ async function askSearch() {
   const { hits } = await search(searchRequest());
   showTitles(hits, { ranked: true });
   byId("results-title").textContent = "Most like it";
-  byId("results-note").textContent = hits.length ? "Bars: what each block adds to the score, or, left of the line, takes from it. Hatched: inferred. Tick: usual here." : "";
+  byId("results-note").textContent = hits.length ? "Right adds to the score, left takes away. Hatched: inferred. Tick: usual." : "";
   showNothing(hits.length, "No title fits. Take a tag away, or an example.");
   byId("more").hidden = hits.length < state.limit || state.limit === MOST;
   noteTags(hits);
