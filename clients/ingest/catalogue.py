@@ -16,7 +16,6 @@ from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.folders import (
     EXPECTED_SOURCE,
     Given,
-    is_pattern,
     local_folder,
     local_glob,
     remote_folder,
@@ -25,6 +24,7 @@ from resonance.clients.ingest.folders import (
 from resonance.clients.ingest.manifest import MANIFEST_SUFFIXES, FaultyRow, checked, read_manifest
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
+from resonance.clients.ingest.walk import is_pattern
 
 __all__ = ["FaultyRow", "check_there", "read_catalogue"]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +17,7 @@ from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.manifest import FaultyRow, checked
 from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.ingest.walk import ANY_DEPTH, LEFT_OUT, Unlisted, is_pattern, list_folder, walk
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, SidecarName, sidecar_name
 from resonance.clients.media.text import TEXT_SUFFIXES
 
@@ -35,23 +35,55 @@ _PICTURE_SUFFIXES = frozenset(
 )
 #: Files of a folder that are taken for titles. A file that is named is taken whatever its ending.
 MEDIA_SUFFIXES = _TIMED_SUFFIXES | _PICTURE_SUFFIXES | {*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES}
-#: Folders that are never looked into: hidden ones, and what a job keeps beside its rows.
-_LEFT_OUT = (".", "_resonance")
 EXPECTED_SOURCE = "a file, a folder, a glob or a manifest"
 
 Given = CatalogueItem | FaultyRow
 
 
-def folder_item(path: Path, folder: Path) -> Given | None:
-    """A file of a folder, or of one below it, as a title; None where it is none."""
-    inside = path.relative_to(folder)
-    if _is_left_out(inside.parts) or not _may_be_title(path.name):
-        return None
-    if path.suffix.lower() in SUBTITLE_SUFFIXES and _is_owned(path):
-        return None
-    if not _is_there_or_broken(path):
-        return None
-    return checked(str(path), CatalogueItem(media_id=inside.as_posix(), uri=os.path.join(folder, inside)))
+class FolderTitles:
+    """Which files in a folder, or below it, are titles, asked of some and not of all.
+
+    Each folder is listed once, so have a new one when some time has passed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._media: dict[Path, dict[str, list[str]]] = {}
+
+    def item(self, path: Path) -> Given | None:
+        """A file as a title; None where it is none."""
+        if not self._is_looked_into(path.parent) or not _may_be_title(path.name):
+            return None
+        if path.suffix.lower() in SUBTITLE_SUFFIXES and _owned_by(path.name, self._media_in(path.parent)):
+            return None
+        return _local_item(str(path), self._folder) if _is_there_or_broken(path) else None
+
+    def below(self, folder: Path) -> Iterator[Given]:
+        """All titles of a folder that is in the folder. See `local_folder`."""
+        if self._is_looked_into(folder):
+            yield from _below(folder, self._folder)
+
+    def media_of(self, subtitles: Path) -> list[Path]:
+        """The media that a file of subtitles, which need not be there any more, is beside."""
+        media = self._media_in(subtitles.parent)
+        stems = [stem for stem, _ in _owners(subtitles.name, media)]
+        return [subtitles.with_name(name) for stem in stems for name in media[stem]]
+
+    def _is_looked_into(self, folder: Path) -> bool:
+        if not folder.is_relative_to(self._folder):  # that of the watched folder itself
+            return False
+        parts = folder.relative_to(self._folder).parts
+        if any(part.startswith(LEFT_OUT) for part in parts):
+            return False
+        return not any(os.path.islink(self._folder.joinpath(*parts[: n + 1])) for n in range(len(parts)))
+
+    def _media_in(self, folder: Path) -> dict[str, list[str]]:
+        if folder not in self._media:
+            try:
+                self._media[folder] = _media_by_stem(list_folder(str(folder))[1])
+            except OSError:
+                self._media[folder] = {}
+        return self._media[folder]
 
 
 def local_folder(folder: Path) -> Iterator[Given]:
@@ -59,16 +91,23 @@ def local_folder(folder: Path) -> Iterator[Given]:
 
     Links to folders are not followed. A folder that cannot be read is handed out as a faulty row.
     """
-    unread: list[OSError] = []
-    for parent, folders, names in os.walk(folder, onerror=unread.append):
-        folders[:] = sorted(name for name in folders if not name.startswith(_LEFT_OUT))
-        for name in _titles(names):
-            path = Path(parent, name)
-            if _is_there_or_broken(path):
-                inside = path.relative_to(folder).as_posix()
-                yield checked(str(path), CatalogueItem(media_id=inside, uri=os.path.join(parent, name)))
-        yield from _told(unread)
-    yield from _told(unread)
+    yield from _below(folder, folder)
+
+
+def local_glob(pattern: Path) -> Iterator[Given]:
+    """The titles that a pattern fits, as a shell reads it, and ``**`` as any folders.
+
+    Links to folders are followed only where the pattern names them. See `local_folder`.
+    """
+    fixed = next(at for at, part in enumerate(pattern.parts) if is_pattern(part))
+    root = os.path.join("", *pattern.parts[:fixed])
+    if not os.path.isdir(root or "."):
+        return
+    for found in _titles_below(root, pattern.parts[fixed:]):
+        if isinstance(found, str):
+            yield checked(found, CatalogueItem(media_id=found, uri=found))
+        else:
+            yield found
 
 
 def remote_folder(uri: str) -> Iterator[Given]:
@@ -82,20 +121,6 @@ def remote_folder(uri: str) -> Iterator[Given]:
     system, root = asked(uri, lambda: file_system(uri))
     start = root.rstrip("/") + "/"
     yield from _listed(uri, system, root, lambda path: True, lambda path, uri: path.removeprefix(start))
-
-
-def local_glob(pattern: Path) -> Iterator[Given]:
-    """The titles that a pattern fits, as a shell reads it, and ``**`` as any folders."""
-    fixed = next((at for at, part in enumerate(pattern.parts) if is_pattern(part)), len(pattern.parts))
-    for name in glob.iglob(str(pattern), recursive=True):
-        path = Path(name)
-        if _is_left_out(path.parts[fixed:]):
-            continue
-        if not _may_be_title(path.name) or not _is_there_or_broken(path):
-            continue
-        if path.suffix.lower() in SUBTITLE_SUFFIXES and _is_owned(path):
-            continue
-        yield checked(name, CatalogueItem(media_id=name, uri=name))
 
 
 def remote_glob(pattern: str) -> Iterator[Given]:
@@ -114,15 +139,26 @@ def remote_glob(pattern: str) -> Iterator[Given]:
     )
 
 
-def _is_left_out(parts: Sequence[str]) -> bool:
-    """Whether a file of these folders and this name is hidden, or stands in a folder that is left out."""
-    hidden = any(part.startswith(".") for part in parts)
-    return hidden or any(part.startswith(_LEFT_OUT) for part in parts[:-1])
+def _below(folder: Path, named_from: Path) -> Iterator[Given]:
+    for found in _titles_below(str(folder), [ANY_DEPTH]):
+        yield _local_item(found, named_from) if isinstance(found, str) else found
 
 
-def is_pattern(text: str) -> bool:
-    """Whether it has a character that patterns are made with."""
-    return not set("*?[").isdisjoint(text)
+def _local_item(name: str, named_from: Path) -> Given:
+    path = Path(name)
+    return checked(str(path), CatalogueItem(media_id=path.relative_to(named_from).as_posix(), uri=name))
+
+
+def _titles_below(root: str, parts: Sequence[str]) -> Iterator[str | FaultyRow]:
+    """The names of the titles that a pattern fits, whose `parts` begin in `root`."""
+    for found in walk(root, parts):
+        if isinstance(found, Unlisted):
+            yield _unread(found.folder or ".", found.error.strerror or str(found.error))
+            continue
+        for name in _titles(found.names):
+            path = os.path.join(found.folder, name)
+            if found.fits.match(name) and _is_there_or_broken(path):
+                yield path
 
 
 def _listed(
@@ -151,7 +187,7 @@ def _listed(
         names = [name for name, kind in entries.items() if kind != "directory"]
         if depth is None or level < depth:
             below = sorted(entries.keys() - set(names), reverse=True)
-            waiting += [(f"{folder}/{name}", level + 1) for name in below if not name.startswith(_LEFT_OUT)]
+            waiting += [(f"{folder}/{name}", level + 1) for name in below if not name.startswith(LEFT_OUT)]
         beside = _subtitles(names)
         for name in _titles(names):
             path = f"{folder}/{name}"
@@ -166,12 +202,6 @@ def _listed(
                 yield checked(uri, item)
 
 
-def _told(unread: list[OSError]) -> Iterator[FaultyRow]:
-    while unread:
-        error = unread.pop(0)
-        yield _unread(str(error.filename), error.strerror or str(error))
-
-
 def _unread(folder: str, came: str) -> FaultyRow:
     where = folder.encode("utf-8", "backslashreplace").decode()
     return FaultyRow(
@@ -183,53 +213,55 @@ def _may_be_title(name: str) -> bool:
     return not name.startswith(".") and _suffix(name) in MEDIA_SUFFIXES
 
 
-def _is_there_or_broken(path: Path) -> bool:
+def _is_there_or_broken(path: str | Path) -> bool:
     """A regular file, or one that cannot even be looked at, which whoever opens it will tell."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return os.path.islink(path)
     except OSError:
-        return path.is_symlink()
+        return True
 
 
 def _titles(names: Collection[str]) -> Iterator[str]:
     """Those of a folder's files that are titles, in order."""
-    timed = _timed_stems(names)
+    media = _media_by_stem(names)
     for name in sorted(names):
-        if _may_be_title(name) and _owned_by(name, timed) is None:
+        if _may_be_title(name) and _owned_by(name, media) is None:
             yield name
 
 
 def _subtitles(names: Collection[str]) -> dict[str, str]:
     """The subtitle file that is the transcript of each stem that has one."""
-    timed = _timed_stems(names)
+    media = _media_by_stem(names)
     found: dict[str, SidecarName] = {}
     for name in names:
-        if (owned := _owned_by(name, timed)) is not None:
+        if (owned := _owned_by(name, media)) is not None:
             stem, sidecar = owned
             found[stem] = min(found.get(stem, sidecar), sidecar)
     return {stem: sidecar.name for stem, sidecar in found.items() if not sidecar.forced}
 
 
-def _timed_stems(names: Collection[str]) -> set[str]:
-    return {_stem(name) for name in names if _suffix(name) in _TIMED_SUFFIXES}
+def _media_by_stem(names: Iterable[str]) -> dict[str, list[str]]:
+    """Of a folder's files those beside which subtitles belong to them."""
+    media: dict[str, list[str]] = {}
+    for name in names:
+        if _suffix(name) in _TIMED_SUFFIXES:
+            media.setdefault(_stem(name), []).append(name)
+    return media
 
 
-def _owned_by(name: str, timed: Collection[str]) -> tuple[str, SidecarName] | None:
+def _owned_by(name: str, stems: Container[str]) -> tuple[str, SidecarName] | None:
     """The stem of the media that a subtitle file belongs to, the longest one: film.srt to film.mp4."""
+    return next(_owners(name, stems), None)
+
+
+def _owners(name: str, stems: Container[str]) -> Iterator[tuple[str, SidecarName]]:
     stem = _stem(name)
     while stem:
-        if stem in timed and (sidecar := sidecar_name(name, stem)) is not None:
-            return stem, sidecar
+        if stem in stems and (sidecar := sidecar_name(name, stem)) is not None:
+            yield stem, sidecar
         stem = stem.rpartition(".")[0]
-    return None
-
-
-def _is_owned(subtitles: Path) -> bool:
-    try:
-        names = os.listdir(subtitles.parent)
-    except OSError:
-        return False
-    return _owned_by(subtitles.name, _timed_stems(names)) is not None
 
 
 def _stem(name: str) -> str:

@@ -13,10 +13,9 @@ from pathlib import Path
 from watchfiles import Change, awatch
 
 from resonance.clients.ingest.errors import CatalogueError
-from resonance.clients.ingest.folders import Given, folder_item, local_folder
+from resonance.clients.ingest.folders import FolderTitles, Given, local_folder
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.ingest.uris import local_path
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 
 #: A file that did not grow or change for so long is whole; copying tools write without such a pause.
@@ -122,55 +121,55 @@ class _Uploads:
         self._on_seen, self._on_gone = on_seen, on_gone
         self._lock = threading.Lock()
         self._coming: dict[Path, _Still] = {}
+        self._faulty: list[FaultyRow] = []
         self._temporary: dict[Path, int] = {}  # inodes of files under names that say they are not whole
 
     def there_before(self) -> Iterator[Given]:
         """Titles that need not be waited for, of those there; the others are looked at as uploads."""
         for given in local_folder(self._folder):
-            path = local_path(given.uri) if isinstance(given, CatalogueItem) else None
-            if path is None or not isinstance(given, CatalogueItem):
-                yield given
-            elif self._for_s(path) >= self._settle_s:
+            if isinstance(given, CatalogueItem):
+                path = Path(given.uri)
+                if self._for_s(path) < self._settle_s:
+                    self._saw(path, given)
+                    continue
                 self._on_seen(given, time.time())
-                yield given
-            else:
-                self._saw(path)
+            yield given
 
     def changed(self, changes: Collection[tuple[Change, str]]) -> None:
         """Files that are new, changed or gone; a folder that was moved in stands for all that is in it."""
         gone = [Path(name) for change, name in changes if change is Change.deleted]
         whole = {inode for path in gone if (inode := self._temporary.pop(path, None)) is not None}
+        titles = FolderTitles(self._folder)
         for change, path in sorted((change, Path(name)) for change, name in changes):
-            if not path.is_dir():
-                self._look_at(path, whole)
-            elif change is Change.added and not path.is_symlink():  # as those that were there before
-                for given in local_folder(path):
-                    if isinstance(given, CatalogueItem):
-                        self._saw(Path(given.uri))
+            if not os.path.isdir(path):
+                self._look_at(path, whole, titles)
+            elif change is Change.added and not os.path.islink(path):  # as those that were there before
+                for given in titles.below(path):
+                    self._saw(Path(given.uri) if isinstance(given, CatalogueItem) else path, given)
 
-    def _look_at(self, path: Path, whole: Collection[int]) -> None:
+    def _look_at(self, path: Path, whole: Collection[int], titles: FolderTitles) -> None:
         if _is_temporary(path.name):
             inode = _inode(path)
             if inode is not None:
                 self._temporary[path] = inode
             return
-        self._saw(path, whole)
+        self._saw(path, titles.item(path), whole)
         if path.suffix.lower() in SUBTITLE_SUFFIXES:
-            stem = path.name.split(".")[0]
-            for other in sorted(path.parent.glob("*")):
-                if other != path and other.name.split(".")[0] == stem:
-                    self._saw(other)
+            for media in titles.media_of(path):
+                self._saw(media, titles.item(media))
 
-    def _saw(self, path: Path, whole: Collection[int] = ()) -> None:
-        item = folder_item(path, self._folder)
-        if not isinstance(item, CatalogueItem):
+    def _saw(self, path: Path, given: Given | None, whole: Collection[int] = ()) -> None:
+        if given is None:
             return
         with self._lock:
+            if isinstance(given, FaultyRow):
+                self._faulty.append(given)
+                return
             if path in self._coming:
                 return  # its size and time are being looked at anyway
             waited_s = self._settle_s if _inode(path) in whole else self._for_s(path)
-            self._coming[path] = _Still(item, path, waited_s)
-        self._on_seen(item, time.time())
+            self._coming[path] = _Still(given, path, waited_s)
+        self._on_seen(given, time.time())
 
     def _for_s(self, path: Path) -> float:
         """How long a file has not changed, by its own time; a file that was moved keeps that."""
@@ -179,14 +178,17 @@ class _Uploads:
         except OSError:
             return 0.0
 
-    def take_whole(self) -> list[CatalogueItem]:
-        """Those that came to their end."""
+    def take_whole(self) -> list[Given]:
+        """Those that came to their end, and what can be no title."""
+        whole: list[Given] = []
         with self._lock:
+            whole += self._faulty
+            self._faulty.clear()
             settled = [path for path, still in self._coming.items() if still.for_s() >= self._settle_s]
             taken = [(path, self._coming.pop(path)) for path in settled]
-        whole = []
+        titles = FolderTitles(self._folder)
         for path, still in taken:
-            if folder_item(path, self._folder) is None:  # gone, or subtitles whose film has come
+            if titles.item(path) is None:  # gone, or subtitles whose film has come
                 self._on_gone(still.item)
             else:
                 whole.append(still.item)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -12,7 +13,7 @@ import pytest
 from resonance.clients.errors import CredentialsError, ServerFaultError
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.errors import CatalogueError
-from resonance.clients.ingest.folders import folder_item
+from resonance.clients.ingest.folders import FolderTitles
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path
@@ -73,7 +74,8 @@ def test_what_is_no_title_of_its_own_is_what_a_reader_finds_beside_one(library: 
 
 
 def test_one_file_of_a_folder_is_judged_as_the_whole_folder_is(library: Path) -> None:
-    each = [folder_item(library / name, library) for name in FILES]
+    titles = FolderTitles(library)
+    each = [titles.item(library / name) for name in FILES]
     assert {item.media_id for item in each if isinstance(item, CatalogueItem)} == TITLES
     assert [item for item in each if item is not None and item not in read(library)] == []
 
@@ -241,12 +243,114 @@ def test_titles_with_a_colon_in_the_working_folder(tmp_path: Path, monkeypatch: 
     assert path.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_may_not_be_read_is_told(library: Path) -> None:
-    (library / "below").chmod(0)
+@contextmanager
+def mode(path: Path, bits: int) -> Iterator[None]:
+    """Skips where it takes nothing from whoever runs this, such as root."""
+    path.chmod(bits)
     try:
-        rows = list(read_catalogue([str(library)]))
+        if os.access(path, os.R_OK | os.X_OK):
+            pytest.skip("every folder may be read")
+        yield
     finally:
-        (library / "below").chmod(0o755)
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize("source", ["", "**/*", "*/*", "b*/essay.txt", "*/deep/*.flac"])
+def test_a_folder_that_may_not_be_read_is_told(library: Path, source: str) -> None:
+    with mode(library / "below", 0):
+        rows = list(read_catalogue([str(library / source)]))
     (faulty,) = (row for row in rows if isinstance(row, FaultyRow))
-    assert faulty.where == str(library / "below")
+    assert faulty.where == str(library / ("below/deep" if "deep" in source else "below"))
+
+
+def test_a_folder_that_a_glob_does_not_fit_need_not_be_read(library: Path) -> None:
+    (library / "other").mkdir()
+    (library / "other" / "essay.txt").touch()
+    with mode(library / "below", 0):
+        names = [Path(item.uri).name for item in read(library / "*.mp4", library / "[!b]*/*")]
+    assert names == ["film.mp4", "essay.txt"]
+
+
+@pytest.mark.parametrize("source", ["", "**/*.txt"])
+def test_titles_of_a_folder_that_may_be_listed_only_are_handed_out(library: Path, source: str) -> None:
+    """Opening them tells that there is no leave."""
+    with mode(library / "below", 0o444):
+        rows = list(read_catalogue([str(library / source)]))
+        item = FolderTitles(library).item(library / "below" / "essay.txt")
+    found = [row.uri for row in rows if isinstance(row, CatalogueItem)]
+    assert str(library / "below" / "essay.txt") in found
+    assert isinstance(item, CatalogueItem)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "titles"),
+    [
+        ("**", TITLES),
+        ("**/**", TITLES),
+        ("**/*e*/**/*", {"below/deep/song.flac", "below/essay.txt", "below/Film #1 [x]?.MKV"}),
+        ("*/deep/*", {"below/deep/song.flac"}),
+        ("**/deep/*", {"below/deep/song.flac"}),
+        ("*/*[[]x[]]*", {"below/Film #1 [x]?.MKV"}),
+        ("f**.mp4", {"film.mp4"}),
+        ("[!f]*.srt", {"alone.srt", "poster.srt"}),
+        ("*.srt", {"film.part2.srt", "alone.srt", "poster.srt"}),
+        ("link/*.txt", {"link/essay.txt"}),
+        ("*/link/*.txt", {"deeper/link/essay.txt"}),
+        ("**/link/*.txt", {"link/essay.txt", "deeper/link/essay.txt"}),
+        ("l*/*.txt", set()),
+        ("*/.hidden/*", set()),
+        ("*/none/*", set()),
+        ("*.MP4", set()),
+    ],
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_what_a_glob_fits(
+    library: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, titles: set[str], relative: bool
+) -> None:
+    (library / "loop").symlink_to(".")
+    (library / "below" / "other").symlink_to("..")
+    (library / "link").symlink_to("below")
+    (library / "deeper").mkdir()
+    (library / "deeper" / "link").symlink_to("../below")
+    monkeypatch.chdir(library)
+    source = pattern if relative else str(library / pattern)
+    if not titles:
+        with pytest.raises(CatalogueError, match="no media of such a name"):
+            list(read_catalogue([source]))
+        return
+    items = read(source)
+    assert sorted(ids(items)) == sorted(name if relative else str(library / name) for name in titles)
+    assert sorted(item.uri for item in items) == sorted(str(library / name) for name in titles)
+
+
+def test_a_file_behind_a_link_to_a_folder_is_no_title_of_the_folder(library: Path) -> None:
+    (library / "link").symlink_to("below/deep")
+    assert FolderTitles(library).item(library / "link" / "song.flac") is None
+    linked = library.with_name("linked")
+    linked.symlink_to(library)  # named, it is the folder that it leads to
+    assert {item.media_id for item in read(linked)} == TITLES
+    assert FolderTitles(linked).item(linked / "film.mp4") is not None
+
+
+@pytest.mark.parametrize("source", ["", "*", "**/*"])
+def test_a_folder_is_listed_once_however_many_subtitles_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.mp4").touch()
+        (tmp_path / f"{number}.en.srt").touch()
+    listed: list[str] = []
+    list_it = os.scandir
+
+    def scandir(path: str) -> object:
+        listed.append(path)
+        return list_it(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", None)
+    assert len(read(tmp_path / source)) == 20
+    titles = FolderTitles(tmp_path)
+    for number in range(20):
+        assert titles.item(tmp_path / f"{number}.en.srt") is None
+        assert titles.media_of(tmp_path / f"{number}.pt.srt") == [tmp_path / f"{number}.mp4"]
+    assert len(listed) == 2

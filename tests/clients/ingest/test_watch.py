@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watchfiles import Change
 
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.ingest.watch import watch
+from resonance.clients.ingest.watch import _Uploads, watch
 
 SETTLE_S = 0.3
 #: Of the events and of the looks in between, on a busy machine.
@@ -146,6 +147,45 @@ async def test_subtitles_make_their_film_come_again(tmp_path: Path) -> None:
         (tmp_path / "before.en.srt").unlink()
         assert await uploads.next() == "before.mp4"
         await uploads.nothing()
+
+
+async def test_many_subtitles_that_come_at_once_cost_one_listing_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"show.s01e{n:02}" for n in range(20)]
+    for name in names:
+        (tmp_path / f"{name}.mp4").touch()
+        (tmp_path / f"{name}.en.srt").touch()
+    listed: list[Path] = []
+    list_it = os.scandir
+
+    def scandir(path: Path) -> object:
+        listed.append(path)
+        return list_it(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    seen: list[str] = []
+    uploads = _Uploads(
+        tmp_path, 0.0, lambda item, seen_at_s: seen.append(item.media_id), lambda item: None, trust_age=False
+    )
+    uploads.changed({(Change.added, str(tmp_path / f"{name}.en.srt")) for name in names})
+    assert sorted(seen) == [f"{name}.mp4" for name in names]
+    assert len(uploads.take_whole()) == len(names)
+    assert len(listed) == 1
+
+
+async def test_uploads_behind_a_link_to_a_folder_are_left_as_at_the_start(tmp_path: Path) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    for path in (folder, other / "below"):
+        path.mkdir(parents=True)
+    (folder / "link").symlink_to(other)
+    async with watched(folder) as uploads:
+        for path in (other / "film.mp4", other / "below" / "film.mp4"):
+            path.touch()
+        await uploads.nothing(1.0)
+        assert [name for name, _ in uploads.seen] == ["before.mp4"]
+        (folder / "film.mp4").symlink_to(other / "film.mp4")
+        assert await uploads.next() == "film.mp4"
 
 
 async def test_an_upload_that_is_taken_away_is_told(tmp_path: Path) -> None:
