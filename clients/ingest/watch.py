@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from watchfiles import Change, awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.folders import FolderTitles, Given, local_folder
+from resonance.clients.ingest.job import first_error
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
@@ -21,11 +25,14 @@ from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 #: A file that did not grow or change for so long is whole; copying tools write without such a pause.
 SETTLE_S = 2.0
 _LOOK_EVERY_S = 0.25
+#: A file that is written changes many times a second, and each change may be one that cannot be told.
+_LISTEN_AGAIN_AFTER_S = 1.0
 #: Files that were there before, looked at before it is looked whether an upload is whole.
 _FILES_AT_ONCE = 64
 #: Names under which browsers and copying tools keep a file that is not whole, besides hidden ones.
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart")
 
+_log = logging.getLogger(__name__)
 Seen = Callable[[CatalogueItem, float], None]
 
 
@@ -41,7 +48,8 @@ async def watch(
 
     An upload that is whole goes before what was there already. Hidden names, and endings that no media has
     (``.part``, ``.tmp``), are left alone until they are renamed; what was renamed from such a name is whole.
-    Subtitles that come or change make the media beside them come again.
+    Subtitles that come or change make the media beside them come again. So does everything that is there when
+    a change could not be told, as that of a file whose name is not UTF-8; such a file is a faulty row, once.
 
     Args:
         settle_s: size and time of change stand still for so long before a file counts as whole.
@@ -64,14 +72,21 @@ async def watch(
     ready = asyncio.create_task(listens.wait())
     try:
         await asyncio.wait((listening, ready), return_when=asyncio.FIRST_COMPLETED)
+        listens.clear()
         before = uploads.there_before()
+        told: set[str] = set()
         while not listening.done():
-            for item in await asyncio.to_thread(uploads.take_whole):
-                yield item
-            some = await asyncio.to_thread(lambda: list(islice(before, _FILES_AT_ONCE)))
-            for given in some:
-                yield given
-            if not some:
+            for read in (uploads.take_whole, partial(list, islice(before, _FILES_AT_ONCE))):
+                some: list[Given] = await asyncio.to_thread(read)
+                for given in some:
+                    if isinstance(given, CatalogueItem) or given.where not in told:
+                        yield given
+                    if isinstance(given, FaultyRow):
+                        told.add(given.where)
+            if not some and listens.is_set():  # anew
+                listens.clear()
+                before = uploads.there_before()
+            elif not some:
                 await asyncio.wait((listening,), timeout=_LOOK_EVERY_S)
         try:
             listening.result()
@@ -87,7 +102,24 @@ async def watch(
 
 
 async def _listen(folder: Path, uploads: _Uploads, listens: asyncio.Event, polls: bool) -> None:
-    """Tell `uploads` of changes; `listens` is set when none will be missed any more."""
+    """Tell `uploads` of changes; `listens` is set when none will be missed any more, and again whenever some
+    were: what is there then has to be looked through.
+    """
+    said = None
+    while True:
+        try:
+            await _listen_once(folder, uploads, listens, polls)
+            return
+        except* WatchfilesRustInternalError as failed:  # such as of a name that is not UTF-8
+            error = str(first_error(failed))
+        if error != said:
+            _log.warning("%s is looked through again, for a change in it cannot be told: %s", folder, error)
+            said = error
+        await asyncio.sleep(_LISTEN_AGAIN_AFTER_S)
+
+
+async def _listen_once(folder: Path, uploads: _Uploads, listens: asyncio.Event, polls: bool) -> None:
+    listened = False
     changes = awatch(
         folder,
         watch_filter=None,  # the usual one leaves out folders that programmers have, such as node_modules
@@ -98,7 +130,9 @@ async def _listen(folder: Path, uploads: _Uploads, listens: asyncio.Event, polls
         ignore_permission_denied=True,
     )
     async for changed in changes:
-        listens.set()
+        if not listened:
+            listens.set()
+            listened = True
         if changed:
             await asyncio.to_thread(uploads.changed, changed)
         if not await asyncio.to_thread(folder.is_dir):

@@ -16,12 +16,15 @@ import pytest
 from watchfiles import Change
 
 from resonance.clients.ingest.errors import CatalogueError
+from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.watch import _Uploads, watch
 
 SETTLE_S = 0.3
 #: Of the events and of the looks in between, on a busy machine.
 LATE_S = 5.0
+#: A name that is not UTF-8.
+ODD = os.fsdecode(b"caf\xe9.mp4")
 
 
 class Watched:
@@ -237,6 +240,45 @@ async def test_no_file_is_lost_that_comes_while_the_watch_begins(tmp_path: Path)
                     break
         await uploading
     assert names == {f"{n}.mp4" for n in range(200)}
+
+
+@pytest.mark.parametrize("poll", [False, True])
+async def test_names_that_are_not_utf8_are_told_once_and_what_came_meanwhile_is_found(
+    tmp_path: Path, poll: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    came: list[str] = []
+    odd = tmp_path / ODD
+    (tmp_path / "before.mp4").touch()
+    os.utime(tmp_path / "before.mp4", (0, 0))
+    async with aclosing(watch(tmp_path, settle_s=SETTLE_S, poll=poll)) as items, asyncio.timeout(20):
+        async for item in items:
+            came.append(item.media_id if isinstance(item, CatalogueItem) else item.where)
+            if len(came) == 1:
+                odd.touch()
+                await asyncio.sleep(0.5)
+                (tmp_path / "meanwhile.mp4").touch()  # when nobody listens
+            elif came.count("meanwhile.mp4") == 1:
+                odd.write_bytes(b"more")
+            elif came.count("meanwhile.mp4") == 2:
+                break
+    assert came.count(f"{tmp_path}/caf\\udce9.mp4") == 1
+    assert caplog.messages
+    assert all("caf\\xE9.mp4" in said for said in caplog.messages)
+
+
+async def test_names_that_are_not_utf8_in_a_folder_that_is_moved_in_are_told(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    for path in (folder, elsewhere, tmp_path / ".hidden"):
+        path.mkdir()
+        (path / ODD).touch()
+    uploads = _Uploads(folder, 0.0, lambda item, seen_at_s: None, lambda item: None, trust_age=False)
+    os.rename(elsewhere, folder / "series")
+    os.rename(tmp_path / ".hidden", folder / ".hidden")
+    uploads.changed({(Change.added, str(folder / name)) for name in ("series", ".hidden")})
+    (faulty,) = uploads.take_whole()
+    assert isinstance(faulty, FaultyRow)
+    assert faulty.where == f"{folder}/series/caf\\udce9.mp4"
+    assert uploads.take_whole() == []
 
 
 async def test_a_folder_given_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
