@@ -10,6 +10,8 @@ SpaceError
 └── CarryingError     vectors cannot be carried from one space to another with what was given
 """
 
+from __future__ import annotations
+
 
 class SpaceError(ValueError):
     """Root of every error that `resonance.space` raises."""
@@ -37,10 +39,15 @@ class SpaceMismatchError(SpaceError):  # the state of two spaces, not the fault 
     def __init__(self, expected: str, found: str, where: str) -> None:
         self.expected = expected
         self.found = found
+        self._where = where
         super().__init__(
             f"{where}: space {found[:12]}, expected space {expected[:12]}; vectors of two spaces are never "
             "compared: use the server, store or file of the expected one, or embed the media again with it"
         )
+
+    def __reduce__(self) -> tuple[type[SpaceMismatchError], tuple[str, str, str]]:
+        """It can be pickled, as errors of one argument can."""
+        return type(self), (self.expected, self.found, self._where)
 
 
 class ArcError(SpaceError):

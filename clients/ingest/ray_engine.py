@@ -67,7 +67,8 @@ class Cluster:
 class LedgerActor:
     """A `Ledger` as an actor; a call at a time."""
 
-    def __init__(self, make: Callable[[], Ledger]) -> None:
+    def open(self, make: Callable[[], Ledger]) -> None:
+        """Before all else. No constructor, for of what one raises Ray tells only that the actor died."""
         self._ledger = make()
 
     def call(self, name: str, args: Sequence[Any], named: dict[str, Any]) -> Any:
@@ -164,7 +165,7 @@ class RayJob:
         make_ledger: opens the ledger, in its actor on this node.
 
     Raises:
-        ServerError: no such cluster.
+        ServerError: no such cluster. Others: see `Ledger`.
     """
 
     def __init__(self, cluster: Cluster, make_ledger: Callable[[], Ledger]) -> None:
@@ -180,12 +181,21 @@ class RayJob:
         ray.data.DataContext.get_current().enable_progress_bars = False  # the job shows its own
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._ledger = ray.remote(num_cpus=0, scheduling_strategy=here)(LedgerActor).remote(make_ledger)
+        self._ledger = ray.remote(num_cpus=0, scheduling_strategy=here)(LedgerActor).remote()
+        try:
+            self._got(self._ledger.open.remote(make_ledger))
+        except BaseException:
+            ray.shutdown()
+            raise
 
     def call(self, name: str, *args: Any, **named: Any) -> Any:
         """A method of the ledger. Errors are its own."""
+        return self._got(self._ledger.call.remote(name, args, named))
+
+    @staticmethod
+    def _got(answer: Any) -> Any:
         try:
-            return ray.get(self._ledger.call.remote(name, args, named))
+            return ray.get(answer)
         except ray.exceptions.RayTaskError as error:  # its text is the actor's traceback
             if isinstance(error.cause, ResonanceError | SpaceError):
                 raise error.cause from None
@@ -245,9 +255,11 @@ class RayJob:
                 yield Outcome(row["media_id"], Result(row["result"]), row["duration_s"], row["error"])
 
     def close(self) -> None:
-        """Close the ledger and leave the cluster."""
-        self.call("close")
-        ray.shutdown()
+        """Close the ledger and leave the cluster. Errors of the ledger are its own."""
+        try:
+            self.call("close")
+        finally:
+            ray.shutdown()
 
 
 def _item(text: str) -> CatalogueItem:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -265,22 +265,21 @@ class IngestRun:
         self._listen_to_signals()  # Ray has put handlers of its own in their place
 
         def work() -> None:
-            try:
-                outcomes = job.run(
-                    self._catalogue(),
-                    settings.server,
-                    settings.credentials,
-                    settings.embed_options,
-                )
-                for outcome in outcomes:
-                    loop.call_soon_threadsafe(ended, outcome)
-                if self._stopped_by is None:
-                    self._pruned = job.call("end_catalogue", settings.sources, self._prune_limit())
-            finally:
-                in_quarantine = job.call("write_failures", settings.failed_path)
-                states = job.call("counts")
-                job.close()
-                loop.call_soon_threadsafe(self._tell_end, in_quarantine, states)
+            with closing(job):
+                try:
+                    outcomes = job.run(
+                        self._catalogue(),
+                        settings.server,
+                        settings.credentials,
+                        settings.embed_options,
+                    )
+                    for outcome in outcomes:
+                        loop.call_soon_threadsafe(ended, outcome)
+                    if self._stopped_by is None:
+                        self._pruned = job.call("end_catalogue", settings.sources, self._prune_limit())
+                finally:
+                    in_quarantine = job.call("write_failures", settings.failed_path)
+                    loop.call_soon_threadsafe(self._tell_end, in_quarantine, job.call("counts"))
 
         with self._display:
             working = asyncio.ensure_future(asyncio.to_thread(work))

@@ -8,6 +8,7 @@ import pytest
 
 from resonance.clients.errors import CorruptMediaError, OverloadedError, ResonanceError
 from resonance.clients.ingest.errors import JournalError, PruneError, SourceUnavailableError, StoreError
+from resonance.space.errors import SpaceError, SpaceMismatchError
 
 
 @pytest.mark.parametrize(
@@ -19,10 +20,11 @@ from resonance.clients.ingest.errors import JournalError, PruneError, SourceUnav
         JournalError("journal.sqlite", "no database", "one"),
         PruneError(5, 10, 0.2),
         SourceUnavailableError("http://host/film.mp4", "refused"),
+        SpaceMismatchError("a" * 64, "b" * 64, "store"),
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_an_error_is_the_same_on_the_other_side(error: ResonanceError) -> None:
+def test_an_error_is_the_same_on_the_other_side(error: ResonanceError | SpaceError) -> None:
     there = pickle.loads(pickle.dumps(error))
     assert type(there) is type(error)
     assert str(there) == str(error)

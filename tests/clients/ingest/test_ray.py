@@ -1,4 +1,5 @@
-"""The same job on a cluster of two nodes, of which one is killed: everything is stored once."""
+"""The same job on a cluster of two nodes, of which one is killed: everything is stored once; a ledger that
+cannot be opened says so."""
 
 from __future__ import annotations
 
@@ -14,20 +15,23 @@ from ray.cluster_utils import Cluster as RayCluster
 from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.embedding import EmbedOptions
-from resonance.clients.ingest.errors import PruneError
+from resonance.clients.ingest.errors import JournalError, PruneError
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
 from resonance.clients.ingest.run import IngestSettings
+from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.ingest.library import make_title
 from resonance.serving.server import TritonServer
 from resonance.space.descriptor import Descriptor
+from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.conftest import BAD
+from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row
 from tests.clients.ingest.running import ingest, stored
 
 TITLES = 40
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
     made = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
@@ -35,6 +39,27 @@ def cluster() -> Iterator[RayCluster]:
     finally:
         ray.shutdown()
         made.shutdown()
+
+
+@pytest.mark.timeout(120)
+def test_a_ledger_that_cannot_be_opened_says_why(cluster: RayCluster, tmp_path: Path) -> None:
+    settings = IngestSettings(
+        sources=(str(tmp_path),), sink=str(tmp_path / "sink"), server="nowhere", credentials=Credentials()
+    )
+    wide = Cluster(address=cluster.address, workers=1, side_by_side=1)
+    sink = open_sink(settings.sink, OTHER_SPACE)
+    sink.write(made_row("one", space=OTHER_SPACE), batch="1")
+    sink.close()
+    with pytest.raises(SpaceMismatchError, match="vectors of two spaces"):
+        RayJob(wide, partial(settings.open_ledger, SPACE))
+    assert not ray.is_initialized()
+    ledger = settings.open_ledger(OTHER_SPACE)
+    try:
+        with pytest.raises(JournalError, match="another job"):
+            RayJob(wide, partial(settings.open_ledger, OTHER_SPACE))
+    finally:
+        ledger.close()
+    assert not ray.is_initialized()
 
 
 @pytest.mark.timeout(240)
