@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 
@@ -199,8 +200,10 @@ class IngestRun:
                 asked, patience_s=settings.patience_s, tell=self._tell_warning
             )
             if not settings.watch and not settings.is_read_by_one_alone:
-                counting = asyncio.create_task(self._count())
+                is_over = threading.Event()
+                counting = asyncio.create_task(self._count(is_over))
                 stack.callback(counting.cancel)
+                stack.callback(is_over.set)
 
             def ended(outcome: Outcome) -> None:
                 metrics.done(outcome)
@@ -318,10 +321,17 @@ class IngestRun:
     def _tell_warning(self, line: str) -> None:
         say_warning(self._console, line)
 
-    async def _count(self) -> None:
-        """The catalogue a second time, for its length alone, while the first titles are embedded."""
+    async def _count(self, is_over: threading.Event) -> None:
+        """The catalogue a second time, for its length alone, while the first titles are embedded.
+
+        A thread cannot be cancelled, and the process waits for it to end: it looks whether the job `is_over`.
+        """
+
+        def count() -> int:
+            return sum(1 for _ in takewhile(lambda _: not is_over.is_set(), self._settings.catalogue()))
+
         try:
-            self._display.expect(await asyncio.to_thread(lambda: sum(1 for _ in self._settings.catalogue())))
+            self._display.expect(await asyncio.to_thread(count))
         except (ResonanceError, SpaceError) as error:
             _log.debug("the catalogue cannot be counted: %s", error)  # reading it tells everybody
 

@@ -1,0 +1,55 @@
+"""One call of `resonance ingest`, without a server: how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resonance.clients.credentials import Credentials
+from resonance.clients.ingest import run
+from resonance.clients.ingest.run import IngestRun, IngestSettings
+from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.results import SpaceRef
+from tests.clients.ingest.made import SPACE, made_item
+
+LONG_S = 30.0
+
+
+def test_a_job_that_is_stopped_does_not_wait_until_its_catalogue_is_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    counts = threading.Event()
+
+    def long_catalogue(settings: IngestSettings) -> Iterator[CatalogueItem]:
+        ends_s = time.monotonic() + LONG_S
+        while time.monotonic() < ends_s:
+            counts.set()
+            yield made_item("one")
+
+    async def answers(*args: object, **named: object) -> tuple[SpaceRef, int]:
+        return SPACE, 1
+
+    async def work(*args: object) -> None:
+        await asyncio.to_thread(counts.wait)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(IngestSettings, "catalogue", long_catalogue)
+    monkeypatch.setattr(run, "first_answers", answers)
+    monkeypatch.setattr(IngestRun, "_here", work)
+    settings = IngestSettings(
+        sources=(str(tmp_path),),
+        sink=str(tmp_path / "sink"),
+        server="127.0.0.1:1",
+        credentials=Credentials(),
+    )
+    began_s = time.monotonic()
+    assert asyncio.run(IngestRun(settings, json_out=True).run()) == 128 + signal.SIGINT
+    assert time.monotonic() - began_s < LONG_S / 2
