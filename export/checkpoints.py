@@ -12,6 +12,8 @@ from typing import Any
 
 #: Characters of a library's own message that are repeated in ours.
 _REASON_CHARACTERS = 200
+#: Of several scripts: a vocabulary that is there knows a piece of one of them.
+_WORDS = ("tide", "вода", "水", "पानी", "물", "ماء")
 
 
 class CheckpointError(RuntimeError):
@@ -75,10 +77,19 @@ class Checkpoint:
         return self._load("the feature extractor's config", read)
 
     def tokenizer(self) -> Any:
-        """transformers' tokenizer of the checkpoint."""
+        """transformers' tokenizer of the checkpoint.
+
+        Where the vocabulary's file is missing, transformers makes a tokenizer to which every word is
+        unknown; that is refused here.
+        """
         import transformers
 
-        return self._load("the tokenizer", transformers.AutoTokenizer.from_pretrained)
+        def read(location: str, **how: Any) -> Any:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(location, **how)
+            _check_words(tokenizer)
+            return tokenizer
+
+        return self._load("the tokenizer", read)
 
     def weights(self, model_class: Any, **options: Any) -> Any:
         """The torch module, float32, in eval mode, every one of its weights from the checkpoint.
@@ -150,6 +161,22 @@ def parse_overrides(pairs: Sequence[str], models: Sequence[str]) -> Mapping[str,
             raise ChoiceError(f"two checkpoints for {model}: '{chosen[model]}' and '{location}'")
         chosen[model] = location
     return chosen
+
+
+def _check_words(tokenizer: Any) -> None:
+    """Refuse a tokenizer that turns every word into unknown and special tokens.
+
+    Raises:
+        ValueError: it does.
+    """
+    special = set(tokenizer.all_special_ids)
+    for word in _WORDS:
+        if not special.issuperset(tokenizer(word, add_special_tokens=False)["input_ids"]):
+            return
+    files = " or ".join(sorted(tokenizer.vocab_files_names.values()))
+    raise ValueError(
+        f"it has {len(tokenizer)} tokens and every word is unknown to it; its vocabulary ({files}) is missing"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.checkpoints import Checkpoint, CheckpointError, ChoiceError, parse_overrides
-from resonance.export.encoders import graph_card
+from resonance.export.encoders import EncoderCard, graph_card
 from resonance.export.families import RECIPES, pretrained
 from resonance.export.isometry import GRID, isometry
 from resonance.export.weights import weights_sha256
@@ -131,6 +134,67 @@ def test_broken_weights_are_refused_in_one_line(siglip: Path, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="cannot be read: the weights") as caught:
         build_visual(folder)
     assert "\n" not in str(caught.value)
+
+
+def without_vocabulary(folder: Path, tokenizer_class: str) -> Path:
+    """`folder` without the file that holds the words; with `tokenizer_class`, where one is given."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    if tokenizer_class:
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": tokenizer_class}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("card", "make", "tokenizer_class"),
+    [
+        (pretrained.MINILM, random_checkpoints.bert, ""),
+        (pretrained.MINILM, random_checkpoints.bert, "BertTokenizer"),
+        (pretrained.E5_BASE, random_checkpoints.xlm_roberta, ""),
+        (pretrained.E5_BASE, random_checkpoints.xlm_roberta, "XLMRobertaTokenizer"),
+        (pretrained.SIGLIP2_BASE_TEXT, lambda f: random_checkpoints.siglip(f, gemma=True), "GemmaTokenizer"),
+    ],
+    ids=["bert", "bert, of a class", "xlm-roberta", "xlm-roberta, of a class", "gemma, of a class"],
+)
+def test_a_checkpoint_without_a_vocabulary_is_refused(
+    card: EncoderCard, make: Callable[[Path], Path], tokenizer_class: str, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(
+        "transcript_encoder", str(without_vocabulary(make(tmp_path / "c"), tokenizer_class))
+    )
+    with pytest.raises(
+        CheckpointError, match=r"every word is unknown to it; its vocabulary \(.*\) is missing"
+    ) as caught:
+        graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
+    assert "tokenizer.json" in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_hub_cache_without_a_vocabulary_is_not_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = random_checkpoints.bert(tmp_path / "whole")
+    cached = tmp_path / "hub" / "models--owner--name"
+    snapshot = cached / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    shutil.copy(whole / "config.json", snapshot)  # asked for before the tokenizer is
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(snapshot.name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    checkpoint = Checkpoint("transcript_encoder", "owner/name")
+    assert checkpoint.config().model_type == "bert"
+    with pytest.raises(CheckpointError, match=r"every word is unknown to it; .* where there is a network"):
+        checkpoint.tokenizer()
+
+    read = transformers.AutoTokenizer.from_pretrained
+
+    def reached(location: str, **how: Any) -> Any:
+        if not how.get("local_files_only"):
+            shutil.copytree(whole, snapshot, dirs_exist_ok=True)
+        return read(location, **how)
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", reached)
+    assert checkpoint.tokenizer().get_vocab() == read(whole).get_vocab()
 
 
 def test_a_processor_that_does_not_fit_the_encoder_is_refused(siglip: Path, tmp_path: Path) -> None:
