@@ -34,8 +34,9 @@ class EncoderCard:
         shared_space: encoders with the same value were trained into one space (two towers of one
             checkpoint); they get the same seeded projection, so that what is aligned stays aligned.
             Empty: a space of its own.
-        pooling, prefix, max_tokens: transcripts only. How tokens become one vector; the words that the
-            model expects before every text; the longest row in tokens, special ones and prefix included.
+        pooling, prefix, max_tokens, lowercase: transcripts only. How tokens become one vector; the words
+            that the model expects before every text; the longest row in tokens, special ones and prefix
+            included; whether the model was trained on lower case and its tokenizer leaves that to its user.
     """
 
     name: str
@@ -46,6 +47,7 @@ class EncoderCard:
     pooling: Pooling | None = None
     prefix: str = ""
     max_tokens: int = 0
+    lowercase: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,15 @@ PROBES = (
 )
 
 
-def served_tokenizer(checkpoint: Checkpoint, reference: Any, prefix: str = "") -> Tokenizer:
+def served_tokenizer(
+    checkpoint: Checkpoint, reference: Any, prefix: str = "", *, lowercase: bool = False
+) -> Tokenizer:
     """A tokenizer without padding and truncation that gives the ids of `reference` for prefix + text.
 
     Args:
         reference: transformers' tokenizer of the checkpoint.
         prefix: becomes tokens of the template, so that truncation never cuts it.
+        lowercase: the ids are those of the text in lower case.
 
     Raises:
         CheckpointError: it cannot be had as a tokenizer of the `tokenizers` library, or gives other ids.
@@ -40,10 +43,14 @@ def served_tokenizer(checkpoint: Checkpoint, reference: Any, prefix: str = "") -
     # some files carry the padding and the truncation of whoever saved them
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    if lowercase:
+        own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
     if prefix:
         _prepend(tokenizer, prefix)
     for probe in PROBES:
-        expected = list(reference(prefix + probe, truncation=False, padding=False)["input_ids"])
+        text = (prefix + probe).lower() if lowercase else prefix + probe
+        expected = list(reference(text, truncation=False, padding=False)["input_ids"])
         found = tokenizer.encode(probe).ids
         if found != expected:
             raise checkpoint.unusable(

@@ -55,7 +55,7 @@ def _prepare_sentences(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
     config = checkpoint.config()
     check_type(checkpoint, config, ("bert", *_OFFSET_POSITIONS))
     reference = checkpoint.tokenizer()
-    tokenizer = served_tokenizer(checkpoint, reference, card.prefix)
+    tokenizer = served_tokenizer(checkpoint, reference, card.prefix, lowercase=card.lowercase)
     pad_id = int(config.pad_token_id or 0)
     positions = config.max_position_embeddings
     if config.model_type in _OFFSET_POSITIONS:
@@ -91,7 +91,7 @@ def _prepare_siglip(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
     config = checkpoint.config()
     check_type(checkpoint, config, ("siglip",))
     reference = checkpoint.tokenizer()
-    tokenizer = served_tokenizer(checkpoint, reference, card.prefix)
+    tokenizer = served_tokenizer(checkpoint, reference, card.prefix, lowercase=card.lowercase)
     tower = config.text_config
     length, hidden = tower.max_position_embeddings, tower.projection_size
     if card.max_tokens != length:

@@ -30,9 +30,10 @@ SIGLIP_BASE_TEXT = EncoderCard(
 SIGLIP2_BASE = EncoderCard(
     "siglip2-base", "siglip", "google/siglip2-base-patch16-224", APACHE, shared_space="siglip2-base"
 )
+# Its checkpoint names Gemma's tokenizer, which keeps the case that the model never saw in training.
 SIGLIP2_BASE_TEXT = EncoderCard(
     "siglip2-base-text", "siglip-text", "google/siglip2-base-patch16-224", APACHE,
-    shared_space="siglip2-base", max_tokens=64,
+    shared_space="siglip2-base", max_tokens=64, lowercase=True,
 )  # fmt: skip
 CLIP_BASE = EncoderCard("clip-base", "clip", "openai/clip-vit-base-patch32", MIT)
 CLAP = EncoderCard("clap", "clap", "laion/clap-htsat-unfused", APACHE)

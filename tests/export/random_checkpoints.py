@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,21 +215,23 @@ def siglip_tokenizer(folder: Path) -> Any:
 
 
 def gemma_tokenizer(folder: Path) -> Any:
-    """A byte-fallback BPE with an end token alone, padding 0, as SigLIP2's."""
+    """A byte-fallback BPE with an end token alone, padding 0: Gemma's, as SigLIP2's. It keeps case."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     trained = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
-    trained.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
+    trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     alphabet = [*special, *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=alphabet)
     trained.train_from_iterator(CORPUS, trainer)
     trained.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
-    tokenizer = transformers.PreTrainedTokenizerFast(
+    transformers.PreTrainedTokenizerFast(
         tokenizer_object=trained, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>",
         padding_side="right", model_max_length=64, model_input_names=["input_ids"],
-    )  # fmt: skip
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    ).save_pretrained(folder)  # fmt: skip
+    path = folder / "tokenizer_config.json"
+    settings = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": False, "add_eos_token": True}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return transformers.AutoTokenizer.from_pretrained(folder)
 
 
 #: A maker for each kind of checkpoint that the registered cards name.

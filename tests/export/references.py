@@ -75,12 +75,13 @@ def sentences(folder: Path, card: EncoderCard, texts: Sequence[str]) -> Rows:
 
 
 def siglip_sentences(folder: Path, card: EncoderCard, texts: Sequence[str]) -> Rows:
-    """Vectors of texts as SigLIP's documentation computes them: rows of 64, no mask."""
+    """Vectors of texts as SigLIP's documentation computes them: rows of 64, no mask; see `lowercase`."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.SiglipModel.from_pretrained(folder).eval()
     rows = tokenizer(
-        list(texts), padding="max_length", truncation=True, max_length=card.max_tokens, return_tensors="pt"
-    )
+        [text.lower() if card.lowercase else text for text in texts],
+        padding="max_length", truncation=True, max_length=card.max_tokens, return_tensors="pt",
+    )  # fmt: skip
     with torch.inference_mode():
         return unit_rows(model.get_text_features(input_ids=rows["input_ids"]).pooler_output)
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
 
 from resonance.clients.media.text import split_text
@@ -336,6 +337,21 @@ def test_siglips_tokenizer_made_fast_equals_its_own_on_any_text(folders: Folders
     for _ in range(500):
         text = "".join(rng.choice(pieces, rng.integers(0, 12)))
         assert served.encode(text).ids == reference(text)["input_ids"], repr(text)
+
+
+def test_siglip2_reads_lower_case_as_it_was_trained(folders: Folders) -> None:
+    card = CARDS["siglip2-base-text"]
+    folder = folders(card.checkpoint)
+    _, text = prepared(card, folder)
+    assert text is not None
+    own = transformers.AutoTokenizer.from_pretrained(folder)
+    assert type(own).__name__ == "GemmaTokenizer"
+    reference = transformers.models.siglip2.Siglip2Tokenizer.from_pretrained(folder)
+    for cased in ("The Harbour", "ÉCOLE straße", "Чайки НАД водой", *PROBES):
+        assert own(cased)["input_ids"] != own(cased.lower())["input_ids"] or cased == cased.lower()
+        ids = text.tokenizer.encode(cased).ids
+        assert ids == reference(cased, padding=False)["input_ids"] == own(cased.lower())["input_ids"]
+    assert text.tokenizer.encode("The Harbour").ids == text.tokenizer.encode("the harbour").ids
 
 
 @pytest.mark.parametrize("card", TRANSCRIPTS, ids=lambda c: c.name)
