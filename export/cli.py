@@ -142,7 +142,9 @@ def export(
                     soft_wrap=True,
                 )
         _write_configs(console, repository)
-        if packages and export_packages(console, card, repository, device.value, reference_media):
+        # a space that stands there is left alone, unless axes or 8 bits are to be made of its fp32 graphs
+        as_it_is = packages and axes is None and not int8
+        if as_it_is and export_packages(console, card, repository, device.value, reference_media):
             return
         with console.status(f"exporting {family}") as status:
             descriptor, reports = export_family(

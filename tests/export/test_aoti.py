@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from resonance.clients.cli.main import make_app
 from resonance.export import aoti, contract
+from resonance.export.aoti_cli import served_space
 from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE
+from resonance.export.axes import DEFAULT_AXES
 from resonance.export.cards import GraphCard, Tolerance
+from resonance.export.families.tiny import TINY
 from resonance.export.graphs.lowered import lowered
 from resonance.export.graphs.pooling import unit
-from resonance.export.onnx_export import make_inputs
+from resonance.export.onnx_export import ExportError, make_inputs
+from resonance.export.weights import weights_sha256
 from resonance.serving.backends.aoti import runner
 from resonance.serving.backends.aoti.runner import PackageError, Runner
-from resonance.space.descriptor import BLOCK_WIDTH
+from resonance.space.descriptor import BLOCK_WIDTH, Descriptor
 
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="AOTInductor needs a C++ compiler"
@@ -154,6 +161,43 @@ def test_a_package_of_another_place_is_refused(package: Path, tmp_path: Path, ch
     assert "\n" not in str(caught.value)
 
 
+@pytest.fixture(scope="module")
+def space() -> Descriptor:
+    return TINY.describe({graph.model: weights_sha256(graph.build()) for graph in TINY.graphs})
+
+
+@pytest.mark.parametrize("changed", ["", "transcript_encoder", "visual_encoder"])
+def test_packages_are_made_beside_the_same_space_alone(
+    changed: str, space: Descriptor, tmp_path: Path
+) -> None:
+    """Equal weights are not enough: a tokenizer or constants of preprocessing make another space."""
+    if changed:
+        encoder = space.encoders[changed]
+        other = replace(encoder, preprocessing={**encoder.preprocessing, "one more": 1})
+        space = replace(space, encoders={**space.encoders, changed: other})
+    path = tmp_path / "space_descriptor" / "1" / "space.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(space.to_json())
+    assert (served_space(TINY, tmp_path) is None) == bool(changed)
+
+
+@pytest.mark.parametrize("asked", ["nothing", "--axes", "--int8"])
+def test_axes_and_int8_are_made_though_the_space_stands_there(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*args: object, **named: object) -> None:
+        raise ExportError("exported first")
+
+    monkeypatch.setattr("resonance.export.build.export_family", reached)
+    monkeypatch.setattr("resonance.export.aoti_cli.export_packages", lambda *args: True)
+    options = {"nothing": [], "--axes": ["--axes", str(DEFAULT_AXES)], "--int8": ["--int8"]}[asked]
+    arguments = ["export", "tiny", "--target", "aoti", "--model-repository", str(tmp_path), *options]
+    result = CliRunner().invoke(make_app(), arguments)
+    assert (result.exit_code, "exported first" in result.output) == (
+        (0, False) if asked == "nothing" else (1, True)
+    )
+
+
 def test_a_missing_or_broken_package_is_named(tmp_path: Path) -> None:
     path = tmp_path / AOTI_PACKAGE
     with pytest.raises(PackageError, match=r"model\.pt2 is missing"):
@@ -184,8 +228,6 @@ def test_without_a_gpu_the_gpu_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_every_tower_of_tiny_runs_in_half_precision_and_stays_near(dtype: torch.dtype) -> None:
-    from resonance.export.families.tiny import TINY
-
     for graph in TINY.graphs:
         model = contract.model(graph.model)
         inputs = make_inputs(model, batch=3, seed=5)
