@@ -56,6 +56,7 @@ def _prepare_sentences(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
     check_type(checkpoint, config, ("bert", *_OFFSET_POSITIONS))
     reference = checkpoint.tokenizer()
     tokenizer = served_tokenizer(checkpoint, reference, card.prefix, lowercase=card.lowercase)
+    _check_ids(checkpoint, tokenizer, config.vocab_size)
     pad_id = int(config.pad_token_id or 0)
     positions = config.max_position_embeddings
     if config.model_type in _OFFSET_POSITIONS:
@@ -93,6 +94,7 @@ def _prepare_siglip(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
     reference = checkpoint.tokenizer()
     tokenizer = served_tokenizer(checkpoint, reference, card.prefix, lowercase=card.lowercase)
     tower = config.text_config
+    _check_ids(checkpoint, tokenizer, tower.vocab_size)
     length, hidden = tower.max_position_embeddings, tower.projection_size
     if card.max_tokens != length:
         raise checkpoint.unusable(
@@ -123,6 +125,20 @@ def _prepare_siglip(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
         "pad_left": pad_left,
     }
     return Prepared(build, preprocessing, text)
+
+
+def _check_ids(checkpoint: Checkpoint, tokenizer: Tokenizer, rows: int) -> None:
+    """Refuse a tokenizer whose ids reach beyond the encoder's table of so many rows.
+
+    Raises:
+        CheckpointError: they do.
+    """
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise checkpoint.unusable(
+            f"has a tokenizer whose ids reach {largest:,} and embeddings of {rows:,} tokens: they are not of "
+            "one model"
+        )
 
 
 def _described(tokenizer: Tokenizer, prefix: str) -> str:

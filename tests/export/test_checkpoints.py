@@ -197,6 +197,27 @@ def test_a_hub_cache_without_a_vocabulary_is_not_enough(
     assert checkpoint.tokenizer().get_vocab() == read(whole).get_vocab()
 
 
+def test_a_tokenizer_with_more_tokens_than_the_encoder_is_refused(siglip: Path, tmp_path: Path) -> None:
+    sentences = random_checkpoints.bert(tmp_path / "bert")
+    pair = shutil.copytree(siglip, tmp_path / "siglip")
+    for card, folder in ((pretrained.MINILM, sentences), (pretrained.SIGLIP_BASE_TEXT, pair)):
+        checkpoint = Checkpoint("transcript_encoder", str(folder))
+        _, text = graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
+        assert text is not None
+        largest = max(text.tokenizer.get_vocab().values())
+        path = folder / "config.json"
+        settings = json.loads(path.read_text())
+        for rows, refused in ((largest, True), (largest + 1, False)):
+            settings.get("text_config", settings)["vocab_size"] = rows
+            path.write_text(json.dumps(settings))
+            if refused:
+                said = f"ids reach {largest} and embeddings of {rows} tokens"
+                with pytest.raises(CheckpointError, match=said):
+                    graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
+            else:
+                graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
+
+
 def test_a_processor_that_does_not_fit_the_encoder_is_refused(siglip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "other"
     shutil.copytree(siglip, folder)
