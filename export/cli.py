@@ -108,11 +108,11 @@ def export(
     from resonance.export.axes import AxesFileError, read_axes
     from resonance.export.build import export_family
     from resonance.export.checkpoints import CheckpointError, ChoiceError
-    from resonance.export.heads import with_heads
+    from resonance.export.heads import unsaid, with_heads
     from resonance.export.onnx_export import ExportError
     from resonance.export.report import export_table
     from resonance.export.trt.cli import check_tensorrt, export_plans
-    from resonance.export.weights import WeightsError, encoders_of_heads
+    from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
 
     packages = target is ExportTarget.AOTI
@@ -133,9 +133,9 @@ def export(
             read_axes(axes)  # before a folder is made
         if heads is not None:
             card = with_heads(card, heads)
-            if not encoders_of_heads(heads):
+            if lacks := unsaid(heads):
                 console.print(
-                    f"{heads}: of an earlier version, it does not say which encoders it was made on; nothing "
+                    f"{heads}: of an earlier version, it does not say which {lacks} it was made on; nothing "
                     f"tells whether they are those of {family}",
                     style="yellow",
                     markup=False,

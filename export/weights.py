@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-#: Of heads: the key of an encoder's `frozen_sha256` in the file's metadata, after "<model>.".
-FROZEN_SHA256 = "frozen_sha256"
+from resonance.space.plain import to_plain
+
+#: Of heads: the keys of an encoder's two hashes in the file's metadata, after "<model>.".
+FROZEN_SHA256, PREPROCESSING_SHA256 = "frozen_sha256", "preprocessing_sha256"
 
 
 class WeightsError(ValueError):
@@ -22,7 +27,16 @@ class WeightsError(ValueError):
 
 
 class OtherEncoderError(WeightsError):
-    """Heads were made on an encoder of other weights; the message names file and encoder."""
+    """Heads were made on an encoder of other weights or preprocessing; the message names file and encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeOn:
+    """What an encoder was when heads were made on it: its `frozen_sha256` and `preprocessing_sha256`; None
+    where the file is of a version that did not write it."""
+
+    weights: str | None
+    preprocessing: str | None
 
 
 def _saved(module: nn.Module) -> dict[str, Tensor]:
@@ -50,26 +64,28 @@ def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping
     save_file(tensors, path, dict(metadata))
 
 
-def save_heads(modules: Mapping[str, nn.Module], path: Path) -> None:
+def save_heads(
+    modules: Mapping[str, nn.Module], path: Path, preprocessing: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Write the projections of the encoders and the whole fusion head, in the form of `save_weights`, and in
-    the metadata which encoders they are for."""
+    the metadata which encoders they are for: weights, and the `preprocessing` of each one's card."""
     tensors = {
         f"{model}.{name}": parameter.detach().to("cpu", torch.float16).contiguous()
         for model, module in modules.items()
         for name, parameter in module.named_parameters()
         if name.startswith("projection.") or model == "title_fusion"
     }
-    encoders = {
-        f"{model}.{FROZEN_SHA256}": frozen_sha256(module)
-        for model, module in modules.items()
-        if model != "title_fusion"
+    encoders = [model for model in modules if model != "title_fusion"]
+    weights = {f"{model}.{FROZEN_SHA256}": frozen_sha256(modules[model]) for model in encoders}
+    constants = {
+        f"{model}.{PREPROCESSING_SHA256}": preprocessing_sha256(preprocessing[model]) for model in encoders
     }
-    save_file(tensors, path, encoders)
+    save_file(tensors, path, weights | constants)
 
 
-def encoders_of_heads(path: Path) -> dict[str, str]:
-    """The `frozen_sha256` of each encoder that the heads at `path` are for; none where the file is of a
-    version that did not write them.
+def encoders_of_heads(path: Path) -> dict[str, MadeOn]:
+    """What each encoder was that the heads at `path` are for; none where the file is of a version that did
+    not write it.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -79,8 +95,13 @@ def encoders_of_heads(path: Path) -> dict[str, str]:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
-    end = f".{FROZEN_SHA256}"
-    return {key.removesuffix(end): value for key, value in metadata.items() if key.endswith(end)}
+    models = {key.partition(".")[0] for key in metadata}
+    return {
+        model: MadeOn(
+            metadata.get(f"{model}.{FROZEN_SHA256}"), metadata.get(f"{model}.{PREPROCESSING_SHA256}")
+        )
+        for model in sorted(models)
+    }
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
@@ -158,6 +179,12 @@ def weights_sha256(module: nn.Module) -> str:
 def frozen_sha256(module: nn.Module) -> str:
     """The same of an encoder without its projection: what stands still when heads are aligned."""
     return _sha256({n: tensor for n, tensor in _saved(module).items() if not n.startswith("projection.")})
+
+
+def preprocessing_sha256(constants: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of a graph's preprocessing, which names the tokenizer too."""
+    canonical = json.dumps(to_plain(constants), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:

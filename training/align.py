@@ -128,7 +128,7 @@ def align_family(
     trained = train_heads(projections, fusion, titles, settings, runs, device)
     blocks = trained.blocks
     heads.parent.mkdir(parents=True, exist_ok=True)
-    save_heads(graphs, heads)
+    save_heads(graphs, heads, {g.model: g.preprocessing for g in card.graphs})
     for stage in ("projections", "fusion"):
         log = runs / stage / "losses.csv"
         if log.exists():

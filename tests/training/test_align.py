@@ -25,6 +25,7 @@ from resonance.export.families import FAMILIES
 from resonance.export.heads import with_heads
 from resonance.export.onnx_export import ExportError
 from resonance.export.weights import (
+    FROZEN_SHA256,
     OtherEncoderError,
     WeightsError,
     encoders_of_heads,
@@ -61,6 +62,7 @@ from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film
 
 FILMS, SEGMENTS = 8, 4
+PREPROCESSING = {graph.model: graph.preprocessing for graph in FAMILIES["tiny"].graphs}
 FEW_STEPS = ("--steps", "30", "--fusion-steps", "10")
 
 
@@ -292,7 +294,8 @@ def test_aligning_a_library_end_to_end(
     assert ours.fingerprint != before.fingerprint
     assert card.reference is not None  # 32 segments of each modality are enough
     other = tmp_path / "other.safetensors"
-    save_heads({"visual_encoder": torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})}, other)
+    module = torch.nn.ModuleDict({"projection": torch.nn.Linear(3, 5)})
+    save_heads({"visual_encoder": module}, other, {"visual_encoder": {}})
     with pytest.raises(WeightsError, match="title_fusion has 0 tensors"):
         load_weights(card.graphs[-1].build(), other, "title_fusion", all_of_it=False)
 
@@ -353,7 +356,7 @@ def test_heads_are_refused_on_other_encoders_than_they_were_made_on(tmp_path: Pa
     heads = tmp_path / "heads.safetensors"
     with torch.no_grad():
         projection_of(built["audio_encoder"]).weight.add_(1.0)  # what aligning changes
-    save_heads(built, heads)
+    save_heads(built, heads, PREPROCESSING)
     for graph in with_heads(card, heads).graphs:
         graph.build()
 
@@ -370,6 +373,13 @@ def test_heads_are_refused_on_other_encoders_than_they_were_made_on(tmp_path: Pa
     with pytest.raises(OtherEncoderError, match=said):
         refused["audio_encoder"].build()
 
+    words = next(g for g in card.graphs if g.model == "transcript_encoder")
+    retokenized = replace(words, preprocessing={**words.preprocessing, "tokenizer_sha256": "0" * 64})
+    (refused_words,) = with_heads(replace(card, graphs=(retokenized,)), heads).graphs
+    said = r"its transcript_encoder was made on tokenizer and preprocessing \w{12}; .* are \w{12}\."
+    with pytest.raises(OtherEncoderError, match=said):
+        refused_words.build()
+
     old = tmp_path / "old.safetensors"
     save_file(load_file(heads), old)  # as they were before: without metadata
     assert encoders_of_heads(old) == {}
@@ -384,13 +394,16 @@ def test_heads_that_do_not_say_what_they_were_made_on_are_told(
         raise ExportError("enough")
 
     monkeypatch.setattr("resonance.export.build.export_family", stop)
-    heads = {name: tmp_path / f"{name}.safetensors" for name in ("old", "new")}
-    save_heads({g.model: g.build() for g in FAMILIES["tiny"].graphs}, heads["new"])
-    save_file(load_file(heads["new"]), heads["old"])
+    heads = {name: tmp_path / f"{name}.safetensors" for name in ("older", "old", "new")}
+    save_heads({g.model: g.build() for g in FAMILIES["tiny"].graphs}, heads["new"], PREPROCESSING)
+    tensors, encoders = load_file(heads["new"]), encoders_of_heads(heads["new"])
+    save_file(tensors, heads["older"])
+    save_file(tensors, heads["old"], {f"{m}.{FROZEN_SHA256}": e.weights or "" for m, e in encoders.items()})
     for name, path in heads.items():
         arguments = ["export", "tiny", "--model-repository", str(tmp_path / "r"), "--heads", str(path)]
         told = CliRunner().invoke(make_app(), arguments).output
-        assert ("it does not say which encoders it was made on" in told) == (name == "old")
+        assert ("it does not say which encoders it was made on" in told) == (name == "older")
+        assert ("which tokenizer and preprocessing it was made on" in told) == (name == "old")
         assert "enough" in told
 
 
