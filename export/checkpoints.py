@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,6 +111,34 @@ class Checkpoint:
             raise self.unusable(f"lacks {len(missing)} weights of {model_class.__name__} ({named})")
         return module.eval()
 
+    def settings(self, name: str) -> Any:
+        """What the JSON file `name` holds; None where the checkpoint has no such file.
+
+        None, too, where it is not in the hub's cache and the hub cannot be reached.
+        """
+        path = Path(self.location).expanduser() / name if self.is_folder else self._fetched(name)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self.unusable(f"cannot be read: {name}: {_first_line(error)}") from error
+
+    def _fetched(self, name: str) -> Path | None:
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError
+
+        cached = huggingface_hub.try_to_load_from_cache(self.location, name)
+        if cached is not None:  # its path, or the mark that the hub has none
+            return Path(cached) if isinstance(cached, str) else None
+        try:
+            with _quiet():
+                return Path(huggingface_hub.hf_hub_download(self.location, name))
+        except EntryNotFoundError:
+            return None
+        except Exception as error:
+            raise self._not_loaded(name, error) from error
+
     def unusable(self, reason: str) -> CheckpointError:
         """The error for a checkpoint that can be read but not used."""
         advice = f"name another one with --checkpoint {self.model}=FOLDER_OR_ID"
@@ -134,14 +163,17 @@ class Checkpoint:
                 with _quiet():
                     return read(self.location)
             except Exception as error:
-                reason = "the hub cannot be reached" if _unreachable(error) else _first_line(error)
-                raise CheckpointError(
-                    self.model,
-                    self.location,
-                    f"cannot be loaded ({what}: {reason})",
-                    "download its folder where there is a network, then give its path: "
-                    f"--checkpoint {self.model}=FOLDER",
-                ) from error
+                raise self._not_loaded(what, error) from error
+
+    def _not_loaded(self, what: str, error: Exception) -> CheckpointError:
+        reason = "the hub cannot be reached" if _unreachable(error) else _first_line(error)
+        return CheckpointError(
+            self.model,
+            self.location,
+            f"cannot be loaded ({what}: {reason})",
+            "download its folder where there is a network, then give its path: "
+            f"--checkpoint {self.model}=FOLDER",
+        )
 
 
 def parse_overrides(pairs: Sequence[str], models: Sequence[str]) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from resonance.export.architectures.common import EXACT, check_type, own_projection
+from resonance.export.architectures.own_layers import check_own_layers
 from resonance.export.architectures.subwords import served_tokenizer
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import Architecture, EncoderCard, Pooling, Prepared, ServedText
@@ -54,6 +55,7 @@ def _prepare_sentences(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
         raise ValueError(f"card '{card.name}' says no pooling")
     config = checkpoint.config()
     check_type(checkpoint, config, ("bert", *_OFFSET_POSITIONS))
+    check_own_layers(card, checkpoint)
     reference = checkpoint.tokenizer()
     tokenizer = served_tokenizer(checkpoint, reference, card.prefix, lowercase=card.lowercase)
     _check_ids(checkpoint, tokenizer, config.vocab_size)

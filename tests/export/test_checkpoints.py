@@ -14,10 +14,12 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
+from huggingface_hub.errors import EntryNotFoundError
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
 from resonance.export.architectures import ARCHITECTURES
+from resonance.export.architectures.own_layers import check_own_layers
 from resonance.export.checkpoints import Checkpoint, CheckpointError, ChoiceError, parse_overrides
 from resonance.export.encoders import EncoderCard, graph_card
 from resonance.export.families import RECIPES, pretrained
@@ -169,7 +171,6 @@ def test_a_checkpoint_without_a_vocabulary_is_refused(
     assert "tokenizer.json" in str(caught.value)
 
 
-@pytest.mark.usefixtures("no_network")
 def test_a_hub_cache_without_a_vocabulary_is_not_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,15 +184,12 @@ def test_a_hub_cache_without_a_vocabulary_is_not_enough(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     checkpoint = Checkpoint("transcript_encoder", "owner/name")
     assert checkpoint.config().model_type == "bert"
-    with pytest.raises(CheckpointError, match=r"every word is unknown to it; .* where there is a network"):
-        checkpoint.tokenizer()
-
     read = transformers.AutoTokenizer.from_pretrained
 
-    def reached(location: str, **how: Any) -> Any:
-        if not how.get("local_files_only"):
+    def reached(location: str, *, local_files_only: bool = False) -> Any:
+        if not local_files_only:
             shutil.copytree(whole, snapshot, dirs_exist_ok=True)
-        return read(location, **how)
+        return read(location, local_files_only=True)
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", reached)
     assert checkpoint.tokenizer().get_vocab() == read(whole).get_vocab()
@@ -216,6 +214,94 @@ def test_a_tokenizer_with_more_tokens_than_the_encoder_is_refused(siglip: Path, 
                     graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
             else:
                 graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
+
+
+LIBRARY = "sentence_transformers.models."
+MEAN_SWITCH, CLS_SWITCH = "pooling_mode_mean_tokens", "pooling_mode_cls_token"
+
+
+def describe_layers(folder: Path, pooling: dict[str, Any], *more: str) -> Path:
+    """`folder` with the files that sentence-transformers writes: a pooling, and `more` kinds after it."""
+    paths = ["", "own_pooling", *(f"{2 + i}_{kind}" for i, kind in enumerate(more))]
+    kinds = ["Transformer", "Pooling", *more]
+    modules = [{"path": path, "type": LIBRARY + kind} for path, kind in zip(paths, kinds, strict=True)]
+    (folder / "own_pooling").mkdir(exist_ok=True)
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "own_pooling" / "config.json").write_text(json.dumps(pooling))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_checkpoints.bert(tmp_path_factory.mktemp("hub") / "bert")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "says"),
+    [
+        ({MEAN_SWITCH: True, CLS_SWITCH: False}, ""),
+        ({"pooling_mode": "mean"}, ""),
+        ({}, ""),  # the library's default
+        ({MEAN_SWITCH: False, CLS_SWITCH: True}, "'cls'"),
+        ({"pooling_mode": "cls"}, "'cls'"),
+        ({"pooling_mode": ["mean", "max"]}, r"'mean\+max'"),
+        ({MEAN_SWITCH: True, CLS_SWITCH: True}, r"'cls\+mean'"),
+        ({"pooling_mode": "lasttoken"}, "'lasttoken'"),
+    ],
+)
+def test_a_folder_that_pools_unlike_its_card_is_refused(
+    pooling: dict[str, Any], says: str, sentences: Path, tmp_path: Path
+) -> None:
+    folder = describe_layers(shutil.copytree(sentences, tmp_path / "c"), pooling, "Normalize")
+    checkpoint = Checkpoint("transcript_encoder", str(folder))
+    if not says:
+        check_own_layers(pretrained.MINILM, checkpoint)
+        return
+    said = rf"the pooling {says} \(own_pooling/config\.json\), card 'minilm' has masked mean; name another"
+    with pytest.raises(CheckpointError, match=said):
+        graph_card(pretrained.MINILM, ARCHITECTURES["sentences"], checkpoint)
+    if says == "'cls'":
+        check_own_layers(pretrained.BGE_M3, checkpoint)
+
+
+def test_a_folder_with_a_layer_after_its_pooling_is_refused(sentences: Path, tmp_path: Path) -> None:
+    folder = describe_layers(shutil.copytree(sentences, tmp_path / "c"), {}, "Dense", "Normalize")
+    checkpoint = Checkpoint("transcript_encoder", str(folder))
+    with pytest.raises(CheckpointError, match=r"trained with a Dense layer \('2_Dense' in modules\.json\)"):
+        graph_card(pretrained.MINILM, ARCHITECTURES["sentences"], checkpoint)
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"cannot be read: modules\.json: "):
+        check_own_layers(pretrained.MINILM, checkpoint)
+    (folder / "modules.json").write_text('{"a": 1}')
+    with pytest.raises(CheckpointError, match=r"modules\.json is no list of modules"):
+        check_own_layers(pretrained.MINILM, checkpoint)
+
+
+def test_an_id_on_the_hub_is_asked_for_its_pooling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = describe_layers(tmp_path, {"pooling_mode": "cls"})
+    asked: list[str] = []
+
+    def download(location: str, name: str) -> str:
+        asked.append(f"{location} {name}")
+        if location == "of/another-kind":
+            raise EntryNotFoundError("404")
+        return str(described / name)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no cache"))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(CheckpointError, match="card 'minilm' has masked mean"):
+        check_own_layers(pretrained.MINILM, Checkpoint("transcript_encoder", "owner/name"))
+    check_own_layers(pretrained.MINILM, Checkpoint("transcript_encoder", "of/another-kind"))
+    # a card is right about the checkpoint that it names
+    check_own_layers(pretrained.MINILM, Checkpoint("transcript_encoder", pretrained.MINILM.checkpoint))
+    assert asked == [
+        "owner/name modules.json", "owner/name own_pooling/config.json", "of/another-kind modules.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_hub_that_cannot_be_asked_leaves_the_pooling_to_the_card() -> None:
+    check_own_layers(pretrained.MINILM, Checkpoint("transcript_encoder", "owner/name"))
 
 
 def test_a_processor_that_does_not_fit_the_encoder_is_refused(siglip: Path, tmp_path: Path) -> None:
