@@ -186,6 +186,8 @@ class Journal:
             raise JournalError(
                 str(self.path), f"the journal of {about.get('sink')}", f"that of {sink_uri}; name another one"
             )
+        if about["sink"] != normal(sink_uri):  # an earlier version kept names that are relative
+            self._db.execute("UPDATE about SET value = ? WHERE name = 'sink'", (normal(sink_uri),))
 
     def _bring_up_to_date(self) -> None:
         """Within a transaction."""

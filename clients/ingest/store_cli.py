@@ -108,8 +108,8 @@ def remove(
     with wrong_use():
         if not can_be_stored(store):
             raise UsageError(f"STORE {store}: a name that is not UTF-8; expected one that is")
-        path = journal or default_journal(store)
         try:
+            path = journal or default_journal(store)
             removed = remove_titles(store, path, titles)
         except UsageError:
             raise

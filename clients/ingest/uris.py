@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from resonance.clients.errors import UsageError
+from resonance.clients.ingest.qdrant_place import qdrant_place
 
 #: Only what is followed by a slash is one, so that ``Alien: Covenant.mp4`` and ``C:\\films`` are none.
 _SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]+:(?:/|:)|file:|qdrant\+local:)")
@@ -47,9 +48,19 @@ def absolute(uri: str) -> str:
 
 
 def normal(uri: str) -> str:
-    """The same for every spelling of a place: a path from the root here, others without a last slash."""
+    """The same for every spelling of a place: folders of this machine from the root on, others without a last
+    slash.
+
+    Raises:
+        UsageError: see `local_path`, `qdrant_place`.
+    """
     path = local_path(uri)
-    return str(path.resolve()) if path is not None else uri.rstrip("/")
+    if path is not None:
+        return str(path.resolve())
+    place = qdrant_place(uri)
+    if place is not None and place.folder is not None:
+        return f"qdrant+local:{place.folder.resolve()}?name={place.name}"
+    return uri.rstrip("/")
 
 
 def suffix(uri: str) -> str:

@@ -60,6 +60,9 @@ def test_spellings_of_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "link").symlink_to(tmp_path / "out")
     spelled = ("out", "out/", "./out", str(tmp_path / "out"), f"file://{tmp_path}/out", "link")
     assert {normal(uri) for uri in spelled} == {str(tmp_path / "out")}
+    embedded = (f"qdrant+local:{folder}" for folder in (*spelled[:4], "link"))
+    assert {normal(f"{uri}?name=films") for uri in embedded} == {f"qdrant+local:{tmp_path}/out?name=films"}
+    assert normal("qdrant+local:out") == normal("qdrant+local:out?name=titles")
     assert normal("s3://bucket/out/") == normal("s3://bucket/out") != normal("s3://bucket/other")
 
 
