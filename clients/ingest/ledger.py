@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from resonance.clients.errors import UsageError
-from resonance.clients.ingest.errors import PruneError, StoreError
+from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
 from resonance.clients.ingest.journal import Fault, Journal, Known, State
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest, with_labels
 from resonance.clients.ingest.quarantine import write_failures
@@ -106,9 +106,11 @@ class Ledger:
         space: that of all vectors. retry_failed: try what is in quarantine again, though it has not changed.
         open_sink: called once, with the space.
         stopping: once set, a sink that cannot be written to is not tried again.
+        to_remove: only to take titles out, for which the sink may be empty whatever the journal says.
 
     Raises:
-        JournalError, StoreError, SpaceMismatchError: journal or sink cannot be used.
+        JournalError, StoreError, SpaceMismatchError: journal or sink cannot be used. The first, too, where
+            the journal says that titles are stored and the sink has none.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Ledger:
         batch: BatchSize | None = None,
         retry_failed: bool = False,
         stopping: threading.Event | None = None,
+        to_remove: bool = False,
     ) -> None:
         self._space, self._fingerprint = space, space.fingerprint
         self._batch = batch or BatchSize()
@@ -135,10 +138,22 @@ class Ledger:
             self._sink.close()
             raise
         try:
+            if not to_remove:
+                self._check_is_there(sink_uri)
             self._recover()
         except BaseException:
             self.close()
             raise
+
+    def _check_is_there(self, sink_uri: str) -> None:
+        """A sink that is gone would be taken for full, for it is the journal that says what is unchanged."""
+        stored = self.counts().get(State.STORED, 0)
+        if stored and self._sink.is_empty():
+            raise JournalError(
+                str(self._journal.path),
+                f"{stored:,} titles as stored in {sink_uri}, which has none",
+                "the store back in its place; or remove this journal, and all titles are embedded again",
+            )
 
     def _recover(self) -> None:
         """Write what an earlier job had embedded and had not written, or not known to be written."""

@@ -98,6 +98,10 @@ class ParquetSink:
             self._index = _Index(self._folder, self._folder.names())
         return self._index.find(self._folder, media_ids, columns)
 
+    def is_empty(self) -> bool:
+        """See `Sink`. A file without rows has none."""
+        return not any(self._folder.count(part) for part in self._folder.names())
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -96,6 +96,10 @@ class QdrantSink:
         """See `Sink` and `QdrantTitles.find`."""
         return QdrantTitles(self.uri, self.collections, self._space).find(media_ids, columns)
 
+    def is_empty(self) -> bool:
+        """See `Sink`."""
+        return self.collections.count() == 0
+
     def close(self) -> None:
         """See `Sink`."""
         self.collections.close()
@@ -132,8 +136,7 @@ class QdrantStore:
 
     def count(self) -> int:
         """See `Store`."""
-        with self.collections.named():
-            return self.collections.client.count(self.collections.titles, exact=True).count
+        return self.collections.count()
 
     def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
         """See `Store` and `QdrantTitles.all`."""

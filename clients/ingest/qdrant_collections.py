@@ -80,6 +80,11 @@ class Collections:
                     for field in _INDEXED[kind]:
                         self.client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
 
+    def count(self) -> int:
+        """Titles."""
+        with self.named():
+            return self.client.count(self.titles, exact=True).count
+
     def versions(self, media_ids: Collection[str]) -> dict[str, str]:
         """The version of each title that is there, by media id."""
         wanted = [title_id(media_id) for media_id in media_ids]

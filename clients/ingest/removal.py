@@ -43,7 +43,7 @@ def remove_titles(store_uri: str, journal: Path, media_ids: Sequence[str]) -> Re
         expected = "a journal, or a path where none is"
         raise StoreError(str(journal), error.strerror or str(error), expected) from error
     # what has failed or was never finished is known to the journal alone
-    ledger = Ledger(journal, store_uri, space, open_sink) if has_journal else None
+    ledger = Ledger(journal, store_uri, space, open_sink, to_remove=True) if has_journal else None
     sink = open_sink(store_uri, space) if ledger is None else ledger
     try:
         sink.remove(list(dict.fromkeys(known)))

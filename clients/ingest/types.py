@@ -87,6 +87,14 @@ class Sink(Protocol):
         """Titles that were written, by name; see `Store.find`. Nothing may be written while it goes on."""
         ...
 
+    def is_empty(self) -> bool:
+        """Whether it has no title at all.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
     def close(self) -> None:
         """Free files and connections."""
         ...

@@ -212,6 +212,9 @@ class FullSink:
     ) -> Iterator[pa.RecordBatch]:
         return iter(())
 
+    def is_empty(self) -> bool:
+        return True
+
     def close(self) -> None:
         pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
 from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
 from resonance.clients.ingest.stores import open_sink, open_store
@@ -135,11 +137,42 @@ def test_titles_of_an_earlier_journal_are_compared_with_what_is_stored(tmp_path:
     ledger.close()
 
 
+def test_a_sink_that_lost_every_title_is_told_and_filled_again_once_its_journal_is_gone(
+    uri: str, tmp_path: Path
+) -> None:
+    fill(uri, tmp_path)
+    sink = open_sink(uri, SPACE)
+    sink.remove(NAMES)
+    sink.close()
+    with pytest.raises(JournalError, match=r"sqlite: 7 titles as stored in .*, which has none; expected the"):
+        opened(uri, tmp_path)
+    for path in tmp_path.glob("journal.sqlite*"):
+        path.unlink()
+    fill(uri, tmp_path)
+    assert stored(uri).keys() == set(NAMES)
+
+
+def test_a_sink_whose_folder_went_is_told_and_titles_that_were_never_written_are_no_loss(
+    tmp_path: Path,
+) -> None:
+    uri = str(tmp_path / "store")
+    ledger = opened(uri, tmp_path)
+    assert ledger.begin(made_item("film 0"), "size 1", "v1").verdict is Verdict.EMBED
+    ledger.finish("film 0", "v1", row_bytes(made_row("film 0")))
+    ledger.close()
+    shutil.rmtree(uri)
+    opened(uri, tmp_path).close()  # written now
+    shutil.rmtree(uri)
+    with pytest.raises(JournalError, match="1 titles as stored"):
+        opened(uri, tmp_path)
+
+
 def test_a_title_that_the_sink_lost_stops_nothing(tmp_path: Path) -> None:
     uri = str(tmp_path / "store")
     fill(uri, tmp_path)
-    for part in Path(uri).glob("*.parquet"):
-        part.unlink()
+    sink = open_sink(uri, SPACE)
+    sink.remove(["film 0"])
+    sink.close()
     ledger = opened(uri, tmp_path)
     assert ledger.look(changed("film 0"), "size 1") is Verdict.RELABELLED
     ledger.flush()

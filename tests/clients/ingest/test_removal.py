@@ -110,6 +110,16 @@ def test_a_store_that_is_empty_now_can_be_looked_at_and_filled_again(store: Path
     assert list(stored(store)) == ["film 1"]
 
 
+def test_titles_that_are_gone_from_the_store_alone_leave_the_journal(store: Path) -> None:
+    sink = open_sink(str(store), SPACE)
+    sink.remove(NAMES)  # and then the command was killed
+    sink.close()
+    assert remove(store, *NAMES)[:2] == (1, "0 removed\n")
+    ledger = opened(store)
+    assert str(ledger.look(made_item("film 3"), "size 1")) == "embed"
+    ledger.close()
+
+
 def test_what_a_catalogue_has_no_more_is_pruned_when_asked(store: Path) -> None:
     left = NAMES[1:]
     assert seen(store, left, None) == 0
