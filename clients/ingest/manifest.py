@@ -11,7 +11,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
@@ -104,16 +105,23 @@ def _csv_rows(uri: str, file: BinaryIO) -> Iterator[_Row]:
     csv.field_size_limit(_MAX_LINE_BYTES)
     # what is not UTF-8 comes through as surrogates, and `checked` tells of the one row
     text = io.TextIOWrapper(cast(Any, file), encoding="utf-8-sig", errors="surrogateescape", newline="")
-    rows = csv.reader(text)
+    lines = _Lines(text)
+    rows = csv.reader(lines)
     names = [name.strip() for name in next(rows, [])]
     _check_columns(uri, names)
     while True:
+        lines.begin_row()
         try:
             fields = next(rows)
+            if len(lines.of_row) > 1:  # a quote that is not closed would take the rows below into its field
+                fields = next(csv.reader(lines.of_row, strict=True))
         except StopIteration:
             return
-        except csv.Error as error:  # the reader begins anew at the next line
-            yield _Broken(f"a line that is no CSV ({error})", "fields of a readable length, in text")
+        except csv.Error as error:
+            lines.give_back()
+            yield _Broken(
+                f"a line that is no CSV ({error})", "quotes that are closed, and fields of a readable length"
+            )
             continue
         if len(fields) > len(names):
             yield _Broken(
@@ -121,6 +129,30 @@ def _csv_rows(uri: str, file: BinaryIO) -> Iterator[_Row]:
             )
         elif fields:  # an empty line is no row
             yield dict(zip(names, fields, strict=False))
+
+
+class _Lines:
+    """Lines of a text, for a reader that takes as many as a row has. `of_row`: those since the row began."""
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self._text, self._given_back = iter(text), deque[str]()
+        self.of_row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._given_back.popleft() if self._given_back else next(self._text)
+        self.of_row.append(line)
+        return line
+
+    def begin_row(self) -> None:
+        """What was read is a row."""
+        self.of_row = []
+
+    def give_back(self) -> None:
+        """All but the first line of what was read are rows of their own."""
+        self._given_back.extendleft(reversed(self.of_row[1:]))
 
 
 def _json_rows(file: BinaryIO) -> Iterator[_Row]:

@@ -141,6 +141,30 @@ def test_a_row_that_makes_no_sense_is_told_and_the_others_go_on(
     str(faulty.error).encode()  # it will be stored
 
 
+@pytest.mark.parametrize("rest", [b"", b'six.mp4,"6"\n', b"six.mp4," + b"6" * 999 + b"\n"])
+def test_a_quote_that_is_not_closed_costs_its_own_row_alone(tmp_path: Path, rest: bytes) -> None:
+    rest *= 1 if len(rest) < 99 else 1_100  # more than a field may have
+    whole = b'uri,title\none.mp4,1\ntwo.mp4,"Best of\nthree.mp4,3\nfour.mp4,4\n' + rest
+    path = written(tmp_path, "list.csv", whole)
+    rows = list(read_manifest(str(path)))
+    (faulty,) = (row for row in rows if isinstance(row, FaultyRow))
+    assert faulty is rows[1]
+    assert (faulty.where, "quotes that are closed" in faulty.error.expected) == (f"{path} row 2", True)
+    names = [row.media_id for row in rows if isinstance(row, CatalogueItem)]
+    assert names == ["one.mp4", "three.mp4", "four.mp4", *["six.mp4"] * rest.count(b"six")]
+
+
+def test_what_spreadsheets_and_people_write_is_read(tmp_path: Path) -> None:
+    rows = b'uri,title\r\n"one.mp4","a ""b"",\r\n\r\nc"\r\n"two.mp4" ,"Best of" 2020\r\nthree.mp4,6" left\r\n'
+    found = items(written(tmp_path, "list.csv", rows + b'four.mp4,"last, without an end of line"'))
+    assert [(Path(item.uri).name, item.attributes["title"]) for item in found] == [
+        ("one.mp4", 'a "b",\r\n\r\nc'),
+        ("two.mp4", "Best of 2020"),
+        ("three.mp4", '6" left'),
+        ("four.mp4", "last, without an end of line"),
+    ]
+
+
 def test_a_row_of_parquet_that_makes_no_sense(tmp_path: Path) -> None:
     uris = pa.array([b"one.mp4", b"\xff", b"three.mp4"])
     days = pa.array([0, 0, 10**14], pa.timestamp("s"))  # long after the last year that Python has
