@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Protocol
+from weakref import WeakValueDictionary
 
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import (
@@ -143,15 +144,23 @@ class TitleWorker:
         self._transcriber = Transcriber(options.asr) if options.asr is not None else None
         self._progress_s = time.monotonic()  # when the last segment of any title came
         self._places = SourcePlaces(options.patience_s)
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()  # by media id, of those under way
 
     async def process(self, item: CatalogueItem) -> Outcome:
         """Embed a title unless it is done; its own faults are told to the ledger, not raised.
+
+        Titles of one name go one after the other, in the order in which they were given, so that the first of
+        two files and the last of two descriptions of one are the same ones whenever a catalogue is read.
 
         Raises:
             ServerUnavailableError, OverloadedError: for longer than `EmbedOptions.patience_s`.
             SourceUnavailableError: no title's media answered for as long.
             RequestRejectedError, SpaceMismatchError, StoreError: nothing will be embedded any more.
         """
+        async with self._turns.setdefault(item.media_id, asyncio.Lock()):
+            return await self._in_turn(item)
+
+    async def _in_turn(self, item: CatalogueItem) -> Outcome:
         title = _Title(item)
         attempts, tries, wait_s = 0, 0, _FIRST_WAIT_S
         away_since_s: float | None = None

@@ -74,7 +74,9 @@ class Begun:
 
 @dataclass(slots=True)
 class _Pending:
-    """Embedded titles that are in no batch yet, by media id; and stored ones to look at for their labels."""
+    """Embedded titles that are in no batch yet, by media id; and those to look at for their labels once they
+    are stored.
+    """
 
     rows: dict[str, bytes] = field(default_factory=dict)
     size_bytes: int = 0
@@ -97,6 +99,7 @@ class _Pending:
 
     def drop(self, media_id: str) -> None:
         self.size_bytes -= len(self.rows.pop(media_id, b""))
+        self.to_label.pop(media_id, None)
 
 
 class Ledger:
@@ -176,8 +179,8 @@ class Ledger:
     def look(self, item: CatalogueItem, identity: str | None) -> Verdict:
         """What can be said without reading the media; EMBED where it has to be read, then see `begin`.
 
-        An unchanged title of which the catalogue says something else than what is stored gets that with the
-        next batch. Errors: see `finish`.
+        An unchanged title of which the catalogue says something else than what is stored, or is about to be,
+        gets that with the next batch. Errors: see `finish`.
 
         Args:
             identity: by which an unchanged file is known without reading it; None: it has none.
@@ -216,9 +219,12 @@ class Ledger:
         self._journal.seen(item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri)
         if known.state is State.FAILED:
             return Verdict.IN_QUARANTINE
-        if known.state is not State.STORED or known.labels == labels_digest(item):
+        wanted, waits = labels_digest(item), self._pending.to_label.pop(item.media_id, None)
+        if known.labels == wanted:  # what another row of the catalogue said before, and waited, is overruled
             return Verdict.UNCHANGED
         self._pending.label(item)
+        if waits is not None and labels_digest(waits) == wanted:
+            return Verdict.UNCHANGED
         self.flush_due()
         # of a journal from before they were kept it is not known whether anything is different
         return Verdict.RELABELLED if known.labels else Verdict.UNCHANGED

@@ -30,8 +30,10 @@ def made_item(media_id: str) -> CatalogueItem:
     )
 
 
-def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: SpaceRef = SPACE) -> pa.Table:
-    """One title's row; the same arguments give the same numbers."""
+def made_embedding(
+    media_id: str, version: str = "v1", *, segments: int = 3, space: SpaceRef = SPACE
+) -> MediaEmbedding:
+    """What embedding a title might give; the same arguments give the same numbers."""
     chance = np.random.default_rng(int.from_bytes(f"{media_id}/{version}".encode(), "big") % 2**63)
     parts = tuple(
         Segment(
@@ -52,7 +54,7 @@ def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: Sp
         )
         for at in range(segments)
     )
-    result = MediaEmbedding(
+    return MediaEmbedding(
         media=media_id,
         space=space,
         duration_s=8.0 * segments,
@@ -64,6 +66,11 @@ def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: Sp
         timing=Timing(0, 0, 0, 0, 0),
         axes={"tension": AxisValue(0.25, "calm", "tense")},
     )
+
+
+def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: SpaceRef = SPACE) -> pa.Table:
+    """One title's row. Arguments: see `made_embedding`."""
+    result = made_embedding(media_id, version, segments=segments, space=space)
     return title_row(made_item(media_id), version, result)
 
 
