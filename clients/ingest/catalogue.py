@@ -57,6 +57,16 @@ def check_there(sources: Sequence[str]) -> None:
             _kind(source, path)
 
 
+def folder_of(source: str) -> str:
+    """Its path or URI, with a slash at its end: the folder that all titles of a source are in, as it names
+    them. Of a folder that is itself, of a manifest one in which there is none.
+    """
+    path = local_path(source)
+    parts = (str(path) if path is not None else source.rstrip("/")).split("/")
+    fixed = next((at for at, part in enumerate(parts) if is_pattern(part)), len(parts))
+    return "".join(f"{part}/" for part in parts[:fixed])
+
+
 def _local(source: str, path: Path) -> Iterator[Given]:
     match _kind(source, path):
         case "folder":

@@ -55,6 +55,11 @@ CREATE TABLE segments (
 ) WITHOUT ROWID;
 """
 
+#: Of a space and a state, not seen by a run. A title that is told and cannot be embedded is no such fault.
+_DELETE_FAULTS = (
+    "DELETE FROM titles WHERE fingerprint = ? AND state = ? AND run != ? AND NOT sunk"
+    " AND error_type = 'CatalogueError'"
+)
 #: What makes a journal of an earlier version one of the next.
 _NEXT_VERSION = {"1": "ALTER TABLE titles ADD COLUMN labels TEXT"}
 
@@ -348,16 +353,33 @@ class Journal:
                 "DELETE FROM segments WHERE media_id = ? AND fingerprint = ?", (item.media_id, fingerprint)
             )
 
-    def forget_rows(self, fingerprint: str, *, source: str, seen_by: str) -> None:
-        """Rows of the catalogue `source` that named no title, and that the run `seen_by` has not seen: they
-        were mended, or are gone.
+    def forget_faults(self, fingerprint: str, *, source: str, folder: str, seen_by: str) -> None:
+        """What of a source named no title, and was not seen by the run `seen_by`: it was mended, or is gone.
+
+        Args:
+            source: a manifest's rows are named ``SOURCE row N``.
+            folder: that all of the source is in, with a slash at its end. What cannot be read there is named
+                by its path.
         """
-        named = f"{source} row "  # as `read_manifest` names them
+        row = f"{source} row "
         with self._transaction():
             self._db.execute(
-                "DELETE FROM titles WHERE fingerprint = ? AND state = ? AND run != ? AND uri = media_id"
-                " AND substr(media_id, 1, ?) = ?",
-                (fingerprint, State.FAILED, seen_by, len(named), named),
+                f"{_DELETE_FAULTS} AND uri = media_id AND (substr(media_id, 1, ?) = ? OR media_id || '/' = ?"
+                " OR substr(media_id, 1, ?) = ? AND media_id NOT GLOB '* row [0-9]*')",
+                (fingerprint, State.FAILED, seen_by, len(row), row, folder, len(folder), folder),
+            )
+
+    def forget_namesakes(self, fingerprint: str, *, seen_by: str) -> None:
+        """Files that had the name of another one, ``NAME (URI)``, where the run `seen_by` has seen the other
+        one alone.
+        """
+        with self._transaction():
+            self._db.execute(
+                f"{_DELETE_FAULTS} AND substr(media_id, -length(uri) - 3) = ' (' || uri || ')' AND EXISTS"
+                " (SELECT 1 FROM titles AS other WHERE other.fingerprint = titles.fingerprint"
+                " AND other.run = ? AND other.media_id ="
+                " substr(titles.media_id, 1, length(titles.media_id) - length(titles.uri) - 3))",
+                (fingerprint, State.FAILED, seen_by, seen_by),
             )
 
     def forget(self, fingerprint: str, media_ids: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ from tenacity import (
 )
 
 from resonance.clients.errors import UsageError
+from resonance.clients.ingest.catalogue import folder_of
 from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
 from resonance.clients.ingest.journal import Fault, Journal, Known, State
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest, with_labels
@@ -265,8 +266,8 @@ class Ledger:
     def end_catalogue(self, sources: Iterable[str], prune_limit: float | None) -> int:
         """All of `sources` has been asked about: what is gone from them is forgotten.
 
-        Rows that are faulty no more leave the quarantine. Titles go from sink and journal where there is a
-        `prune_limit`: the largest share of the stored ones that may.
+        Rows, folders and names that are faulty no more leave the quarantine. Titles go from sink and journal
+        where there is a `prune_limit`: the largest share of the stored ones that may.
 
         Returns:
             How many stored titles went.
@@ -275,7 +276,9 @@ class Ledger:
             PruneError: it would be a larger share; none is removed then. Others: see `finish`.
         """
         for source in sources:
-            self._journal.forget_rows(self._fingerprint, source=source, seen_by=self._run)
+            folder = folder_of(source)
+            self._journal.forget_faults(self._fingerprint, source=source, folder=folder, seen_by=self._run)
+        self._journal.forget_namesakes(self._fingerprint, seen_by=self._run)
         if prune_limit is None:
             return 0
         self.flush()

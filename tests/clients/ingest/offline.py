@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pyarrow.parquet as pq
+
 from resonance.clients.embedder import Embedder
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorker
@@ -27,6 +29,11 @@ class Offline:
     async def embed_text(self, text: str, *, name: str) -> MediaEmbedding:
         await asyncio.sleep(0)
         return made_embedding(name, text)
+
+
+def in_quarantine(folder: Path) -> set[str]:
+    """Names of what is there after a `night`."""
+    return set(pq.read_table(folder / "failed.parquet")["media_id"].to_pylist())
 
 
 def offline_worker(ledger: LedgerThread) -> TitleWorker:
