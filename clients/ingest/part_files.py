@@ -6,7 +6,7 @@ import io
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import itemgetter
 from typing import Any, BinaryIO
 
@@ -148,11 +148,16 @@ class PartFolder:
                 self._files.pipe_file(self._path(name), whole.getvalue())
                 return
             half = self._path(f"{_HALF}{uuid.uuid4().hex}{_ENDING}")
-            with open(half, "wb") as file:
-                _write_parquet(file, tables)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(half, self._path(name))
+            try:
+                with open(half, "wb") as file:
+                    _write_parquet(file, tables)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(half, self._path(name))
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(half)  # the next try needs the room
+                raise
             folder = os.open(self._root, os.O_RDONLY)
             try:
                 os.fsync(folder)  # the rename itself

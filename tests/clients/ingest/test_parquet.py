@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -92,6 +93,20 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".half-0.parquet").write_bytes(b"PAR1")
     open_sink(str(tmp_path), SPACE)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_found_no_room_leaves_none_of_it_taken(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path), SPACE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # a row has 4 vectors of 7,152 bytes
+    try:
+        with pytest.raises(StoreError, match=r"part-a\.parquet: .*; expected a folder that can be"):
+            sink.write(made_rows("one"), batch="a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    sink.write(made_rows("one"), batch="a")
+    assert [path.name for path in tmp_path.iterdir()] == ["part-a.parquet"]
 
 
 def test_names_are_looked_up_without_reading_vectors(tmp_path: Path) -> None:
