@@ -27,7 +27,7 @@ from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.messages import FieldNames, segment_from_message, segment_to_message
 from resonance.clients.ingest.asr import AsrOptions, Transcriber
 from resonance.clients.ingest.catalogue import FaultyRow
-from resonance.clients.ingest.errors import CatalogueError, SourceUnavailableError
+from resonance.clients.ingest.errors import CatalogueError, MissingPackageError, SourceUnavailableError
 from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
 from resonance.clients.ingest.opening import content_hash, identity, open_uri, read_subtitles
@@ -147,7 +147,8 @@ class TitleWorker:
         self._turns = WeakValueDictionary[str, asyncio.Lock]()  # by media id, of those under way
 
     async def process(self, item: CatalogueItem) -> Outcome:
-        """Embed a title unless it is done; its own faults are told to the ledger, not raised.
+        """Embed a title unless it is done; its own faults are told to the ledger, not raised. So is one that
+        nothing here can open, which the next job tries again.
 
         Titles of one name go one after the other, in the order in which they were given, so that the first of
         two files and the last of two descriptions of one are the same ones whenever a catalogue is read.
@@ -170,6 +171,8 @@ class TitleWorker:
                 return await self._attempt(title)
             except SpaceChangedError:
                 raise
+            except MissingPackageError as error:
+                return await self._fail(title, error, attempts + 1)
             except (MediaError, CatalogueError, ServerError, _ChangedMeanwhileError) as error:
                 if _is_own_fault(error, item):
                     return await self._fail(title, error, attempts + 1)

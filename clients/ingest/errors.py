@@ -8,12 +8,14 @@ ResonanceError
 ├── PruneError      too many titles would be removed
 ├── ServerUnavailableError
 │   └── SourceUnavailableError  what a title's media is on does not answer
+├── UsageError
+│   └── MissingPackageError     what opens such a URI is not installed
 └── JournalError    the journal cannot be used: another job has it, or it is of another version
 """
 
 from __future__ import annotations
 
-from resonance.clients.errors import ResonanceError, ServerUnavailableError
+from resonance.clients.errors import ResonanceError, ServerUnavailableError, UsageError
 
 
 class CatalogueError(ResonanceError):
@@ -74,6 +76,10 @@ class SourceUnavailableError(ServerUnavailableError):
     def __init__(self, uri: str, came: str) -> None:
         self.uri = uri
         super().__init__(f"{uri}: its host or store does not answer ({came})")
+
+
+class MissingPackageError(UsageError):
+    """What opens a URI of such a scheme is not installed."""
 
 
 class JournalError(ResonanceError):

@@ -14,10 +14,9 @@ from resonance.clients.errors import (
     NotMediaError,
     ResonanceError,
     ServerFaultError,
-    UsageError,
     described,
 )
-from resonance.clients.ingest.errors import SourceUnavailableError
+from resonance.clients.ingest.errors import MissingPackageError, SourceUnavailableError
 from resonance.clients.ingest.uris import local_path
 
 T = TypeVar("T")
@@ -82,14 +81,14 @@ def file_system(uri: str) -> tuple[Any, str]:
     Listings are not kept: an object that was listed an hour ago may be another one now.
 
     Raises:
-        NotMediaError: no file system has such a scheme. UsageError: its package is not installed.
+        NotMediaError: no file system has such a scheme. MissingPackageError: its package is not installed.
     """
     scheme, _, _ = uri.partition("://")
     options = {} if "::" in uri else {"use_listings_cache": False, **_OPTIONS.get(scheme, {})}
     try:
         system, name = fsspec.core.url_to_fs(uri, **options)
     except ImportError as error:
-        raise UsageError(f"{uri}: {error}{_EXTRAS.get(scheme, '')}") from error
+        raise MissingPackageError(f"{uri}: {error}{_EXTRAS.get(scheme, '')}") from error
     except ValueError as error:
         raise NotMediaError(uri, str(error), "a path or a URI that fsspec opens") from error
     return system, name

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
+import pyarrow.parquet as pq
 import pytest
 
+from resonance.clients.errors import UsageError
 from resonance.clients.ingest.catalogue import folder_of
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.manifest import FaultyRow
@@ -62,3 +65,30 @@ def test_a_folder_that_can_be_read_again_is_forgotten(
     assert in_quarantine(tmp_path) == {*names, row}
     night(tmp_path, [str(library) + pattern])
     assert in_quarantine(tmp_path) == {str(tmp_path / "elsewhere"), row}
+
+
+def test_a_row_that_nothing_here_opens_stops_no_other_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, media = tmp_path / "titles.csv", "s3://library/b.txt"
+    (tmp_path / "a.txt").write_text("a")
+    manifest.write_text(f"uri\na.txt\n{media}\n")
+    fsspec.filesystem("memory").pipe("/library/b.txt", b"b")
+    opened = fsspec.core.url_to_fs
+
+    def missing(uri: str, **options: object) -> object:
+        if uri.startswith("s3:"):
+            raise ImportError("Install s3fs to access S3")
+        return opened(uri, **options)
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    for result in ("embedded", "unchanged"):
+        assert night(tmp_path, [str(manifest)]) == {"a.txt": [result], media: ["failed"]}
+    (failed,) = pq.read_table(tmp_path / "failed.parquet").to_pylist()
+    assert failed["error_type"] == "MissingPackageError"
+    assert failed["error"] == f"{media}: Install s3fs to access S3; run: pip install 'resonance[s3]'"
+    with pytest.raises(UsageError, match="Install s3fs"):
+        night(tmp_path, [media])  # which is asked for by whoever runs the job
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda uri, **options: opened(uri.replace("s3", "memory")))
+    assert night(tmp_path, [str(manifest)]) == {"a.txt": ["unchanged"], media: ["embedded"]}
+    assert in_quarantine(tmp_path) == set()
