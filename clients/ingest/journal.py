@@ -20,6 +20,7 @@ from pathlib import Path
 
 from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.labels import labels_digest
+from resonance.clients.ingest.state_files import is_inside
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import normal
 
@@ -156,7 +157,8 @@ class Journal:
 
     Args:
         path: of the database; made where it is not there.
-        sink_uri: the sink that it speaks of, however it is spelled.
+        sink_uri: the sink that it speaks of, however it is spelled; of a journal in the sink's own folder,
+            wherever that was moved to.
 
     Raises:
         JournalError: another job has it, it is of another version or another sink, or it is no database.
@@ -187,12 +189,15 @@ class Journal:
         about = dict(self._db.execute("SELECT name, value FROM about"))
         if about.get("version") != str(VERSION):
             raise JournalError(str(self.path), f"version {about.get('version')}", f"version {VERSION}")
-        if normal(about.get("sink", "")) != normal(sink_uri):
+        sink = normal(sink_uri)
+        if normal(about["sink"]) != sink and not is_inside(self.path, sink_uri):
             raise JournalError(
-                str(self.path), f"the journal of {about.get('sink')}", f"that of {sink_uri}; name another one"
+                str(self.path),
+                f"the journal of {about['sink']}",
+                f"that of {sink_uri}; name another one, or tell this one where it was moved (docs/stores.md)",
             )
-        if about["sink"] != normal(sink_uri):  # an earlier version kept names that are relative
-            self._db.execute("UPDATE about SET value = ? WHERE name = 'sink'", (normal(sink_uri),))
+        if about["sink"] != sink:  # moved, or of an earlier version that kept names as they were
+            self._db.execute("UPDATE about SET value = ? WHERE name = 'sink'", (sink,))
 
     def _bring_up_to_date(self) -> None:
         """Within a transaction."""

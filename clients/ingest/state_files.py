@@ -41,6 +41,12 @@ def default_journal(sink: str) -> Path:
     )
 
 
+def is_inside(journal: Path, sink: str) -> bool:
+    """Whether a journal stands in the sink's own folder, and not where a link in it leads."""
+    folder = local_path(sink)
+    return folder is not None and journal.resolve().parent == folder.resolve() / STATE_FOLDER
+
+
 def _of_this_user(sink: str) -> Path:
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     name = hashlib.blake2b(sink.encode(), digest_size=8).hexdigest()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
-from resonance.clients.ingest.errors import PruneError
+from resonance.clients.ingest.errors import JournalError, PruneError
 from resonance.clients.ingest.ledger import Ledger, row_bytes
 from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
@@ -118,6 +118,28 @@ def test_titles_that_are_gone_from_the_store_alone_leave_the_journal(store: Path
     ledger = opened(store)
     assert str(ledger.look(made_item("film 3"), "size 1")) == "embed"
     ledger.close()
+
+
+def test_a_store_that_was_moved_has_its_journal_with_it(store: Path, tmp_path: Path) -> None:
+    moved = store.rename(tmp_path / "moved")
+    assert remove(moved, "film 3")[0] == 0
+    ledger = opened(moved)
+    assert str(ledger.look(made_item("film 4"), "size 1")) == "unchanged"
+    ledger.close()
+    shutil.copytree(moved, tmp_path / "copied")
+    ledger = opened(tmp_path / "copied")
+    assert str(ledger.look(made_item("film 4"), "size 1")) == "unchanged"
+    ledger.close()
+
+
+def test_a_journal_that_stands_elsewhere_is_one_stores_alone(store: Path, tmp_path: Path) -> None:
+    state = (store / "_resonance").rename(tmp_path / "state")
+    for name in (store.name, "other"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "_resonance").symlink_to(state)
+    opened(store).close()
+    with pytest.raises(JournalError, match=r"the journal of .*/store; expected that of .*/other"):
+        opened(tmp_path / "other")
 
 
 def test_what_a_catalogue_has_no_more_is_pruned_when_asked(store: Path) -> None:
