@@ -80,18 +80,20 @@ def checked(where: str, item: CatalogueItem) -> CatalogueItem | FaultyRow:
     """
     transcript_uri = absolute(item.transcript_uri) if item.transcript_uri is not None else None
     item = replace(item, uri=absolute(item.uri), transcript_uri=transcript_uri)
-    for text in (item.media_id, item.uri, item.transcript_uri, item.language, *item.tags):
-        if text is not None and not can_be_stored(text):
-            return _not_utf8(where)
-    for name, value in item.attributes.items():
-        if not (can_be_stored(name) and can_be_stored(value)):
-            return _not_utf8(where)
+    if not can_be_stored(item.uri):
+        return _not_utf8(where)
+    texts = [("id", item.media_id), ("transcript_uri", item.transcript_uri), ("language", item.language)]
+    texts += [("tags", tag) for tag in item.tags]
+    for name, text in (*texts, *item.attributes.items()):
+        if not (can_be_stored(name) and (text is None or can_be_stored(text))):
+            return _not_utf8(where, name)
     return item
 
 
-def _not_utf8(where: str) -> FaultyRow:
-    where = shown(where)
-    return FaultyRow(where, CatalogueError(where, "text that is not UTF-8", "names and values in UTF-8"))
+def _not_utf8(where: str, column: str | None = None) -> FaultyRow:
+    where, of = shown(where), "" if column is None else f" in {shown(column)}"
+    error = CatalogueError(where, f"text that is not UTF-8{of}", "names and values in UTF-8")
+    return FaultyRow(where, error)
 
 
 def _rows(uri: str, file: BinaryIO) -> Iterator[_Row]:

@@ -141,6 +141,15 @@ def test_a_row_that_makes_no_sense_is_told_and_the_others_go_on(
     str(faulty.error).encode()  # it will be stored
 
 
+def test_a_column_of_bytes_is_named(tmp_path: Path) -> None:
+    table = pa.table({"uri": ["one.mp4", "two.mp4"], "poster": [b"\xff\xd8", b"text"]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    faulty, second = read_manifest(str(tmp_path / "list.parquet"))
+    assert isinstance(faulty, FaultyRow)
+    assert faulty.error.came == "text that is not UTF-8 in poster"
+    assert isinstance(second, CatalogueItem)
+
+
 @pytest.mark.parametrize("rest", [b"", b'six.mp4,"6"\n', b"six.mp4," + b"6" * 999 + b"\n"])
 def test_a_quote_that_is_not_closed_costs_its_own_row_alone(tmp_path: Path, rest: bytes) -> None:
     rest *= 1 if len(rest) < 99 else 1_100  # more than a field may have
