@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -18,77 +18,15 @@ from resonance.export.contract import ENCODERS
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.export.weights import save_heads
 from resonance.space.reference import FEWEST_BLOCKS, Reference
-from resonance.training.contrast import recall_gap
+from resonance.training.align_report import AlignReport, RecallMoved, kept_line
 from resonance.training.fairness import mean_dependence
 from resonance.training.features import TitleFeatures, load_features, projection_of
-from resonance.training.heads import (
-    HeadSettings,
-    Segments,
-    TooLittleError,
-    chance_recalls,
-    compared_counts,
-    group_recalls,
-    project,
-    train_heads,
-)
+from resonance.training.heads import HeadSettings, TooLittleError, train_heads
 from resonance.training.plot import plot_losses
+from resonance.training.segments import Segments, project
 
 #: Segments that sigmas and axes of the aligned space are calibrated on, at most.
 REFERENCE_SEGMENTS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class AlignReport:
-    """Before and after: recall@1 of one modality by another within the data, by group.
-
-    Attributes:
-        chance: what guessing would reach.
-        compared: segments that each pair of modalities was compared among, by pair.
-        fusion_lacks: why the fusion head was not trained; "" where it was.
-        dependence: of blocks on the audited groups before and after; None where none were given.
-    """
-
-    titles: int
-    segments: int
-    groups: tuple[str, ...]
-    chance: dict[int, float]
-    before: dict[int, float]
-    after: dict[int, float]
-    calibrated: bool
-    compared: dict[str, int]
-    fusion_lacks: str = ""
-    dependence: tuple[float, float] | None = None
-
-    def lines(self) -> list[str]:
-        """What a person reads."""
-        found = [f"{self.titles} titles, {self.segments} segments"]
-        for group, name in enumerate(self.groups):
-            if group in self.after:
-                label = f"group '{name}': " if name else ""
-                found.append(
-                    f"{label}recall@1 across modalities {self.before[group]:.3f} -> {self.after[group]:.3f} "
-                    f"(chance {self.chance[group]:.3f}; on the data it was aligned on)"
-                )
-        # few segments are easily told apart: what recall means depends on how many there were
-        among = ", ".join(f"{pair} {count:,}" for pair, count in self.compared.items())
-        found.append(
-            f"recall is the mean over pairs of modalities, among the segments that have both: {among}"
-        )
-        if len(self.after) > 1:
-            found.append(f"gap between groups {recall_gap(self.before):.3f} -> {recall_gap(self.after):.3f}")
-        if self.dependence is not None:
-            found.append(
-                "blocks depend on the audited groups: {:.4f} -> {:.4f} (0: not at all)".format(
-                    *self.dependence
-                )
-            )
-        if self.fusion_lacks:
-            found.append(f"the fusion head was NOT trained, and stays as it was: {self.fusion_lacks}")
-        if not self.calibrated:
-            found.append(
-                f"fewer than {FEWEST_BLOCKS} segments of a modality: no reference set; sigmas are 1, no axes"
-            )
-        return found
 
 
 def align_family(
@@ -123,26 +61,30 @@ def align_family(
     fusion = cast(FusionGraph, graphs["title_fusion"])
     with torch.inference_mode():
         untouched = project(projections, segments.features)
-        before = group_recalls(untouched, segments)
     runs = work / "runs" / _run_name(card, files, titles, settings)
     trained = train_heads(projections, fusion, titles, settings, runs, device)
     blocks = trained.blocks
     heads.parent.mkdir(parents=True, exist_ok=True)
     save_heads(graphs, heads, {g.model: g.preprocessing for g in card.graphs})
-    for stage in ("projections", "fusion"):
-        log = runs / stage / "losses.csv"
-        if log.exists():
-            plot_losses(log, heads.with_name(f"{stage}.png"), stage)
+    plot_losses(
+        runs / "projections" / "losses.csv", heads.with_name("projections.png"), "projections", trained.held
+    )
+    if not trained.fusion_lacks:
+        plot_losses(runs / "fusion" / "losses.csv", heads.with_name("fusion.png"), "fusion")
     calibrated = _write_reference(blocks, segments.present, heads.with_suffix(".reference.npz"))
+    held_rows = trained.held_rows
+
+    def moved(where: str, rows: Tensor) -> RecallMoved:
+        return RecallMoved.of(where, segments.take(rows), untouched[rows], blocks[rows])
+
     return AlignReport(
         len(titles),
         len(segments.present),
         tuple(sorted({t.group for t in titles})),
-        chance_recalls(segments),
-        before,
-        group_recalls(blocks, segments),
+        moved("titles that it was aligned on", ~held_rows),
+        moved("titles held out", held_rows) if trained.held is not None else None,
+        kept_line(trained.held, settings.loop.steps),
         calibrated,
-        compared_counts(segments),
         trained.fusion_lacks,
         (_dependence(untouched, segments), _dependence(blocks, segments)) if audited is not None else None,
     )

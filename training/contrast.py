@@ -65,9 +65,14 @@ def group_weights(groups: Tensor, power: float = 1.0) -> Tensor:
 
 def recall_by_group(a: Tensor, b: Tensor, groups: Tensor) -> dict[int, float]:
     """Recall@1 of rows of `a` [B, D] among rows of `b` [B, D], by group int64 [B]."""
+    hits = recall_hits(a, b)
+    return {int(g): float(hits[groups == g].mean()) for g in torch.unique(groups)}
+
+
+def recall_hits(a: Tensor, b: Tensor) -> Tensor:
+    """1 where the nearest of rows of `b` [B, D] to a row of `a` [B, D] is its own, else 0; fp32 [B]."""
     similarity = a.float() @ b.float().T
-    hit = similarity.argmax(1) == torch.arange(a.shape[0], device=a.device)
-    return {int(g): float(hit[groups == g].float().mean()) for g in torch.unique(groups)}
+    return (similarity.argmax(1) == torch.arange(a.shape[0], device=a.device)).float()
 
 
 def recall_gap(recalls: dict[int, float]) -> float:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.space.descriptor import MODALITIES
-from resonance.training.contrast import group_weights, info_nce, recall_by_group
+from resonance.training.contrast import group_weights, info_nce
 from resonance.training.fairness import fairness_loss
 from resonance.training.features import TitleFeatures
 from resonance.training.fusion import FusionSettings, train_fusion
+from resonance.training.heldout import HeldOut, held_out_titles
 from resonance.training.loop import LoopSettings, Losses, train
+from resonance.training.segments import PAIRS, Segments, project
 from resonance.training.titles import TitleBlocks
 from resonance.training.towers import Temperatures
 
-#: Segments that recall is measured among, at most.
-MOST_COMPARED = 4096
 #: The fusion head tells the order of segments, and titles from one another: it needs stretches of so many
 #: segments, and so many of them.
 LEAST_STRETCH, LEAST_STRETCHES = 4, 4
-PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
 
 
 class TooLittleError(ValueError):
@@ -37,13 +33,15 @@ class TooLittleError(ValueError):
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
     """`balance`: the power of a group's inverse frequency that its rows are weighed by (`group_weights`);
-    `fairness`: the weight of `fairness_loss`, of titles whose groups were audited."""
+    `fairness`: the weight of `fairness_loss`, of titles whose groups were audited; `held_out`: the share of
+    titles that the projections are not trained on, see `held_out_titles`."""
 
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(steps=500, learning_rate=1e-3))
     batch: int = 1024
     hardness: float = 0.0
     balance: float = 0.0
     fairness: float = 0.0
+    held_out: float = 0.1
     segments_per_title: int = 8
     fusion: FusionSettings = field(
         default_factory=lambda: FusionSettings(LoopSettings(steps=300, learning_rate=5e-4), titles=64)
@@ -52,48 +50,38 @@ class HeadSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainedHeads:
-    """What training came to: the blocks of all segments, fp32 [R, 3, 596], and why the fusion head was not
-    trained, "" where it was."""
+    """What training came to.
+
+    Attributes:
+        blocks: of all segments, fp32 [R, 3, 596].
+        fusion_lacks: why the fusion head was not trained, "" where it was.
+        held_rows: the segments of titles held out from the projections, bool [R].
+        held: what was seen of them; None where there are none.
+    """
 
     blocks: Tensor
     fusion_lacks: str
-
-
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """All segments of all titles in one place: features by modality fp32 [R, hidden], present bool [R, 3],
-    groups int64 [R], audited int64 [R, G] (see `TitleFeatures`; G may be 0)."""
-
-    features: tuple[Tensor, ...]
-    present: Tensor
-    groups: Tensor
-    audited: Tensor
-
-    @classmethod
-    def of(cls, titles: list[TitleFeatures]) -> Segments:
-        """Join titles."""
-        names = sorted({t.group for t in titles})
-        groups = np.concatenate([np.full(len(t.present), names.index(t.group)) for t in titles])
-        lengths = [len(t.present) for t in titles]
-        audited = np.repeat(np.array([t.audited for t in titles], np.int64), lengths, axis=0)  # (R, G)
-        return cls(
-            tuple(torch.from_numpy(np.concatenate([t.features[m] for t in titles])) for m in MODALITIES),
-            torch.from_numpy(np.concatenate([t.present for t in titles])),
-            torch.from_numpy(groups.astype(np.int64)),
-            torch.from_numpy(audited),
-        )
-
-
-def project(projections: nn.ModuleList, features: tuple[Tensor, ...]) -> Tensor:
-    """Features of R segments to unit blocks [R, 3, 596]."""
-    blocks = [functional.normalize(p(f), dim=-1) for p, f in zip(projections, features, strict=True)]
-    return torch.stack(blocks, dim=1)
+    held_rows: Tensor
+    held: HeldOut | None
 
 
 def train_projections(
-    projections: nn.ModuleList, segments: Segments, settings: HeadSettings, folder: Path, device: torch.device
-) -> Path:
-    """Train the three projections in place on what co-occurs in a segment; returns the log of losses.
+    projections: nn.ModuleList,
+    segments: Segments,
+    settings: HeadSettings,
+    folder: Path,
+    device: torch.device,
+    held_out: Segments | None = None,
+) -> HeldOut | None:
+    """Train the three projections in place on what co-occurs in a segment.
+
+    Args:
+        held_out: segments of other titles, which say how long to train: the projections become those of the
+            step that found them best, and stay as they were where none did better. With a fairness term,
+            which recall pays for, they become those of the last step. None: the last step.
+
+    Returns:
+        What was seen of `held_out`.
 
     Raises:
         TooLittleError: no two modalities co-occur in at least 8 segments.
@@ -132,8 +120,21 @@ def train_projections(
             total = total + settings.fairness * parts["fairness"]
         return {"loss": total, **parts}
 
+    held = None
+    if held_out is not None:
+        held = HeldOut(projections, held_out, balance=settings.balance, keep_best=not fair, device=device)
     modules: dict[str, nn.Module] = {"projections": projections, "temperatures": temperatures}
-    return train(modules, losses, settings.loop, folder, title="projections", device=device)
+    train(
+        modules,
+        losses,
+        settings.loop,
+        folder,
+        title="projections",
+        device=device,
+        made_of={"held_out_segments": 0 if held_out is None else len(held_out.present)},
+        watch=held,
+    )
+    return held
 
 
 def title_chunks(titles: list[TitleFeatures], blocks: Tensor, length: int) -> TitleBlocks | None:
@@ -162,13 +163,22 @@ def train_heads(
     folder: Path,
     device: torch.device,
 ) -> TrainedHeads:
-    """Both stages in place; the second only where the titles are long enough for it.
+    """Both stages in place; the second only where the titles are long enough for it, and on all of them.
 
     Raises:
         TooLittleError: see `train_projections`.
     """
     segments = Segments.of(titles)
-    train_projections(projections, segments, settings, folder / "projections", device)
+    chosen = held_out_titles(titles, settings.held_out, settings.loop.seed)
+    held_rows = torch.from_numpy(np.repeat(chosen, [len(t.present) for t in titles]))
+    held = train_projections(
+        projections,
+        segments.take(~held_rows),
+        settings,
+        folder / "projections",
+        device,
+        segments.take(held_rows) if chosen.any() else None,
+    )
     with torch.inference_mode():
         blocks = project(projections.cpu(), segments.features)
     blocks = blocks.clone()  # an inference tensor cannot be trained on
@@ -176,7 +186,7 @@ def train_heads(
     lacks = _fusion_lacks(titles, chunks)
     if chunks is not None and not lacks:
         train_fusion(fusion, chunks, settings.fusion, folder / "fusion", device=device)
-    return TrainedHeads(blocks, lacks)
+    return TrainedHeads(blocks, lacks, held_rows, held)
 
 
 def _fusion_lacks(titles: list[TitleFeatures], chunks: TitleBlocks | None) -> str:
@@ -194,47 +204,3 @@ def _fusion_lacks(titles: list[TitleFeatures], chunks: TitleBlocks | None) -> st
             f"{LEAST_STRETCHES}: give more titles that are so long"
         )
     return ""
-
-
-def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
-    """Recall@1 by group, the mean over the pairs of modalities; what re-balancing is judged by.
-
-    Among at most `MOST_COMPARED` segments, drawn at random: a whole library would take longer to compare
-    than to align.
-    """
-    return _means(
-        recall_by_group(blocks[rows, a], blocks[rows, b], segments.groups[rows])
-        for a, b, rows in _compared(segments)
-    )
-
-
-def chance_recalls(segments: Segments) -> dict[int, float]:
-    """What guessing would reach in `group_recalls`: much, where few segments have two modalities."""
-    return _means(
-        dict.fromkeys(segments.groups[rows].unique().tolist(), 1.0 / len(rows))
-        for _, _, rows in _compared(segments)
-    )
-
-
-def compared_counts(segments: Segments) -> dict[str, int]:
-    """Segments that each pair of modalities is compared among, by "visual-audio" and such."""
-    return {f"{MODALITIES[a]}-{MODALITIES[b]}": len(rows) for a, b, rows in _compared(segments)}
-
-
-def _compared(segments: Segments) -> Iterator[tuple[int, int, Tensor]]:
-    """Pairs of modalities, and the segments that have both, drawn at random."""
-    drawn = torch.from_numpy(np.random.Generator(np.random.PCG64(0)).permutation(len(segments.present)))
-    for a, b in PAIRS:
-        both = (segments.present[:, a] & segments.present[:, b])[drawn]
-        rows = drawn[both][:MOST_COMPARED]
-        if len(rows) >= 2:
-            yield a, b, rows
-
-
-def _means(pairs: Iterable[Mapping[int, float]]) -> dict[int, float]:
-    """By group, over the pairs that have it."""
-    values: dict[int, list[float]] = {}
-    for pair in pairs:
-        for group, value in pair.items():
-            values.setdefault(group, []).append(value)
-    return {group: float(np.mean(found)) for group, found in values.items()}

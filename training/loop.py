@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,22 @@ class LoopSettings:
     seed: int = 596
     bf16: bool = True
     checkpoint_every: int = 100
+
+
+class Watch(Protocol):
+    """Looks at modules that are being trained. What it has seen goes into the checkpoints."""
+
+    def look(self, step: int, steps: int) -> None:
+        """Before each step, and at `steps` once all are done; after a resume the same step may come again."""
+
+    def finish(self) -> None:
+        """Once all steps are done and saved: here weights may be put back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers and lists of them."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
 
 
 class DivergedError(FloatingPointError):
@@ -82,6 +98,7 @@ def train(
     title: str,
     device: torch.device,
     made_of: Mapping[str, Any] = NOTHING_MORE,
+    watch: Watch | None = None,
 ) -> Path:
     """Run all steps, from the checkpoint in `folder` where there is one; return the log of losses.
 
@@ -91,6 +108,7 @@ def train(
     Args:
         made_of: what else than `settings` decides the result, as JSON can say it: a checkpoint of a run
             that was made of other things is refused.
+        watch: is shown the modules; `made_of` has to say what it is about.
 
     Raises:
         ResumeError: the checkpoint was written with other settings, or by a run that was made of others.
@@ -101,7 +119,7 @@ def train(
     optimizer = torch.optim.AdamW(_groups(model, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
     log_path, checkpoint = folder / "losses.csv", folder / "checkpoint.pt"
     run = json.dumps({"loop": asdict(settings), **made_of}, sort_keys=True)
-    first = _resume(checkpoint, run, model, optimizer)
+    first = _resume(checkpoint, run, model, optimizer, watch)
     with Progress(
         TextColumn(title),
         BarColumn(),
@@ -114,6 +132,8 @@ def train(
         task = progress.add_task("", total=settings.steps, completed=first, loss="-")
         with _log(log_path, keep_below=first) as log:
             for step in range(first, settings.steps):
+                if watch is not None:
+                    watch.look(step, settings.steps)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, step)
                 torch.manual_seed(settings.seed + step)
@@ -133,8 +153,12 @@ def train(
                 log(step, {name: float(value.detach()) for name, value in losses.items()})
                 progress.update(task, advance=1, loss=f"{float(total.detach()):.3f}")
                 if (step + 1) % settings.checkpoint_every == 0:
-                    _save(checkpoint, run, model, optimizer, step + 1)
-    _save(checkpoint, run, model, optimizer, settings.steps)
+                    _save(checkpoint, run, model, optimizer, step + 1, watch)
+    if watch is not None:
+        watch.look(settings.steps, settings.steps)
+    _save(checkpoint, run, model, optimizer, settings.steps, watch)
+    if watch is not None:
+        watch.finish()
     model.eval()
     return log_path
 
@@ -149,7 +173,9 @@ def _groups(model: nn.Module, settings: LoopSettings) -> list[dict[str, object]]
     ]
 
 
-def _resume(path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(
+    path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch | None
+) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
@@ -165,6 +191,8 @@ def _resume(path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optim
         raise ResumeError(f"{path}: it is of another run ({differing}); remove the folder to begin anew")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
+    if watch is not None:
+        watch.load_state_dict(state["watch"])
     return int(state["step"])
 
 
@@ -176,7 +204,14 @@ def _flat(facts: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     return found
 
 
-def _save(path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(
+    path: Path,
+    run: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    watch: Watch | None,
+) -> None:
     part = path.with_suffix(".part")
     torch.save(
         {
@@ -184,6 +219,7 @@ def _save(path: Path, run: str, model: nn.Module, optimizer: torch.optim.Optimiz
             "step": step,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "watch": None if watch is None else watch.state_dict(),
         },
         part,
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from resonance.training.heldout import HeldOut
+
 #: Columns of the log that are no loss, and how such columns begin.
 NOT_LOSSES = ("step", "elapsed_s")
 SCALES = "scale_"
@@ -14,8 +16,9 @@ SCALES = "scale_"
 SMOOTH_STEPS = 15
 
 
-def plot_losses(log: Path, target: Path, title: str) -> None:
-    """Draw every loss of the CSV `log` against the step into the PNG `target`."""
+def plot_losses(log: Path, target: Path, title: str, held: HeldOut | None = None) -> None:
+    """Draw every loss of the CSV `log` against the step into the PNG `target`, and the recall of titles held
+    out on an axis of its own, with the step that was kept."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -38,6 +41,12 @@ def plot_losses(log: Path, target: Path, title: str) -> None:
         axes.plot(values[:, 0], values[:, i], color=line.get_color(), alpha=0.15, linewidth=0.6)
     axes.set(xlabel="step", ylabel="loss (nats)", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if held is not None:
+        recalls = axes.twinx()
+        recalls.plot(*zip(*held.looks, strict=True), color="black", label="recall@1 of titles held out")
+        recalls.axvline(held.kept, color="black", linestyle=":", label=f"kept: step {held.kept}")
+        recalls.set(ylabel="recall@1", ylim=(0, 1))
+        recalls.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper right")
     figure.savefig(target, dpi=120)
     pyplot.close(figure)

@@ -48,8 +48,10 @@ from resonance.loadtest.audit.fairness_features import (
 from resonance.loadtest.bench.alignment import encoders
 from resonance.training.fairness import mean_dependence
 from resonance.training.features import TitleFeatures, projection_of
-from resonance.training.heads import HeadSettings, Segments, group_recalls, project, train_projections
+from resonance.training.heads import HeadSettings, train_projections
 from resonance.training.loop import LoopSettings
+from resonance.training.recalls import group_recalls
+from resonance.training.segments import Segments, project
 
 TITLES, HELD_OUT = 2000, 400
 WEIGHTS = (2.0, 4.0, 8.0, 16.0)

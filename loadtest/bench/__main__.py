@@ -19,6 +19,7 @@ from resonance.loadtest.bench.decoding import measure_decoding
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.ffmpeg_decoding import measure_against_ffmpeg
 from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
+from resonance.loadtest.bench.held_out import measure_held_out
 from resonance.loadtest.bench.matrix import measure_matrix
 from resonance.loadtest.bench.path_items import path_items
 from resonance.loadtest.bench.plots import draw
@@ -61,6 +62,7 @@ class Part(StrEnum):
     WORLD = "world"
     ALIGN = "align"
     FAIRNESS = "fairness"
+    HELD_OUT = "held-out"
 
 
 NEED_MEDIA = (Part.SAMPLING, Part.AGREEMENT, Part.MOTION, Part.COPIES, Part.SOUNDS)
@@ -170,6 +172,7 @@ def _measure(
             Part.SOUNDS: lambda: measure_sounds(server.grpc_address, media),
             Part.ALIGN: lambda: measure_align_time(folder),
             Part.FAIRNESS: measure_fairness,
+            Part.HELD_OUT: lambda: measure_held_out(folder),
             Part.WORLD: lambda: measure_world_films(server.grpc_address, folder / "world"),
         }
         for part in chosen:

@@ -21,7 +21,9 @@ from resonance.space.descriptor import MODALITIES
 from resonance.training.align import align_family
 from resonance.training.contrast import recall_gap
 from resonance.training.features import Entry, FeatureExtractor, TitleFeatures, projection_of, save_features
-from resonance.training.heads import HeadSettings, Segments, group_recalls, project, train_projections
+from resonance.training.heads import HeadSettings, train_projections
+from resonance.training.recalls import group_recalls
+from resonance.training.segments import Segments, project
 from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film
 

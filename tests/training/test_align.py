@@ -46,17 +46,10 @@ from resonance.training.features import (
     load_features,
     projection_of,
 )
-from resonance.training.heads import (
-    HeadSettings,
-    Segments,
-    TooLittleError,
-    chance_recalls,
-    compared_counts,
-    group_recalls,
-    title_chunks,
-    train_projections,
-)
+from resonance.training.heads import HeadSettings, TooLittleError, title_chunks, train_projections
 from resonance.training.loop import LoopSettings
+from resonance.training.recalls import chance_recalls, compared_counts, group_recalls
+from resonance.training.segments import Segments
 from resonance.training.tuning import ENVIRONMENT
 from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film

@@ -24,8 +24,9 @@ from resonance.training.fairness import (
     mean_dependence,
 )
 from resonance.training.features import Entry, TitleFeatures, projection_of
-from resonance.training.heads import HeadSettings, Segments, project, train_projections
+from resonance.training.heads import HeadSettings, train_projections
 from resonance.training.loop import LoopSettings
+from resonance.training.segments import Segments, project
 
 LOOP = LoopSettings(steps=30, learning_rate=1e-3, warmup_steps=5)
 
