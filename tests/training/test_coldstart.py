@@ -185,6 +185,34 @@ def test_factorisation_gives_new_titles_nothing() -> None:
     assert scores[:, ~split.cold].any(axis=1).all()
 
 
+def test_confidence_is_as_it_is_written() -> None:
+    """1 + alpha * completion, of a rewatched title their sum; what was not watched at all is no preference.
+    The factors of titles solve the equations of that (Hu, Koren and Volinsky 2008, eq. 5)."""
+    rng = np.random.default_rng(0)
+    users, titles, alpha = 60, 40, 10.0
+    pairs = rng.permutation(users * titles)[:500]
+    pairs = np.concatenate([pairs, pairs[:20]])  # twenty are watched again
+    completion = rng.uniform(0.02, 0.3, 520).astype(np.float32)
+    completion[100:120] = 0.0
+    names = (tuple(map(str, range(users))), tuple(map(str, range(titles))))
+    log = ViewingLog(pairs // titles, pairs % titles, np.arange(520.0), completion, *names)
+    model = Factorisation(log, np.arange(520), seed=0)
+    watched = np.bincount(pairs, completion, users * titles).reshape(users, titles)
+    viewers, found = model._viewers.astype(np.float64), model._titles
+
+    def worst(confidence: np.ndarray) -> float:
+        """Difference of a factor from the solution of these confidences."""
+        solved = [
+            np.linalg.solve(viewers.T @ (c[:, None] * viewers) + np.eye(32), viewers.T @ (c * (w > 0)))
+            for c, w in zip(confidence.T, watched.T, strict=True)
+        ]
+        return float(np.abs(np.array(solved) - found[:, :32]).max())
+
+    told = worst(1 + alpha * watched)
+    assert told < 0.02
+    assert told < 0.1 * worst(np.where(watched > 0, alpha * watched, 1.0))
+
+
 # The split and what it refuses
 
 

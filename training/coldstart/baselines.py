@@ -34,11 +34,13 @@ class Factorisation:
     def __init__(self, log: ViewingLog, rows: Rows, *, seed: int) -> None:
         completion = np.nan_to_num(log.completion[rows], nan=1.0)
         shape = (len(log.user_ids), len(log.media_ids))
-        viewed = sparse.csr_matrix((completion, (log.users[rows], log.titles[rows])), shape)
+        viewed = sparse.csr_matrix((completion, (log.users[rows], log.titles[rows])), shape)  # sums rewatches
+        viewed.eliminate_zeros()  # nothing watched is no preference
+        viewed.data = 1 + _ALPHA * viewed.data
         with threadpool_limits(1, "blas"):  # implicit runs threads of its own
             model = AlternatingLeastSquares(
                 factors=_FACTORS,
-                alpha=_ALPHA,
+                alpha=1.0,  # `implicit` takes alpha times the value for the whole confidence
                 regularization=_REGULARISATION,
                 iterations=_ITERATIONS,
                 num_threads=_THREADS,
