@@ -20,6 +20,8 @@ from scipy import stats
 from resonance.space.blocks import BoolArray, FloatArray
 
 IntArray = NDArray[np.int64]
+#: The chance of counts at either end that power leaves out.
+_NEVER = 1e-9
 
 
 class Against(StrEnum):
@@ -197,11 +199,14 @@ def power(base: float, excess: float, *, size: int, total: int, tests: int, alph
     A place of `size` titles, each of the group with `base + excess`; the others of `total` with `base`. Found
     at p at most alpha / tests: with one bias among many fair cells Holm and BH both begin there.
     """
-    counts = np.arange(size + 1)
+    share = min(base + excess, 1.0)
+    # counts beyond have no weight in the sum, and of a large place all others would be most of the work
+    least, most = stats.binom.ppf([_NEVER, 1 - _NEVER], size, share).astype(np.int64)
+    counts = np.arange(max(least, 0), most + 1)
     marked = np.rint((total - size) * base).astype(np.int64) + counts
     p = hypergeometric_p(counts, np.full_like(counts, size), marked, np.full_like(counts, total))
     found: BoolArray = (p <= alpha / tests) & (counts / size > base)
-    return float(stats.binom.pmf(counts, size, min(base + excess, 1.0))[found].sum())
+    return float(stats.binom.pmf(counts, size, share)[found].sum())
 
 
 def least_found(base: float, *, size: int, total: int, tests: int, alpha: float = 0.05) -> float | None:
