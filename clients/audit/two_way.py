@@ -25,6 +25,11 @@ class TwoWay:
         pairs = users * (int(titles.max(initial=0)) + 1) + titles
         self._codes = [np.unique(side, return_inverse=True)[1] for side in (users, titles, pairs)]
 
+    @property
+    def fewest(self) -> int:
+        """Viewers or titles, whichever are fewer."""
+        return min(int(codes.max(initial=-1)) + 1 for codes in self._codes[:2])
+
     def error(self, influence: FloatArray) -> float:
         """Standard error of the sum of `influence` [R], how much each row moves an estimate."""
         by_user, by_title, by_both = (_squares(influence, codes) for codes in self._codes)
@@ -34,8 +39,7 @@ class TwoWay:
     def half_width(self, influence: FloatArray, *, tests: int = 1) -> float:
         """Half of the interval that holds with 95% for `tests` estimates together (Bonferroni), Student's
         with one degree of freedom less than there are viewers or titles, whichever are fewer."""
-        users, titles = (int(codes.max(initial=-1)) + 1 for codes in self._codes[:2])
-        factor = quantile(min(users, titles), tests)
+        factor = quantile(self.fewest, tests)
         # infinity times an error of 0 would be no number
         return factor * self.error(influence) if np.isfinite(factor) else np.inf
 
@@ -43,6 +47,12 @@ class TwoWay:
 def quantile(clusters: int, tests: int = 1) -> float:
     """Student's, of so many clusters, at 1 - ALPHA / (2 tests); infinite of a single one."""
     return float(stats.t.ppf(1 - ALPHA / (2 * tests), clusters - 1)) if clusters > 1 else np.inf
+
+
+def unseen(clusters: int, tests: int = 1) -> float:
+    """The largest share that so many clusters may all lack, or its complement all have: exact (Clopper and
+    Pearson) at 1 - ALPHA / (2 tests). For where nothing varies, an error of 0 says nothing."""
+    return float(1 - (ALPHA / (2 * tests)) ** (1 / clusters)) if clusters else 1.0
 
 
 def half_width_of_mean(values: FloatArray, *, tests: int = 1) -> float:

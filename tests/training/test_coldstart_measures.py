@@ -234,6 +234,32 @@ def test_differences_are_paired_and_corrected() -> None:
     assert means.relative(2, 0) is None
 
 
+@pytest.mark.parametrize("viewers", [7, 15, 30])
+def test_intervals_hold_where_little_is_found(viewers: int) -> None:
+    """One viewing in ten is found: of few viewers often none, which does not mean that none ever is."""
+    held = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        viewings = Viewings(np.arange(viewers), rng.integers(0, 200, viewers))
+        gains = (rng.random(viewers) < 0.1).astype(np.float64)
+        low, high = Means(viewings, gains[:, None], np.ones(viewers)).estimate(0).interval
+        assert low < high
+        held += low <= 0.1 <= high
+    assert held / 400 > 0.93
+
+
+def test_where_nothing_varies_the_exact_bound_is_told() -> None:
+    viewings = Viewings(np.arange(10), np.arange(10))
+    means = Means(viewings, np.column_stack([np.zeros(10), np.ones(10), np.zeros(10)]), np.ones(10))
+    bound = 1 - 0.025**0.1  # Clopper and Pearson's of 0 among 10
+    assert means.estimate(0).interval == pytest.approx((0, bound))
+    assert means.estimate(1).interval == pytest.approx((1 - bound, 1))
+    assert means.difference(0, 2).interval == pytest.approx((-bound, bound))
+    assert means.difference(1, 0).interval == pytest.approx((1 - bound, 1))
+    wider = 1 - 0.005**0.1
+    assert means.difference(0, 2, tests=5).interval == pytest.approx((-wider, wider))
+
+
 def test_an_error_by_hand() -> None:
     """Two viewers with two titles each; what both viewers add to a title is alike."""
     clusters = TwoWay(np.array([7, 7, 9, 9]), np.array([0, 5, 0, 5]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from resonance.clients.audit.estimates import Estimate
-from resonance.clients.audit.two_way import TwoWay, half_width_of_mean
+from resonance.clients.audit.two_way import TwoWay, half_width_of_mean, unseen
 from resonance.training.coldstart.measures import Floats, Viewings
 
 
@@ -51,7 +51,11 @@ class Means:
     def _estimate(self, gains: Floats, least: float, tests: int) -> Estimate:
         value = float(gains.sum()) / self._total
         moved = (gains - value * self._shares) / self._total
-        return _within(value, self._clusters.half_width(moved, tests=tests), least, 1.0)
+        half = self._clusters.half_width(moved, tests=tests)
+        if any(np.allclose(gains, extreme * self._shares) for extreme in (-1, 0, 1)):
+            # nothing or everything was found, or neither found more: of others that is not sure
+            half = max(half, unseen(self._clusters.fewest, tests))
+        return _within(value, half, least, 1.0)
 
 
 def over_viewers(values: Floats, *, most: float = 1.0) -> Estimate:
