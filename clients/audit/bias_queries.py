@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tokenize
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def read_queries(path: Path) -> list[AskedQuery]:
     ) as error:
         raise UsageError(f"{path}: {type(error).__name__}: {error}; expected {_EXPECTED}") from error
     names = [query.name for query in queries]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not queries or twice:
         came = f"{', '.join(twice)} twice" if twice else "no query"
         raise UsageError(f"{path}: {came}; expected {_EXPECTED}")

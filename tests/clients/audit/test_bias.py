@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import closing
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pytest
@@ -355,6 +356,18 @@ def test_files_of_queries(tmp_path: Path) -> None:
         np.savez(several, np.ones((2, 1788)))
     with pytest.raises(UsageError, match="expected a media id a line"):
         read_queries(array)
+
+
+def test_many_queries_are_read_as_soon_as_few(tmp_path: Path) -> None:
+    path = tmp_path / "queries.txt"
+    names = [f"{number:07}.mp4" for number in range(20_000)]
+    path.write_text("\n".join(names))
+    started_s = process_time()
+    assert len(read_queries(path)) == 20_000
+    assert process_time() - started_s < 3  # each looked for among all others it were five times that
+    path.write_text("\n".join([*names, names[7], names[3]]))
+    with pytest.raises(UsageError, match=r": like 0000003\.mp4, like 0000007\.mp4 twice; expected"):
+        read_queries(path)
 
 
 def test_no_alert_without_bias_and_one_where_it_is_planted() -> None:
