@@ -6,8 +6,8 @@ rows. The difference of two ratios has the influence
     w (a - r_kind) / W_kind   in the kind,   - w (a - r_rest) / W_rest   outside,
 
 summed by viewer and by title (`two_way`). The interval is Student's with one degree of freedom less than the
-kind has viewers or titles, at 1 - alpha / tests: all intervals of a report hold together with 95%, and a kind
-is found where its interval leaves 0 out.
+kind or the rest has viewers or titles, whichever are fewest, at 1 - alpha / tests: all intervals of a report
+hold together with 95%, and a kind is found where its interval leaves 0 out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from resonance.clients.audit.two_way import TwoWay, quantile
 from resonance.space.blocks import BoolArray, FloatArray
 from resonance.space.descriptor import MODALITIES
 
-#: A kind is looked at where it and all others have so many clicks, viewers and titles.
-LEAST_CLICKS, LEAST_VIEWERS, LEAST_TITLES = 50, 20, 5
+#: A kind is looked at where it and all others have so many clicks, viewers and titles: of fewer clusters the
+#: standard error is too small for Student's law to mend.
+LEAST_CLICKS, LEAST_VIEWERS, LEAST_TITLES = 50, 20, 8
 #: Of more tags those of the most titles.
 MOST_TAGS = 100
 
@@ -163,7 +164,9 @@ def _judge(
     rate, rest = (float(w @ abandoned / w.sum()) for w in (mine, others))
     influence = mine * (abandoned - rate) / mine.sum() - others * (abandoned - rest) / others.sum()
     viewers, own_titles = len(np.unique(users[inside])), len(np.unique(titles[inside]))
-    half = quantile(min(viewers, own_titles), tests) * clusters.error(influence)
+    # the error is as uncertain as that of the side of fewer clusters, whichever it is
+    fewest = min(len(np.unique(codes[side])) for codes in (users, titles) for side in (inside, ~inside))
+    half = quantile(fewest, tests) * clusters.error(influence)
     difference = rate - rest
     rates = [np.nan, np.nan]
     if not clicked.all():
