@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,10 +74,19 @@ def plot_arcs(results: Sequence[MediaEmbedding], path: Path) -> None:
     figure.align_ylabels()
     _time_axis(axes[-1], results)
     _entitle(figure, results)
+    write_picture(figure, path)
+
+
+def write_picture(figure: Figure, target: Path | BinaryIO) -> None:
+    """Write into a file, whose ending names the format, or as PNG into what is open.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with warnings.catch_warnings():
         # a name in a script that the font lacks is drawn as boxes; nothing to tell a user about
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(path, dpi=130)
+        figure.savefig(target, format=None if isinstance(target, Path) else "png", dpi=130)
 
 
 def check_plot_path(path: Path) -> None:

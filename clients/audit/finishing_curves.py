@@ -293,5 +293,8 @@ def _interval(value: float, drawn: FloatArray, tests: int) -> tuple[float, float
     if tests == 1:
         low, high = percentile_interval(drawn[:, None])
         return float(low[0]), float(high[0])
-    half = float(stats.norm.ppf(1 - 0.025 / tests) * np.nanstd(drawn))
+    known = drawn[np.isfinite(drawn)]
+    if not len(known):
+        return float("nan"), float("nan")
+    half = float(stats.norm.ppf(1 - 0.025 / tests) * known.std())
     return max(value - half, -1.0), min(value + half, 1.0)

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
+from resonance.clients.plot import write_picture
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -200,7 +202,7 @@ def _cell(value: Any) -> str:
 def _inside(figure: Figure) -> str:
     """A picture as an address that holds it."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=130)
+    write_picture(figure, data)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 

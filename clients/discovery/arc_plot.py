@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from resonance.clients.discovery.arc_search import ArcHit, ArcsFound
 from resonance.clients.discovery.arc_shapes import POINTS
-from resonance.clients.plot import TITLE_COLOURS, check_plot_path, tick_clock
+from resonance.clients.plot import TITLE_COLOURS, check_plot_path, tick_clock, write_picture
 from resonance.space.arcs import Arc, FloatArray, resample_to
 
 #: Panels drawn at most, and in a row.
@@ -54,10 +53,7 @@ def plot_found(found: ArcsFound, wanted: Mapping[str, FloatArray], heading: str,
     figure.legend(
         handles, ["wanted", *wanted], loc="outside lower center", ncols=8, fontsize=8, frameon=False
     )
-    with warnings.catch_warnings():
-        # a name in a script that the font lacks is drawn as boxes; nothing to tell a user about
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(path, dpi=130)
+    write_picture(figure, path)
 
 
 def _draw(panel: Axes, hit: ArcHit, name: str, shape: FloatArray, colour: str) -> None:

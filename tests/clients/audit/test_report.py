@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_a_page_that_needs_nothing_else() -> None:
     assert "0.58 – 0.64" in page
     assert not re.findall(r"https?://", page)
     assert "data:image/png;base64," in page
+
+
+def test_names_in_any_script_are_drawn_without_a_warning() -> None:
+    figure = Figure()
+    figure.suptitle("犬の映画")
+    report = Report("Audit", {}, (Section("Pictures", figures=(figure,)),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "data:image/png;base64," in report.to_html()
 
 
 def test_json_has_every_figure() -> None:
