@@ -148,12 +148,14 @@ def _excess(change: BiasChange) -> Section:
 def _drawn(change: BiasChange) -> Figure:
     figures = []
     for one in change.moved[:MOST_DRAWN]:
-        name = f"{one.finding.cell.group}, {one.finding.cell.place}"
-        for when, figure in (("before", one.before), ("after", one.after)):
+        cell = one.finding.cell
+        told = (("before", cell.place, one.before), ("after", one.place, one.after))
+        for when, place, figure in told:
             if figure is None:
                 continue
             bounds = (100 * figure.interval[0], 100 * figure.interval[1])
-            figures.append((f"{name}: {when}", 100 * figure.value, bounds))
+            name = f"{when}, {place}: {cell.dimension}={cell.group}"
+            figures.append((name, 100 * figure.value, bounds))
     return plot_intervals("Excess in points of a hundred", figures, line=0.0, line_label="even")
 
 

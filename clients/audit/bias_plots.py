@@ -30,7 +30,9 @@ def plot_surest(findings: Sequence[Finding]) -> Figure:
         colour = "#777777" if not one.alert else OVER if one.deviation > 0 else UNDER
         axes.plot([100 * bound for bound in one.interval], [row, row], color=colour, linewidth=2)
         axes.plot(100 * one.cell.share, row, "o", color=colour, markersize=5)
-    _named(axes, "y", [f"{_short(_where(one))}: {_short(one.cell.group)}" for one in shown])
+    # groups of two groupings may have one name
+    groups = [f"{_short(one.cell.dimension)}={_short(one.cell.group)}" for one in shown]
+    _named(axes, "y", [f"{_short(_where(one))}: {g}" for one, g in zip(shown, groups, strict=True)])
     axes.set_xlabel("share of the group in %; grey: the central 95% by chance; coloured: an alert")
     axes.set_xlim(left=0)
     plain(axes)

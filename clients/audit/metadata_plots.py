@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from resonance.clients.audit.plot_parts import name_rows, plain
 
 _INK, _LINE = "#1f4e79", "#b3261e"
-_LONGEST_NAME = 32
+_LONGEST_NAME = 48
 
 
 def plot_intervals(

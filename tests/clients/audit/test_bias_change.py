@@ -153,6 +153,13 @@ def test_before_and_after(stores: tuple[str, str]) -> None:
     assert recall.group_before is not None
     assert recall.others_before is not None
     assert recall.gap_before.value == pytest.approx(recall.group_before.value - recall.others_before.value)
+    # each row names the cluster that it is of, which the two spaces number as they like
+    other = replace(change, moved=(replace(moved, place="cluster 9"),))
+    ((axes,),) = (figure.axes for figure in make_change_report(other).sections[0].figures)
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    cell = moved.finding.cell
+    named = f"{cell.dimension}={cell.group}"
+    assert rows == [f"before, {cell.place}: {named}", f"after, cluster 9: {named}"]
 
 
 def test_a_store_beside_itself_has_not_changed(stores: tuple[str, str]) -> None:

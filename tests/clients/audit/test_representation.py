@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from resonance.clients.audit import representation
+from resonance.clients.audit.bias_plots import plot_surest
 from resonance.clients.audit.representation import (
     Against,
     Cell,
     Correction,
     adjust,
     clopper_pearson,
+    hypergeometric_p,
     judge,
     least_found,
     p_values,
@@ -110,6 +113,28 @@ def test_power_as_it_is_drawn() -> None:
     assert power(0.2, 0.1, size=200, total=2000, tests=1000) < 0.3
 
 
+@pytest.mark.parametrize("excess", [0.0, 0.02, 0.7])
+def test_power_of_large_places_is_the_sum_over_all_counts(
+    excess: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And looks at a few of them: a place of a million titles has a million counts."""
+    base, size, total, tests = 0.3, 4000, 9000, 20
+    counts = np.arange(size + 1)
+    marked = round((total - size) * base) + counts
+    p = hypergeometric_p(counts, np.full_like(counts, size), marked, np.full_like(counts, total))
+    law = stats.binom(size, min(base + excess, 1.0))
+    whole = law.pmf(counts)[(p <= 0.05 / tests) & (counts / size > base)].sum()
+    looked: list[int] = []
+
+    def told(count: np.ndarray, *more: np.ndarray) -> np.ndarray:
+        looked.append(len(count))
+        return hypergeometric_p(count, *more)
+
+    monkeypatch.setattr(representation, "hypergeometric_p", told)
+    assert power(base, excess, size=size, total=total, tests=tests) == pytest.approx(whole, abs=1e-8)
+    assert looked[0] < 15 * size**0.5
+
+
 def test_rarer_groups_and_fewer_tests_see_more() -> None:
     few = least_found(0.1, size=200, total=2000, tests=10)
     many = least_found(0.1, size=200, total=2000, tests=1000)
@@ -120,3 +145,13 @@ def test_rarer_groups_and_fewer_tests_see_more() -> None:
     assert few < many
     assert few < common
     assert least_found(0.5, size=2, total=2000, tests=10) is None
+
+
+def test_groups_of_one_name_are_told_apart_by_their_grouping() -> None:
+    cells = [
+        Cell("cluster", "cluster 1", dimension, "de", 30, 40, of_count=60, of_size=400)
+        for dimension in ("language", "attribute:country")
+    ]
+    (axes,) = plot_surest(judge(cells)).axes
+    names = {label.get_text() for label in axes.get_yticklabels()}
+    assert names == {"cluster 1: language=de", "cluster 1: attribute:country=de"}
