@@ -46,7 +46,6 @@ def plot_losses(log: Path, target: Path, title: str, held: HeldOut | None = None
         recalls.plot(*zip(*held.looks, strict=True), color="black", label="recall@1 of titles held out")
         recalls.axvline(held.kept, color="black", linestyle=":", label=f"kept: step {held.kept}")
         recalls.set(ylabel="recall@1", ylim=(0, 1))
-        recalls.legend(frameon=False, loc="lower right")
-    axes.legend(frameon=False, loc="upper right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
     figure.savefig(target, dpi=120)
     pyplot.close(figure)

@@ -343,6 +343,45 @@ def test_a_fusion_head_that_titles_are_too_short_for_is_told(
     assert not (tmp_path / "fusion.png").exists()
 
 
+def test_a_report_tells_titles_held_out_beside_those_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty titles of two groups; features that say nothing of each other can only be learned by heart."""
+    rng = np.random.default_rng(0)
+    widths = {"visual": 256, "audio": 384, "transcript": 128}
+    drawn = [
+        TitleFeatures(
+            {name: rng.normal(size=(4, width)).astype(np.float32) for name, width in widths.items()},
+            np.ones((4, 3), bool),
+            np.arange(4, dtype=np.float32),
+            "ab"[at % 2],
+        )
+        for at in range(30)
+    ]
+    monkeypatch.setattr(align, "load_features", lambda files: drawn)
+    base = HeadSettings(loop=LoopSettings(steps=20, learning_rate=1e-2, warmup_steps=2))
+    settings = replace(base, fusion=replace(base.fusion, loop=replace(base.fusion.loop, steps=1)))
+    heads = tmp_path / "heads.safetensors"
+    report = align.align_family(
+        FAMILIES["tiny"],
+        [tmp_path / str(i) for i in range(30)],
+        settings,
+        tmp_path,
+        heads,
+        torch.device("cpu"),
+    )
+    assert report.held_out is not None
+    assert set(report.learned.compared.values()) == {24 * 4}
+    assert set(report.held_out.compared.values()) == {6 * 4}
+    assert all(report.held_out.after[group] >= 0 for group in (0, 1))
+    lines = report.lines()
+    for where in ("titles that it was aligned on", "titles held out"):
+        assert sum(line.endswith(f"; {where})") for line in lines) == 2
+    assert sum(line.startswith("gap between groups ") for line in lines) == 2
+    assert sum(line.startswith("the projections ") for line in lines) == 1
+    assert (tmp_path / "projections.png").stat().st_size > 5000
+
+
 def test_heads_are_refused_on_other_encoders_than_they_were_made_on(tmp_path: Path) -> None:
     card = FAMILIES["tiny"]
     built = {g.model: g.build() for g in card.graphs}
