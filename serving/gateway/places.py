@@ -102,9 +102,12 @@ class Places:
         Raises:
             OverloadedError: none has enough more than `caller`.
         """
+        others = [waiting for waiting in reversed(self.queue) if waiting.caller != caller]
+        if not others:  # as with one caller, who may be refused a thousand times a second
+            raise self._full()
         has = self.busy() + Counter(waiting.caller for waiting in self.queue)
-        last = max(reversed(self.queue), key=lambda waiting: has[waiting.caller], default=None)
-        if last is None or has[last.caller] < has[caller] + 2:
+        last = max(others, key=lambda waiting: has[waiting.caller])
+        if has[last.caller] < has[caller] + 2:
             raise self._full()
         last.displaced = True
         self.queue.remove(last)
