@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from resonance.space.plain import to_plain
+from resonance.space.plain import canonical_sha256, to_plain
 
 #: Of heads: the keys of an encoder's two hashes in the file's metadata, after "<model>.".
 FROZEN_SHA256, PREPROCESSING_SHA256 = "frozen_sha256", "preprocessing_sha256"
@@ -183,8 +182,7 @@ def frozen_sha256(module: nn.Module) -> str:
 
 def preprocessing_sha256(constants: Mapping[str, Any]) -> str:
     """sha256 of the canonical JSON of a graph's preprocessing, which names the tokenizer too."""
-    canonical = json.dumps(to_plain(constants), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return canonical_sha256(to_plain(constants))
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,6 @@ without making stored vectors unusable.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from resonance.space.errors import DescriptorError
-from resonance.space.plain import build_fields, parse_json, to_plain
+from resonance.space.plain import build_fields, canonical_sha256, parse_json, to_plain
 
 SCHEMA_VERSION = 1
 MODALITIES = ("visual", "audio", "transcript")
@@ -201,8 +200,7 @@ class Descriptor:
             name: {"weights_sha256": e.weights_sha256, "preprocessing": to_plain(e.preprocessing)}
             for name, e in self.encoders.items()
         }
-        canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_sha256(covered)
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "space.json") -> Descriptor:

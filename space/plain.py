@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import typing
@@ -54,6 +55,12 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(v) for v in value]
     return value
+
+
+def canonical_sha256(value: Any) -> str:
+    """sha256, 64 hex digits, of the canonical JSON of what JSON can hold: names sorted, no spaces."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:

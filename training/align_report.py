@@ -14,9 +14,9 @@ from resonance.training.recalls import (
     LEAST_OF_GROUP,
     chance_recalls,
     compared_counts,
-    group_recalls,
+    means,
+    pair_recalls,
     shared_pairs,
-    shared_recalls,
 )
 from resonance.training.segments import Segments
 
@@ -44,15 +44,17 @@ class RecallMoved:
     @classmethod
     def of(cls, where: str, segments: Segments, before: Tensor, after: Tensor) -> RecallMoved:
         """Of blocks [R, 3, 596] of `segments`."""
-        shared = [shared_recalls(blocks, segments) for blocks in (before, after)]
+        recalls = [pair_recalls(blocks, segments) for blocks in (before, after)]
+        pairs = shared_pairs(segments)
+        shared = [means(by_pair[pair] for pair in pairs) for by_pair in recalls]
         return cls(
             where,
             chance_recalls(segments),
-            group_recalls(before, segments),
-            group_recalls(after, segments),
+            means(recalls[0].values()),
+            means(recalls[1].values()),
             compared_counts(segments),
             (recall_gap(shared[0]), recall_gap(shared[1])) if len(shared[0]) > 1 else None,
-            shared_pairs(segments),
+            pairs,
         )
 
     def lines(self, groups: Sequence[str]) -> list[str]:

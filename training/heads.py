@@ -15,7 +15,7 @@ from resonance.training.contrast import group_weights, info_nce
 from resonance.training.fairness import fairness_loss
 from resonance.training.features import TitleFeatures
 from resonance.training.fusion import FusionSettings, train_fusion
-from resonance.training.heldout import HeldOut, held_out_titles
+from resonance.training.heldout import HeldOut, held_out_rows
 from resonance.training.loop import LoopSettings, Losses, train
 from resonance.training.segments import PAIRS, Segments, project
 from resonance.training.titles import TitleBlocks
@@ -169,15 +169,14 @@ def train_heads(
         TooLittleError: see `train_projections`.
     """
     segments = Segments.of(titles)
-    chosen = held_out_titles(titles, settings.held_out, settings.loop.seed)
-    held_rows = torch.from_numpy(np.repeat(chosen, [len(t.present) for t in titles]))
+    held_rows = held_out_rows(titles, settings.held_out, settings.loop.seed)
     held = train_projections(
         projections,
         segments.take(~held_rows),
         settings,
         folder / "projections",
         device,
-        segments.take(held_rows) if chosen.any() else None,
+        segments.take(held_rows) if held_rows.any() else None,
     )
     with torch.inference_mode():
         blocks = project(projections.cpu(), segments.features)

@@ -45,6 +45,12 @@ def held_out_titles(titles: Sequence[TitleFeatures], share: float, seed: int) ->
     return chosen
 
 
+def held_out_rows(titles: Sequence[TitleFeatures], share: float, seed: int) -> Tensor:
+    """The segments of `held_out_titles`, bool [R]."""
+    lengths = [len(title.present) for title in titles]
+    return torch.from_numpy(np.repeat(held_out_titles(titles, share, seed), lengths))
+
+
 class HeldOut:
     """Looks at the recall of held-out segments while projections are trained (`loop.Watch`).
 

@@ -21,19 +21,31 @@ LEAST_OF_GROUP = 10
 Compared = tuple[int, int, Tensor]
 
 
-def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
-    """Recall@1 of blocks [R, 3, 596] by group, the mean over the pairs of modalities that the group has.
+def pair_recalls(blocks: Tensor, segments: Segments) -> dict[str, dict[int, float]]:
+    """Recall@1 of blocks [R, 3, 596] by pair of modalities, "visual-audio" and such, and group.
 
     Among at most `MOST_COMPARED` segments, drawn at random: a whole library would take longer to compare
-    than to align. What groups have in common is compared by `shared_recalls`.
+    than to align.
     """
-    return _means(_by_group(blocks, segments, _compared(segments)))
+    return {
+        _name(a, b): recall_by_group(blocks[rows, a], blocks[rows, b], segments.groups[rows])
+        for a, b, rows in _compared(segments)
+    }
 
 
-def shared_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
-    """The same over the pairs that every group has in `LEAST_OF_GROUP` segments: of those all groups answer
-    the same questions among the same rivals. Empty where there is no such pair."""
-    return _means(_by_group(blocks, segments, _shared(segments)))
+def means(recalls: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """By group, over the pairs that have it."""
+    values: dict[int, list[float]] = {}
+    for pair in recalls:
+        for group, value in pair.items():
+            values.setdefault(group, []).append(value)
+    return {group: float(np.mean(found)) for group, found in values.items()}
+
+
+def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
+    """`pair_recalls` by group, the mean over the pairs that the group has. What groups have in common is
+    compared over `shared_pairs`."""
+    return means(pair_recalls(blocks, segments).values())
 
 
 def mean_recall(blocks: Tensor, segments: Segments, *, balance: float = 0.0) -> float:
@@ -51,7 +63,7 @@ def mean_recall(blocks: Tensor, segments: Segments, *, balance: float = 0.0) -> 
 
 def chance_recalls(segments: Segments) -> dict[int, float]:
     """What guessing would reach in `group_recalls`: much, where few segments have two modalities."""
-    return _means(
+    return means(
         dict.fromkeys(segments.groups[rows].unique().tolist(), 1.0 / len(rows))
         for _, _, rows in _compared(segments)
     )
@@ -63,8 +75,14 @@ def compared_counts(segments: Segments) -> dict[str, int]:
 
 
 def shared_pairs(segments: Segments) -> tuple[str, ...]:
-    """Names of the pairs of `shared_recalls`."""
-    return tuple(_name(a, b) for a, b, _ in _shared(segments))
+    """The pairs that every group has in `LEAST_OF_GROUP` segments: of those all groups answer the same
+    questions among the same rivals."""
+    groups, found = len(segments.groups.unique()), []
+    for a, b, rows in _compared(segments):
+        counts = segments.groups[rows].unique(return_counts=True)[1]
+        if len(counts) == groups and int(counts.min()) >= LEAST_OF_GROUP:
+            found.append(_name(a, b))
+    return tuple(found)
 
 
 def _compared(segments: Segments) -> Iterator[Compared]:
@@ -76,28 +94,6 @@ def _compared(segments: Segments) -> Iterator[Compared]:
         rows = drawn[both][:MOST_COMPARED]
         if len(rows) >= 2:
             yield a, b, rows
-
-
-def _shared(segments: Segments) -> Iterator[Compared]:
-    groups = len(segments.groups.unique())
-    for a, b, rows in _compared(segments):
-        counts = segments.groups[rows].unique(return_counts=True)[1]
-        if len(counts) == groups and int(counts.min()) >= LEAST_OF_GROUP:
-            yield a, b, rows
-
-
-def _by_group(blocks: Tensor, segments: Segments, pairs: Iterable[Compared]) -> Iterator[dict[int, float]]:
-    for a, b, rows in pairs:
-        yield recall_by_group(blocks[rows, a], blocks[rows, b], segments.groups[rows])
-
-
-def _means(pairs: Iterable[Mapping[int, float]]) -> dict[int, float]:
-    """By group, over the pairs that have it."""
-    values: dict[int, list[float]] = {}
-    for pair in pairs:
-        for group, value in pair.items():
-            values.setdefault(group, []).append(value)
-    return {group: float(np.mean(found)) for group, found in values.items()}
 
 
 def _name(a: int, b: int) -> str:

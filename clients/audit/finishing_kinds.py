@@ -163,9 +163,9 @@ def _judge(
     mine, others = np.where(inside, weights, 0.0), np.where(inside, 0.0, weights)
     rate, rest = (float(w @ abandoned / w.sum()) for w in (mine, others))
     influence = mine * (abandoned - rate) / mine.sum() - others * (abandoned - rest) / others.sum()
-    viewers, own_titles = len(np.unique(users[inside])), len(np.unique(titles[inside]))
+    viewers, own_titles = (len(np.unique(codes[inside])) for codes in (users, titles))
     # the error is as uncertain as that of the side of fewer clusters, whichever it is
-    fewest = min(len(np.unique(codes[side])) for codes in (users, titles) for side in (inside, ~inside))
+    fewest = min(viewers, own_titles, *(len(np.unique(codes[~inside])) for codes in (users, titles)))
     half = quantile(fewest, tests) * clusters.error(influence)
     difference = rate - rest
     rates = [np.nan, np.nan]

@@ -24,7 +24,7 @@ from resonance.clients.ingest.folders import (
 from resonance.clients.ingest.manifest import MANIFEST_SUFFIXES, FaultyRow, checked, read_manifest
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
-from resonance.clients.ingest.walk import is_pattern
+from resonance.clients.ingest.walk import fixed_parts, is_pattern
 
 __all__ = ["FaultyRow", "check_there", "read_catalogue"]
 
@@ -63,8 +63,7 @@ def folder_of(source: str) -> str:
     """
     path = local_path(source)
     parts = (str(path) if path is not None else source.rstrip("/")).split("/")
-    fixed = next((at for at, part in enumerate(parts) if is_pattern(part)), len(parts))
-    return "".join(f"{part}/" for part in parts[:fixed])
+    return "".join(f"{part}/" for part in parts[: fixed_parts(parts)])
 
 
 def _local(source: str, path: Path) -> Iterator[Given]:

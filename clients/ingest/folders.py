@@ -17,7 +17,7 @@ from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.manifest import FaultyRow, checked
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.ingest.walk import ANY_DEPTH, LEFT_OUT, Unlisted, is_pattern, list_folder, walk
+from resonance.clients.ingest.walk import ANY_DEPTH, LEFT_OUT, Unlisted, fixed_parts, list_folder, walk
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, SidecarName, sidecar_name
 from resonance.clients.media.text import TEXT_SUFFIXES
 
@@ -99,7 +99,7 @@ def local_glob(pattern: Path) -> Iterator[Given]:
 
     Links to folders are followed only where the pattern names them. See `local_folder`.
     """
-    fixed = next(at for at, part in enumerate(pattern.parts) if is_pattern(part))
+    fixed = fixed_parts(pattern.parts)
     root = os.path.join("", *pattern.parts[:fixed])
     if not os.path.isdir(root or "."):
         return
@@ -127,7 +127,7 @@ def remote_glob(pattern: str) -> Iterator[Given]:
     """The titles of a store that a pattern fits. See `remote_folder`."""
     system, name = asked(pattern, lambda: file_system(pattern))
     parts = name.split("/")
-    fixed = next(at for at, part in enumerate(parts) if is_pattern(part))
+    fixed = fixed_parts(parts)
     fits = re.compile(glob_translate(name))
     yield from _listed(
         pattern,

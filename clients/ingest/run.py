@@ -38,9 +38,8 @@ from resonance.clients.ingest.qdrant_place import qdrant_place
 from resonance.clients.ingest.quarantine import make_folder
 from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
-from resonance.clients.ingest.uris import local_path
+from resonance.clients.ingest.uris import check_utf_8, local_path
 from resonance.clients.ingest.watch import watch
-from resonance.clients.media.text import can_be_stored
 from resonance.clients.new_files import check_new_file
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceError
@@ -81,8 +80,7 @@ class IngestSettings:
     metrics_port: int | None = None
 
     def __post_init__(self) -> None:
-        if not can_be_stored(self.sink):
-            raise UsageError(f"--sink {self.sink}: a name that is not UTF-8; expected one that is")
+        check_utf_8(self.sink, "--sink")
         if self.watch and (len(self.sources) != 1 or local_path(self.sources[0]) is None or self.ray):
             raise UsageError("--watch looks at one folder of this machine, without Ray")
         if self.watch and self.prune_limit is not None:

@@ -101,13 +101,12 @@ def remove(
     from resonance.clients.errors import ResonanceError, UsageError, described
     from resonance.clients.ingest.removal import remove_titles
     from resonance.clients.ingest.state_files import default_journal
-    from resonance.clients.media.text import can_be_stored
+    from resonance.clients.ingest.uris import check_utf_8
     from resonance.space.errors import SpaceError
 
     console = Console(stderr=True)
     with wrong_use():
-        if not can_be_stored(store):
-            raise UsageError(f"STORE {store}: a name that is not UTF-8; expected one that is")
+        check_utf_8(store, "STORE")
         try:
             path = journal or default_journal(store)
             removed = remove_titles(store, path, titles)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.qdrant_place import qdrant_place
+from resonance.clients.media.text import can_be_stored
 
 #: Only what is followed by a slash is one, so that ``Alien: Covenant.mp4`` and ``C:\\films`` are none.
 _SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]+:(?:/|:)|file:|qdrant\+local:)")
@@ -61,6 +62,16 @@ def normal(uri: str) -> str:
     if place is not None and place.folder is not None:
         return f"qdrant+local:{place.folder.resolve()}?name={place.name}"
     return uri.rstrip("/")
+
+
+def check_utf_8(place: str, what: str) -> None:
+    """Refuse a place of which neither journals nor rows could say the name.
+
+    Raises:
+        UsageError: its name, which the user gave as `what`, is not UTF-8.
+    """
+    if not can_be_stored(place):
+        raise UsageError(f"{what} {place}: a name that is not UTF-8; expected one that is")
 
 
 def suffix(uri: str) -> str:

@@ -36,6 +36,11 @@ def is_pattern(text: str) -> bool:
     return not set("*?[").isdisjoint(text)
 
 
+def fixed_parts(parts: Sequence[str]) -> int:
+    """How many parts of a path or URI stand before the first that is a pattern; all where none is."""
+    return next((at for at, part in enumerate(parts) if is_pattern(part)), len(parts))
+
+
 def walk(root: str, parts: Sequence[str]) -> Iterator[Listing | Unlisted]:
     """The folders from `root` down, "" the working one, whose files the `parts` of a pattern may fit.
 

@@ -21,7 +21,7 @@ MOST_ACCENTS = 0.2
 FEWEST_TELLING = 3
 #: So many characters beyond ASCII to a broken one are UTF-8 with damage: others hardly hold any by chance.
 GOOD_TO_BROKEN = 2
-FOREIGN = bytes(range(0x80, 0x100))
+ASCII = bytes(range(0x80))
 NO_LETTERS = bytes(byte for byte in range(256) if not chr(byte).isalpha() or byte >= 0x80)
 #: The text that languages are told by; all of a film's.
 EXAMINED_BYTES = 200_000
@@ -47,10 +47,10 @@ def decoded(raw: bytes) -> str:
     if unmarked := _utf_16(raw):
         return raw.decode(unmarked, "replace")
     text = raw.decode("utf-8-sig", "replace")
-    broken = text.count("\ufffd")
-    if not broken or len(text) - _ascii_bytes(raw) - broken >= GOOD_TO_BROKEN * broken:
+    broken, foreign = text.count("\ufffd"), len(raw.translate(None, ASCII))
+    if not broken or len(text) - (len(raw) - foreign) - broken >= GOOD_TO_BROKEN * broken:
         return text
-    if found := _by_language(raw):
+    if foreign >= FEWEST_TELLING and (found := _by_language(raw, foreign)):
         return raw.decode(found, "replace")
     try:
         return raw.decode("cp1252")
@@ -66,13 +66,10 @@ def _utf_16(raw: bytes) -> str | None:
     return "utf-16-be" if first > second else "utf-16-le"
 
 
-def _by_language(raw: bytes) -> str | None:
-    """The encoding that makes most of a language of the bytes; None where nothing tells."""
+def _by_language(raw: bytes, foreign: int) -> str | None:
+    """The encoding that makes most of a language of the bytes, `foreign` of them beyond ASCII; None: none."""
     import chardet  # models of 30 MB, for the few files that need them
 
-    foreign = len(raw) - _ascii_bytes(raw)
-    if foreign < FEWEST_TELLING:
-        return None
     letters = foreign + len(raw.translate(None, NO_LETTERS))
     return chardet.detect(
         b"\n".join(line for line in raw.splitlines() if not line.isascii()),  # no times, no numbers
@@ -81,7 +78,3 @@ def _by_language(raw: bytes) -> str | None:
         prefer_superset=False,  # the "superset" of ISO 8859-2 and -7 has other letters in places
         compat_names=False,
     )["encoding"]
-
-
-def _ascii_bytes(raw: bytes) -> int:
-    return len(raw.translate(None, FOREIGN))

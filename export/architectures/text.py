@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import transformers
@@ -16,6 +15,7 @@ from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import Architecture, EncoderCard, Pooling, Prepared, ServedText
 from resonance.export.graphs.pretrained_text import FixedLengthTextGraph, PooledTextGraph
 from resonance.space.descriptor import BLOCK_WIDTH
+from resonance.space.plain import canonical_sha256
 
 _SHORTEST_BUCKET = 32
 #: Types that number positions from pad_token_id + 1.
@@ -46,8 +46,7 @@ def token_buckets(max_tokens: int) -> tuple[int, ...]:
 
 def tokenizer_sha256(tokenizer: Tokenizer) -> str:
     """Of the tokenizer's canonical JSON: other tokens are another space."""
-    canonical = json.dumps(json.loads(tokenizer.to_str()), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return canonical_sha256(json.loads(tokenizer.to_str()))
 
 
 def _prepare_sentences(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:

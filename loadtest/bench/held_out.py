@@ -17,7 +17,7 @@ from resonance.export.families import tiny
 from resonance.space.descriptor import MODALITIES
 from resonance.training.features import TitleFeatures, projection_of
 from resonance.training.heads import HeadSettings, train_projections
-from resonance.training.heldout import held_out_titles
+from resonance.training.heldout import held_out_rows
 from resonance.training.recalls import mean_recall
 from resonance.training.segments import Segments, project
 from resonance.training.tiny import load_modules, views_of
@@ -62,8 +62,7 @@ def measure_held_out(folder: Path) -> list[HeldOutGain]:
 
 def _gain(library: list[TitleFeatures], others: Segments, moved: float, share: float) -> HeldOutGain:
     projections, settings = _projections(moved), replace(HeadSettings(), held_out=share)
-    chosen = held_out_titles(library, share, settings.loop.seed)
-    rows = torch.from_numpy(np.repeat(chosen, SEGMENTS_A_TITLE))
+    rows = held_out_rows(library, share, settings.loop.seed)
     segments = Segments.of(library)
     learned, device = segments.take(~rows), torch.device("cpu")
     before = [_recall(projections, one) for one in (learned, others)]
@@ -74,7 +73,7 @@ def _gain(library: list[TitleFeatures], others: Segments, moved: float, share: f
             settings,
             Path(runs),
             device,
-            segments.take(rows) if chosen.any() else None,
+            segments.take(rows) if rows.any() else None,
         )
     after = [_recall(projections, one) for one in (learned, others)]
     kept = settings.loop.steps if held is None else held.kept

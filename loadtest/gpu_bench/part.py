@@ -30,7 +30,7 @@ from resonance.loadtest.gpu_bench.results import Journal, PartResult
 from resonance.loadtest.gpu_bench.tensorrt_part import measure_tensorrt
 from resonance.loadtest.gpu_bench.timing import Deadline
 from resonance.loadtest.gpu_bench.towers_part import measure_compiled, measure_towers
-from resonance.serving.backends.aoti.runner import WORKSPACE, WORKSPACE_KIB, device_lost
+from resonance.serving.backends.aoti.runner import device_lost, set_up_torch
 from resonance.serving.launch import die_with_parent
 
 #: In the order they run: what the bars are about first, what takes longest to compile last.
@@ -83,9 +83,7 @@ class Job:
 
 def measure(job: Job, result: PartResult) -> None:
     """Measure into `result`, in this process; what fails is one of its errors."""
-    # as where it serves: log-mel spectra do not survive TF32
-    torch.backends.cudnn.allow_tf32 = False
-    os.environ.setdefault(WORKSPACE, str(WORKSPACE_KIB))
+    set_up_torch()
     dtype = torch.bfloat16 if job.device == "cuda" else torch.float32
     bench = Bench(job.device, dtype, job.quick, job.matrix_tflops, result, Deadline(job.seconds, job.begun_s))
     encoders = [e for e in (QUICK if job.quick else REAL) if e.name in job.towers()]

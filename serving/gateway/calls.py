@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import grpc
 
@@ -54,13 +55,14 @@ async def abort(
     code: grpc.StatusCode,
     message: str,
     trailer: tuple[tuple[str, bytes], ...] = (),
-) -> None:
-    """End the call, whose caller may not be reading. Does not return."""
+) -> NoReturn:
+    """End the call, whose caller may not be reading."""
     try:
         async with asyncio.timeout(ABORT_S):
             await context.abort(code, message, trailer)
     except TimeoutError:  # gRPC tells it once the caller reads; nothing here waits for that
         raise asyncio.CancelledError from None
+    raise AssertionError("unreachable: abort raises")
 
 
 def begin_call(call: Call) -> None:

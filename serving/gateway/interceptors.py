@@ -24,6 +24,7 @@ from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.logs import failure_place
 from resonance.serving.gateway.metrics import UNKNOWN_METHOD, GatewayMetrics
 from resonance.serving.gateway.reasons import Refusal
+from resonance.serving.gateway.running import Endable
 from resonance.serving.gateway.tracing import Tracing
 from resonance.serving.gateway.unreadable import ReadableRequests, readable, reading
 
@@ -57,15 +58,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._metrics = metrics
         self._tracing = tracing
-        self._running: dict[asyncio.Timeout, Caller] = {}
+        self._running: dict[Endable, Caller] = {}
         self.begun = 0
         self.ended = 0
 
     def end_revoked(self) -> None:
         """End the calls whose token is one no more: a live feed may last for months."""
-        for scope, caller in self._running.items():
-            if scope.when() is None and not self._authenticator.still_admits(caller):
-                scope.reschedule(asyncio.get_running_loop().time())
+        for call, caller in self._running.items():
+            if not self._authenticator.still_admits(caller):
+                call.end(_RevokedError())
 
     async def intercept_service(
         self,
@@ -147,10 +148,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with self._until_revoked(caller):
                     yield
                 code = _set_code(context) or grpc.StatusCode.OK
-            except _RevokedError as error:
+            except _RevokedError:
                 code = grpc.StatusCode.UNAUTHENTICATED
                 await abort(context, code, UNAUTHENTICATED)
-                raise AssertionError("unreachable: abort raises") from error
             except grpc.aio.AbortError:
                 code = _set_code(context) or grpc.StatusCode.UNKNOWN
                 raise
@@ -182,17 +182,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         Raises:
             _RevokedError: it was.
         """
-        scope = asyncio.timeout(None)
-        self._running[scope] = caller
+        call = Endable()
         try:
-            async with scope:
+            async with call.until_ended():
+                self._running[call] = caller
                 yield
-        except TimeoutError:
-            if scope.expired():
-                raise _RevokedError from None
-            raise
         finally:
-            del self._running[scope]
+            self._running.pop(call, None)
 
     def _abandon(self, method: str, context: grpc.aio.ServicerContext) -> grpc.StatusCode:
         """Its caller is gone, waited no longer, or does not read: the code that it is counted with."""

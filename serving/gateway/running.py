@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from resonance.clients.errors import ResonanceError, ServerUnavailableError, SupersededError
+from resonance.clients.errors import ServerUnavailableError, SupersededError
 
 #: When callers who were sent away may come back: another gateway, or this one started again, takes a moment.
 RETRY_AFTER_STOP_S = 1.0
@@ -15,19 +15,12 @@ RETRY_AFTER_STOP_S = 1.0
 LEAVING_S = 2.0
 
 
-class Running:
-    """One call, which can be ended wherever it waits.
+class Endable:
+    """Work that can be ended from outside, wherever it waits."""
 
-    Attributes:
-        live: whether it is a live feed.
-        over: set once it has left its place.
-    """
-
-    def __init__(self, *, live: bool) -> None:
-        self.live = live
-        self.over = asyncio.Event()
+    def __init__(self) -> None:
         self._scope = asyncio.timeout(None)
-        self._error: ResonanceError | None = None
+        self._error: Exception | None = None
 
     @asynccontextmanager
     async def until_ended(self) -> AsyncIterator[None]:
@@ -40,11 +33,25 @@ class Running:
                 raise
             raise self._error from None
 
-    def end(self, error: ResonanceError) -> None:
-        """Let the call fail with `error`, once."""
+    def end(self, error: Exception) -> None:
+        """Let it fail with `error`, once."""
         if self._error is None:
             self._error = error
             self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+class Running(Endable):
+    """One call.
+
+    Attributes:
+        live: whether it is a live feed.
+        over: set once it has left its place.
+    """
+
+    def __init__(self, *, live: bool) -> None:
+        super().__init__()
+        self.live = live
+        self.over = asyncio.Event()
 
 
 class RunningCalls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -158,10 +158,9 @@ class EmbeddingService(EmbeddingServiceServicer):
             return await work()
         except OURS as error:
             await _abort(context, error, media_id)
-            raise AssertionError("unreachable: abort raises") from error
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: Exception, media_id: str) -> None:
+async def _abort(context: grpc.aio.ServicerContext, error: Exception, media_id: str) -> NoReturn:
     status: Status = to_status(error, media_id)
     trailer = ((STATUS_TRAILER, status.SerializeToString()),)
     await abort(context, code_of(error), status.message, trailer)

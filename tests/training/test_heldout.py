@@ -19,7 +19,7 @@ from resonance.training.heads import HeadSettings, train_projections
 from resonance.training.heldout import LEAST_JUDGED, HeldOut, held_out_titles
 from resonance.training.loop import LoopSettings
 from resonance.training.plot import plot_losses
-from resonance.training.recalls import mean_recall, shared_pairs, shared_recalls
+from resonance.training.recalls import mean_recall, means, pair_recalls, shared_pairs
 from resonance.training.segments import Segments, project
 
 CPU = torch.device("cpu")
@@ -218,7 +218,7 @@ def test_groups_are_compared_by_the_pairs_that_all_of_them_have() -> None:
     present[40:, 2] = False
     segments = replace(segments, present=present)
     assert shared_pairs(segments) == ("visual-audio",)
-    assert shared_recalls(blocks, segments) == {0: 1.0, 1: 1.0}
+    assert means([pair_recalls(blocks, segments)["visual-audio"]]) == {0: 1.0, 1: 1.0}
     told = RecallMoved.of("here", segments, blocks, blocks)
     assert told.after[0] < 0.5 < told.after[1]
     assert "gap between groups 0.000 -> 0.000 (by visual-audio)" in told.lines(("a", "b"))

@@ -65,6 +65,13 @@ class Captured:
     outputs: list[torch.Tensor]
 
 
+def set_up_torch() -> None:
+    """What this process's products and convolutions run with, where it serves and where it is measured."""
+    # cuDNN takes convolutions in TF32 by default: too coarse for a log-mel spectrum.
+    torch.backends.cudnn.allow_tf32 = False
+    os.environ.setdefault(WORKSPACE, str(WORKSPACE_KIB))
+
+
 class Runner:
     """One package on one device.
 
@@ -90,9 +97,7 @@ class Runner:
         self._graphs: OrderedDict[tuple[torch.Size, ...], Captured] = OrderedDict()
         # What graphs work on between their inputs and outputs lies in one place: they never run at once.
         self._place: GraphPlace | None = GraphPlace.of(self.device) if self.device.type == "cuda" else None
-        # cuDNN takes convolutions in TF32 by default: too coarse for a log-mel spectrum.
-        torch.backends.cudnn.allow_tf32 = False
-        os.environ.setdefault(WORKSPACE, str(WORKSPACE_KIB))
+        set_up_torch()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the loader's own deprecations

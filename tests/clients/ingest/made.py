@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.types import CatalogueItem
@@ -12,6 +15,19 @@ from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceR
 
 SPACE = SpaceRef("tiny", "a" * 64, True)
 OTHER_SPACE = SpaceRef("other", "b" * 64, False)
+
+
+def count_listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that are listed from now on, as they are."""
+    listed: list[str] = []
+    list_it = os.scandir
+
+    def scandir(path: str) -> object:
+        listed.append(path)
+        return list_it(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return listed
 
 
 def unit_vector(chance: np.random.Generator) -> np.ndarray:

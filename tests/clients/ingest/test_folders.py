@@ -18,6 +18,7 @@ from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path
 from resonance.clients.media.sidecars import find_sidecar
+from tests.clients.ingest.made import count_listings
 from tests.clients.ingest.object_stores import S3, gcs_server, s3_server
 
 FILES = (
@@ -249,7 +250,7 @@ def mode(path: Path, bits: int) -> Iterator[None]:
     path.chmod(bits)
     try:
         if os.access(path, os.R_OK | os.X_OK):
-            pytest.skip("every folder may be read")
+            pytest.skip("whoever runs this may read every folder, as root may")
         yield
     finally:
         path.chmod(0o755)
@@ -339,14 +340,7 @@ def test_a_folder_is_listed_once_however_many_subtitles_it_has(
     for number in range(20):
         (tmp_path / f"{number}.mp4").touch()
         (tmp_path / f"{number}.en.srt").touch()
-    listed: list[str] = []
-    list_it = os.scandir
-
-    def scandir(path: str) -> object:
-        listed.append(path)
-        return list_it(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    listed = count_listings(monkeypatch)
     monkeypatch.setattr(os, "listdir", None)
     assert len(read(tmp_path / source)) == 20
     titles = FolderTitles(tmp_path)

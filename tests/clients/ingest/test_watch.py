@@ -19,6 +19,7 @@ from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.watch import _Uploads, watch
+from tests.clients.ingest.made import count_listings
 
 SETTLE_S = 0.3
 #: Of the events and of the looks in between, on a busy machine.
@@ -159,14 +160,7 @@ async def test_many_subtitles_that_come_at_once_cost_one_listing_of_their_folder
     for name in names:
         (tmp_path / f"{name}.mp4").touch()
         (tmp_path / f"{name}.en.srt").touch()
-    listed: list[Path] = []
-    list_it = os.scandir
-
-    def scandir(path: Path) -> object:
-        listed.append(path)
-        return list_it(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    listed = count_listings(monkeypatch)
     seen: list[str] = []
     uploads = _Uploads(
         tmp_path, 0.0, lambda item, seen_at_s: seen.append(item.media_id), lambda item: None, trust_age=False
