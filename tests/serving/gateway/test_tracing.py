@@ -44,6 +44,8 @@ async def test_a_call_is_a_child_of_its_caller(tracing: Tracing, received: Recei
     async with open_door(tracing=tracing) as door:
         assert (await ask(door.plain(), CALLERS))[0] == "OK"
         assert (await ask(door.plain(), CALLERS, "GetStatus"))[0] == "INTERNAL"
+        failed = {"method": f"{SERVICE}/GetStatus", "code": "INTERNAL"}
+        await until(lambda: door.metrics.value("calls_total", **failed) == 1)  # after it was answered
     tracing.close()
     good, bad = received.named(f"{SERVICE[1:]}/GetSpace"), received.named(f"{SERVICE[1:]}/GetStatus")
     for span in (good, bad):
