@@ -37,6 +37,7 @@ def to_dict(result: MediaEmbedding) -> dict[str, Any]:
         "timing_ms": {
             name.removesuffix("_ms"): round(spent, 3) for name, spent in asdict(result.timing).items()
         },
+        "damage": asdict(result.damage),
     }
 
 
@@ -119,6 +120,7 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
             ("arcs", pa.map_(pa.string(), pa.list_(point))),
             ("axes", pa.map_(pa.string(), _AXIS)),
             ("timing_ms", pa.map_(pa.string(), pa.float64())),
+            ("damage", pa.struct([("unreadable_packets", pa.int64()), ("missing_s", pa.float64())])),
         ],
         metadata={"resonance.fingerprint": fingerprint, "resonance.space": rows[0].space.name},
     )

@@ -21,7 +21,7 @@ from resonance.clients.arcs import make_arcs
 from resonance.clients.axes import axis_arcs, segment_axes, title_axes
 from resonance.clients.errors import NoModalityError, UsageError
 from resonance.clients.finishing import to_the_end
-from resonance.clients.media.types import MediaInfo, SegmentInput
+from resonance.clients.media.types import Damage, MediaInfo, SegmentInput
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef, Timing
 from resonance.clients.segment import SegmentEncoder
 from resonance.clients.served_space import ServedSpace
@@ -159,6 +159,7 @@ class TitlePipeline:
                 inference_ms=self._encoder.inference_s * 1e3,
                 total_ms=(time.monotonic() - self._started) * 1e3,
             ),
+            damage=Damage.of(times),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.media.types import SampledBy, StreamSignal
+from resonance.clients.media.types import Damage, SampledBy, StreamSignal
 from resonance.space.descriptor import Descriptor
 
 Vector = NDArray[np.float32]
@@ -85,7 +85,8 @@ class MediaEmbedding:
 
     `title` is float32 [1788], unit norm; `arcs` maps a name, measured or an axis, to (time_s, value in
     0..1) points. `axes` is the whole title's value by axis; without calibrated axes in the space, empty.
-    `rolling` marks a title of a live feed that goes on; it is of the feed's last segments.
+    `rolling` marks a title of a live feed that goes on; it is of the feed's last segments. `damage` is what
+    of the media could not be read; of a resumed title, what this run met of it.
     """
 
     media: str
@@ -99,6 +100,7 @@ class MediaEmbedding:
     timing: Timing
     axes: Mapping[str, AxisValue] = field(default_factory=dict)
     rolling: bool = False
+    damage: Damage = field(default_factory=Damage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from resonance.clients.errors import (
     NotMediaError,
     ResonanceError,
     ServerUnavailableError,
+    TranscriptError,
 )
 from resonance.clients.media.text import can_be_stored, read_text, shown
 from resonance.clients.media.types import MediaInfo
@@ -103,6 +104,8 @@ class EmbedRun:
         task = progress.add_task(escape(path.name), total=None)
         try:
             if path.suffix.lower() in TEXT_SUFFIXES:
+                if self.transcript is not None:
+                    raise TranscriptError(name, "subtitles for a text", "them for a video or sound alone")
                 result = await embedder.embed_text(read_text(path), name=name)
             else:
                 async for part in embedder.stream(path, sampling=self.sampling, transcript=self.transcript):
@@ -116,6 +119,8 @@ class EmbedRun:
                         result = part
         finally:
             progress.remove_task(task)
+        for remark in result.damage.remarks(name):
+            say_remark(progress.console, remark)
         if self.json_out:
             sys.stdout.write(to_json(result) + "\n")
             sys.stdout.flush()

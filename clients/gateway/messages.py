@@ -25,7 +25,7 @@ from resonance.clients.gateway.checks import (
     start_and_end,
     unit_vector,
 )
-from resonance.clients.media.types import MediaInfo, SampledBy, StreamSignal
+from resonance.clients.media.types import Damage, MediaInfo, SampledBy, StreamSignal
 from resonance.clients.results import (
     AxisValue,
     MediaEmbedding,
@@ -227,6 +227,9 @@ def title_to_message(result: MediaEmbedding) -> pb.Title:
         ),
         rolling=result.rolling,
     )
+    if result.damage != Damage():
+        message.damage.unreadable_packets = result.damage.unreadable_packets
+        message.damage.missing_s = result.damage.missing_s
     message.MergeFromString(vector_message_bytes(result.title, pb.Title.VECTOR_FIELD_NUMBER))
     for name, points in result.arcs.items():
         arc = message.arcs[name]  # an arc without points is kept, too
@@ -285,6 +288,9 @@ def title_from_message(
         ),
         axes=_ordered(axes, names.axes),
         rolling=message.rolling,
+        damage=Damage(
+            message.damage.unreadable_packets, finite(message.damage.missing_s, "title.damage.missing_s")
+        ),
     )
 
 

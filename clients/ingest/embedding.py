@@ -311,6 +311,8 @@ class TitleWorker:
             if not isinstance(source, str | Path):
                 await asyncio.to_thread(source.close)
         assert title is not None, "a stream ends with its title or raises"
+        for remark in title.damage.remarks(item.uri):
+            _log.warning("%s", remark)
         return title
 
     async def _fail(self, title: _Title, error: Exception, attempts: int) -> Outcome:

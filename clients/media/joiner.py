@@ -158,11 +158,13 @@ class Joiner:
                 continue
             emitted += 1
             yield segment
-        if not emitted and not self._title.stopping.is_set():
-            self._explain_nothing()
+        if not self._title.stopping.is_set():
+            self._title.times.missing_s = self._title.end.missing_s()
+            if not emitted:
+                self._explain_nothing()
 
     def _explain_nothing(self) -> None:
-        if self._title.times.broken:
+        if self._title.times.broken or self._title.times.missing_s:
             raise CorruptMediaError(
                 self._title.name, "not one packet that can be used", "a whole file that a player plays"
             )

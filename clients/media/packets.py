@@ -25,6 +25,7 @@ from resonance.clients.media.container import (
 from resonance.clients.media.joined_clock import JoinedClock
 from resonance.clients.media.picture import UNKNOWN_RANGE, UNSPECIFIED
 from resonance.clients.media.source import Source
+from resonance.clients.media.stated_end import StatedEnd
 from resonance.clients.media.types import Limits, ReadTimes
 from resonance.clients.media.windows import Windows
 from resonance.space.descriptor import Descriptor
@@ -93,7 +94,8 @@ class Title:
 
     origin_s: the title's start on its container's clock; stopping: set when the readers shall end;
     restarted: set once a clock was seen to begin anew, so that a time may be in two places of the container;
-    known: what need not be looked at again; windows: of its segments.
+    known: what need not be looked at again; end: told how far pictures and sound go;
+    windows: of its segments.
     """
 
     source: Source
@@ -104,6 +106,7 @@ class Title:
     stopping: threading.Event = field(default_factory=threading.Event)
     restarted: threading.Event = field(default_factory=threading.Event)
     known: Known | None = None
+    end: StatedEnd = field(default_factory=StatedEnd)
     windows: Windows = field(init=False)
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Known, VideoFacts
 from resonance.clients.media.picture import orientation
 from resonance.clients.media.source import Source
+from resonance.clients.media.stated_end import stated_end_s
 from resonance.clients.media.types import Limits, MediaInfo
 
 #: No decoder has this name.
@@ -37,6 +38,7 @@ class Probed:
 
     rotation_deg, mirrored: see `orientation`.
     known: what lets the container be opened again for less; None where it has to be looked at again.
+    stated_end_s: of pictures and sound, see `stated_end_s`.
     """
 
     info: MediaInfo
@@ -45,6 +47,7 @@ class Probed:
     rotation_deg: int
     mirrored: bool = False
     known: Known | None = None
+    stated_end_s: float | None = None
 
 
 def probe(source: Source, limits: Limits) -> Probed:
@@ -74,7 +77,10 @@ def probe(source: Source, limits: Limits) -> Probed:
                 video=VideoFacts.of(video) if isinstance(video, VideoStream) else None,
             )
         turned = (0, False) if video is None else _orientation(container, video, source.name, limits)
-        return Probed(info, min(starts, default=0.0), frozenset(streams), *turned, known)
+        origin_s = min(starts, default=0.0)
+        timed = [stream for kind, stream in streams.items() if kind != "subtitle"]
+        stated_s = stated_end_s(container, timed, origin_s)
+        return Probed(info, origin_s, frozenset(streams), *turned, known, stated_s)
 
 
 def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -> None:

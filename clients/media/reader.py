@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from resonance.clients.errors import NoModalityError, UsageError
+from resonance.clients.errors import NoModalityError, TranscriptError, UsageError
 from resonance.clients.media.clip import VIDEO_CODECS
 from resonance.clients.media.container import STATING
 from resonance.clients.media.growing import GrowingSource
@@ -21,6 +21,7 @@ from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.sound import SoundReader
 from resonance.clients.media.source import MediaSource, Source
 from resonance.clients.media.standing import StandingPictures
+from resonance.clients.media.stated_end import StatedEnd
 from resonance.clients.media.subtitle_stream import SubtitleReader
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, TextReader, decode_text
 from resonance.clients.media.types import (
@@ -109,6 +110,11 @@ class _Wanted:
             raise NoModalityError(
                 name, f"{' and '.join(sorted(held))} alone", f"{' or '.join(sorted(self.modalities))}"
             )
+
+    def check_no_subtitles(self, name: str, kind: str) -> None:
+        """Raises TranscriptError where subtitles were given for what has no time for them."""
+        if self.transcript is not None:
+            raise TranscriptError(name, f"subtitles for {kind}", "them for a video or sound alone")
 
 
 def open_media(
@@ -207,6 +213,7 @@ def _open_subtitles(title: Title, kind: str, wanted: _Wanted) -> MediaReader:
 
 def _open_text(title: Title, wanted: _Wanted) -> MediaReader:
     wanted.check(title.name, ["transcript"])
+    wanted.check_no_subtitles(title.name, "a text")
     data = _read_whole(title.source, title.limits, MAX_TEXT_BYTES)
     title.source.close()
     text = TextReader(
@@ -222,6 +229,7 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
         if image is None:
             return None
         wanted.check(name, ["visual"])
+        wanted.check_no_subtitles(name, "a picture")
         container = str(image.format).lower()
         frames = read_picture(
             image,
@@ -233,14 +241,16 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
     segment = SegmentInput(
         index=0, start_s=0.0, end_s=0.0, video=frames, sampled_by=SampledBy.IMAGE, frame_times_s=(0.0,)
     )
-    info = MediaInfo(name, container, 0.0, {"visual": container})
+    info = MediaInfo(name, container, None, {"video": container})
     return MediaReader(info, title.times, lambda: iter(() if wanted.first_index else (segment,)))
 
 
 def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     source, limits = given.source, given.limits
     probed = within(limits.stall_timeout_s, source.name, lambda: probe(source, limits), source.waits)
-    title = replace(given, origin_s=probed.origin_s, known=probed.known)
+    # of some of the streams alone nobody states it
+    stated_s = probed.stated_end_s if wanted.modalities >= {"visual", "audio"} else None
+    title = replace(given, origin_s=probed.origin_s, known=probed.known, end=StatedEnd(stated_s))
     sidecar = wanted.transcript or (find_sidecar(source.path) if source.path else None)
     held = {STREAM_KINDS[kind] for kind in probed.kinds} | ({"transcript"} if sidecar is not None else set())
     wanted.check(title.name, held)

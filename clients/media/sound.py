@@ -123,12 +123,17 @@ class SoundReader:
         with opened_stream(self._title, "audio", quick=True) as (container, stream):
             assert isinstance(stream, AudioStream)
             stream.codec_context.thread_count = 1
-            broken = 0
+            broken, decoded = 0, False
+            base = float(stream.time_base) if stream.time_base else 0.0
             for packet in read_packets(self._title, container, stream):
+                if packet.pts is not None:
+                    end_s = self._title.time_s(packet.pts + (packet.duration or 0), base)
+                    self._title.end.saw("audio", end_s)
                 started = time.monotonic()
                 try:
                     frames = cast("list[av.AudioFrame]", packet.decode())
-                    broken = 0
+                    if packet.size:  # the empty one at the end only asks for what is left
+                        broken, decoded = 0, True
                 except (av.error.FFmpegError, ValueError):
                     frames = []
                     broken += 1
@@ -137,6 +142,8 @@ class SoundReader:
                 if broken >= MAX_BROKEN_PACKETS:
                     return
                 yield from frames
+            if decoded and broken == 1:
+                self._times.broken -= 1  # a tag after the sound, such as ID3v1, is none of it
 
 
 def _length(frame: av.AudioFrame, rate_hz: int) -> float:

@@ -128,6 +128,36 @@ class ReadTimes:
     steps: int = 0
     #: Packets that could not be decoded, and streams that broke off before their end.
     broken: int = 0
+    #: Seconds before the end that the container states of which nothing was there; known once all is read.
+    missing_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What of a medium could not be read; it is in no vector.
+
+    unreadable_packets: packets that could not be decoded, and streams that broke off.
+    missing_s: seconds before the end that its container states of which nothing was there, as of a file that
+    was cut off.
+    """
+
+    unreadable_packets: int = 0
+    missing_s: float = 0.0
+
+    @classmethod
+    def of(cls, times: ReadTimes) -> Damage:
+        """What its reader met so far."""
+        return cls(times.broken, times.missing_s)
+
+    def remarks(self, name: str) -> list[str]:
+        """What is to be told of the vectors of the medium `name`, a line each."""
+        found = []
+        if self.unreadable_packets:
+            packets = "a packet" if self.unreadable_packets == 1 else f"{self.unreadable_packets:,} packets"
+            found.append(f"{name}: {packets} of it could not be read; what they held is in no vector")
+        if self.missing_s:
+            found.append(f"{name}: its last {self.missing_s:,.1f} s are not there, as if it were cut off")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,9 @@ class VideoReader:
             if stamp is None or not packet.size or packet.is_discard:
                 continue
             duration_s = packet.duration * base if packet.duration else None
-            yield packet, self._title.time_s(stamp, base), duration_s
+            time_s = self._title.time_s(stamp, base)
+            self._title.end.saw("video", time_s + (duration_s or 0.0))
+            yield packet, time_s, duration_s
 
     def _finish(
         self,

@@ -83,6 +83,18 @@ def test_a_stream_that_is_left_out_is_one_line_and_the_rest_succeeds(
     assert json.loads(shown.stdout)["modalities"] == ["audio"]
 
 
+def test_what_could_not_be_read_is_one_line_and_stands_in_the_result(
+    server: TritonServer, media: Path
+) -> None:
+    path = media / "odd" / "trunc_index_first_60pct.mp4"
+    shown = run("embed", path, "--json", "--server", server.grpc_address)
+    assert shown.returncode == 0, shown.stderr
+    damage = json.loads(shown.stdout)["damage"]
+    assert damage["unreadable_packets"] == 0
+    said = f"{path}: its last {damage['missing_s']:.1f} s are not there, as if it were cut off"
+    assert shown.stderr.splitlines() == [said]
+
+
 def test_the_table_names_the_space_and_the_segments(server: TritonServer, media: Path) -> None:
     shown = run("embed", media / GOOD, "--server", server.grpc_address)
     assert shown.returncode == 0, shown.stderr

@@ -360,7 +360,7 @@ class Timing(_message.Message):
     def __init__(self, demux_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class Title(_message.Message):
-    __slots__ = ("media_id", "fingerprint", "vector", "present", "duration_s", "salience", "first_index", "arcs", "axes", "timing", "rolling")
+    __slots__ = ("media_id", "fingerprint", "vector", "present", "duration_s", "salience", "first_index", "arcs", "axes", "timing", "rolling", "damage")
     class ArcsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -386,6 +386,7 @@ class Title(_message.Message):
     AXES_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     ROLLING_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
     media_id: str
     fingerprint: str
     vector: _containers.RepeatedScalarFieldContainer[float]
@@ -397,7 +398,16 @@ class Title(_message.Message):
     axes: _containers.MessageMap[str, AxisValue]
     timing: Timing
     rolling: bool
-    def __init__(self, media_id: _Optional[str] = ..., fingerprint: _Optional[str] = ..., vector: _Optional[_Iterable[float]] = ..., present: _Optional[_Union[Presence, _Mapping]] = ..., duration_s: _Optional[float] = ..., salience: _Optional[_Iterable[float]] = ..., first_index: _Optional[int] = ..., arcs: _Optional[_Mapping[str, Arc]] = ..., axes: _Optional[_Mapping[str, AxisValue]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., rolling: bool = ...) -> None: ...
+    damage: Damage
+    def __init__(self, media_id: _Optional[str] = ..., fingerprint: _Optional[str] = ..., vector: _Optional[_Iterable[float]] = ..., present: _Optional[_Union[Presence, _Mapping]] = ..., duration_s: _Optional[float] = ..., salience: _Optional[_Iterable[float]] = ..., first_index: _Optional[int] = ..., arcs: _Optional[_Mapping[str, Arc]] = ..., axes: _Optional[_Mapping[str, AxisValue]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., rolling: bool = ..., damage: _Optional[_Union[Damage, _Mapping]] = ...) -> None: ...
+
+class Damage(_message.Message):
+    __slots__ = ("unreadable_packets", "missing_s")
+    UNREADABLE_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_S_FIELD_NUMBER: _ClassVar[int]
+    unreadable_packets: int
+    missing_s: float
+    def __init__(self, unreadable_packets: _Optional[int] = ..., missing_s: _Optional[float] = ...) -> None: ...
 
 class EmbedQueryRequest(_message.Message):
     __slots__ = ("query_id", "parts", "weights", "expected_fingerprint")

@@ -174,6 +174,7 @@ class Answers:
         if "steps" in fields:
             times.steps, times.broken = _count(fields["steps"]), _count(fields.get("broken"))
             times.demux_s, times.decode_s = _seconds(fields.get("demux_s")), _seconds(fields.get("decode_s"))
+            times.missing_s = _seconds(fields.get("missing_s"))
         if (times.steps, self.handles) != read_before:
             self.progressed()
 

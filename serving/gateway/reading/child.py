@@ -174,7 +174,7 @@ class Child:
         fields: dict[str, Any] = {"waits": waited, "handles": handles, "forgotten": self._forgotten}
         if self._reader is not None:
             times = self._reader.times
-            fields |= {"steps": times.steps, "broken": times.broken}
+            fields |= {"steps": times.steps, "broken": times.broken, "missing_s": times.missing_s}
             fields |= {"demux_s": times.demux_s, "decode_s": times.decode_s}
         if fields != self._reported:
             self._reported = fields

@@ -30,7 +30,7 @@ from resonance.clients.gateway.messages import (
     title_from_message,
     title_to_message,
 )
-from resonance.clients.media.types import MediaInfo, SampledBy, StreamSignal
+from resonance.clients.media.types import Damage, MediaInfo, SampledBy, StreamSignal
 from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceRef, Timing
 from resonance.space.descriptor import MODALITIES
 from resonance.space.errors import SpaceMismatchError
@@ -127,7 +127,8 @@ def make_title(count: int = 3, first: int = 0) -> MediaEmbedding:
 
 @pytest.mark.parametrize("rolling", [False, True])
 def test_a_title_survives_the_wire(rolling: bool) -> None:
-    title = replace(make_title(3, first=2), rolling=rolling)
+    damage = Damage(294, 13.36) if rolling else Damage()
+    title = replace(make_title(3, first=2), rolling=rolling, damage=damage)
     wire = title_to_message(title).SerializeToString()
     older = [replace(make_segment(i), salience=None) for i in range(5)]
     back = title_from_message(pb.Title.FromString(wire), older, SPACE, NAMES)

@@ -11,7 +11,7 @@ import pytest
 from resonance.clients.errors import MediaError
 from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.reader import open_media
-from resonance.clients.media.types import SegmentInput
+from resonance.clients.media.types import Damage, SegmentInput
 from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
 from resonance.space.descriptor import Descriptor
 from tests.clients.media.conftest import make_descriptor
@@ -26,12 +26,14 @@ def descriptor() -> Descriptor:
     return make_descriptor()
 
 
-def _expected(path: Path, descriptor: Descriptor, **options: object) -> list[SegmentInput] | str:
+def _expected(
+    path: Path, descriptor: Descriptor, **options: object
+) -> tuple[list[SegmentInput] | str, Damage]:
     try:
         with open_media(path.read_bytes(), descriptor, name="film", **options) as reader:  # type: ignore[arg-type]
-            return list(reader.segments())
+            return list(reader.segments()), Damage.of(reader.times)
     except MediaError as error:
-        return type(error).__name__
+        return type(error).__name__, Damage()
 
 
 @pytest.mark.parametrize("folder", ["video", "audio", "image", "odd"])
@@ -39,7 +41,7 @@ async def test_all_media_strictly_confined(
     descriptor: Descriptor, media: Path, tmp_path: Path, folder: str
 ) -> None:
     budget = SpoolBudget(1 << 28)
-    read = 0
+    read = damaged = 0
     said: list[str] = []
     for number, path in enumerate(sorted((media / folder).iterdir())):
         data = path.read_bytes()
@@ -52,13 +54,16 @@ async def test_all_media_strictly_confined(
             except MediaError as error:
                 came = type(error).__name__
                 said.append(str(error))
-        expected = _expected(path, descriptor)
+        expected, damage = _expected(path, descriptor)
         if isinstance(came, str) or isinstance(expected, str):
             assert came == expected, path.name
         else:
             assert_same(came, expected, path.name)
+            assert Damage.of(process.times) == damage, path.name
+            damaged += damage != Damage()
             read += 1
     assert read > 20
+    assert damaged == (3 if folder == "odd" else 0)
     assert not [line for line in said if "SIG" in line]
     assert budget.used_bytes == 0
 
@@ -69,7 +74,7 @@ async def test_stretches_decoded_in_the_process(descriptor: Descriptor, media: P
     process = make_process(descriptor, tmp_path, size_bytes=len(data), sampling="uniform", first_index=2)
     async with sending(process, data):
         came = await read_to_end(process)
-    expected = _expected(path, descriptor, sampling="uniform")
+    expected, _ = _expected(path, descriptor, sampling="uniform")
     assert isinstance(expected, list)
     assert_same(came, expected[2:])
 

@@ -1,0 +1,110 @@
+"""What of a file could not be read is told: packets that do not decode, and an end that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from av.stream import Disposition
+from PIL import Image
+
+from resonance.clients.errors import CorruptMediaError, TranscriptError
+from resonance.clients.media.reader import MediaReader
+from resonance.clients.media.types import Damage
+from resonance.clients.media.words import SubtitleFile
+from tests.clients.media.synthetic import even_times, film, sound, with_subtitles
+
+Opened = Callable[..., MediaReader]
+
+CUES = "1\n00:00:01,000 --> 00:00:02,000\nFirst words.\n\n2\n00:00:50,000 --> 00:00:51,000\nLast words.\n"
+
+
+#: Room for the index at the start of an MP4; that of 200 pictures fits.
+INDEX_BYTES = 6_000
+
+
+def damage_of(open_title: Opened, source: bytes | Path, **options: object) -> Damage:
+    with open_title(source, **options) as reader:
+        for _ in reader.segments():
+            pass
+        return Damage.of(reader.times)
+
+
+def whole(container: str, seconds: float, start_s: float = 0.0) -> bytes:
+    options = {"moov_size": str(INDEX_BYTES)} if container == "mp4" else None  # the index first
+    return film(even_times(seconds, 10.0, start_s), container=container, rate=10, container_options=options)
+
+
+def half(data: bytes) -> bytes:
+    """Cut off in the middle of what follows an MP4's index."""
+    return data[: INDEX_BYTES + (len(data) - INDEX_BYTES) // 2]
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "flv"])
+@pytest.mark.parametrize("start_s", [0.0, 100.0])
+def test_of_a_whole_film_nothing_is_missing(open_title: Opened, container: str, start_s: float) -> None:
+    assert damage_of(open_title, whole(container, 20.0, start_s)) == Damage()
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_of_a_film_that_was_cut_off_it_is_told_what_is_missing(open_title: Opened, container: str) -> None:
+    damage = damage_of(open_title, half(whole(container, 20.0)))
+    assert 3.0 < damage.missing_s < 14.0
+    (line,) = Damage(missing_s=damage.missing_s).remarks("film")
+    assert line == f"film: its last {damage.missing_s:.1f} s are not there, as if it were cut off"
+
+
+def test_a_film_of_which_the_index_alone_is_there_is_a_broken_one(open_title: Opened) -> None:
+    with pytest.raises(CorruptMediaError, match="not one packet that can be used"):
+        damage_of(open_title, whole("mp4", 20.0)[: INDEX_BYTES + 100])
+
+
+def test_sound_that_was_cut_off_is_told(open_title: Opened) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 30 * 44_100).astype(np.float32)
+    data = sound(samples, codec="flac", container="flac")
+    assert damage_of(open_title, data) == Damage()
+    damage = damage_of(open_title, data[: len(data) // 3])
+    assert 18.0 < damage.missing_s < 22.0
+
+
+def test_words_that_go_on_after_the_pictures_are_no_end_of_them(open_title: Opened) -> None:
+    data = with_subtitles(whole("mp4", 20.0), ("srt", CUES, Disposition.default))
+    assert damage_of(open_title, data) == Damage()
+
+
+def test_of_a_part_of_the_streams_no_end_is_stated(open_title: Opened) -> None:
+    data = half(whole("mp4", 20.0))
+    assert damage_of(open_title, data).missing_s > 4.0
+    assert damage_of(open_title, data, modalities=["visual"]).missing_s == 0.0
+
+
+def test_packets_that_do_not_decode_are_counted(open_title: Opened) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 20 * 44_100).astype(np.float32)
+    data = bytearray(sound(samples, codec="aac", container="mp4"))
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    damage = damage_of(open_title, bytes(data))
+    assert damage.unreadable_packets > 10
+    assert damage.missing_s == 0.0
+    (line,) = damage.remarks("song")
+    assert line.startswith(f"song: {damage.unreadable_packets:,} packets of it could not be read")
+
+
+def test_real_files_that_are_whole_have_no_damage_and_cut_ones_have(open_title: Opened, media: Path) -> None:
+    for path in sorted((media / "video").iterdir()):
+        assert damage_of(open_title, path) == Damage(), path
+    for name in ("trunc_30pct.flac", "trunc_half.webm", "trunc_index_first_60pct.mp4"):
+        assert damage_of(open_title, media / "odd" / name).missing_s >= 2.0, name
+
+
+def test_subtitles_are_refused_where_nothing_has_a_time_for_them(open_title: Opened, tmp_path: Path) -> None:
+    text = tmp_path / "article.txt"
+    text.write_text("Words.")
+    picture = tmp_path / "still.png"
+    Image.new("RGB", (32, 32), (200, 30, 30)).save(picture)
+    for path, kind in ((text, "a text"), (picture, "a picture")):
+        with pytest.raises(
+            TranscriptError, match=f"subtitles for {kind}; expected them for a video or sound"
+        ):
+            open_title(path, transcript=SubtitleFile("srt", CUES.encode(), "words"))
