@@ -18,9 +18,10 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from resonance.clients.extras import extra_hint
 from resonance.serving.errors import TritonNotUsableError
 
-INSTALL_HINT = "install it with `pip install 'resonance[serve]'`, or run in NVIDIA's container"
+INSTALL_HINT = f"{extra_hint('serve')}, or run in NVIDIA's container"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 #: Backends written in Python that this package brings, by the name models ask for.
@@ -90,7 +91,7 @@ def check_stub(stub: Path) -> None:
     if built_for and built_for.group(1).decode() != PYTHON:
         raise TritonNotUsableError(
             f"{stub} is built for Python {built_for.group(1).decode()}, this environment is Python {PYTHON}; "
-            "install resonance into that Python, or build a stub for this one"
+            "install this package into that Python, or build a stub for this one"
         )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+from resonance.clients.extras import extra_hint
+
 GROUP = "resonance.commands"
 #: Commands whose extra has another name.
 EXTRAS = {
@@ -78,8 +80,7 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
             extra = EXTRAS.get(name, EXTRAS.get(group, group))
             extra = _EXTRAS_OF_OPTIONS.get((missing.name or "").partition(".")[0], extra)
             typer.echo(
-                f"resonance {name}: the package {missing.name} is not installed; "
-                f"run: pip install 'resonance[{extra}]'",
+                f"resonance {name}: the package {missing.name} is not installed; {extra_hint(extra)}",
                 err=True,
             )
             raise typer.Exit(2) from missing

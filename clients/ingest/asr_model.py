@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resonance.clients.errors import UsageError, described
+from resonance.clients.extras import extra_hint
 from resonance.clients.ingest.asr_sound import SAMPLE_RATE_HZ
 from resonance.clients.media.types import FloatArray
 
@@ -53,7 +54,7 @@ class SpeechModel:
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:
-            raise UsageError("--asr needs faster-whisper: pip install 'resonance[asr]'") from error
+            raise UsageError(f"--asr needs faster-whisper: {extra_hint('asr')}") from error
         try:
             self._model = WhisperModel(name, device="cpu", compute_type=compute_type, cpu_threads=threads)
         except Exception as error:  # of the hub, of files, of CTranslate2: none is promised

@@ -16,6 +16,7 @@ from resonance.clients.errors import (
     ServerFaultError,
     described,
 )
+from resonance.clients.extras import extra_hint
 from resonance.clients.ingest.errors import MissingPackageError, SourceUnavailableError
 from resonance.clients.ingest.uris import local_path
 
@@ -38,9 +39,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "gs": _GS_OPTIONS,
     "gcs": _GS_OPTIONS,
 }
-#: What to run where the package is not installed.
+#: What to do where the package is not installed.
 _EXTRAS = {
-    scheme: f"; run: pip install 'resonance[{extra}]'"
+    scheme: f"; {extra_hint(extra)}"
     for scheme, extra in {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.items()
 }
 #: The file's own fault, whatever file system says it. Anything else may be better at the next try.

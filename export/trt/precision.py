@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from resonance.clients.extras import extra_hint
 from resonance.export.int8_graphs import ancestors
 from resonance.export.onnx_export import cpu_session
 from resonance.export.onnx_files import save_graph
@@ -42,7 +43,7 @@ RANGE_ROWS = 8
 #: decides about that.
 LARGEST = 8_192.0
 
-INSTALL_MODELOPT = "NVIDIA ModelOpt is needed to write fp16 graphs: pip install 'resonance[export,tensorrt]'"
+INSTALL_MODELOPT = f"NVIDIA ModelOpt is needed to write fp16 graphs: {extra_hint('tensorrt')}"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 

@@ -252,7 +252,7 @@ def test_a_command_whose_extra_is_missing_names_it(monkeypatch: pytest.MonkeyPat
     shown = CliRunner().invoke(main.make_app(), ["serve"])
     assert shown.exit_code == 2
     assert "no_such_package_here" in shown.output
-    assert "pip install 'resonance[serve]'" in shown.output
+    assert "pip install '.[serve]'" in shown.output
 
 
 @pytest.mark.parametrize(("command", "extra"), [("coldstart", "coldstart"), ("bias", "audit")])
@@ -269,7 +269,7 @@ def test_a_command_of_a_group_names_its_own_extra(
     monkeypatch.setattr(main, "entry_points", lambda group: [point])
     shown = CliRunner().invoke(main.make_app(), ["audit", command])
     assert shown.exit_code == 2
-    assert f"pip install 'resonance[{extra}]'" in shown.output
+    assert f"pip install '.[{extra}]'" in shown.output
 
 
 def needs_more() -> None:

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from resonance.clients.cli.main import EXTRAS, GROUP, SERVERS, _checked
+from resonance.clients.extras import extra_hint
 from resonance.serving.server import TritonServer
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(extra: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -62,8 +65,25 @@ def test_the_client_alone_embeds_plots_and_asks_a_server(
 def test_a_command_of_another_extra_names_it(words: str, extra: str, text: Path) -> None:
     shown = run("client", *words.replace("FOLDER", str(text.parent)).split())
     assert shown.returncode == 2, shown.stderr
-    advice = re.escape(f"is not installed; run: pip install 'resonance[{extra}]'")
+    advice = re.escape(f"is not installed; {extra_hint(extra)}")
     assert re.fullmatch(rf"resonance [a-z ]+: the package [\w.]+ {advice}\n", shown.stderr), shown.stderr
+
+
+def test_a_hint_names_no_package_of_an_index() -> None:
+    """`resonance` on PyPI is another project's; a wheel or a folder is named with `@`."""
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = [name for name in files.splitlines() if not name.startswith(("tests/", "pyproject.toml"))]
+    stranger = re.compile(r"""\bresonance\[[a-z0-9,]+\](?! @)|pip install ['"]?resonance\b(?!\[)""")
+    assert [name for name in told if stranger.search(read(ROOT / name))] == []
+    assert "pip install '.[melody]' in its checkout" in extra_hint("melody")
+
+
+def read(path: Path) -> str:
+    """Text of a file; of a link to a folder, or of no text, none."""
+    try:
+        return path.read_text()
+    except (IsADirectoryError, UnicodeDecodeError):
+        return ""
 
 
 def test_every_command_is_of_an_extra_that_there_is() -> None:
@@ -101,7 +121,7 @@ def test_ingestion_alone_ingests_and_names_the_extras_of_its_options(
         shown = run("ingest", "ingest", "--server", address, *words)
         assert shown.returncode == 2, shown.stderr
         said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", shown.stderr).split())
-        assert f"pip install 'resonance[{extra}]'" in said, shown.stderr
+        assert f"pip install '.[{extra}]'" in said, shown.stderr
 
 
 def test_discovery_alone_searches_and_explains(server: TritonServer, text: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from resonance.clients import long_work
 from resonance.clients.cli.main import make_app
 from resonance.clients.embedder import Embedder
+from resonance.clients.extras import extra_hint
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
@@ -145,7 +146,7 @@ def test_without_librosa(store: Path, tmp_path: Path, command: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        f"resonance {command}: the package librosa is not installed; run: pip install 'resonance[melody]'"
+        f"resonance {command}: the package librosa is not installed; {extra_hint('melody')}"
     )
 
 

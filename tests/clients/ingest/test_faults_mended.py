@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resonance.clients.errors import UsageError
+from resonance.clients.extras import extra_hint
 from resonance.clients.ingest.catalogue import folder_of
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.manifest import FaultyRow
@@ -86,7 +87,7 @@ def test_a_row_that_nothing_here_opens_stops_no_other_and_is_tried_again(
         assert night(tmp_path, [str(manifest)]) == {"a.txt": [result], media: ["failed"]}
     (failed,) = pq.read_table(tmp_path / "failed.parquet").to_pylist()
     assert failed["error_type"] == "MissingPackageError"
-    assert failed["error"] == f"{media}: Install s3fs to access S3; run: pip install 'resonance[s3]'"
+    assert failed["error"] == f"{media}: Install s3fs to access S3; {extra_hint('s3')}"
     with pytest.raises(UsageError, match="Install s3fs"):
         night(tmp_path, [media])  # which is asked for by whoever runs the job
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda uri, **options: opened(uri.replace("s3", "memory")))
