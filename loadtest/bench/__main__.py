@@ -31,6 +31,7 @@ from resonance.loadtest.bench.scaling import measure_concurrency, measure_length
 from resonance.loadtest.bench.serving_path import ROUNDS, DisagreementError, PathRow, Settings, measure_path
 from resonance.loadtest.bench.stages import measure_stages
 from resonance.loadtest.bench.world_films import measure_world_films
+from resonance.loadtest.exits import FAILED, IN_THE_WAY, NOT_RUN, exits
 from resonance.loadtest.gateway.driving import Screen
 from resonance.serving.server import ServerSettings, TritonServer
 
@@ -120,14 +121,17 @@ def bench(
         bool, typer.Option("--keep", help="Parts measured before on this machine stay in the JSON.")
     ] = False,
 ) -> None:
-    """Measure and print; figures are ratios taken side by side, times belong to this machine."""
+    """Measure and print; figures are ratios taken side by side, times belong to this machine.
+
+    Exit code 1: wrong answers; 2: it could not be run.
+    """
     chosen = parts or list(Part)
-    try:
+    with (
+        exits(console, FAILED, DisagreementError),
+        exits(console, NOT_RUN, *IN_THE_WAY, ResultsError),
+    ):
         results = Results(out, environment(repository), keep=keep)
         _measure(chosen, results, repository, folder, media, runs, rounds)
-    except (ResultsError, DisagreementError) as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
     console.print(ratios_table(results.figures))
     pictures = draw(results.figures, out.stem, out.parent)
     console.print(f"all figures: {out}; pictures: {', '.join(map(str, pictures.values())) or 'none'}")

@@ -26,6 +26,7 @@ from resonance.loadtest.bench.films import H264_2S, loop
 from resonance.loadtest.bench.path_items import Item, path_items
 from resonance.loadtest.bench.results import commit, machine
 from resonance.loadtest.bench.serving_path import DisagreementError, Settings, measure_path
+from resonance.loadtest.exits import FAILED, IN_THE_WAY, NOT_RUN, exits
 from resonance.loadtest.gateway.driving import Screen
 from resonance.serving.server import ServerSettings, TritonServer
 
@@ -126,9 +127,9 @@ def table(found: Collection[Verdict]) -> Table:
 @contextmanager
 def measuring(repository: Path, folder: Path) -> Iterator[Callable[[Collection[str] | None], Measured]]:
     """What `check` calls, with a server for as long as it may."""
-    bare = BareModels(repository)
-    items = checked(path_items(bare, folder))
     with TritonServer(ServerSettings(model_repository=repository)) as server:
+        bare = BareModels(repository)
+        items = checked(path_items(bare, folder))
 
         def measure(wanted: Collection[str] | None) -> Measured:
             chosen = [i for i in items if wanted is None or any(n in wanted for n in _names(i))]
@@ -182,10 +183,16 @@ def bench_check(
     repository: Annotated[Path, typer.Option(help="The exported models.")] = REPOSITORY,
     folder: Annotated[Path, typer.Option(help="Where the test film is made and kept.")] = FOLDER,
 ) -> None:
-    """Fail on a loss of over 15% of any ratio."""
+    """Fail on a loss of over 15% of any ratio.
+
+    Exit code 0: none; 1: one, or wrong answers; 2: it could not be run.
+    """
     started = time.monotonic()
     here = machine()
-    try:
+    with (
+        exits(console, FAILED, DisagreementError),
+        exits(console, NOT_RUN, *IN_THE_WAY, BaselineError),
+    ):
         known = Baseline.load(baseline)
         if accept:
             _accept(known, baseline, here, accept, repository, folder)
@@ -196,9 +203,6 @@ def bench_check(
         before, limit = known.of(here)
         with measuring(repository, folder) as measure:
             found = check(measure, before, limit)
-    except (BaselineError, DisagreementError) as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
     console.print(table(found))
     if limit != LOSS:
         console.print(

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from resonance.loadtest.exits import IN_THE_WAY, NOT_RUN, exits
 from resonance.loadtest.gateway import flow, latency, long_feed, overload, plots, streams
 from resonance.loadtest.gateway.driving import Screen
 from resonance.loadtest.gateway.figures import environment, show, to_json
@@ -162,9 +163,13 @@ def load(
     ] = None,
 ) -> None:
     """Measure on a Triton and a gateway of its own, on this machine, and print."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    limits = {name: float(value) for name, value in (each.split("=", 1) for each in limit or [])}
-    with Stack(repository, limits=limits) as stack, Screen(console).shown() as screen:
+    limits = dict(_limit(each) for each in limit or [])
+    with (
+        exits(console, NOT_RUN, *IN_THE_WAY),
+        Stack(repository, limits=limits) as stack,
+        Screen(console).shown() as screen,
+    ):
+        out.parent.mkdir(parents=True, exist_ok=True)
         run = Run(stack, out, seconds, screen)
         run.figures["limits"] = limits
         steps: dict[Part, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -179,6 +184,21 @@ def load(
                 console.print(f"{part}: the machine is in use to {wait_quiet(quiet):.0%}")
             asyncio.run(steps[part]())
     console.print(f"all figures: {out}")
+
+
+def _limit(given: str) -> tuple[str, float]:
+    """Name and value of a flag.
+
+    Raises:
+        typer.BadParameter: it is not both.
+    """
+    name, _, value = given.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{given!r}: expected FLAG=NUMBER, such as max-uploads=3", param_hint="--limit"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from resonance.loadtest.gateway.usage import Watch
 from resonance.serving import process
+from resonance.serving.errors import StartError
 from resonance.serving.server import ServerSettings, TritonServer
 
 START_TIMEOUT_S = 60.0
@@ -109,7 +110,9 @@ def _ready(gateway: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
                 words = dict(word.split("=", 1) for word in line.split()[1:])
                 return words["gateway"], words["metrics"]
         time.sleep(0.05)
-    raise RuntimeError(f"the gateway did not start: {log.read_text()[-2000:]}")
+    said = log.read_text()
+    last = said.splitlines()[-1] if said else "it wrote nothing"
+    raise StartError(f"the gateway did not start: {last}", said[-2000:])
 
 
 def stop(child: subprocess.Popen[Any], timeout_s: float) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from resonance.loadtest.exits import IN_THE_WAY, NOT_RUN, exits
 from resonance.loadtest.gateway.stack import Stack
 from resonance.loadtest.gateway.usage import wait_quiet
 from resonance.loadtest.load import material
@@ -48,14 +49,14 @@ def load(
 ) -> None:
     """Load a gateway and judge it. Exit code 0: all objectives held; 1: not; 2: it could not be run."""
     most_users, length_s = DEFAULTS[shape]
-    try:
+    with exits(console, NOT_RUN, *IN_THE_WAY, ObjectivesError, GeneratorError):
         objectives = read(slo).of(shape)
         out.mkdir(parents=True, exist_ok=True)
-        sent = material.make(out / "material")
-        if quiet:
-            console.print(f"the machine is in use to {wait_quiet(quiet):.0%}")
         with ExitStack() as closing:
             stack = None if address else closing.enter_context(Stack(repository))
+            sent = material.make(out / "material")
+            if quiet:
+                console.print(f"the machine is in use to {wait_quiet(quiet):.0%}")
             plan = Plan(
                 address=stack.address if stack else address,
                 shape=shape,
@@ -70,9 +71,6 @@ def load(
                 token_file=str(token_file or ""),
             )
             done = run(plan, console, (stack.gateway_pid, stack.triton_pid) if stack else None)
-    except (ObjectivesError, GeneratorError, OSError) as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(2) from error
     report = Report.of(done, sent, objectives)
     report.write(out)
     report.show(console)

@@ -13,6 +13,7 @@ import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+import traceback  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from contextlib import closing  # noqa: E402
 from functools import partial  # noqa: E402
@@ -25,6 +26,7 @@ from locust.env import Environment  # noqa: E402
 from locust.html import get_html_report  # noqa: E402
 from locust.stats import stats_history  # noqa: E402
 
+from resonance.clients.errors import described  # noqa: E402
 from resonance.loadtest.load import material  # noqa: E402
 from resonance.loadtest.load.calls import Gateway  # noqa: E402
 from resonance.loadtest.load.plan import Plan  # noqa: E402
@@ -163,6 +165,12 @@ def _say(what: str, **fields: float | str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    code = 0
+    try:
+        main()
+    except Exception as error:
+        traceback.print_exc()
+        print(described(error), file=sys.stderr, flush=True)  # the last line is what the harness tells
+        code = 1
     sys.stdout.flush()
-    os._exit(0)  # gRPC's threads under gevent may wait for each other at the interpreter's end
+    os._exit(code)  # gRPC's threads under gevent may wait for each other at the interpreter's end

@@ -20,7 +20,7 @@ from resonance.loadtest.load.servers import Servers
 
 
 class GeneratorError(RuntimeError):
-    """The process that sends did not come to its end; the message has the last of what it wrote."""
+    """The process that sends did not come to its end; the message has its last line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,10 @@ def run(plan: Plan, console: Console, server_pids: tuple[int, int] | None) -> Ru
             servers = stack.enter_context(Servers(*server_pids, generator.pid))
         _follow(generator, plan, console)
     if generator.returncode:
-        said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise GeneratorError(f"the load on {plan.address} ended with {generator.returncode}: {said}")
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines() or ["it wrote nothing"]
+        raise GeneratorError(
+            f"the load on {plan.address} ended with {generator.returncode}: {said[-1]}; its log: {log}"
+        )
     return Run(plan, read_file(Path(plan.journal)), servers)
 
 

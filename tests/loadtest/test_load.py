@@ -270,8 +270,20 @@ def test_a_gateway_that_is_not_there_is_named(soak: Report, tmp_path: Path) -> N
         journal=str(tmp_path / "j.jsonl"),
         html=str(tmp_path / "j.html"),
     )
-    with pytest.raises(GeneratorError, match=r"127\.0\.0\.1:9"):
+    with pytest.raises(
+        GeneratorError, match=r"127\.0\.0\.1:9 .*: TimeoutError: no gRPC server answered"
+    ) as ended:
         run(plan, Console(quiet=True), None)
+    assert "\n" not in str(ended.value)
+
+
+def test_a_token_that_is_not_there_is_named(tmp_path: Path) -> None:
+    journal, html, token = (str(tmp_path / name) for name in ("j.jsonl", "j.html", "token"))
+    plan = Plan("127.0.0.1:9", Shape.CONSTANT, 13, 1, 0, 8, str(tmp_path), journal, html, token_file=token)
+    with pytest.raises(GeneratorError, match="FileNotFoundError") as ended:
+        run(plan, Console(quiet=True), None)
+    assert token in str(ended.value)
+    assert "\n" not in str(ended.value)
 
 
 def test_all_shapes_have_objectives() -> None:
