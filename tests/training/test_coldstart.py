@@ -155,6 +155,21 @@ def test_before_anything_is_learned_lists_are_what_lies_near() -> None:
     np.testing.assert_allclose(scores, 10 * away[watched[:, 0]] @ away.T, atol=1e-3)
 
 
+def test_a_title_is_embedded_once_however_many_viewers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, split = BY_VECTORS.log, make_split(BY_VECTORS.log, SplitSettings(), seed=0)
+    trained = train_towers(BY_VECTORS.vectors, log, split, replace(FAST.tower, epochs=1), liked=0.5, seed=0)
+    viewers = np.arange(50)
+    history = Histories(log, split.known, length=20).before(viewers, np.full(50, split.cut_s))
+    titles = np.arange(len(log.media_ids))
+    monkeypatch.setattr(trained.tower, "content", None)
+    whole = trained.scores(history, titles)
+    for viewer in viewers[::10]:
+        mine = History(history.titles[viewer : viewer + 1], history.weights[viewer : viewer + 1])
+        np.testing.assert_allclose(
+            trained.scores(mine, titles[5:]), whole[viewer : viewer + 1, 5:], atol=1e-4
+        )
+
+
 def test_histories_are_what_lies_before() -> None:
     rng = np.random.default_rng(0)
     log = ViewingLog(

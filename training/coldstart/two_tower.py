@@ -106,16 +106,20 @@ class TwoTower(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A tower at its best epoch, and the features of all titles as it reads them, [N, d]."""
+    """A tower at its best epoch, and what it says of all titles, [N, width].
+
+    It is said once: viewers are scored in chunks, and a title's content is the same in each.
+    """
 
     tower: TwoTower
-    features: Tensor
+    content: Tensor
     epochs: int
 
     def scores(self, history: History, titles: NDArray[np.int64]) -> NDArray[np.float32]:
         """Log-probabilities but for a constant of each viewer, float32 [B, T] of `titles`."""
         with torch.no_grad():
-            return _scores(self.tower, self.features, history, titles).numpy()
+            needed, amounts, places = _needed(len(self.content), history, titles)
+            return _scores(self.tower, self.content[needed], amounts, places).numpy()
 
 
 def scaled(features: NDArray[np.float32], known: NDArray[np.bool_]) -> Tensor:
@@ -194,7 +198,8 @@ def train_towers(
                 break
         tower.load_state_dict(best)
         tower.eval()
-    return Trained(tower, inputs, best_epoch)
+    with torch.no_grad():
+        return Trained(tower, tower.content(inputs), best_epoch)
 
 
 def _log_shares(log: ViewingLog, rows: Rows) -> Tensor:
@@ -213,30 +218,31 @@ def _loss(
         return None
     targets = log.titles[rows][some]
     history = History(history.titles[some], history.weights[some])
-    viewers, content, places = _embedded(tower, inputs, history, targets)
-    logits = tower.scale * viewers @ content[places].T - log_q[torch.from_numpy(targets)]  # (B, B)
+    needed, amounts, places = _needed(len(inputs), history, targets)
+    scores = _scores(tower, tower.content(inputs[needed]), amounts, places)
+    logits = scores - log_q[torch.from_numpy(targets)]  # (B, B)
     same = torch.from_numpy(targets[:, None] == targets)
     same.fill_diagonal_(False)
     return functional.cross_entropy(logits.masked_fill(same, -math.inf), torch.arange(len(targets)))
 
 
-def _embedded(
-    tower: TwoTower, inputs: Tensor, history: History, titles: NDArray[np.int64]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Viewers [B, width]; each title that occurs, once, [n, width]; where in it `titles` stand."""
-    needed = np.zeros(len(inputs), np.bool_)
+def _needed(
+    count: int, history: History, titles: NDArray[np.int64]
+) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+    """Which of `count` titles occur, bool [count], n of them; how much each counts in each history, [B, n];
+    where among them `titles` stand."""
+    needed = np.zeros(count, np.bool_)
     needed[history.titles] = True
     needed[titles] = True
-    place = torch.from_numpy(np.cumsum(needed) - 1)
-    content = tower.content(inputs[torch.from_numpy(needed)])
-    amounts = torch.zeros(len(history.titles), len(content))
-    amounts.scatter_add_(1, place[torch.from_numpy(history.titles)], torch.from_numpy(history.weights))
-    return tower.viewers(content, amounts), content, place[torch.from_numpy(titles)]
+    place = np.cumsum(needed) - 1
+    amounts = torch.zeros(len(history.titles), int(needed.sum()))
+    amounts.scatter_add_(1, torch.from_numpy(place[history.titles]), torch.from_numpy(history.weights))
+    return torch.from_numpy(needed), amounts, place[titles]
 
 
-def _scores(tower: TwoTower, inputs: Tensor, history: History, titles: NDArray[np.int64]) -> Tensor:
-    viewers, content, places = _embedded(tower, inputs, history, titles)
-    return tower.scale * viewers @ content[places].T
+def _scores(tower: TwoTower, content: Tensor, amounts: Tensor, places: NDArray[np.int64]) -> Tensor:
+    """Viewers with `amounts` [B, n] of the titles `content` [n, width], on the titles at `places`, [B, T]."""
+    return tower.scale * tower.viewers(content, amounts) @ content[torch.from_numpy(places)].T
 
 
 class _Validation:
@@ -264,7 +270,8 @@ class _Validation:
     def loss(self, tower: TwoTower, inputs: Tensor) -> float:
         """Mean of what new titles and what others cost, in nats; where there are none of one, the other's."""
         with torch.no_grad():
-            logits = _scores(tower, inputs, self._history, self._candidates)
+            needed, amounts, places = _needed(len(inputs), self._history, self._candidates)
+            logits = _scores(tower, tower.content(inputs[needed]), amounts, places)
             costs = functional.cross_entropy(logits, self._targets, reduction="none")
         parts = [costs[mask].mean() for mask in (self._new, ~self._new) if mask.any()]
         return float(torch.stack(parts).mean()) if parts else 0.0
