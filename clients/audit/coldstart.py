@@ -25,6 +25,8 @@ FOUND = (RECALL, NDCG, AUC)
 class Reliability:
     """Viewings expected against those that came, of pairs of viewer and new title in groups about as large.
 
+    Only viewings that should be found are counted: a title that was begun and left did not come.
+
     Attributes:
         expected, observed: viewings a pair, float64 [groups], by rising expectation.
         error: the sum over groups of |viewings expected - observed|, as a share of those observed.

@@ -233,7 +233,8 @@ def _calibration(result: ColdstartResult) -> Section:
     text = (
         "Do scores mean what they say? Pairs of viewer and new title in ten groups of about equal size, by "
         "the viewings that the score expects; the error is the sum of |expected - came| over what came: 0 is "
-        "right, 2 is all in the wrong place. Factorisation gives no probabilities."
+        "right, 2 is all in the wrong place. A title that was begun and left did not come. Factorisation "
+        "gives no probabilities."
     )
     if not told:
         return Section("Calibration", text)

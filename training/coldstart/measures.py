@@ -54,7 +54,8 @@ class Ranking:
         places: of the viewings, from 1, int64 [P]. candidates: titles that were ranked, int64 [U].
         lists: the first k titles of each viewer, int64 [U, k]; -1 where there are no more.
         expected: chance of each pair of viewer and candidate by the scores, float32 [C], in the order of
-            viewers and titles; `came`: whether the title was viewed, bool [C], and `of`: whose pair it is.
+            viewers and titles; `came`: whether it is one of the viewings that should be found, bool [C], and
+            `of`: whose pair it is. A title that the viewer began and left did not come.
     """
 
     places: NDArray[np.int64]
@@ -143,7 +144,8 @@ def found(ranking: Ranking, viewings: Viewings, chosen: NDArray[np.bool_], k: in
 
     - recall@k: places up to k, over min(k, n), so that 1 can be reached (Liang et al. 2018).
     - NDCG@k with gains of 0 and 1 (Järvelin and Kekäläinen 2002).
-    - AUC: of the candidates that the viewer did not view, those that stand below.
+    - AUC: of the viewer's candidates that are none of the viewings, those that stand below. What the viewer
+      began and left is among them.
 
     Args:
         viewings: all of the pool; what AUC has below does not depend on which are `chosen` [P].
@@ -228,7 +230,8 @@ def miscalibration(
 
 
 def reliability(ranking: Ranking, viewings: Viewings) -> Reliability:
-    """Viewings expected against those that came, of pairs of viewer and candidate, in ten groups at most.
+    """Viewings expected against those that came, of pairs of viewer and candidate, in ten groups at most: of
+    `viewings` alone, without those of a title that was begun and left.
 
     A pair's expectation is the candidate's share of exp(score) times the viewings that its viewer has.
     """
