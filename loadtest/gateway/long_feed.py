@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +22,13 @@ from resonance.loadtest.gateway.material import (
 )
 from resonance.loadtest.gateway.script import live_file, live_frames
 from resonance.loadtest.gateway.stack import Stack
-from resonance.loadtest.gateway.usage import MIB, CpuShares, Sample, slope_mib_per_hour
+from resonance.loadtest.gateway.usage import MIB, CpuShares, Sample, ends_mib, slope_mib_per_hour
 from resonance.loadtest.gateway.wire import Wire
 
 PIECE_S = 1.0
 HOUR_S = 3600.0
+#: Segments that the title of a live feed covers at most; until then the buffers of its titles grow.
+TITLE_SEGMENTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,13 @@ class LongFeedFigures:
     """See docs/gateway-load.md. Slopes are of resident memory, an hour of the feed.
 
     Attributes:
+        drift: None of too few segments to tell.
         speed: hours of feed an hour, as reached.
         frame_ms: how long a frame lasts, the bound on the drift.
         segments, expected_segments, in_order: what came.
         rolling_titles: before the last title. largest_title: segments that a title covered at most.
+        *_first_mib, *_last_mib: medians of a tenth at both ends, after the first sixth of the feed.
+        *_full_slope_mib_per_feed_hour: once titles cover `TITLE_SEGMENTS`; None where they never did.
     """
 
     kind: str
@@ -78,26 +83,31 @@ class LongFeedFigures:
     expected_segments: int
     in_order: bool
     frame_ms: float
-    drift: Drift
+    drift: Drift | None
     rolling_titles: int
     last_title: bool
     largest_title: int
     gateway_first_mib: float
     gateway_last_mib: float
     gateway_slope_mib_per_feed_hour: float
+    gateway_full_slope_mib_per_feed_hour: float | None
     reader_first_mib: float
     reader_last_mib: float
     reader_slope_mib_per_feed_hour: float
+    triton_first_mib: float
+    triton_last_mib: float
     triton_slope_mib_per_feed_hour: float
+    triton_full_slope_mib_per_feed_hour: float | None
     spooled_peak_mib: float
     cpu: CpuShares
 
 
 @dataclass(slots=True)
 class _Came:
-    """Answers so far."""
+    """Answers so far; `full_s`: when the `TITLE_SEGMENTS`th segment was there, by the monotonic clock."""
 
     segments: list[Heard] = field(default_factory=list)
+    full_s: float | None = None
     rolling: int = 0
     last: bool = False
     largest: int = 0
@@ -177,7 +187,10 @@ async def _measure(
     samples = [s for s in watch.samples if s.at_s <= started + took_s]
     steady = samples[len(samples) // 6 : -1] or watch.samples
     hours_per_s = feed_s / took_s / HOUR_S
-    gateway, readers = [s.gateway.resident for s in steady], [s.readers.private for s in steady]
+    full = [s for s in steady if came.full_s is not None and s.at_s >= came.full_s]
+    gateway, readers, triton = _resident(steady)
+    full_gateway, _, full_triton = _resident(full)
+    ends = [ends_mib(values) for values in (gateway, readers, triton)]
     indices = [s.index for s in came.segments]
     figures = LongFeedFigures(
         kind=kind,
@@ -192,19 +205,34 @@ async def _measure(
         rolling_titles=came.rolling,
         last_title=came.last,
         largest_title=came.largest,
-        gateway_first_mib=gateway[0] / MIB,
-        gateway_last_mib=gateway[-1] / MIB,
+        gateway_first_mib=ends[0][0],
+        gateway_last_mib=ends[0][1],
         gateway_slope_mib_per_feed_hour=slope_mib_per_hour(steady, gateway, hours_per_s),
-        reader_first_mib=readers[0] / MIB,
-        reader_last_mib=readers[-1] / MIB,
+        gateway_full_slope_mib_per_feed_hour=_full_slope(full, full_gateway, hours_per_s),
+        reader_first_mib=ends[1][0],
+        reader_last_mib=ends[1][1],
         reader_slope_mib_per_feed_hour=slope_mib_per_hour(steady, readers, hours_per_s),
-        triton_slope_mib_per_feed_hour=slope_mib_per_hour(
-            steady, [s.triton.resident for s in steady], hours_per_s
-        ),
+        triton_first_mib=ends[2][0],
+        triton_last_mib=ends[2][1],
+        triton_slope_mib_per_feed_hour=slope_mib_per_hour(steady, triton, hours_per_s),
+        triton_full_slope_mib_per_feed_hour=_full_slope(full, full_triton, hours_per_s),
         spooled_peak_mib=max(came.spooled, default=0) / MIB,
         cpu=CpuShares.between(steady[0], steady[-1]),
     )
     return LongFeedRun(figures, started, watch.samples)
+
+
+def _resident(samples: Sequence[Sample]) -> tuple[list[int], list[int], list[int]]:
+    """Bytes of the gateway, of its readers (without what is shared) and of Triton, by sample."""
+    return (
+        [s.gateway.resident for s in samples],
+        [s.readers.private for s in samples],
+        [s.triton.resident for s in samples],
+    )
+
+
+def _full_slope(samples: Sequence[Sample], values: Sequence[int], hours_per_s: float) -> float | None:
+    return slope_mib_per_hour(samples, values, hours_per_s) if len(samples) > 2 else None
 
 
 async def _look_at_disk(stack: Stack, came: _Came) -> None:
@@ -227,6 +255,8 @@ async def _read(call: Any, came: _Came) -> None:
                     tuple(segment.frame_times_s),
                 )
             )
+            if len(came.segments) == TITLE_SEGMENTS:
+                came.full_s = time.monotonic()
         elif data[0] == wire.TITLE:
             title = wire.answer(data).title
             came.largest = max(came.largest, len(title.salience))
@@ -234,8 +264,13 @@ async def _read(call: Any, came: _Came) -> None:
             came.last = came.last or not title.rolling
 
 
-def drift_of(segments: list[Heard]) -> Drift:
-    """Of the last third, against the truth and against the loop's second round near the start."""
+def drift_of(segments: list[Heard]) -> Drift | None:
+    """Of the last third, against the truth and against the loop's second round near the start.
+
+    None where no segment comes after the second round: nothing is there to be held against it.
+    """
+    if len(segments) <= 2 * LOOP_WINDOWS:
+        return None
     reference = {s.index % LOOP_WINDOWS: s for s in segments[LOOP_WINDOWS : 2 * LOOP_WINDOWS]}
     late = segments[max(len(segments) * 2 // 3, 2 * LOOP_WINDOWS) :]
     starts = frames = pictures = sound = 0.0

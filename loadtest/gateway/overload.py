@@ -12,7 +12,7 @@ from resonance.loadtest.gateway.driving import Screen, Send, closed_loop, open_l
 from resonance.loadtest.gateway.figures import Spread
 from resonance.loadtest.gateway.material import short_titles
 from resonance.loadtest.gateway.stack import Stack
-from resonance.loadtest.gateway.usage import MIB, CpuShares, Sample, slope_mib_per_hour
+from resonance.loadtest.gateway.usage import MIB, CpuShares, Sample, ends_mib, slope_mib_per_hour
 from resonance.loadtest.gateway.wire import Outcome, Wire
 from resonance.v1 import embedding_pb2 as pb
 
@@ -36,7 +36,8 @@ class OverloadFigures:
         p99_ratio: accepted over unloaded. codes: of calls that were not accepted.
         without_retry: refused without being told when to come again.
         after_ratio: capacity afterwards over before.
-        *_slope_mib_per_hour, *_growth_mib: of resident memory during the overload, after its first tenth.
+        *_slope_mib_per_hour, *_growth_mib: of resident memory during the overload, after its first tenth; the
+            growth lies between the medians of a tenth at both ends.
     """
 
     kind: str
@@ -149,11 +150,11 @@ async def measure_overload(
         generator_behind_s=behind_s,
         cpu=CpuShares.between(during[0], during[-1]),
         gateway_slope_mib_per_hour=slope_mib_per_hour(steady, gateway),
-        gateway_growth_mib=(gateway[-1] - gateway[0]) / MIB,
+        gateway_growth_mib=_growth_mib(gateway),
         readers_peak=max(s.reader_count for s in during),
         readers_peak_mib=max(s.readers.private for s in during) / MIB,
         triton_slope_mib_per_hour=slope_mib_per_hour(steady, triton),
-        triton_growth_mib=(triton[-1] - triton[0]) / MIB,
+        triton_growth_mib=_growth_mib(triton),
     )
     return OverloadRun(figures, started, outcomes, watch.samples)
 
@@ -162,3 +163,8 @@ async def _rate(send: Send, callers: int, seconds: float) -> float:
     started = time.monotonic()
     outcomes = await closed_loop(send, callers, seconds)
     return throughput_per_s(outcomes, started, seconds)
+
+
+def _growth_mib(values: Sequence[int]) -> float:
+    first, last = ends_mib(values)
+    return last - first

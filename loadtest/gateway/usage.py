@@ -209,3 +209,12 @@ def slope_mib_per_hour(
         return 0.0
     hours = np.array([s.at_s - samples[0].at_s for s in samples]) * hours_per_s
     return float(np.polyfit(hours, np.array(values) / MIB, 1)[0])
+
+
+def ends_mib(values: Sequence[int]) -> tuple[float, float]:
+    """Medians of the first and the last tenth of `values` in bytes, in MiB: one sample may be a spike's. 0 of
+    none."""
+    if not values:
+        return 0.0, 0.0
+    window = max(len(values) // 10, 1)
+    return float(np.median(values[:window])) / MIB, float(np.median(values[-window:])) / MIB

@@ -16,14 +16,14 @@ from rich.console import Console
 from resonance.loadtest.gateway import flow, long_feed
 from resonance.loadtest.gateway.driving import Screen, Send, closed_loop, open_loop
 from resonance.loadtest.gateway.figures import Spread
-from resonance.loadtest.gateway.long_feed import Heard, drift_of
+from resonance.loadtest.gateway.long_feed import Heard
 from resonance.loadtest.gateway.material import Broadcast, RawFeed, short_titles
 from resonance.loadtest.gateway.overload import query_messages, sender
 from resonance.loadtest.gateway.plots import plot_memory
 from resonance.loadtest.gateway.script import frames_script
 from resonance.loadtest.gateway.stack import Stack
 from resonance.loadtest.gateway.streams import measure_streams
-from resonance.loadtest.gateway.usage import CORES, MIB
+from resonance.loadtest.gateway.usage import CORES, MIB, ends_mib
 from resonance.loadtest.gateway.wire import Outcome, Wire
 from resonance.serving.gateway.server import MAX_PENDING_CALLS
 from resonance.serving.server import TritonServer
@@ -122,8 +122,11 @@ async def test_a_long_feed_keeps_time_and_memory(stack: Stack, screen: Screen, k
     assert figures.in_order
     assert figures.rolling_titles == 3
     assert figures.last_title
-    assert max(figures.drift.starts_ms, figures.drift.frames_ms) < 1
-    assert max(figures.drift.pictures_ms, figures.drift.sound_ms) < figures.frame_ms / 2
+    drift = figures.drift
+    assert drift is not None
+    assert max(drift.starts_ms, drift.frames_ms) < 1
+    assert max(drift.pictures_ms, drift.sound_ms) < figures.frame_ms / 2
+    assert figures.gateway_full_slope_mib_per_feed_hour is None
     assert figures.gateway_last_mib - figures.gateway_first_mib < 60
     assert figures.spooled_peak_mib < 64
 
@@ -134,6 +137,11 @@ def test_drift_of_one_frame_is_seen() -> None:
         brightness = (index % 5) / 10 + late_s * 96 / 255 / 8
         return Heard(index, 8.0 * index, 8.0 * index + 8, brightness, -40.0, times)
 
+    def drift_of(segments: list[Heard]) -> long_feed.Drift:
+        found = long_feed.drift_of(segments)
+        assert found is not None
+        return found
+
     true = [heard(i, 0.0) for i in range(40)]
     assert drift_of(true).frames_ms < 1e-3
     moved = drift_of([*true[:20], *(heard(i, 0.04) for i in range(20, 40))])
@@ -143,6 +151,17 @@ def test_drift_of_one_frame_is_seen() -> None:
     assert late.starts_ms == pytest.approx(40)
     silent = drift_of([*true[:39], replace(true[39], loudness_dbfs=-80.0)])
     assert silent.sound_ms == pytest.approx(40, rel=1e-3)
+    # two rounds of the loop leave nothing to compare, right or wrong
+    assert long_feed.drift_of([replace(one, start_s=500.0) for one in true[:10]]) is None
+    assert drift_of(true[:11]).starts_ms < 1e-3
+
+
+def test_memory_at_both_ends_is_no_single_sample() -> None:
+    values = [MIB * (100 + i // 50) for i in range(100)]
+    values[0], values[-1] = 140 * MIB, 145 * MIB
+    assert ends_mib(values) == (100.0, 101.0)
+    assert ends_mib([3 * MIB]) == (3.0, 3.0)
+    assert ends_mib([]) == (0.0, 0.0)
 
 
 async def test_who_does_not_read_is_not_read_from(stack: Stack, screen: Screen) -> None:
