@@ -9,9 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from resonance.loadtest.bench.__main__ import Part
 from resonance.loadtest.bench.baseline import FOREIGN_LOSS, LOSS, Baseline, BaselineError, loss
-from resonance.loadtest.bench.check import BASELINE, Measured, bench_check, check, verdicts
+from resonance.loadtest.bench.check import BASELINE, KEYFRAMES, Measured, bench_check, check, verdicts
 from resonance.loadtest.exits import NOT_RUN
+
+BENCHMARKS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 Measure = Callable[[Collection[str] | None], Measured]
 
@@ -122,3 +125,26 @@ def test_the_committed_baseline_says_why_it_is_so() -> None:
         last = [one for one in baseline.history if one.machine == name]
         changed = {ratio: after for one in last for ratio, (_, after) in one.changed.items()}
         assert {ratio: changed[ratio] for ratio in ratios} == ratios
+
+
+def test_the_document_has_the_committed_baseline() -> None:
+    names = {
+        "decoding, keyframes over all": KEYFRAMES,
+        "pictures (16) to Triton": "visual_encoder, 16 frames, triton",
+        "pictures through the gateway": "visual_encoder, 16 frames, gateway",
+        "sound to Triton": "audio_encoder, 8 s, triton",
+        "a sentence to Triton": "transcript_encoder, 66 tokens, triton",
+        "the ensemble to Triton": "segment_embedding, 8 s of 720p H.264, triton",
+        "the ensemble through the gateway": "segment_embedding, 8 s of 720p H.264, gateway",
+    }
+    committed = Baseline.load(BASELINE).machines["AMD EPYC (family 26, model 2), 2 cores"]
+    rows = [line.split(" | ") for line in BENCHMARKS.read_text().splitlines() if line.startswith("| ")]
+    told = {row[0].removeprefix("| "): row[1] for row in rows}
+    assert set(names.values()) == set(committed)
+    for row, name in names.items():
+        assert told[row] == f"{committed[name]:.{len(told[row].partition('.')[2])}f}", row
+
+
+def test_the_document_names_every_part() -> None:
+    parts = BENCHMARKS.read_text().partition("with PART one of `")[2].partition("`")[0].split()
+    assert parts == [part.value for part in Part]
