@@ -245,11 +245,13 @@ def _moment(
 
 
 def _axes(a: StoredTitle, b: StoredTitle) -> tuple[Trait, ...]:
+    """Of both titles. Axes can be edited without a new space, so one of the same name may have been another
+    when the other title was measured: its labels tell."""
     found = []
     for name, of_a in a.facts.axes.items():
-        if name in b.facts.axes:
-            x, y = of_a.value, b.facts.axes[name].value
-            found.append(Trait(name, x, y, x, y, of_a.low, of_a.high))
+        of_b = b.facts.axes.get(name)
+        if of_b is not None and (of_a.low, of_a.high) == (of_b.low, of_b.high):
+            found.append(Trait(name, of_a.value, of_b.value, of_a.value, of_b.value, of_a.low, of_a.high))
     return tuple(found)
 
 

@@ -212,6 +212,16 @@ def test_axes_and_signals_of_both_titles_with_their_places() -> None:
     assert "it is frantic, and darker than most titles" in sentence_of(facts)
 
 
+def test_an_axis_of_other_labels_is_not_compared() -> None:
+    b = suggested(visual=0.8)
+    (of_b,) = b.facts.axes.values()
+    edited = replace(b, facts=replace(b.facts, axes={"tension": replace(of_b, high="scary")}))
+    for title, other in ((A, edited), (edited, A)):
+        facts = explain_suggestion(title, other, Weights(), DESCRIPTOR, SAMPLE)
+        assert facts.axes == ()
+        assert "frantic" not in sentence_of(facts)
+
+
 def test_signals_of_a_title_are_means_by_salience() -> None:
     title = stored("t", HAND, segments=2)
     first, second = title.segments
