@@ -8,6 +8,7 @@ from collections.abc import Collection
 import numpy as np
 from qdrant_client import models
 
+from resonance.clients.discovery.checks import check_finite
 from resonance.clients.discovery.rows import facts_of, segments_of
 from resonance.clients.discovery.stored_library import StoredLibrary
 from resonance.clients.discovery.types import (
@@ -106,7 +107,7 @@ class QdrantLibrary(StoredLibrary):
             ).points
 
     def _checked(self, point: models.ScoredPoint) -> models.ScoredPoint:
-        """A point that was found, if it is of the store's space: others write to Qdrant, too."""
+        """A point that was found, if it is of the store's space and finite: others write to Qdrant, too."""
         payload = payload_of(point)
         if payload.get(FINGERPRINT) != self.space.fingerprint:
             raise SpaceMismatchError(
@@ -114,6 +115,7 @@ class QdrantLibrary(StoredLibrary):
                 str(payload.get(FINGERPRINT)),
                 f"{self.uri}, title {payload[MEDIA_ID]}",
             )
+        check_finite(self.uri, [payload[MEDIA_ID]], np.array([point.vector], np.float32))
         return point
 
     def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:

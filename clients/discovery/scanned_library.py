@@ -7,8 +7,10 @@ from itertools import count
 from typing import Generic, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from resonance.clients.discovery.checks import check_finite
 from resonance.clients.discovery.rows import FACTS, facts_of, segments_of, vectors_of
 from resonance.clients.discovery.stored_library import StoredLibrary
 from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle, TitleFacts
@@ -31,6 +33,7 @@ class ScannedLibrary(StoredLibrary):
             vectors = vectors_of(batch["vector"])
             light = batch.drop_columns(["vector"])
             scores = vectors @ vector
+            check_finite(self.uri, batch["media_id"], scores)
             for at in np.argsort(-scores, kind="stable"):
                 if not best.would_take(scores[at]):
                     break
@@ -50,6 +53,7 @@ class ScannedLibrary(StoredLibrary):
                 continue
             owners = pc.list_parent_indices(parts).to_numpy()
             scores = vectors_of(rows.field("vector")) @ vector
+            check_finite(self.uri, batch["media_id"].take(pa.array(owners)), scores)
             light = batch.drop_columns(["segments"])
             known: dict[int, TitleFacts] = {}
             for at in np.argsort(-scores, kind="stable"):

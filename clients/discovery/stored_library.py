@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping
 
 import numpy as np
 
+from resonance.clients.discovery.checks import check_finite
 from resonance.clients.discovery.rows import FACTS, arcs_of, facts_of, segments_of, titles_of, vectors_of
 from resonance.clients.discovery.types import FoundSegment, StoredTitle, TitleFacts
 from resonance.clients.ingest.types import Store
@@ -29,15 +30,20 @@ class StoredLibrary:
 
     def titles(self, media_ids: Collection[str]) -> dict[str, StoredTitle]:
         """See `Library`."""
-        return {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
+        found = {t.facts.media_id: t for batch in self._store.find(media_ids) for t in titles_of(batch)}
+        for name, title in found.items():
+            vectors = np.stack([title.vector, *(segment.vector for segment in title.segments)])
+            check_finite(self.uri, [name] * len(vectors), vectors)
+        return found
 
     def vectors(self, media_ids: Collection[str]) -> dict[str, Vector]:
         """See `Library`."""
-        return {
-            name: vector
-            for batch in self._store.find(media_ids, ["media_id", "vector"])
-            for name, vector in zip(batch["media_id"].to_pylist(), vectors_of(batch["vector"]), strict=True)
-        }
+        found: dict[str, Vector] = {}
+        for batch in self._store.find(media_ids, ["media_id", "vector"]):
+            names, vectors = batch["media_id"].to_pylist(), vectors_of(batch["vector"])
+            check_finite(self.uri, names, vectors)
+            found.update(zip(names, vectors, strict=True))
+        return found
 
     def best_segments(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
         """See `Library`."""
@@ -46,7 +52,9 @@ class StoredLibrary:
             for name, parts in zip(batch["media_id"].to_pylist(), batch["segments"], strict=True):
                 rows = parts.values
                 if parts.is_valid and len(rows):
-                    best = int(np.argmax(vectors_of(rows.field("vector")) @ vector))
+                    scores = vectors_of(rows.field("vector")) @ vector
+                    check_finite(self.uri, [name] * len(scores), scores)
+                    best = int(np.argmax(scores))
                     (segment,) = segments_of(rows.take([best]))
                     found[name] = FoundSegment(name, segment)
         return found

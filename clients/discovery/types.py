@@ -96,6 +96,8 @@ class StoredTitle:
 class Library(Protocol):
     """A store opened to be searched (`resonance.clients.discovery.libraries.open_library`). Blocks.
 
+    Vectors that it gives are finite: a title with another one is a StoreError that names it.
+
     Attributes:
         uri: as it was given. space: that of every vector in it.
     """

@@ -9,16 +9,20 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from qdrant_client import models
 
 from resonance.clients.discovery import qdrant_library
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.qdrant_library import QdrantLibrary
+from resonance.clients.discovery.rows import vectors_of
+from resonance.clients.discovery.sample import sample_library
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.qdrant_collections import titles_filter
+from resonance.clients.ingest.stores import open_sink
 from resonance.space import unit
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.discovery.made import SPACE, Made, random_titles, write
@@ -176,6 +180,68 @@ def test_more_titles_than_there_are(uri: str) -> None:
     write(uri, TITLES[:2])
     with closing(open_library(uri)) as library:
         assert len(library.nearest_titles(some_query(), 100, Filter())) == 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "number"),
+    [("parquet", np.nan), ("parquet", np.inf), ("qdrant", np.inf)],  # Qdrant takes no NaN
+    indirect=["uri"],
+)
+def test_a_vector_that_is_not_finite_is_told_by_its_title(uri: str, number: float) -> None:
+    write(uri, TITLES[:3])
+    sink = open_sink(uri, SPACE)
+    sink.write(spoilt(TITLES[3], number), batch="2")
+    sink.close()
+    bad, good, query = TITLES[3].media_id, TITLES[0].media_id, some_query()
+    with closing(open_library(uri)) as library:
+        asked: tuple[Callable[[], object], ...] = (
+            lambda: library.nearest_titles(query, 20, Filter()),
+            lambda: library.nearest_segments(query, 100, Filter()),
+            lambda: library.titles([good, bad]),
+            lambda: library.vectors([good, bad]),
+            lambda: library.best_segments(query, [good, bad]),
+            lambda: sample_library(library),
+        )
+        for ask in asked:
+            with pytest.raises(
+                StoreError, match=f"title '{bad}' .*NaN or infinity.*resonance validate"
+            ) as caught:
+                ask()
+            assert caught.value.uri == uri
+        assert set(library.titles([good])) == {good}
+
+
+def test_a_scan_tells_of_it_however_few_are_wanted(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "store"), SPACE)
+    sink.write(pa.concat_tables([*(t.row() for t in TITLES[:9]), spoilt(TITLES[9], np.nan)]), batch="1")
+    sink.close()
+    with closing(open_library(str(tmp_path / "store"))) as library:
+        for limit in (1, 5, 100):
+            with pytest.raises(StoreError, match=TITLES[9].media_id):
+                library.nearest_titles(some_query(), limit, Filter())
+
+
+def spoilt(title: Made, number: float) -> pa.Table:
+    """Its row with one number of each vector replaced."""
+    row = title.row()
+    segments = row["segments"].combine_chunks()
+    parts = segments.flatten()
+    columns = [parts.field(field.name) for field in parts.type]
+    at = parts.type.get_field_index("vector")
+    columns[at] = _with(columns[at], number)
+    parts = pa.StructArray.from_arrays(columns, fields=list(parts.type))
+    for name, column in (
+        ("vector", _with(row["vector"].combine_chunks(), number)),
+        ("segments", pa.ListArray.from_arrays(segments.offsets, parts)),
+    ):
+        row = row.set_column(row.schema.get_field_index(name), row.schema.field(name), column)
+    return row
+
+
+def _with(vectors: pa.FixedSizeListArray, number: float) -> pa.FixedSizeListArray:
+    rows = vectors_of(vectors).copy()
+    rows[:, 7] = number
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=vectors.type)
 
 
 def put_into_space(library: QdrantLibrary, name: str, media_id: str, fingerprint: str) -> None:
