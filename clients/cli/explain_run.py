@@ -18,6 +18,7 @@ from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.reporting import failed_with, say_remark, share_cell, title_cell
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
+from resonance.clients.discovery.browsing import spellings
 from resonance.clients.discovery.errors import EmptyHistoryError
 from resonance.clients.discovery.explanation import (
     BlockPart,
@@ -95,7 +96,8 @@ class ExplainRun:
         taste, seen = None, 0
         if self.history is not None:
             read = read_history(self.history)
-            viewings = [viewing for viewing in read if viewing.media_id != b.facts.media_id]
+            itself = spellings(b.facts.media_id)
+            viewings = [viewing for viewing in read if viewing.media_id not in itself]
             seen = len(read) - len(viewings)
             if seen and not viewings:
                 raise EmptyHistoryError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.credentials import Credentials
-from resonance.clients.discovery.browsing import spellings
+from resonance.clients.discovery.browsing import all_spellings
 from resonance.clients.discovery.examples import ExampleSource, query_of_examples
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.taste import load_taste
@@ -61,7 +61,7 @@ class QuerySource:
             ResonanceError, SpaceError: see `query_of_examples`, `load_taste` and `descriptor_for`.
         """
         given = [str(one.value) for one in self.examples if one.kind == "like"]
-        liked = frozenset(name for one in given for name in spellings(one))
+        liked = all_spellings(given)
         likes_one = len(self.examples) == len(given) == 1
         if self.taste is not None or (likes_one and self.space is not None):
             descriptor = await descriptor_for(library, self.space, self.server, self.credentials)

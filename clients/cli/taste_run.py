@@ -17,6 +17,7 @@ from resonance.clients.cli.descriptors import descriptor_for
 from resonance.clients.cli.explain_run import unknown_line
 from resonance.clients.cli.reporting import failed_with, hits_table, say_remark, share_cell, title_cell
 from resonance.clients.credentials import Credentials
+from resonance.clients.discovery.browsing import all_spellings
 from resonance.clients.discovery.explanation import HistoryFacts, history_facts
 from resonance.clients.discovery.history import read_history
 from resonance.clients.discovery.libraries import open_library
@@ -89,7 +90,7 @@ class TasteRun:
             half_life_days=HALF_LIFE_DAYS if self.half_life_days is None else self.half_life_days,
             less_like=self.less_like,
         )
-        past = frozenset(viewing.media_id for viewing in viewings) | frozenset(self.less_like)
+        past = all_spellings([*(viewing.media_id for viewing in viewings), *self.less_like])
         hits = Searcher(library, descriptor).find_titles(
             taste.query, self.weights, limit=self.limit, only=Filter(excluded=past)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from resonance.clients.discovery.types import Filter, Library, TitleFacts
@@ -38,6 +39,11 @@ def spellings(media_id: str) -> list[str]:
     files from macOS have them)."""
     forms = (media_id, unicodedata.normalize("NFC", media_id), unicodedata.normalize("NFD", media_id))
     return list(dict.fromkeys(forms))
+
+
+def all_spellings(media_ids: Iterable[str]) -> frozenset[str]:
+    """`spellings` of them all: who leaves a title out leaves it out however it is written."""
+    return frozenset(spelling for media_id in media_ids for spelling in spellings(media_id))
 
 
 def ids_like(library: Library, media_id: str, *, most: int, within_s: float) -> list[str]:

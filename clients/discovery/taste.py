@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from resonance.clients.discovery.browsing import all_spellings, spellings
 from resonance.clients.discovery.errors import EmptyHistoryError
 from resonance.clients.discovery.history import DISLIKE, LIKE, Viewing
 from resonance.clients.discovery.types import Library
@@ -130,7 +131,8 @@ def make_taste(
 ) -> tuple[Taste, Blend]:
     """The taste of a history, and the parts that its scores split into, in the order of `Taste.counted`.
 
-    Blocks. Titles that the library does not have are left out and named in `Taste.unknown`.
+    Blocks. Titles are known however their accents are written, and named as the library names them. Those
+    that it does not have are left out and named in `Taste.unknown`.
 
     Raises:
         EmptyHistoryError: no title is left that counts anything.
@@ -138,12 +140,15 @@ def make_taste(
         SpaceMismatchError: the library is of another space. StoreError: it cannot be read.
     """
     require_same_space(descriptor.fingerprint, library.space.fingerprint, library.uri)
-    wanted = amounts(history, half_life_days=half_life_days, less_like=less_like)
-    queries = {
-        name: query_from_vector(vector, descriptor) for name, vector in library.vectors(wanted).items()
-    }
+    given = {*(viewing.media_id for viewing in history), *less_like}
+    vectors = library.vectors(all_spellings(given))
+    stored = {name: next((s for s in spellings(name) if s in vectors), name) for name in given}
+    viewings = [replace(viewing, media_id=stored[viewing.media_id]) for viewing in history]
+    disliked = [stored[name] for name in less_like]
+    wanted = amounts(viewings, half_life_days=half_life_days, less_like=disliked)
+    queries = {name: query_from_vector(vectors[name], descriptor) for name in wanted if name in vectors}
     unknown = tuple(name for name in wanted if name not in queries)
-    missing = [name for name in unknown if name in set(less_like)]
+    missing = [name for name in unknown if name in set(disliked)]
     if missing:
         raise UsageError(f"no title '{missing[0]}' in {library.uri}; expected a media id of it")
     order = sorted((n for n in queries if wanted[n] != 0), key=lambda n: (-abs(wanted[n]), n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from resonance.clients.discovery.browsing import all_spellings
 from resonance.clients.discovery.history import Viewing, read_history
 from resonance.clients.discovery.taste import Taste, make_taste
 from resonance.clients.explorer.catalogue import Catalogue
@@ -27,8 +28,8 @@ class Viewer:
 
     @property
     def watched(self) -> frozenset[str]:
-        """Media ids; what was watched is no suggestion."""
-        return frozenset(viewing.media_id for viewing in self._viewings)
+        """Media ids in all spellings; what was watched is no suggestion."""
+        return all_spellings(viewing.media_id for viewing in self._viewings)
 
     async def taste(self, catalogue: Catalogue, descriptor: Descriptor) -> Taste:
         """Made anew once the library has other titles.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,23 @@ def test_a_taste_lists_what_the_formula_ranks_first_and_leaves_out_what_was_watc
     assert code == 0
     assert "3 titles of the history count, 1 of them against" in out
     assert "gone" in err
+
+
+def test_what_was_watched_is_known_however_its_accents_are_written(store: str, tmp_path: Path) -> None:
+    composed = unicodedata.normalize("NFC", "é")
+    apart = unicodedata.normalize("NFD", composed)
+    write(tmp_path / "accents", [stored(composed, HAND), *OTHERS])
+    history = tmp_path / "history.csv"
+    history.write_text(f"media_id,completion,watched_at\no1,1.0,2026-11-20\n{apart},0.3,2026-11-21\n")
+    report = told("taste", str(tmp_path / "accents"), "--history", str(history), "--limit", "50")
+    assert report["unknown"] == []
+    assert not {composed, apart, "o1"} & {hit["media_id"] for hit in report["hits"]}
+    report = told(
+        "taste", str(tmp_path / "accents"), "--history", str(history), "--less-like", apart, "--limit", "50"
+    )
+    assert {counted["media_id"] for counted in report["counted"]} == {"o1", composed}
+    report = told("explain", str(tmp_path / "accents"), "o2", composed, "--history", str(history))
+    assert report["history"]["b_viewings"] == 1
 
 
 def test_less_like_leaves_a_title_out_and_turns_away_from_it(store: str) -> None:

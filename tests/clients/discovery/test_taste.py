@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -131,6 +132,24 @@ def test_less_like_turns_a_taste_away(library: Library) -> None:
     turned, _ = make_taste(library, DESCRIPTOR, history, less_like=["t2"])
     scores = [float(score(t.query, Weights(), VECTOR["t2"])) for t in (liked, turned)]
     assert scores[1] < scores[0]
+
+
+@pytest.mark.parametrize(("here", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_titles_of_a_history_are_known_however_their_accents_are_written(
+    here: str, there: str, tmp_path: Path
+) -> None:
+    names = ["é1", "é2", "é3"]
+    in_library, in_history = ([unicodedata.normalize(form, n) for n in names] for form in (here, there))
+    write(
+        tmp_path / "lib",
+        [stored(n, random_blocks(np.random.default_rng(at))) for at, n in enumerate(in_library)],
+    )
+    with closing(open_library(str(tmp_path / "lib"))) as library:
+        history = [seen(in_history[0]), seen(in_library[0]), seen(in_history[1]), seen("gone é")]
+        taste, _ = make_taste(library, DESCRIPTOR, history, less_like=[in_history[2]])
+    shares = {counted.media_id: counted.share for counted in taste.counted}
+    assert shares == pytest.approx(dict(zip(in_library, (0.5, 0.25, -0.25), strict=True)))
+    assert taste.unknown == ("gone é",)
 
 
 @pytest.mark.parametrize(
