@@ -102,11 +102,20 @@ class Query:
         Raises:
             WeightError: weights so large that it is not finite.
         """
-        with np.errstate(over="ignore"):
-            vector = (self.blocks * weights.array()[:, None]).reshape(TITLE_WIDTH)
-        if not np.isfinite(vector).all():
-            raise WeightError(f"{weights} overflow the query; expected smaller ones")
-        return np.asarray(vector)
+        return weighted_blocks(self.blocks, weights).reshape(TITLE_WIDTH)
+
+
+def weighted_blocks(blocks: FloatArray, weights: Weights) -> FloatArray:
+    """Blocks of queries, float64 [..., 3, 596], each times its weight.
+
+    Raises:
+        WeightError: weights so large that one is not finite.
+    """
+    with np.errstate(over="ignore"):
+        weighted = blocks * weights.array()[:, None]
+    if not np.isfinite(weighted).all():
+        raise WeightError(f"{weights} overflow the query; expected smaller ones")
+    return np.asarray(weighted)
 
 
 def query_from_blocks(given: Mapping[str, ArrayLike], descriptor: Descriptor) -> Query:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from resonance.space.blocks import FloatArray, check_vectors
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.space.errors import WeightError
-from resonance.space.scores import Query, Weights
+from resonance.space.scores import Query, Weights, weighted_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,6 @@ class Blend:
         """
         vectors = check_vectors(titles)
         blocks = vectors.reshape(-1, len(MODALITIES), BLOCK_WIDTH)  # (t, 3, 596)
-        weighted = np.stack([Query(b).weighted(weights) for b in self.blocks])  # (n, 1788)
-        mine = weighted.reshape(-1, len(MODALITIES), BLOCK_WIDTH) * self.shares[:, None, None]
+        mine = weighted_blocks(self.blocks, weights) * self.shares[:, None, None]  # (n, 3, 596)
         parts = np.stack([blocks[:, m] @ mine[:, m].T for m in range(len(MODALITIES))], axis=-1)  # (t, n, 3)
         return np.asarray(parts.reshape(*vectors.shape[:-1], len(self.shares), len(MODALITIES)))

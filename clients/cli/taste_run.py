@@ -96,7 +96,7 @@ class TasteRun:
         )
         sample = sample_library(library)
         found = [FoundTitle(hit.facts, hit.vector) for hit in hits]
-        parts = [history_facts(title, self.weights, sample, taste, blend) for title in found]
+        parts = history_facts(found, self.weights, sample, taste, blend)
         return taste, [Recommended(hit, history) for hit, history in zip(hits, parts, strict=True)]
 
 

@@ -19,7 +19,7 @@ from resonance.clients.discovery.types import FoundTitle, StoredTitle
 from resonance.clients.errors import UsageError
 from resonance.clients.results import Segment
 from resonance.space.blocks import FloatArray
-from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, Descriptor
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
 from resonance.space.pairs import best_pair
 from resonance.space.scores import Query, Weights, explain, query_from_vector
 from resonance.space.taste import Blend
@@ -176,36 +176,54 @@ def explain_suggestion(
         axes=_axes(a, b),
         signals=_signals(a, b, others),
         sampled=len(others.media_ids),
-        history=None if taste is None else history_facts(b, weights, others, *taste),
+        history=None if taste is None else history_facts([b], weights, others, *taste)[0],
     )
 
 
 def history_facts(
-    b: FoundTitle | StoredTitle, weights: Weights, sample: LibrarySample, taste: Taste, blend: Blend
-) -> HistoryFacts:
-    """The score of `b` for a taste and its parts (both of `make_taste`); `b` and the history are left out of
-    `sample`.
+    titles: Sequence[FoundTitle | StoredTitle],
+    weights: Weights,
+    sample: LibrarySample,
+    taste: Taste,
+    blend: Blend,
+) -> list[HistoryFacts]:
+    """The score of each title for a taste and its parts (both of `make_taste`).
+
+    The history is weighed once for all of them, for it may be long. The title itself and the history are left
+    out of `sample`.
 
     Raises:
         SpaceError: vectors or weights that cannot be scored.
     """
-    others = sample.without({b.facts.media_id, *(counted.media_id for counted in taste.counted)})
-    parts = blend.contributions(weights, b.vector)  # (n, 3)
-    alike = (others.present == np.array(b.facts.present)).all(axis=1)
-    usual = blend.contributions(weights, others.vectors[alike]).sum(axis=-1)  # (titles, n)
+    others = sample.without({counted.media_id for counted in taste.counted})
+    vectors = np.array([title.vector for title in titles], np.float32).reshape(-1, TITLE_WIDTH)
+    parts = blend.contributions(weights, vectors)  # (titles, n, 3)
+    usual = blend.contributions(weights, others.vectors).sum(axis=-1)  # (sampled, n)
+    names = np.array(others.media_ids, object)
     found = []
-    for i, counted in enumerate(taste.counted):
-        visual, audio, transcript = (float(x) for x in parts[i])
-        found.append(
-            PastPart(
-                counted.media_id,
-                counted.share,
-                visual + audio + transcript,
-                (visual, audio, transcript),
-                _usual(usual[:, i]),
-            )
-        )
-    return HistoryFacts(sum(past.part for past in found), tuple(found))
+    for title, of_title in zip(titles, parts, strict=True):
+        alike = (others.present == np.array(title.facts.present)).all(axis=1)
+        compared = usual[alike & (names != title.facts.media_id)]
+        found.append(_history_facts(taste, of_title, compared))
+    return found
+
+
+def _history_facts(taste: Taste, parts: FloatArray, compared: FloatArray) -> HistoryFacts:
+    """Of a title's parts [n, 3]; compared: those of the titles it is compared with, summed, [titles, n]."""
+    usual: list[Usual | None] = [None] * len(parts)
+    if len(compared) >= LEAST_COMPARED:
+        means, spreads = compared.mean(axis=0).tolist(), compared.std(axis=0, ddof=1).tolist()
+        usual = [Usual(mean, spread, len(compared)) for mean, spread in zip(means, spreads, strict=True)]
+    found = tuple(
+        PastPart(counted.media_id, counted.share, sum(blocks), blocks, usually)
+        for counted, blocks, usually in zip(taste.counted, map(_triple, parts.tolist()), usual, strict=True)
+    )
+    return HistoryFacts(sum(past.part for past in found), found)
+
+
+def _triple(blocks: list[float]) -> tuple[float, float, float]:
+    visual, audio, transcript = blocks
+    return visual, audio, transcript
 
 
 def _shares(query: Query, weights: Weights, others: LibrarySample) -> FloatArray:

@@ -21,6 +21,7 @@ from resonance.clients.discovery.types import StoredTitle
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import StreamSignal
 from resonance.space import MODALITIES, Weights, query_from_vector, score
+from resonance.space.taste import Blend
 from tests.clients.discovery.explained import (
     ALL,
     DESCRIPTOR,
@@ -300,10 +301,39 @@ def test_a_history_is_the_sum_of_its_titles_and_the_one_that_resembles_is_named(
     assert "of this viewer's history “past 2” speaks most for it" in sentence_of(facts)
     with closing(open_library(str(tmp_path / "lib"))) as library:
         turned = make_taste(library, DESCRIPTOR, history, less_like=["past 2"])
-    against = {p.media_id: p for p in history_facts(b, weights, sample, *turned).parts}["past 2"]
+    against = {p.media_id: p for p in history_facts([b], weights, sample, *turned)[0].parts}["past 2"]
     assert against.usual is not None
     assert against.part < against.usual.mean
 
 
 def _blocks(title: StoredTitle) -> np.ndarray:
     return title.vector.reshape(3, 596).astype(float) * 3**0.5
+
+
+def test_a_history_is_weighed_as_often_for_many_titles_as_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = [stored(f"past {i}", random_blocks(np.random.default_rng(50 + i))) for i in range(4)]
+    write(tmp_path / "lib", [*past, *OTHERS])
+    history = [Viewing(t.facts.media_id, 1.0, datetime(2026, 11, 28, tzinfo=UTC)) for t in past]
+    with closing(open_library(str(tmp_path / "lib"))) as library:
+        taste = make_taste(library, DESCRIPTOR, history)
+    mixed = [*OTHERS, *titles(15, seed=4, present=PICTURES_ONLY), *titles(5, seed=5, present=SOUND_ONLY)]
+    sample, asked = sample_of(mixed), [A, OTHERS[0], mixed[-8], mixed[-1]]
+    weighed, contributions = [], Blend.contributions
+
+    def counted(blend: Blend, weights: Weights, titles: np.ndarray) -> np.ndarray:
+        weighed.append(len(titles))
+        return contributions(blend, weights, titles)
+
+    monkeypatch.setattr(Blend, "contributions", counted)
+    together = history_facts(asked, Weights(2, 1, 1), sample, *taste)
+    assert weighed == [len(asked), len(mixed)]
+    for title, facts in zip(asked, together, strict=True):
+        (alone,) = history_facts([title], Weights(2, 1, 1), sample, *taste)
+        assert facts.score == pytest.approx(alone.score, abs=1e-12)
+        for of_many, of_one in zip(facts.parts, alone.parts, strict=True):
+            assert of_many.part == pytest.approx(of_one.part, abs=1e-12)
+            assert (of_many.media_id, of_many.usual) == (of_one.media_id, of_one.usual)
+    assert [facts.parts[0].usual and facts.parts[0].usual.titles for facts in together] == [40, 39, 14, None]
+    assert history_facts([], Weights(), sample, *taste) == []
