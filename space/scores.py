@@ -160,6 +160,11 @@ def query_from_vector(vector: ArrayLike, descriptor: Descriptor) -> Query:
     return query_from_blocks(dict(zip(MODALITIES, blocks, strict=True)), descriptor)
 
 
+def own_sigmas(descriptor: Descriptor) -> FloatArray:
+    """What the blocks of a query "like this title" are divided by, float64 [3]: sigma(m, m)."""
+    return np.array([descriptor.sigmas[name][name] for name in MODALITIES], np.float64)
+
+
 def score(query: Query, weights: Weights, titles: ArrayLike) -> FloatArray:
     """Scores of title vectors [..., 1788], float64 [...]; each depends on its own title alone, to the bit.
 

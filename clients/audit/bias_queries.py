@@ -114,7 +114,7 @@ def _made(query: AskedQuery, searcher: Searcher) -> tuple[Query, frozenset[str]]
     if query.like is not None:
         return searcher.like(query.like), frozenset([query.like])
     if query.taste is not None:
-        taste = load_taste(query.taste, searcher.descriptor.fingerprint)
+        taste = load_taste(query.taste, searcher.descriptor)
         return taste.query, frozenset(counted.media_id for counted in taste.counted)
     assert query.vector is not None
     return query_from_vector(query.vector, searcher.descriptor), frozenset()

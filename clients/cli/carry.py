@@ -66,13 +66,12 @@ def carry(
     from resonance.clients.carrying.fitting import fit_move
     from resonance.clients.carrying.matching import match_titles
     from resonance.clients.carrying.reporting import MEASURES, TRUE, report_move
-    from resonance.clients.carrying.tastes import own_sigmas
     from resonance.clients.carrying.thresholds import carry_threshold
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
     from resonance.clients.new_files import check_ending, check_new_file, check_no_input, check_own_json
     from resonance.space.errors import SpaceError
-    from resonance.space.scores import require_same_space
+    from resonance.space.scores import own_sigmas, require_same_space
 
     limits = (Limit(TRUE, least=floor), *make_limits(limit, MEASURES))
     with wrong_use():
@@ -122,7 +121,6 @@ def carry_taste(
         Path,
         typer.Option("--out", "-o", metavar="FILE.json", help="Where the new taste goes.", callback=writable),
     ],
-    old_space: Annotated[Path, typer.Option(help="space.json of the old space.")],
     new_space: Annotated[Path, typer.Option(help="space.json of the new space.")],
 ) -> None:
     """Carry a saved taste to the new space, for `search` and `reel`.
@@ -131,16 +129,16 @@ def carry_taste(
     """
     from resonance.clients.carrying.files import load_carrying
     from resonance.clients.carrying.tastes import carry_taste as carry_one
-    from resonance.clients.discovery.taste import load_taste, save_taste
+    from resonance.clients.discovery.taste import read_taste, save_taste
     from resonance.clients.new_files import check_no_input
     from resonance.space.errors import SpaceError
 
     with wrong_use():
-        check_no_input(out, [carried, taste, old_space, new_space])
+        check_no_input(out, [carried, taste, new_space])
         try:
             file = load_carrying(carried)
-            known = load_taste(taste, file.old_space.fingerprint)
-            save_taste(carry_one(known, file, _descriptor(old_space), _descriptor(new_space)), out)
+            known = read_taste(taste)
+            save_taste(carry_one(known, file, _descriptor(new_space)), out)
             typer.echo(f"{out}: {len(known.counted)} titles count as before, in space {file.new_space.name}")
         except SpaceError as error:
             typer.echo(str(error), err=True)

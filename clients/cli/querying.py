@@ -66,7 +66,7 @@ class QuerySource:
         if self.taste is not None or (likes_one and self.space is not None):
             descriptor = await descriptor_for(library, self.space, self.server, self.credentials)
             if self.taste is not None:
-                taste = load_taste(self.taste, descriptor.fingerprint)
+                taste = load_taste(self.taste, descriptor)
                 return Asked(taste.query, descriptor, frozenset(one.media_id for one in taste.counted))
             searcher = Searcher(library, descriptor)
             query = await asyncio.to_thread(searcher.like, str(self.examples[0].value))

@@ -26,9 +26,10 @@ from resonance.clients.discovery.history import DISLIKE, LIKE, Viewing
 from resonance.clients.discovery.types import Library
 from resonance.clients.errors import UsageError
 from resonance.clients.results import SpaceRef
+from resonance.space.blocks import FloatArray
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, Descriptor
 from resonance.space.errors import BlockError
-from resonance.space.scores import Query, query_from_vector, require_same_space
+from resonance.space.scores import Query, own_sigmas, query_from_vector, require_same_space
 from resonance.space.taste import Blend
 
 #: Days after which a viewing counts half. Ratings of films over seven months were predicted best with about
@@ -49,7 +50,7 @@ ABANDONED = 0.1
 #: like, when the doorbell rings: a choice, four of them outweigh one title.
 ABANDONED_AMOUNT = -0.25
 
-_FORMAT, _VERSION = "resonance-taste", 1
+_FORMAT, _VERSION = "resonance-taste", 2
 _EXPECTED = "a file that `resonance taste --save` wrote"
 
 
@@ -66,11 +67,14 @@ class Taste:
     """A taste: a query, and what it is made of.
 
     Attributes:
+        sigmas: float64 [3], what the blocks of `query` are divided by (`own_sigmas`). They may change within
+            a space; `load_taste` puts those of the day in their place.
         counted: the largest share first. unknown: titles of the history that the library does not have.
     """
 
     space: SpaceRef
     query: Query
+    sigmas: FloatArray
     half_life_days: float
     counted: tuple[Counted, ...]
     unknown: tuple[str, ...] = ()
@@ -156,7 +160,8 @@ def make_taste(
         raise EmptyHistoryError(_nothing_counts(library.uri, wanted, unknown))
     blend = Blend.of([queries[name] for name in order], [wanted[name] for name in order])
     counted = tuple(Counted(name, float(s)) for name, s in zip(order, blend.shares, strict=True))
-    return Taste(SpaceRef.of(descriptor), blend.query(), half_life_days, counted, unknown), blend
+    query, sigmas = blend.query(), own_sigmas(descriptor)
+    return Taste(SpaceRef.of(descriptor), query, sigmas, half_life_days, counted, unknown), blend
 
 
 def _nothing_counts(uri: str, wanted: Collection[str], unknown: Sequence[str]) -> str:
@@ -176,7 +181,7 @@ def _nothing_counts(uri: str, wanted: Collection[str], unknown: Sequence[str]) -
 
 
 def save_taste(taste: Taste, path: Path) -> None:
-    """Write a taste as JSON; `load_taste` gives back an equal one.
+    """Write a taste as JSON; `read_taste` gives back an equal one.
 
     Raises:
         UsageError: the file cannot be written.
@@ -192,6 +197,7 @@ def save_taste(taste: Taste, path: Path) -> None:
         "half_life_days": taste.half_life_days,
         "counted": [{"media_id": c.media_id, "share": c.share} for c in taste.counted],
         "unknown": list(taste.unknown),
+        "sigmas": dict(zip(MODALITIES, taste.sigmas.tolist(), strict=True)),
         "blocks": taste.query.blocks.tolist(),
     }
     try:
@@ -200,36 +206,47 @@ def save_taste(taste: Taste, path: Path) -> None:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def load_taste(path: Path, space_fingerprint: str) -> Taste:
-    """Read what `save_taste` wrote.
-
-    Args:
-        space_fingerprint: of the space that is to be searched.
+def load_taste(path: Path, descriptor: Descriptor) -> Taste:
+    """What `save_taste` wrote, with the sigmas of the `descriptor` of the space that is to be searched.
 
     Raises:
         SpaceMismatchError: it is of another space. UsageError: it cannot be read, or is none.
+    """
+    taste, sigmas = read_taste(path), own_sigmas(descriptor)
+    require_same_space(descriptor.fingerprint, taste.space.fingerprint, str(path))
+    blocks = taste.query.blocks * (taste.sigmas / sigmas)[:, None]  # by 1 where they are the same
+    return replace(taste, query=Query(blocks), sigmas=sigmas)
+
+
+def read_taste(path: Path) -> Taste:
+    """What `save_taste` wrote, as it was.
+
+    Raises:
+        UsageError: it cannot be read, or is none.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != _FORMAT or data["version"] != _VERSION:
             raise ValueError(f"format {data['format']!r}, version {data['version']!r}")
-        taste = _parsed(data)
+        return _parsed(data)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected {_EXPECTED}") from error
     except (KeyError, TypeError, ValueError, RecursionError, BlockError) as error:
         raise UsageError(f"{path}: {type(error).__name__}: {error}; expected {_EXPECTED}") from error
-    require_same_space(space_fingerprint, taste.space.fingerprint, str(path))
-    return taste
 
 
 def _parsed(data: Any) -> Taste:
     blocks = np.array(data["blocks"], np.float64)
     if blocks.shape != (len(MODALITIES), BLOCK_WIDTH):
         raise ValueError(f"blocks of shape {blocks.shape}")
+    sigmas = np.array([data["sigmas"][name] for name in MODALITIES], np.float64)
+    if not (np.isfinite(sigmas) & (sigmas > 0)).all():
+        raise ValueError(f"sigmas {data['sigmas']}")
     space = data["space"]
     return Taste(
         SpaceRef(str(space["name"]), str(space["fingerprint"]), bool(space["trained"])),
         Query(blocks),
+        sigmas,
         float(data["half_life_days"]),
         tuple(Counted(str(c["media_id"]), float(c["share"])) for c in data["counted"]),
         tuple(map(str, data["unknown"])),

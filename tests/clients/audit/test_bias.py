@@ -39,7 +39,7 @@ from resonance.clients.ingest.stores import open_store
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.bias import Planted, measure
 from resonance.loadtest.audit.bias_store import simulate, write_simulated
-from resonance.space.scores import Weights
+from resonance.space.scores import Weights, own_sigmas
 from tests.space.strategies import make_descriptor
 
 DESCRIPTOR = make_descriptor()
@@ -281,7 +281,7 @@ def test_a_taste_leaves_out_what_it_is_made_of(store: str, tmp_path: Path) -> No
     with closing(open_library(store)) as library:
         searcher = Searcher(library, DESCRIPTOR)
         counted = (Counted("0", 0.5), Counted("3", 0.5))
-        taste = Taste(SpaceRef.of(DESCRIPTOR), searcher.like("0"), 150.0, counted)
+        taste = Taste(SpaceRef.of(DESCRIPTOR), searcher.like("0"), own_sigmas(DESCRIPTOR), 150.0, counted)
         save_taste(taste, tmp_path / "me.json")
         found = ask(AskedQuery("me", taste=tmp_path / "me.json"), searcher, Weights(), 20)
     names = [facts.media_id for facts in found]

@@ -19,6 +19,7 @@ from resonance.clients.discovery.taste import Counted, Taste, load_taste, save_t
 from resonance.clients.errors import UsageError
 from resonance.clients.results import SpaceRef
 from resonance.space import Blend, Weights, join, query_from_vector, score
+from resonance.space.scores import own_sigmas
 from tests.clients.carrying.two_spaces import NEW, OLD, TITLES, new_blocks, old_blocks, write_titles
 
 BLOCKS = old_blocks()
@@ -179,14 +180,14 @@ def test_a_taste_is_carried(folder: Path, carried: dict[str, Any], tmp_path: Pat
     def taste_of(blocks: np.ndarray, space: Any) -> Taste:
         blend = Blend.of([query_from_vector(v, space) for v in join(blocks[rows])], amounts)
         counted = tuple(Counted(f"t{at}", float(s)) for at, s in zip(rows, blend.shares, strict=True))
-        return Taste(SpaceRef.of(space), blend.query(), 150.0, counted)
+        return Taste(SpaceRef.of(space), blend.query(), own_sigmas(space), 150.0, counted)
 
     save_taste(taste_of(BLOCKS, OLD), tmp_path / "taste.json")
     out = tmp_path / "new-taste.json"
-    spaces = ("--old-space", folder / "old.json", "--new-space", folder / "new.json")
-    found = called("carry-taste", folder / "carry.npz", tmp_path / "taste.json", "-o", out, *spaces)
+    space = ("--new-space", folder / "new.json")
+    found = called("carry-taste", folder / "carry.npz", tmp_path / "taste.json", "-o", out, *space)
     assert found.exit_code == 0, found.output
-    new = load_taste(out, NEW.fingerprint)
+    new = load_taste(out, NEW)
     assert [c.media_id for c in new.counted] == ["t3", "t40", "t77"]
 
     library = join(TRUE)
@@ -196,10 +197,13 @@ def test_a_taste_is_carried(folder: Path, carried: dict[str, Any], tmp_path: Pat
     )
     assert len(set(true) & set(after)) >= 10 > len(set(true) & set(before)) + 5
 
-    swapped = ("--old-space", folder / "new.json", "--new-space", folder / "old.json")
+    swapped = ("--new-space", folder / "old.json")
     refused = called("carry-taste", folder / "carry.npz", tmp_path / "taste.json", "-o", out, *swapped)
     assert refused.exit_code == 1
-    assert refused.stderr.startswith("the old space's space.json: space ")
+    assert refused.stderr.startswith("the new space's space.json: space ")
+    refused = called("carry-taste", folder / "carry.npz", out, "-o", tmp_path / "again.json", *space)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("the taste: space ")
 
 
 def test_what_is_read_or_no_report_is_not_written_over(folder: Path, tmp_path: Path) -> None:
@@ -213,8 +217,8 @@ def test_what_is_read_or_no_report_is_not_written_over(folder: Path, tmp_path: P
         (*stores, "-o", tmp_path / "old.npz", *spaces),
         (*stores, "-o", tmp_path / "taste.npz"),
         (*stores, "-o", tmp_path / "c.npz", "--html", tmp_path / "new.json", *spaces),
-        ("carry-taste", carried, taste, "-o", taste, *spaces),
-        ("carry-taste", carried, taste, "-o", tmp_path / "old.json", *spaces),
+        ("carry-taste", carried, taste, "-o", taste, *spaces[2:]),
+        ("carry-taste", carried, taste, "-o", tmp_path / "new.json", *spaces[2:]),
     ):
         before = {path: path.read_bytes() for path in tmp_path.iterdir()}
         refused = called(*arguments)

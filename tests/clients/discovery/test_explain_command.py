@@ -137,7 +137,7 @@ def test_a_taste_lists_what_the_formula_ranks_first_and_leaves_out_what_was_watc
     saved, history = tmp_path / "taste.json", str(Path(store).parent / "history.csv")
     options = ("--history", history, "--limit", "7", "--weights", "visual=3", "--save", str(saved))
     report = told("taste", store, *options)
-    query = load_taste(saved, SPACE.fingerprint).query
+    query = load_taste(saved, DESCRIPTOR).query
     candidates = [t for t in TITLES if t.facts.media_id not in ("a [film]", "o1", "o2")]
     order = rank(query, Weights(visual=3), np.stack([t.vector for t in candidates]))[:7]
     assert [hit["media_id"] for hit in report["hits"]] == [candidates[i].facts.media_id for i in order]

@@ -17,6 +17,7 @@ from resonance.clients.discovery.taste import Counted, Taste, save_taste
 from resonance.loadtest.reel.films import play
 from resonance.serving.server import TritonServer
 from resonance.space import Descriptor
+from resonance.space.scores import own_sigmas
 from tests.clients.ingest.running import ingest
 
 FILMS = ("plants_flower_opening.mp4", "animals_bug_on_flower_bw.mp4", "animation_bbb_opening_30s.webm")
@@ -73,7 +74,9 @@ def test_like_and_taste_need_no_server(
     assert table[1].split()[1] == "plants_flower_opening"  # it is most like itself
     library = open_library(store)
     query = Searcher(library, descriptor).like("plants_flower_opening")
-    taste = Taste(library.space, query, 150.0, (Counted("plants_flower_opening", 1.0),))
+    taste = Taste(
+        library.space, query, own_sigmas(descriptor), 150.0, (Counted("plants_flower_opening", 1.0),)
+    )
     library.close()
     save_taste(taste, tmp_path / "taste.json")
     made = runner.invoke(

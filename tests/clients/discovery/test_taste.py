@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,14 +26,20 @@ from resonance.clients.discovery.taste import (
     engagement,
     load_taste,
     make_taste,
+    read_taste,
     save_taste,
 )
 from resonance.clients.discovery.types import Library
 from resonance.clients.errors import UsageError
-from resonance.space import SpaceMismatchError, Weights, query_from_vector, score
+from resonance.space import MODALITIES, SpaceMismatchError, Weights, query_from_vector, score
+from resonance.space.scores import own_sigmas
 from tests.clients.discovery.explained import DESCRIPTOR, SPACE, random_blocks, stored, write
 from tests.space.strategies import make_descriptor
 
+OTHER_SPACE = make_descriptor(
+    segment=DESCRIPTOR.segment.__class__(4.0, 1.0, 256),
+    sound=DESCRIPTOR.sound.__class__(16_000, 64_000, "swresample", -70.0),
+)
 NOW = datetime(2026, 11, 28, 20, 15, tzinfo=UTC)
 TITLES = [stored(f"t{at}", random_blocks(np.random.default_rng(at))) for at in range(12)]
 VECTOR = {title.facts.media_id: title.vector for title in TITLES}
@@ -180,12 +187,8 @@ def test_a_title_to_be_less_like_must_be_there(library: Library) -> None:
 
 
 def test_a_library_of_another_space_is_refused(library: Library) -> None:
-    other = make_descriptor(
-        segment=DESCRIPTOR.segment.__class__(4.0, 1.0, 256),
-        sound=DESCRIPTOR.sound.__class__(16_000, 64_000, "swresample", -70.0),
-    )
     with pytest.raises(SpaceMismatchError):
-        make_taste(library, other, [seen("t1")])
+        make_taste(library, OTHER_SPACE, [seen("t1")])
 
 
 @pytest.fixture
@@ -198,23 +201,45 @@ def taste(tmp_path: Path) -> Taste:
 def test_a_saved_taste_is_the_same_bit_for_bit(taste: Taste, tmp_path: Path) -> None:
     path = tmp_path / "taste.json"
     save_taste(taste, path)
-    found = load_taste(path, SPACE.fingerprint)
+    found = load_taste(path, DESCRIPTOR)
     np.testing.assert_array_equal(found.query.blocks, taste.query.blocks)
+    np.testing.assert_array_equal(found.sigmas, taste.sigmas)
     assert (found.space, found.counted, found.unknown) == (taste.space, taste.counted, taste.unknown)
     assert found.half_life_days == taste.half_life_days
 
 
 def test_a_taste_of_another_space_is_refused(taste: Taste, tmp_path: Path) -> None:
     save_taste(taste, tmp_path / "taste.json")
-    with pytest.raises(SpaceMismatchError, match=r"b{12}"):
-        load_taste(tmp_path / "taste.json", "b" * 64)
+    with pytest.raises(SpaceMismatchError, match=OTHER_SPACE.fingerprint[:12]):
+        load_taste(tmp_path / "taste.json", OTHER_SPACE)
+
+
+def test_a_saved_taste_is_read_with_the_sigmas_of_the_day(tmp_path: Path) -> None:
+    """They may change within a space; it then finds what the history would."""
+    own = {"visual": 0.07, "audio": 1.0, "transcript": 3.0}
+    sigmas = {q: {b: own[q] if q == b else 0.5 for b in MODALITIES} for q in MODALITIES}
+    later = replace(DESCRIPTOR, sigmas=sigmas)
+    assert later.fingerprint == DESCRIPTOR.fingerprint
+    write(tmp_path / "lib", TITLES)
+    history = [seen("t1"), seen("t2", 0.6), seen("t5", 0.0)]
+    with closing(open_library(str(tmp_path / "lib"))) as library:
+        before, after = (make_taste(library, space, history)[0] for space in (DESCRIPTOR, later))
+    save_taste(before, tmp_path / "taste.json")
+    found = load_taste(tmp_path / "taste.json", later)
+    np.testing.assert_allclose(found.query.blocks, after.query.blocks, rtol=1e-12)
+    save_taste(found, tmp_path / "again.json")
+    np.testing.assert_array_equal(read_taste(tmp_path / "again.json").sigmas, list(own.values()))
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"format": "other"},
-        {"version": 2},
+        {"version": 1},
+        {"sigmas": None},
+        {"sigmas": {"visual": 1.0, "audio": 1.0}},
+        {"sigmas": {"visual": 1.0, "audio": 1.0, "transcript": 0.0}},
+        {"sigmas": {"visual": 1.0, "audio": 1.0, "transcript": float("inf")}},
         {"blocks": [[0.0] * 596] * 2},
         {"blocks": [["x"] * 596] * 3},
         {"blocks": None},
@@ -229,7 +254,7 @@ def test_files_that_are_no_taste_are_refused(taste: Taste, change: dict[str, obj
     save_taste(taste, path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UsageError, match="taste --save") as caught:
-        load_taste(path, SPACE.fingerprint)
+        load_taste(path, DESCRIPTOR)
     assert str(path) in str(caught.value)
 
 
@@ -238,10 +263,11 @@ def test_bytes_that_are_no_taste_are_refused(content: bytes, tmp_path: Path) -> 
     path = tmp_path / "taste.json"
     path.write_bytes(content)
     with pytest.raises(UsageError, match="expected"):
-        load_taste(path, SPACE.fingerprint)
+        load_taste(path, DESCRIPTOR)
     with pytest.raises(UsageError, match="No such file"):
-        load_taste(tmp_path / "none.json", SPACE.fingerprint)
+        load_taste(tmp_path / "none.json", DESCRIPTOR)
     with pytest.raises(UsageError, match="cannot be written"):
         save_taste(
-            Taste(SPACE, query_from_vector(VECTOR["t1"], DESCRIPTOR), 1.0, ()), tmp_path / "no" / "t.json"
+            Taste(SPACE, query_from_vector(VECTOR["t1"], DESCRIPTOR), own_sigmas(DESCRIPTOR), 1.0, ()),
+            tmp_path / "no" / "t.json",
         )
