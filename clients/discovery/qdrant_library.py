@@ -29,7 +29,7 @@ from resonance.clients.ingest.qdrant_points import (
     title_id,
 )
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
-from resonance.clients.ingest.qdrant_titles import scroll
+from resonance.clients.ingest.qdrant_titles import POINTS_AT_ONCE, scroll
 from resonance.clients.results import Vector
 from resonance.space.errors import SpaceMismatchError
 
@@ -129,24 +129,27 @@ class QdrantLibrary(StoredLibrary):
         return super().best_segments(vector, media_ids)
 
     def _asked_for(self, vector: Vector, media_ids: Collection[str]) -> dict[str, FoundSegment]:
-        query = np.asarray(vector, np.float32).tolist()
-        with self._collections.named():
-            versions = self._collections.versions(media_ids)
-            answers = self._collections.client.query_batch_points(
-                self._collections.segments,
-                [
-                    models.QueryRequest(
-                        query=query,
-                        filter=version_filter(name, version),
-                        limit=1,
-                        with_payload=_WANTED,
-                        with_vector=True,
-                    )
-                    for name, version in versions.items()
-                ],
-            )
-        points = [point for answer in answers for point in answer.points]
-        return {payload_of(point)[MEDIA_ID]: _segment(self._checked(point)) for point in points}
+        query, names = np.asarray(vector, np.float32).tolist(), list(media_ids)
+        found = {}
+        for at in range(0, len(names), POINTS_AT_ONCE):  # each request holds the query
+            with self._collections.named():
+                versions = self._collections.versions(names[at : at + POINTS_AT_ONCE])
+                answers = self._collections.client.query_batch_points(
+                    self._collections.segments,
+                    [
+                        models.QueryRequest(
+                            query=query,
+                            filter=version_filter(name, version),
+                            limit=1,
+                            with_payload=_WANTED,
+                            with_vector=True,
+                        )
+                        for name, version in versions.items()
+                    ],
+                )
+            for point in (point for answer in answers for point in answer.points):
+                found[payload_of(point)[MEDIA_ID]] = _segment(self._checked(point))
+        return found
 
 
 def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> models.Filter | None:

@@ -51,7 +51,7 @@ ABANDONED = 0.1
 ABANDONED_AMOUNT = -0.25
 
 _FORMAT, _VERSION = "resonance-taste", 2
-_EXPECTED = "a file that `resonance taste --save` wrote"
+_EXPECTED = f"a file that `resonance taste --save` wrote, version {_VERSION}; save it again"
 
 
 @dataclass(frozen=True, slots=True)

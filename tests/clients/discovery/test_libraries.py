@@ -147,6 +147,31 @@ def test_the_best_segment_of_each_title(stored: str) -> None:
     assert {name: hit.segment.index for name, hit in found.items()} == best
 
 
+@pytest.mark.parametrize("uri", ["qdrant server"], indirect=True)
+def test_a_server_is_asked_for_best_segments_in_requests_that_it_takes(
+    stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each title's question holds the whole query as JSON, and a server takes 32 MB a request."""
+    monkeypatch.setattr(qdrant_library, "POINTS_AT_ONCE", 10)
+    names, query, sizes = [title.media_id for title in TITLES], some_query(3), []
+    with closing(open_library(stored)) as library:
+        assert isinstance(library, QdrantLibrary)
+        client = library._collections.client
+        ask = client.query_batch_points
+
+        def counted(name: str, requests: list[models.QueryRequest]) -> list[models.QueryResponse]:
+            sizes.append(len(requests))
+            return ask(name, requests)
+
+        monkeypatch.setattr(client, "query_batch_points", counted)
+        found = library.best_segments(query, names)
+        assert library.best_segments(query, []) == {}
+    assert sizes == [10, 10, 10, 10]
+    for title in TITLES:
+        best = max(range(3), key=lambda at: float(title.segments[at].vector @ query))
+        assert found[title.media_id].segment.index == best
+
+
 def test_facts_and_arcs_of_all_and_of_some(stored: str) -> None:
     with closing(open_library(stored)) as library:
         assert sorted(f.media_id for f in library.facts()) == sorted(t.media_id for t in TITLES)
