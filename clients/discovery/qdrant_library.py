@@ -17,7 +17,7 @@ from resonance.clients.discovery.types import (
     FoundTitle,
 )
 from resonance.clients.ingest.qdrant import QdrantStore
-from resonance.clients.ingest.qdrant_collections import is_of, titles_filter, version_filter
+from resonance.clients.ingest.qdrant_collections import is_of, version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import (
     DAY,
@@ -56,8 +56,8 @@ class QdrantLibrary(StoredLibrary):
     def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
         """See `Library`."""
         ids: list[models.ExtendedPointId] = [title_id(m) for m in sorted(only.excluded)]
-        wanted = _all_of(
-            [*_conditions(only), *_dates(only)], models.HasIdCondition(has_id=ids) if ids else None
+        wanted = _filter(
+            only, [*_conditions(only), *_dates(only)], models.HasIdCondition(has_id=ids) if ids else None
         )
         points = self._query(self._collections.titles, vector, limit, wanted)
         return [_title(self._checked(point)) for point in points]
@@ -72,9 +72,9 @@ class QdrantLibrary(StoredLibrary):
             names = [name for name in self._dated(only) if name not in only.excluded]
             if not names:
                 return []
-            wanted: models.Filter | None = titles_filter(names)
+            wanted = _filter(only, [is_of(names)], None)
         else:
-            wanted = _all_of(_conditions(only), is_of(sorted(only.excluded)) if only.excluded else None)
+            wanted = _filter(only, _conditions(only), is_of(sorted(only.excluded)) if only.excluded else None)
         asked = limit
         while True:
             points = self._query(self._collections.segments, vector, asked, wanted)
@@ -86,7 +86,7 @@ class QdrantLibrary(StoredLibrary):
 
     def _dated(self, only: Filter) -> list[str]:
         """The titles with the tags, of the languages and days of `only`."""
-        wanted = _all_of([*_conditions(only), *_dates(only)], None)
+        wanted = _filter(only, [*_conditions(only), *_dates(only)], None)
         with self._collections.named():
             pages = scroll(
                 self._collections, self._collections.titles, _NAMES_AT_ONCE, wanted, payload=[MEDIA_ID]
@@ -152,11 +152,20 @@ class QdrantLibrary(StoredLibrary):
         return found
 
 
-def _all_of(must: list[models.Condition], must_not: models.Condition | None) -> models.Filter | None:
-    """None where nothing is asked for: an empty filter makes the embedded Qdrant look at every payload."""
-    if not must and must_not is None:
+def _filter(
+    only: Filter, must: list[models.Condition], must_not: models.Condition | None
+) -> models.Filter | None:
+    """With the modalities of `only`.
+
+    None where nothing is asked for: an empty filter makes the embedded Qdrant look at every payload.
+    """
+    should: list[models.Condition] = [
+        models.FieldCondition(key=f"present.{name}", match=models.MatchValue(value=True))
+        for name in only.modalities
+    ]
+    if not must and not should and must_not is None:
         return None
-    return models.Filter(must=must, must_not=None if must_not is None else [must_not])
+    return models.Filter(must=must, should=should or None, must_not=None if must_not is None else [must_not])
 
 
 def _conditions(only: Filter) -> list[models.Condition]:

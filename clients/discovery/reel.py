@@ -33,6 +33,8 @@ TIMES_CLIPS, MOST_ASKED = 4, 500
 COPY_COSINE = 0.95
 
 
+#: Modalities one of which a segment must have: text alone cannot be shown.
+SHOWN = ("visual", "audio")
 #: Of a clip, where no other length is wanted.
 CLIP_S = 4.0
 
@@ -128,7 +130,7 @@ class ReelMaker:
         limit = min(TIMES_CLIPS * min(fit, options.most_clips or fit), MOST_ASKED)
         given: set[tuple[str, int]] = set()
         while True:
-            only = replace(options.only, excluded=options.only.excluded | self._closed)
+            only = replace(options.only, modalities=SHOWN, excluded=options.only.excluded | self._closed)
             hits = self._searcher.find_segments(
                 self._query, self._weights, limit=limit, only=only, diversity=options.diversity
             )
@@ -144,9 +146,6 @@ class ReelMaker:
     def _tried(self, hit: SegmentHit) -> MadeClip | None:
         """The clip of a segment; None where there is none to be had, and why is told where it is a fault."""
         facts = hit.facts
-        if not any(facts.present[:2]):
-            self._closed.add(facts.media_id)  # an article
-            return None
         if self._is_copy(hit):
             return None
         try:

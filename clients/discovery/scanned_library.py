@@ -65,7 +65,8 @@ class ScannedLibrary(StoredLibrary):
                 facts = known[owner]
                 if only.takes(facts):
                     (segment,) = segments_of(rows.take([at]))
-                    best.add(scores[at], FoundSegment(facts.media_id, segment))
+                    if only.takes_present(segment.present):
+                        best.add(scores[at], FoundSegment(facts.media_id, segment))
         return best.found()
 
 

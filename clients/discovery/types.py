@@ -10,6 +10,7 @@ from typing import Protocol
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import day_of
 from resonance.clients.results import AxisValue, Segment, SpaceRef, Vector
+from resonance.space.descriptor import MODALITIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +20,14 @@ class Filter:
     Attributes:
         tags: a title must have all of them.
         languages: a title must be in one of them.
+        modalities: what is found, a title or a segment, must really have one of them.
         since, until: its day (`day_of`) must not lie before or after; a title without one is left out.
         excluded: media ids that are left out.
     """
 
     tags: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
     since: date | None = None
     until: date | None = None
     excluded: frozenset[str] = frozenset()
@@ -33,11 +36,19 @@ class Filter:
         if self.since is not None and self.until is not None and self.since > self.until:
             raise UsageError(f"since {self.since} lies after until {self.until}; expected it before")
 
+    def takes_present(self, present: tuple[bool, bool, bool]) -> bool:
+        """Whether a title or a segment of these modalities, in block order, is looked at."""
+        if not self.modalities:
+            return True
+        return any(here and m in self.modalities for m, here in zip(MODALITIES, present, strict=True))
+
     def takes(self, title: TitleFacts) -> bool:
         """Whether a title is looked at."""
         if title.media_id in self.excluded or not set(self.tags) <= set(title.tags):
             return False
         if self.languages and title.language not in self.languages:
+            return False
+        if not self.takes_present(title.present):
             return False
         if self.since is None and self.until is None:
             return True

@@ -74,9 +74,15 @@ FILTERS = {
     "since": Filter(since=date(2026, 6, 15)),
     "until": Filter(until=date(2026, 6, 15)),
     "a day": Filter(since=date(2026, 4, 15), until=date(2026, 4, 15)),
+    "sound": Filter(modalities=("audio",)),
+    "pictures or words of a tag": Filter(modalities=("visual", "transcript"), tags=("film",)),
     "excluded": Filter(excluded=frozenset({"t1", "t2", "t39"})),
     "everything": Filter(
-        tags=("film",), languages=("en",), since=date(2026, 2, 1), excluded=frozenset({"t4"})
+        tags=("film",),
+        languages=("en",),
+        modalities=("visual",),
+        since=date(2026, 2, 1),
+        excluded=frozenset({"t4"}),
     ),
 }
 

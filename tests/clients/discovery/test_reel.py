@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import imageio_ffmpeg
@@ -21,7 +22,7 @@ from resonance.clients.discovery.reel import ReelMaker, ReelOptions
 from resonance.clients.discovery.reel_list import Reel, list_path
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_pictures import ReelFormat
-from resonance.clients.discovery.search import Searcher
+from resonance.clients.discovery.search import Searcher, SegmentHit
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import Limits
@@ -219,6 +220,26 @@ def test_a_clip_that_cannot_be_read_is_named_and_the_next_best_takes_its_place(t
     check_whole(reel, play(reel.path))
     listed = json.loads((tmp_path / "reel.json").read_text())
     assert [t["media_id"] for t in listed["left_out"]] == ["gone", "text", "cut", "no store"]
+
+
+def test_text_alone_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a store of many articles would be searched again and again, past the nearest of them."""
+    path = write_film(tmp_path / "film.mp4", Film((3.0, 4.0, 3.0)))
+    words = (False, False, True)
+    articles = [
+        (f"article {at}", str(tmp_path / f"{at}.txt"), [Part(0.9 - at / 1000, None, None, present=words)])
+        for at in range(40)
+    ]
+    asked, find = [], Searcher.find_segments
+
+    def counted(searcher: Searcher, *args: Any, **options: Any) -> list[SegmentHit]:
+        asked.append(find(searcher, *args, **options))
+        return asked[-1]
+
+    monkeypatch.setattr(Searcher, "find_segments", counted)
+    reel = reel_of(tmp_path, [*articles, ("film", str(path), [Part(0.5)])])
+    assert [clip.facts.media_id for clip in reel.clips] == ["film"]
+    assert [[hit.facts.media_id for hit in hits] for hits in asked] == [["film"]]
 
 
 def test_nothing_is_written_where_nothing_can_be_shown(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,16 +88,36 @@ class _Collections:
         return {"count": self._shards[name].count(edge.CountRequest(exact=body["exact"], filter=only))}
 
     def _query(self, name: str, body: dict[str, Any]) -> Any:
-        """Of the search of one vector; a batch's requests are the same."""
+        """Of the search of one vector; a batch's requests are the same.
+
+        The engine's Python cannot ask for a bool, so alternatives ("should") are looked for here.
+        """
+        wanted = body.get("filter") or {}
+        should = wanted.get("should") or ()
         request = edge.QueryRequest(
-            body["limit"],
+            self._shards[name].count(edge.CountRequest(exact=True)) if should else body["limit"],
             query=edge.Query.Nearest(_nearest(body["query"])),
-            filter=_filter(body["filter"]) if body.get("filter") else None,
+            filter=_filter(wanted) if wanted else None,
             with_payload=body["with_payload"],
             with_vector=body["with_vector"],
         )
         found = self._shards[name].query(request)
+        if should:
+            found = self._with_one_of(name, found, should)[: body["limit"]]
         return {"points": [{**_record(hit), "score": hit.score, "version": 0} for hit in found]}
+
+    def _with_one_of(self, name: str, found: Sequence[Any], should: Sequence[dict[str, Any]]) -> list[Any]:
+        """Those whose payload has one of some values, by keys such as ``present.visual``."""
+        whole = {
+            str(r.id): r.payload for r in self._shards[name].retrieve([hit.id for hit in found], True, False)
+        }
+
+        def has(payload: Any, condition: dict[str, Any]) -> bool:
+            for key in condition["key"].split("."):
+                payload = (payload or {}).get(key)
+            return bool(payload == condition["match"]["value"])
+
+        return [hit for hit in found if any(has(whole[str(hit.id)], condition) for condition in should)]
 
     def _query_batch(self, name: str, body: dict[str, Any]) -> Any:
         return [self._query(name, search) for search in body["searches"]]
