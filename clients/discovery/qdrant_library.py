@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import date
 
 import numpy as np
 from qdrant_client import models
@@ -16,7 +17,7 @@ from resonance.clients.discovery.types import (
     FoundSegment,
     FoundTitle,
 )
-from resonance.clients.ingest.qdrant import QdrantStore
+from resonance.clients.ingest.qdrant import Hit, QdrantStore
 from resonance.clients.ingest.qdrant_collections import is_of, version_filter
 from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import (
@@ -33,10 +34,13 @@ from resonance.clients.ingest.qdrant_titles import POINTS_AT_ONCE, scroll
 from resonance.clients.results import Vector
 from resonance.space.errors import SpaceMismatchError
 
-#: Segments asked for at most, where some are of earlier versions and leave fewer than are wanted.
+#: Segments asked for at most, where some of them are left out and leave fewer than are wanted.
 _MOST_AT_ONCE = 4096
 _NAMES_AT_ONCE = 1024
+#: Names that a filter may have whatever else it has: 256 of 100 bytes are 25 KB.
+_FEW_NAMES = 256
 _WANTED = [MEDIA_ID, VERSION, FINGERPRINT, ROW]
+_VISIBLE = [MEDIA_ID, VERSION]
 
 
 class QdrantLibrary(StoredLibrary):
@@ -59,15 +63,23 @@ class QdrantLibrary(StoredLibrary):
         wanted = _filter(
             only, [*_conditions(only), *_dates(only)], models.HasIdCondition(has_id=ids) if ids else None
         )
-        points = self._query(self._collections.titles, vector, limit, wanted)
+        points = self._query(self._collections.titles, vector, limit, wanted, _WANTED, vectors=True)
         return [_title(self._checked(point)) for point in points]
 
     def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
         """See `Library`.
 
-        Dates stand with titles alone, so titles are asked for first. Segments of earlier versions are left
-        out; more are asked for until there are enough.
+        Days stand with titles alone, so a filter can have them only as names of titles, as it has those
+        that are excluded. Names cost: the embedded Qdrant compares each with each segment, and a server is
+        sent all of them. So where they are many, segments are asked for without them, and what is not wanted
+        is left out here; names follow only where the nearest `_MOST_AT_ONCE` hold too few.
         """
+        if self._are_many(only):
+            found, complete = self._taken_segments(
+                vector, limit, only, _filter(only, _conditions(only), None)
+            )
+            if complete:
+                return found
         if _dates(only):
             names = [name for name in self._dated(only) if name not in only.excluded]
             if not names:
@@ -75,14 +87,59 @@ class QdrantLibrary(StoredLibrary):
             wanted = _filter(only, [is_of(names)], None)
         else:
             wanted = _filter(only, _conditions(only), is_of(sorted(only.excluded)) if only.excluded else None)
+        return self._taken_segments(vector, limit, only, wanted)[0]
+
+    def _are_many(self, only: Filter) -> bool:
+        """Whether a filter of `only` would have many names."""
+        if len(only.excluded) > _FEW_NAMES:
+            return True
+        if not _dates(only):
+            return False
+        wanted = _filter(only, [*_conditions(only), *_dates(only)], None)
+        with self._collections.named():
+            return self._collections.client.count(self._collections.titles, wanted).count > _FEW_NAMES
+
+    def _taken_segments(
+        self, vector: Vector, limit: int, only: Filter, wanted: models.Filter | None
+    ) -> tuple[list[FoundSegment], bool]:
+        """The nearest segments of those that `wanted` lets through, and whether there are no others.
+
+        Segments of earlier versions and of titles that `only` does not take are left out; more are asked for
+        until there are enough. They are brought without vectors, for they may be many.
+        """
         asked = limit
         while True:
-            points = self._query(self._collections.segments, vector, asked, wanted)
-            found = self._visible(points)
-            if len(found) >= limit or len(points) < asked or asked >= _MOST_AT_ONCE:
-                break
+            points = self._query(self._collections.segments, vector, asked, wanted, _VISIBLE, vectors=False)
+            found = self._taken(self._visible(points), only)
+            complete = len(found) >= limit or len(points) < asked
+            if complete or asked >= _MOST_AT_ONCE:
+                return self._whole(found[:limit]), complete
             asked = min(4 * asked, _MOST_AT_ONCE)
-        return [_segment(self._checked(point)) for point in found[:limit]]
+
+    def _taken(self, points: Sequence[models.ScoredPoint], only: Filter) -> list[models.ScoredPoint]:
+        """Those of segments whose title is not excluded, and of the days of `only`."""
+        names = {payload_of(point)[MEDIA_ID] for point in points} - only.excluded
+        if _dates(only):
+            with self._collections.named():
+                titles = self._collections.client.retrieve(
+                    self._collections.titles, [title_id(name) for name in names], with_payload=[MEDIA_ID, DAY]
+                )
+            names = {payload_of(title)[MEDIA_ID] for title in titles if only.takes_day(_day(title))}
+        return [point for point in points if payload_of(point)[MEDIA_ID] in names]
+
+    def _whole(self, points: Sequence[models.ScoredPoint]) -> list[FoundSegment]:
+        """Segments with all that is stored of them, in the same order; without what was removed meanwhile."""
+        ids, found = [point.id for point in points], {}
+        for at in range(0, len(ids), POINTS_AT_ONCE):
+            with self._collections.named():
+                records = self._collections.client.retrieve(
+                    self._collections.segments,
+                    ids[at : at + POINTS_AT_ONCE],
+                    with_payload=_WANTED,
+                    with_vectors=True,
+                )
+            found.update({record.id: _segment(self._checked(record)) for record in records})
+        return [found[name] for name in ids if name in found]
 
     def _dated(self, only: Filter) -> list[str]:
         """The titles with the tags, of the languages and days of `only`."""
@@ -94,7 +151,14 @@ class QdrantLibrary(StoredLibrary):
             return [payload_of(point)[MEDIA_ID] for page in pages for point in page]
 
     def _query(
-        self, name: str, vector: Vector, limit: int, wanted: models.Filter | None
+        self,
+        name: str,
+        vector: Vector,
+        limit: int,
+        wanted: models.Filter | None,
+        payload: list[str],
+        *,
+        vectors: bool,
     ) -> list[models.ScoredPoint]:
         with self._collections.named():
             return self._collections.client.query_points(
@@ -102,11 +166,11 @@ class QdrantLibrary(StoredLibrary):
                 query=np.asarray(vector, np.float32).tolist(),
                 query_filter=wanted,
                 limit=limit,
-                with_payload=_WANTED,
-                with_vectors=True,
+                with_payload=payload,
+                with_vectors=vectors,
             ).points
 
-    def _checked(self, point: models.ScoredPoint) -> models.ScoredPoint:
+    def _checked(self, point: Hit) -> Hit:
         """A point that was found, if it is of the store's space and finite: others write to Qdrant, too."""
         payload = payload_of(point)
         if payload.get(FINGERPRINT) != self.space.fingerprint:
@@ -190,6 +254,11 @@ def _title(point: models.ScoredPoint) -> FoundTitle:
     return FoundTitle(facts_of(json.loads(payload_of(point)[ROW])), np.array(point.vector, np.float32))
 
 
-def _segment(point: models.ScoredPoint) -> FoundSegment:
+def _day(title: models.Record) -> date | None:
+    day = payload_of(title).get(DAY)
+    return None if day is None else date.fromisoformat(day)
+
+
+def _segment(point: models.ScoredPoint | models.Record) -> FoundSegment:
     record = models.Record(id=point.id, payload=point.payload, vector=point.vector)
     return FoundSegment(payload_of(point)[MEDIA_ID], segments_of(rows_of_segments([record]))[0])

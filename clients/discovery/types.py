@@ -50,9 +50,12 @@ class Filter:
             return False
         if not self.takes_present(title.present):
             return False
+        return self.takes_day(day_of(title.attributes))
+
+    def takes_day(self, day: date | None) -> bool:
+        """Whether a title of this day, or of none, is looked at."""
         if self.since is None and self.until is None:
             return True
-        day = day_of(title.attributes)
         if day is None:
             return False
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)

@@ -16,13 +16,16 @@ from resonance.clients.ingest.qdrant_place import QdrantPlace
 from resonance.clients.ingest.qdrant_points import CONTENT_HASH, MEDIA_ID, VERSION, payload_of, title_id
 from resonance.clients.ingest.rows import FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY
 from resonance.clients.results import SpaceRef
-from resonance.space.descriptor import TITLE_WIDTH
+from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 from resonance.space.errors import SpaceMismatchError
 
 API_KEY_VARIABLE = "QDRANT_API_KEY"
 _TIMEOUT_S = 60
 #: What readers and viewers filter by. Of a title its name needs none: its point is named after it.
-_INDEXED = {"titles": ("tags", "language"), "segments": (MEDIA_ID, VERSION, "tags", "language")}
+_LABELS = dict.fromkeys(("tags", "language"), models.PayloadSchemaType.KEYWORD)
+_PRESENT = {f"present.{modality}": models.PayloadSchemaType.BOOL for modality in MODALITIES}
+_NAMES = dict.fromkeys((MEDIA_ID, VERSION), models.PayloadSchemaType.KEYWORD)
+_INDEXED = {"titles": _LABELS | _PRESENT, "segments": _NAMES | _LABELS | _PRESENT}
 EXPECTED_QDRANT = "a Qdrant that answers, or a folder nobody else uses"
 
 
@@ -77,8 +80,8 @@ class Collections:
                 if not self.client.collection_exists(name):
                     self.client.create_collection(name, vectors_config=vectors, metadata=metadata)
                 if self.place.url is not None:  # the embedded one looks at every point anyway
-                    for field in _INDEXED[kind]:
-                        self.client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+                    for field, type_ in _INDEXED[kind].items():
+                        self.client.create_payload_index(name, field, type_)
 
     def count(self) -> int:
         """Titles."""

@@ -97,11 +97,13 @@ def test_nearest_titles_and_segments_are_those_of_plain_arithmetic(stored: str, 
     assert segments == expected_segments(query, only)[:11]
 
 
-@pytest.mark.parametrize("name", ["since", "until", "a day", "everything"])
-def test_segments_of_some_days_are_found_however_many_others_are_nearer(
-    stored: str, name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("few", [1, 256])
+@pytest.mark.parametrize("name", ["since", "until", "a day", "everything", "excluded"])
+def test_segments_of_some_titles_are_found_however_many_others_are_nearer(
+    stored: str, name: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qdrant_library, "_MOST_AT_ONCE", 4)
+    monkeypatch.setattr(qdrant_library, "_FEW_NAMES", few)
     only, query = FILTERS[name], some_query()
     with closing(open_library(stored)) as library:
         segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 3, only)]
@@ -109,6 +111,20 @@ def test_segments_of_some_days_are_found_however_many_others_are_nearer(
         assert library.nearest_segments(query, 3, nobody) == []
     assert len(segments) == 3
     assert segments == expected_segments(query, only)[:3]
+
+
+@pytest.mark.parametrize("uri", ["qdrant", "qdrant server"], indirect=True)
+@pytest.mark.parametrize("name", ["since", "until", "excluded", "everything"])
+def test_many_names_are_not_put_into_a_filter(
+    stored: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be compared with each segment, and sent with each question."""
+    monkeypatch.setattr(qdrant_library, "_FEW_NAMES", 2)
+    monkeypatch.setattr(qdrant_library, "is_of", None)
+    only, query = FILTERS[name], some_query()
+    with closing(open_library(stored)) as library:
+        segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 200, only)]
+    assert segments == expected_segments(query, only)
 
 
 def test_what_is_found_is_what_was_stored_to_the_bit(stored: str) -> None:
