@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resonance.clients.discovery.checks import check_finite
+from resonance.clients.discovery.masks import present_taken, rows_taken
 from resonance.clients.discovery.rows import FACTS, facts_of, segments_of, vectors_of
 from resonance.clients.discovery.stored_library import StoredLibrary
-from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle, TitleFacts
+from resonance.clients.discovery.types import Filter, FoundSegment, FoundTitle
 from resonance.clients.results import Vector
 
 Found = TypeVar("Found")
@@ -30,43 +31,40 @@ class ScannedLibrary(StoredLibrary):
         """See `Library`."""
         best: _Best[FoundTitle] = _Best(limit)
         for batch in self._store.titles([*FACTS, "vector"]):
+            taken = np.flatnonzero(rows_taken(batch, only))
+            if not len(taken):
+                continue
             vectors = vectors_of(batch["vector"])
             light = batch.drop_columns(["vector"])
-            scores = vectors @ vector
-            check_finite(self.uri, batch["media_id"], scores)
+            scores = (vectors @ vector)[taken]
+            check_finite(self.uri, batch["media_id"].take(pa.array(taken)), scores)
             for at in np.argsort(-scores, kind="stable"):
                 if not best.would_take(scores[at]):
                     break
-                facts = facts_of(light.slice(at, 1).to_pylist()[0])
-                if only.takes(facts):
-                    # a copy: a view would keep the whole batch
-                    best.add(scores[at], FoundTitle(facts, vectors[at].copy()))
+                (row,) = light.slice(taken[at], 1).to_pylist()
+                # a copy: a view would keep the whole batch
+                best.add(scores[at], FoundTitle(facts_of(row), vectors[taken[at]].copy()))
         return best.found()
 
     def nearest_segments(self, vector: Vector, limit: int, only: Filter) -> list[FoundSegment]:
         """See `Library`."""
         best: _Best[FoundSegment] = _Best(limit)
         for batch in self._store.titles([*FACTS, "segments"]):
-            parts = batch["segments"]
-            rows = parts.flatten()
-            if not len(rows):
+            rows = batch["segments"].flatten()
+            owners = pc.list_parent_indices(batch["segments"]).to_numpy()
+            taken = np.flatnonzero(
+                rows_taken(batch, only)[owners] & present_taken(rows.field("present"), only)
+            )
+            if not len(taken):
                 continue
-            owners = pc.list_parent_indices(parts).to_numpy()
-            scores = vectors_of(rows.field("vector")) @ vector
-            check_finite(self.uri, batch["media_id"].take(pa.array(owners)), scores)
-            light = batch.drop_columns(["segments"])
-            known: dict[int, TitleFacts] = {}
+            names = batch["media_id"].take(pa.array(owners[taken]))
+            scores = (vectors_of(rows.field("vector")) @ vector)[taken]
+            check_finite(self.uri, names, scores)
             for at in np.argsort(-scores, kind="stable"):
                 if not best.would_take(scores[at]):
                     break
-                owner = int(owners[at])
-                if owner not in known:
-                    known[owner] = facts_of(light.slice(owner, 1).to_pylist()[0])
-                facts = known[owner]
-                if only.takes(facts):
-                    (segment,) = segments_of(rows.take([at]))
-                    if only.takes_present(segment.present):
-                        best.add(scores[at], FoundSegment(facts.media_id, segment))
+                (segment,) = segments_of(rows.take([taken[at]]))
+                best.add(scores[at], FoundSegment(names[at].as_py(), segment))
         return best.found()
 
 

@@ -33,6 +33,9 @@ class Filter:
     excluded: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.modalities if name not in MODALITIES]
+        if unknown:
+            raise UsageError(f"modality '{unknown[0]}'; expected one of {', '.join(MODALITIES)}")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise UsageError(f"since {self.since} lies after until {self.until}; expected it before")
 
