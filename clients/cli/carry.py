@@ -19,6 +19,8 @@ NewSpaceOption = Annotated[Path | None, typer.Option(help="space.json of NEW's s
 
 #: Of the true new list of 10, a carried vector must find so much: docs/carrying.md has what it was chosen by.
 FLOOR = 0.2
+#: `FEWEST_MATCHED`, under which there is no move; not imported, for a command's help needs no numpy.
+FEWEST = 150
 
 
 def carry(
@@ -42,7 +44,7 @@ def carry(
     ] = None,
     old_space: OldSpaceOption = None,
     new_space: NewSpaceOption = None,
-    titles: Annotated[int, typer.Option(min=1, help="Titles to look at, at most.")] = 10_000,
+    titles: Annotated[int, typer.Option(min=FEWEST, help="Titles to look at, at most.")] = 10_000,
     variant: Annotated[
         str | None,
         typer.Option(

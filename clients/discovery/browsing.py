@@ -13,10 +13,10 @@ from resonance.clients.discovery.types import Filter, Library, TitleFacts
 def browse(
     library: Library, words: str = "", only: Filter | None = None, *, limit: int, within_s: float
 ) -> tuple[list[TitleFacts], bool]:
-    """The first titles whose id holds all `words`, and whether the whole library was looked through. In any
-    case, and however accents are written. Blocks.
+    """The first titles whose id holds all `words`, in any case and however accents are written, and whether
+    these are all. Blocks.
 
-    It stops at `limit` titles, or after `within_s`.
+    It stops where there are more than `limit` titles, or after `within_s`.
 
     Raises:
         StoreError: the library cannot be read.
@@ -26,10 +26,12 @@ def browse(
     found: list[TitleFacts] = []
     deadline_s = time.monotonic() + within_s
     for facts in library.facts():
-        if len(found) == limit or time.monotonic() > deadline_s:
+        if time.monotonic() > deadline_s:
             return found, False
         name = _folded(facts.media_id)
         if only.takes(facts) and all(word in name for word in wanted):
+            if len(found) == limit:
+                return found, False
             found.append(facts)
     return found, True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from typer.testing import CliRunner
 
 from resonance.clients.audit.options import is_known
 from resonance.clients.carrying.files import load_carrying
+from resonance.clients.carrying.fitting import FEWEST_MATCHED, fit_move
+from resonance.clients.carrying.matching import match_titles
 from resonance.clients.carrying.reporting import MEASURES
-from resonance.clients.cli.carry import carry, carry_taste
+from resonance.clients.cli.carry import FEWEST, carry, carry_taste
 from resonance.clients.discovery.taste import Counted, Taste, load_taste, save_taste
 from resonance.clients.errors import UsageError
+from resonance.clients.ingest.stores import open_store
 from resonance.clients.results import SpaceRef
 from resonance.space import Blend, Weights, join, query_from_vector, score
 from resonance.space.scores import own_sigmas
@@ -160,7 +164,7 @@ def test_blocks_that_a_store_inferred_are_not_fitted_on(folder: Path, tmp_path: 
         (("old", "new", "--threshold", "1"), "--old-space"),
         (("old", "new", "--threshold", "99", "--old-space", "old.json", "--new-space", "new.json"), "0 of"),
         (("old", "new", "--variant", "wild"), "one rotation, centred"),
-        (("old", "new", "--titles", "60"), "at least 150"),
+        (("old", "new", "--titles", "60"), "greater than or equal to 150"),
     ],
 )
 def test_wrong_use_ends_with_2(
@@ -171,6 +175,14 @@ def test_wrong_use_ends_with_2(
     assert found.exit_code == 2
     assert said in " ".join(found.stderr.replace("│", " ").split())
     assert not (folder / "none.npz").exists()
+
+
+def test_few_titles_are_refused(folder: Path) -> None:
+    assert FEWEST == FEWEST_MATCHED
+    with closing(open_store(str(folder / "old"))) as old, closing(open_store(str(folder / "new"))) as new:
+        matched = match_titles(old, new, 60)
+    with pytest.raises(UsageError, match="60 titles stand in both stores unchanged; expected at least 150"):
+        fit_move(matched)
 
 
 def test_a_taste_is_carried(folder: Path, carried: dict[str, Any], tmp_path: Path) -> None:

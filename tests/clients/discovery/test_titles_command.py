@@ -90,6 +90,9 @@ def test_a_table_ends_somewhere_and_says_so(tmp_path: Path) -> None:
     _, out, err = run("titles", str(tmp_path / "store"))
     assert len(out.splitlines()) == 1 + MOST_IN_A_TABLE
     assert err == f"the first {MOST_IN_A_TABLE}; more with --limit"
+    for words, limit in ((("t30",), 1), ((), len(made))):  # no more than there are
+        _, out, err = run("titles", str(tmp_path / "store"), *words, "--limit", str(limit))
+        assert (len(out.splitlines()), err) == (1 + limit, "")
     _, out, err = run("titles", str(tmp_path / "store"), "--json")
     assert (len(out.splitlines()), err) == (len(made), "")
 
