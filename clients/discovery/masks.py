@@ -39,7 +39,7 @@ def present_taken(present: pa.StructArray, only: Filter) -> BoolArray:
     if not only.modalities:
         return np.ones(len(present), np.bool_)
     columns = [present.field(MODALITIES.index(name)) for name in only.modalities]
-    return np.logical_or.reduce([column.to_numpy(zero_copy_only=False) for column in columns])
+    return np.asarray(np.any([column.to_numpy(zero_copy_only=False) for column in columns], axis=0), np.bool_)
 
 
 def _is_in(column: pa.StringArray, values: list[str] | tuple[str, ...]) -> BoolArray:
