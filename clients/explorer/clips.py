@@ -22,12 +22,11 @@ from resonance.clients.explorer.frames import (
     Shown,
     as_shown,
     check_size,
-    origin_s,
     seek,
     upright,
 )
 from resonance.clients.explorer.kinds import LIMITS, UriSource
-from resonance.clients.media.container import choose_stream, opened_container, typed_errors
+from resonance.clients.media.container import choose_stream, opened_container, origin_s, typed_errors
 
 LONGER_SIDE_PX = 640
 SOUND_RATE_HZ = 48_000

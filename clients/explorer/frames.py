@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaLimitError
 from resonance.clients.explorer.kinds import LIMITS
-from resonance.clients.media.container import choose_stream, start_s
+from resonance.clients.media.container import origin_s
 from resonance.clients.media.picture import frame_to_rgb, orientation
 from resonance.clients.media.types import ByteArray
 from resonance.space.descriptor import FrameGeometry
@@ -24,12 +24,6 @@ MAX_BROKEN_PACKETS = 200
 #: Containers without an index, in which a seek may land between keyframes; so it aims this much earlier,
 #: which is x264's longest distance between them at 25 pictures a second.
 _NO_INDEX, _EARLIER_S = frozenset(("mpegts", "mpeg")), 10.0
-
-
-def origin_s(container: InputContainer) -> float:
-    """Where a title's clock starts on its container's: the earliest start of picture or sound."""
-    chosen = (choose_stream(container, kind) for kind in ("video", "audio"))
-    return min((start_s(stream) for stream in chosen if stream is not None), default=0.0)
 
 
 def seek(container: InputContainer, stream: Stream, time_s: float) -> None:

@@ -11,10 +11,16 @@ from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError
 from resonance.clients.explorer.errors import NothingToShowError
-from resonance.clients.explorer.frames import as_shown, check_size, decoded, fitted, origin_s, seek, upright
+from resonance.clients.explorer.frames import as_shown, check_size, decoded, fitted, seek, upright
 from resonance.clients.explorer.kinds import LIMITS, UriSource
 from resonance.clients.ingest.opening import open_uri
-from resonance.clients.media.container import choose_stream, discard_all_but, opened_container, typed_errors
+from resonance.clients.media.container import (
+    choose_stream,
+    discard_all_but,
+    opened_container,
+    origin_s,
+    typed_errors,
+)
 from resonance.clients.media.picture import open_picture, read_picture
 from resonance.clients.media.types import ByteArray
 from resonance.space.descriptor import FrameGeometry

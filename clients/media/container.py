@@ -221,6 +221,13 @@ def discard_all_but(container: InputContainer, stream: Stream) -> None:
             other.discard = Discard.all
 
 
-def start_s(stream: Stream) -> float:
-    """When the stream starts, in seconds of its container's clock."""
-    return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+def origin_s(container: InputContainer) -> float:
+    """When the title starts, in seconds of its container's clock: the earliest start of picture or sound.
+
+    Where no packet of a stream was met yet, its start is not known, and not 0: it takes no part.
+    """
+    chosen = [s for kind in ("video", "audio") if (s := choose_stream(container, kind)) is not None]
+    starts = [float(s.start_time * s.time_base) for s in chosen if s.start_time is not None and s.time_base]
+    if starts or not chosen:
+        return min(starts, default=0.0)
+    return (container.start_time or 0) / av.time_base

@@ -18,7 +18,7 @@ from resonance.clients.media.container import (
     choose_stream,
     left_out,
     opened_container,
-    start_s,
+    origin_s,
     typed_errors,
 )
 from resonance.clients.media.growing import GrowingSource
@@ -60,7 +60,6 @@ def probe(source: Source, limits: Limits) -> Probed:
         found = {kind: choose_stream(container, kind) for kind in ("video", "audio", "subtitle")}
         streams = {kind: stream for kind, stream in found.items() if stream is not None}
         _refuse_tiles(container, streams.get("video"), source.name)
-        starts = [start_s(s) for kind, s in streams.items() if kind != "subtitle"]
         info = MediaInfo(
             name=source.name,
             container=container.format.name,
@@ -77,10 +76,10 @@ def probe(source: Source, limits: Limits) -> Probed:
                 video=VideoFacts.of(video) if isinstance(video, VideoStream) else None,
             )
         turned = (0, False) if video is None else _orientation(container, video, source.name, limits)
-        origin_s = min(starts, default=0.0)
+        began_s = origin_s(container)
         timed = [stream for kind, stream in streams.items() if kind != "subtitle"]
-        stated_s = stated_end_s(container, timed, origin_s)
-        return Probed(info, origin_s, frozenset(streams), *turned, known, stated_s)
+        stated_s = stated_end_s(container, timed, began_s)
+        return Probed(info, began_s, frozenset(streams), *turned, known, stated_s)
 
 
 def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -> None:

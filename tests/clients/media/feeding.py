@@ -13,7 +13,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from resonance.clients.media.container import choose_stream, start_s
+from resonance.clients.media.container import choose_stream, origin_s
 from resonance.clients.media.feed import FeedReader
 from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.types import SegmentInput
@@ -92,12 +92,12 @@ def decode(path: Path) -> Decoded:
         video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
         chosen = [s for s in (video, audio) if s is not None]
         modalities = frozenset({"video": "visual", "audio": "audio"}[s.type] for s in chosen)
-        origin_s = min(start_s(s) for s in chosen)
+        began_s = origin_s(container)
         reformatter = VideoReformatter()
         for item in container.decode(*chosen):
             assert item.pts is not None
             assert item.time_base is not None
-            at_s = item.pts * float(item.time_base) - origin_s  # rounded as the reader does: frames may tie
+            at_s = item.pts * float(item.time_base) - began_s  # rounded as the reader does: frames may tie
             if isinstance(item, av.VideoFrame):
                 whole = FrameGeometry(item.width, item.height, "stretch", "bilinear", "stream")
                 frame_times_s.append(at_s)

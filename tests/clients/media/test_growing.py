@@ -297,17 +297,44 @@ def test_a_live_feed_that_was_forgotten_loses_pictures_and_goes_on(open_title: O
     assert all(s.video is None for s in rest)
 
 
-def _mux(video: bytes, audio: bytes) -> bytes:
+@pytest.mark.parametrize(("container", "late_s"), [("mpegts", 9.5), ("mpegts", 100.0), ("matroska", 9.5)])
+def test_a_stream_that_was_not_met_while_opening_does_not_start_at_zero(
+    open_title: Open, container: str, late_s: float
+) -> None:
+    """The container's clock begins at 1000 s; sound begins late, or is declared and never comes."""
+    data = film(even_times(20, 10), codec="mpeg2video", container="mpegts", rate=10, gop=20)
+    coded = {"mpegts": ("aac", "adts"), "matroska": ("flac", "flac")}[container]
+    voice = sound(_noise(5), rate_hz=48_000, codec=coded[0], container=coded[1])
+    live = {"live": "1"} if container == "matroska" else {}
+    joined = _mux(data, voice, container, late_s=late_s, output_ts_offset="1000", **live)
+    segments, _ = _grown(open_title, joined, chunk=len(joined) // 20)
+    assert [s.index for s in segments] == [0, 1, 2]
+    assert segments[0].frame_times_s == pytest.approx((0.0, 2.0, 4.0, 6.0), abs=0.01)
+    assert [s.pcm is not None for s in segments] == [False, late_s < 16, False]
+
+
+def _mux(
+    video: bytes, audio: bytes, container: str = "matroska", *, late_s: float = 0.0, **options: str
+) -> bytes:
+    """Both in one container; sound comes `late_s` later, but none of it after 20 s where that is late."""
     out = io.BytesIO()
     with (
         av.open(io.BytesIO(video)) as seen,
         av.open(io.BytesIO(audio)) as heard,
-        av.open(out, "w", format="matroska") as file,
+        av.open(out, "w", format=container, options=options) as file,
     ):
         packets = []
-        for source in (seen, heard):
+        for source, shift_s in ((seen, 0.0), (heard, late_s)):
             stream = file.add_stream_from_template(source.streams[0])
-            packets += [(float(p.dts * p.time_base), p, stream) for p in source.demux() if p.size]  # type: ignore[operator]
+            for packet in source.demux():
+                if not packet.size or shift_s >= 20:
+                    continue
+                assert packet.dts is not None
+                assert packet.pts is not None
+                assert packet.time_base is not None
+                packet.dts += round(shift_s / packet.time_base)
+                packet.pts += round(shift_s / packet.time_base)
+                packets.append((float(packet.dts * packet.time_base), packet, stream))
         for _, packet, stream in sorted(packets, key=lambda row: row[0]):
             packet.stream = stream
             file.mux(packet)
