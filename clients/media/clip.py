@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
-from resonance.clients.media.picture import FULL_RANGE, UNSPECIFIED, frame_to_rgb, pack_frames
+from resonance.clients.media.picture import (
+    FULL_RANGE,
+    UNSPECIFIED,
+    UnscalableError,
+    frame_to_rgb,
+    pack_frames,
+)
 from resonance.clients.media.types import ByteArray, Clip, Frames, Packet
 from resonance.space.descriptor import FrameGeometry
 from resonance.v1 import clip_pb2
@@ -146,7 +154,7 @@ def check_clip(clip: Clip) -> None:
 
 
 def decode_packets(clip: Clip, geometry: FrameGeometry) -> list[ByteArray | None]:
-    """One entry a packet: the picture uint8 [H, W, 3], or None where the packet yields none.
+    """One entry a packet: the picture uint8 [H, W, 3], or None where the packet yields none to scale.
 
     Raises:
         ValueError: a picture is larger than `MAX_PIXELS`.
@@ -160,11 +168,14 @@ def decode_packets(clip: Clip, geometry: FrameGeometry) -> list[ByteArray | None
             raise ValueError(
                 f"CLIP decodes to {frame.width}x{frame.height}; expected at most {MAX_PIXELS} pixels"
             )
-        pictures.append(
-            None
-            if frame is None
-            else frame_to_rgb(frame, geometry, clip.rotation_deg, reformatter, mirrored=clip.mirrored)
-        )
+        picture = None
+        if frame is not None:
+            # decoding in order, which follows where there is none, tells the title's reader why
+            with contextlib.suppress(UnscalableError):
+                picture = frame_to_rgb(
+                    frame, geometry, clip.rotation_deg, reformatter, mirrored=clip.mirrored
+                )
+        pictures.append(picture)
     return pictures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from resonance.clients.errors import InvalidFieldError
 from resonance.clients.media.clip import frame_times_s
 from resonance.clients.media.picture import frame_to_rgb, pack_frames
 from resonance.clients.media.types import ByteArray, SampledBy
@@ -92,5 +93,9 @@ class FeedPictures:
     def _choose(self, frame: tuple[float, ByteArray]) -> None:
         time_s, rgb = frame
         if time_s not in self._chosen:
-            picture = VideoFrame.from_ndarray(rgb, format="rgb24")
-            self._chosen[time_s] = frame_to_rgb(picture, self._geometry, 0, self._reformatter)
+            try:
+                picture = VideoFrame.from_ndarray(rgb, format="rgb24")
+                self._chosen[time_s] = frame_to_rgb(picture, self._geometry, 0, self._reformatter)
+            except ValueError as error:  # FFmpeg's, too
+                size = f"{rgb.shape[1]} x {rgb.shape[0]}"
+                raise InvalidFieldError("frame", size, "a picture that is less thin") from error

@@ -32,6 +32,10 @@ UNKNOWN_RANGE, FULL_RANGE = 0, 2
 _CONVERTIBLE = frozenset((0, 1, 4, 5, 6, 7, 9))
 
 
+class UnscalableError(ValueError):
+    """A picture that swscale does not scale: under ten pixels wide or high and thousands long."""
+
+
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     """What shows the frame upright: clockwise degrees, a multiple of 90, and whether to mirror it."""
     rotation_deg = round(-frame.rotation / 90) % 4 * 90
@@ -57,22 +61,30 @@ def frame_to_rgb(
     YUV is converted by the matrix and range the frame is tagged with. `rotation_deg` and `mirrored`: see
     `turned`. The sample aspect needs no step of its own: the whole picture is stretched to the
     geometry, whatever the shape of its samples.
+
+    Raises:
+        UnscalableError: the picture is too thin.
     """
     width, height = geometry.width, geometry.height
     if rotation_deg in (90, 270):
         width, height = height, width
-    rgb = reformatter.reformat(
-        frame,
-        width=width,
-        height=height,
-        format="rgb24",
-        src_colorspace=_matrix(frame),
-        dst_colorspace=Colorspace.DEFAULT,
-        interpolation=_FILTERS[geometry.interpolation]
-        | Interpolation.ACCURATE_RND
-        | Interpolation.FULL_CHR_H_INT,
-        threads=1,
-    )
+    try:
+        rgb = reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=_matrix(frame),
+            dst_colorspace=Colorspace.DEFAULT,
+            interpolation=_FILTERS[geometry.interpolation]
+            | Interpolation.ACCURATE_RND
+            | Interpolation.FULL_CHR_H_INT,
+            threads=1,
+        )
+    except av.error.ArgumentError as error:
+        raise UnscalableError(
+            f"a picture of {frame.width}x{frame.height} pixels cannot be scaled to {width}x{height}"
+        ) from error
     return turned(np.asarray(rgb.to_ndarray(), np.uint8), rotation_deg, mirrored=mirrored)
 
 
@@ -126,7 +138,7 @@ def read_picture(
 
     Raises:
         MediaLimitError: more than `max_pixels`; checked before anything is decoded.
-        CorruptMediaError: the pixels cannot be decoded.
+        CorruptMediaError: the pixels cannot be decoded, or scaled.
     """
     width, height = image.size
     if width * height > max_pixels:
@@ -134,13 +146,13 @@ def read_picture(
     try:
         image.draft("RGB", (geometry.width * 2, geometry.height * 2))  # JPEG: decode near the size needed
         rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        picture = frame_to_rgb(frame, geometry, 0, VideoReformatter())
     except Exception as error:  # see `open_picture`
         said = " ".join(str(error).split()) or type(error).__name__
         raise CorruptMediaError(
             name, f"a {image.format} picture that does not decode ({said})", "a whole picture"
         ) from error
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    picture = frame_to_rgb(frame, geometry, 0, VideoReformatter())
     return pack_frames([picture], [0.0], bucket)
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from resonance.clients.errors import NoModalityError, TranscriptError, UsageError
 from resonance.clients.media.clip import VIDEO_CODECS
-from resonance.clients.media.container import STATING
+from resonance.clients.media.container import STATING, typed_errors
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.joiner import Joiner
 from resonance.clients.media.packets import Title
@@ -87,8 +87,13 @@ class MediaReader:
         return self._segments()
 
     def decode_segment(self, segment: SegmentInput) -> Frames | None:
-        """The segment's frames decoded in order, for keyframes that decode to nothing. Blocks."""
-        return self._video.decode_again(segment.index) if self._video else None
+        """The segment's frames decoded in order, for keyframes that decode to nothing. Blocks.
+
+        Raises:
+            MediaError: the input's own fault, by kind.
+        """
+        with typed_errors(self.info.name):
+            return self._video.decode_again(segment.index) if self._video else None
 
     def close(self) -> None:
         """End the threads and free the files."""

@@ -601,3 +601,9 @@ async def test_a_refused_value_leaves_the_feed_as_it_was() -> None:
     await feed.end()
     (segment,) = await take_all(feed)
     assert segment.frame_times_s == (1.0, 1.5)
+
+
+async def test_a_frame_too_thin_to_be_scaled_is_refused() -> None:
+    thin = np.zeros((20_400, 1, 3), np.uint8)
+    with pytest.raises(InvalidFieldError, match="frame: 1 x 20400; expected a picture that is less thin"):
+        await run(make_feed("visual"), [frame(0.0, thin), frame(1.0, thin)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
-from resonance.clients.media.clip import clip_from_bytes, clip_to_bytes, decode_clip
+from resonance.clients.media.clip import NoFramesError, clip_from_bytes, clip_to_bytes, decode_clip
 from resonance.clients.media.picture import frame_to_rgb
+from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor, FrameGeometry
 from tests.clients.media.synthetic import even_times, film, numbered_picture, read_number, with_display_matrix
@@ -254,3 +256,42 @@ def test_a_clip_that_lies_about_its_size_is_refused(
 def test_half_a_picture_is_a_typed_error(read_all: ReadAll) -> None:
     with pytest.raises(CorruptMediaError, match="PNG picture that does not decode"):
         read_all(_png(_photo(300, 300))[:20_000])
+
+
+def _thin(width: int, height: int) -> bytes:
+    return _png(np.full((height, width, 3), (200, 10, 10), np.uint8))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 20_400), (30_000, 1), (8, 2_000_000)])
+def test_a_picture_too_thin_to_be_scaled_is_refused_by_name(
+    read_all: ReadAll, width: int, height: int
+) -> None:
+    with pytest.raises(CorruptMediaError, match=r"thin\.png: a PNG picture"):
+        read_all(_thin(width, height), name="thin.png")
+
+
+def test_a_video_too_thin_to_be_scaled_is_refused_by_name(
+    read_all: ReadAll, open_title: Callable[..., MediaReader], show: Show
+) -> None:
+    says, film = r"thin\.mov: .*1x20400 pixels cannot be scaled", _thin_film(1, 20_400)
+    with pytest.raises(CorruptMediaError, match=says):
+        read_all(film, sampling="uniform", name="thin.mov")
+    with open_title(film, sampling="keyframes", name="thin.mov") as reader:
+        segment = next(reader.segments())
+        with pytest.raises(NoFramesError):  # to the server the clip has no picture; decoding in order follows
+            show(segment)
+        with pytest.raises(CorruptMediaError, match=says):
+            reader.decode_segment(segment)
+
+
+def _thin_film(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mov") as file:
+        stream: Any = file.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
+            frame.pts = number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return out.getvalue()
