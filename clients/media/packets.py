@@ -22,6 +22,7 @@ from resonance.clients.media.container import (
     reason,
     typed_errors,
 )
+from resonance.clients.media.counted_times import CountedPackets, is_bare
 from resonance.clients.media.joined_clock import JoinedClock
 from resonance.clients.media.picture import UNKNOWN_RANGE, UNSPECIFIED
 from resonance.clients.media.source import Source
@@ -93,9 +94,9 @@ class Title:
     """What the readers of one title share.
 
     origin_s: the title's start on its container's clock; stopping: set when the readers shall end;
-    restarted: set once a clock was seen to begin anew, so that a time may be in two places of the container;
-    known: what need not be looked at again; end: told how far pictures and sound go;
-    windows: of its segments.
+    restarted: set once a time does not lead to one place of the container, for a clock was seen to begin
+    anew, or times are counted; known: what need not be looked at again; end: told how far pictures and sound
+    go; windows: of its segments.
     """
 
     source: Source
@@ -151,7 +152,8 @@ def read_packets(
     beside: Collection[Stream] = (),
 ) -> Iterator[Packet[Stream]]:
     """The stream's packets, the empty one that flushes the decoder last; those of the streams `beside` it as
-    they come between. Where the clock of pictures or sound begins anew, it goes on: see `JoinedClock`.
+    they come between. Where the clock of pictures or sound begins anew, it goes on: see `JoinedClock`. Where
+    there is none, times are counted: see `CountedPackets`.
 
     A container that breaks off ends here, as a truncated file does, and is counted as broken; but `first`
     demands that one packet can be read.
@@ -163,6 +165,9 @@ def read_packets(
     packets = container.demux(stream, *beside)
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
     clock = JoinedClock(stream.time_base, title.restarted.set) if stream.type in ("video", "audio") else None
+    counted = CountedPackets(stream) if isinstance(stream, VideoStream) and is_bare(container) else None
+    if counted is not None:
+        title.restarted.set()
     beyond = 0
     while not title.stopping.is_set():
         started, waited_s = time.monotonic(), waits.seconds(thread)
@@ -173,6 +178,8 @@ def read_packets(
             times.demux_s += time.monotonic() - started - (waits.seconds(thread) - waited_s)
             times.steps += 1
         first = False
+        if counted is not None and packet is not None:
+            counted.stamp(packet)
         for given in _on_one_clock(packet, clock):
             beyond += _is_beyond(given, title)
             if beyond > STRAY_PACKETS:
