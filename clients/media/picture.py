@@ -134,7 +134,14 @@ def open_picture(file: BinaryIO, name: str) -> Image.Image | None:
 def read_picture(
     image: Image.Image, geometry: FrameGeometry, *, name: str, max_pixels: int, bucket: int
 ) -> Frames:
-    """The first frame of `image` upright (EXIF), over black where it is transparent.
+    """The first frame of `image`; see `read_frame`."""
+    return pack_frames([read_frame(image, geometry, name=name, max_pixels=max_pixels)], [0.0], bucket)
+
+
+def read_frame(image: Image.Image, geometry: FrameGeometry, *, name: str, max_pixels: int) -> ByteArray:
+    """The frame at which `image` stands, upright (EXIF), over black where it is transparent.
+
+    Returns: uint8 RGB [height, width, 3] of `geometry`.
 
     Raises:
         MediaLimitError: more than `max_pixels`; checked before anything is decoded.
@@ -147,13 +154,12 @@ def read_picture(
         image.draft("RGB", (geometry.width * 2, geometry.height * 2))  # JPEG: decode near the size needed
         rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        picture = frame_to_rgb(frame, geometry, 0, VideoReformatter())
+        return frame_to_rgb(frame, geometry, 0, VideoReformatter())
     except Exception as error:  # see `open_picture`
         said = " ".join(str(error).split()) or type(error).__name__
         raise CorruptMediaError(
             name, f"a {image.format} picture that does not decode ({said})", "a whole picture"
         ) from error
-    return pack_frames([picture], [0.0], bucket)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

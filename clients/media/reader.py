@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resonance.clients.errors import NoModalityError, TranscriptError, UsageError
+from resonance.clients.media.animation import AnimationReader, is_animation
 from resonance.clients.media.clip import VIDEO_CODECS
 from resonance.clients.media.container import STATING, typed_errors
 from resonance.clients.media.growing import GrowingSource
@@ -171,7 +172,6 @@ def open_media(
             limits.stall_timeout_s, opened.name, lambda: _open_picture(title, wanted), opened.waits
         )
         if picture is not None:
-            opened.close()
             return picture
         return _open_streams(title, wanted)
     except BaseException:
@@ -236,6 +236,8 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
         wanted.check(name, ["visual"])
         wanted.check_no_subtitles(name, "a picture")
         container = str(image.format).lower()
+        if is_animation(image):
+            return _open_animation(title, wanted, container)
         frames = read_picture(
             image,
             descriptor.frames,
@@ -243,11 +245,23 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
             max_pixels=title.limits.max_picture_pixels,
             bucket=descriptor.sampling.image_frames,
         )
+    title.source.close()
     segment = SegmentInput(
         index=0, start_s=0.0, end_s=0.0, video=frames, sampled_by=SampledBy.IMAGE, frame_times_s=(0.0,)
     )
     info = MediaInfo(name, container, None, {"video": container})
     return MediaReader(info, title.times, lambda: iter(() if wanted.first_index else (segment,)))
+
+
+def _open_animation(title: Title, wanted: _Wanted, container: str) -> MediaReader:
+    joiner = Joiner(title, video=AnimationReader(title).windows, first_index=wanted.first_index)
+    closing = contextlib.ExitStack()
+    closing.callback(title.source.close)
+    closing.callback(joiner.close)
+    if isinstance(title.source, GrowingSource):
+        closing.callback(title.source.close)  # see `_open_streams`
+    info = MediaInfo(title.name, container, None, {"video": container})
+    return MediaReader(info, title.times, joiner.segments, closing=closing)
 
 
 def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:

@@ -29,7 +29,7 @@ class GatewayLimits:
     max_media_bytes: int = _limit(32 * GIB, "Size of an upload. Live feeds have no such bound.")
     max_media_s: float = _limit(24 * 3600.0, "Length of an upload. Live feeds have no such bound.")
     max_picture_pixels: int = _limit(128 * MIB, "Pixels of a still picture.")
-    max_video_pixels: int = _limit(64 * MIB, "Pixels of a video's frame.")
+    max_video_pixels: int = _limit(64 * MIB, "Pixels of a video's or an animation's frame.")
     max_subtitle_bytes: int = _limit(8 * MIB, "Subtitles sent along with a media.")
     max_query_bytes: int = _limit(12 * MIB, "All examples of a query together.")
     max_query_media_s: float = _limit(

@@ -209,9 +209,9 @@ def test_modes_of_stills(read_all: ReadAll) -> None:
     Image.fromarray(flat).convert("CMYK").save(out, format="JPEG", quality=95)
     assert _mean(read_all(out.getvalue())) == pytest.approx(COLOUR, abs=6)
     out = io.BytesIO()
-    frames = [Image.fromarray(np.full((20, 20, 3), v, np.uint8)) for v in (30, 200)]
-    frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:])
-    assert _mean(read_all(out.getvalue())) == pytest.approx((30, 30, 30), abs=3)  # the first frame
+    pages = [Image.fromarray(np.full((20, 20, 3), v, np.uint8)) for v in (30, 200)]
+    pages[0].save(out, format="TIFF", save_all=True, append_images=pages[1:])
+    assert _mean(read_all(out.getvalue())) == pytest.approx((30, 30, 30), abs=3)  # the first page
 
 
 def test_exif_orientation(read_all: ReadAll) -> None:

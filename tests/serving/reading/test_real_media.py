@@ -14,6 +14,7 @@ from resonance.clients.media.reader import open_media
 from resonance.clients.media.types import Damage, SegmentInput
 from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
 from resonance.space.descriptor import Descriptor
+from tests.clients.media.animations import FORMATS, animation
 from tests.clients.media.conftest import make_descriptor
 from tests.clients.media.same import assert_same
 from tests.clients.media.synthetic import even_times, film
@@ -66,6 +67,16 @@ async def test_all_media_strictly_confined(
     assert damaged == (3 if folder == "odd" else 0)
     assert not [line for line in said if "SIG" in line]
     assert budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_animations_strictly_confined(descriptor: Descriptor, tmp_path: Path, form: str) -> None:
+    data = animation(form, [100] * 120)
+    process = make_process(descriptor, tmp_path, size_bytes=len(data))
+    async with sending(process, data, chunk=len(data) // 5):
+        came = await read_to_end(process)
+    with open_media(data, descriptor) as reader:
+        assert_same(came, list(reader.segments()))
 
 
 async def test_stretches_decoded_in_the_process(descriptor: Descriptor, media: Path, tmp_path: Path) -> None:
