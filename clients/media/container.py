@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import av
 from av.container import InputContainer
@@ -24,6 +24,8 @@ CONTAINERS = (
 #: FFmpeg's name of containers that state the times and places of all packets by themselves: nothing need be
 #: guessed from pictures again, nor read over.
 STATING = "mov,mp4,m4a,3gp,3g2,mj2"
+#: That of containers that may hold several programs.
+PROGRAMS = "mpegts"
 #: Subtitle streams that hold text; the others are pictures of it.
 TEXT_CODECS = frozenset(["mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"])
 #: Pictures beside a film or a sound, and parts of a picture.
@@ -179,12 +181,27 @@ def reason(error: BaseException) -> str:
 
 def choose_stream(container: InputContainer, kind: str) -> Stream | None:
     """The stream of `kind` that is the title's own: none of `ASIDES` where there is another, of those the
-    default one, else the first.
+    default one, else the first. Of several programs the one with that video counts.
 
     Covers are no video, and what is a part of a picture (a tile, a layer) is none by itself.
     """
     candidates = [s for s in container.streams if s.type == kind and _usable(s)]
+    if container.format.name == PROGRAMS and kind in ("audio", "subtitle") and len(candidates) > 1:
+        candidates = _beside(container, choose_stream(container, "video"), candidates)
     return min(candidates, key=_rank, default=None)
+
+
+def _beside(container: InputContainer, video: Stream | None, streams: list[Stream]) -> list[Stream]:
+    """Those of the streams, all of one kind, in the program of the video; all of them where it is not known.
+
+    PyAV does not tell the programs, but FFmpeg's best stream of a kind beside another: two streams with the
+    same one are in the same program.
+    """
+    if video is None:
+        return streams
+    kind = cast("Literal['audio', 'subtitle']", streams[0].type)
+    best = container.streams.best(kind, video)  # None: of those beside it nothing is known yet
+    return [s for s in streams if container.streams.best(kind, s) is best] or streams
 
 
 def _rank(stream: Stream) -> tuple[bool, bool]:

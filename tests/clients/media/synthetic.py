@@ -183,6 +183,51 @@ def with_subtitles(media: bytes, *tracks: tuple[str, str, Disposition], late_s: 
     return output.getvalue()
 
 
+TS_PACKET_BYTES = 188
+
+
+def programs(*titles: bytes) -> bytes:
+    """One MPEG-TS with those as its programs, in that order: media of any container, by their streams."""
+    merged: list[tuple[float, bytes]] = []
+    table = b""
+    for number, title in enumerate(titles, 1):
+        pmt = 0x1000 + 0x10 * number
+        data = _transport_stream(title, number, pmt)
+        table += number.to_bytes(2, "big") + (0xE000 | pmt).to_bytes(2, "big")
+        packets = [data[at : at + TS_PACKET_BYTES] for at in range(0, len(data), TS_PACKET_BYTES)]
+        merged += [(at / len(packets), p) for at, p in enumerate(packets) if p[1] & 0x1F or p[2]]  # no PAT
+    section = b"\x00" + (0xB000 | len(table) + 9).to_bytes(2, "big") + b"\x00\x01\xc1\x00\x00" + table
+    section = b"\x47\x40\x00\x10\x00" + section + _crc(section).to_bytes(4, "big")
+    in_order = sorted(merged, key=lambda row: row[0])
+    return section.ljust(TS_PACKET_BYTES, b"\xff") + b"".join(packet for _, packet in in_order)
+
+
+def _transport_stream(title: bytes, number: int, pmt: int) -> bytes:
+    output = io.BytesIO()
+    places = {"mpegts_pmt_start_pid": str(pmt), "mpegts_start_pid": str(0x100 * number)}
+    with (
+        av.open(io.BytesIO(title)) as read,
+        av.open(output, "w", format="mpegts", options={**places, "mpegts_service_id": str(number)}) as file,
+    ):
+        streams = {s.index: file.add_stream_from_template(s) for s in read.streams}
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                file.mux(packet)
+    return output.getvalue()
+
+
+def _crc(data: bytes) -> int:
+    """CRC-32 of MPEG-2: not reflected, not inverted at the end."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7) if crc & 0x80000000 else crc << 1
+        crc &= 0xFFFFFFFF
+    return crc
+
+
 AUDIO_TAG, VIDEO_TAG = 8, 9
 
 
