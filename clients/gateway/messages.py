@@ -204,7 +204,7 @@ def info_from_message(message: pb.MediaInfo, name: str) -> MediaInfo:
         container=message.container,
         duration_s=finite(message.duration_s, "info.duration_s") if message.HasField("duration_s") else None,
         codecs=_ordered(dict(message.codecs), ("video", "audio", "subtitle")),
-        left_out=_ordered(dict(message.left_out), ("video", "audio")),
+        left_out=_ordered(dict(message.left_out), ("video", "audio", "subtitle")),
     )
 
 

@@ -211,11 +211,13 @@ def _rank(stream: Stream) -> tuple[bool, bool]:
 
 
 def left_out(container: InputContainer) -> dict[str, str]:
-    """Codecs of the video and the sound that is there, but in nothing that `choose_stream` finds, by kind."""
+    """Codecs of the video, the sound and the subtitles that are there, but in nothing that `choose_stream`
+    finds, by kind. Subtitles are pictures of words then, as on discs and in broadcasts.
+    """
     found: dict[str, str] = {}
     for stream in container.streams:
         kind, codec = stream.type, stream.codec_context
-        if kind in ("video", "audio") and not stream.disposition & NO_VIDEO:
+        if kind in ("video", "audio", "subtitle") and not stream.disposition & NO_VIDEO:
             found.setdefault(kind, "unknown" if codec is None else codec.codec.canonical_name)
     return {kind: codec for kind, codec in found.items() if choose_stream(container, kind) is None}
 

@@ -273,10 +273,13 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     sidecar = wanted.transcript or (find_sidecar(source.path) if source.path else None)
     held = {STREAM_KINDS[kind] for kind in probed.kinds} | ({"transcript"} if sidecar is not None else set())
     wanted.check(title.name, held)
-    if not held and probed.info.left_out:
+    info = probed.info
+    if sidecar is not None:  # nothing is lost with what stands in for it
+        info = replace(info, left_out={k: codec for k, codec in info.left_out.items() if k != "subtitle"})
+    if not held and info.left_out:
         raise NoModalityError(
             title.name,
-            " and ".join(f"{kind} in '{codec}'" for kind, codec in probed.info.left_out.items()) + " alone",
+            " and ".join(f"{kind} in '{codec}'" for kind, codec in info.left_out.items()) + " alone",
             f"sound, or video in one of {', '.join(sorted(VIDEO_CODECS))}",
         )
     use = held & wanted.modalities
@@ -286,7 +289,7 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     pictures: Callable[[], Iterator[tuple[int, VideoWindow]]] | None = None
     words: Callable[[], Iterator[tuple[int, WordsWindow | None]]] | None = None
     if "visual" in use:
-        length_s, info = title.descriptor.segment.length_s, probed.info
+        length_s = title.descriptor.segment.length_s
         standing = StandingPictures(length_s, info.duration_s, gapless=info.container == STATING)
         video = VideoReader(
             title,
@@ -312,7 +315,7 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     closing.callback(joiner.close)  # last in, first out: the threads end before what they read is closed
     if isinstance(source, GrowingSource):
         closing.callback(source.close)  # but those that wait for bytes must give up first
-    return MediaReader(probed.info, title.times, joiner.segments, video=video, closing=closing)
+    return MediaReader(info, title.times, joiner.segments, video=video, closing=closing)
 
 
 def _words(

@@ -146,7 +146,11 @@ def test_text_has_no_clock_and_media_info_no_duration() -> None:
     back = title_from_message(title_to_message(title), title.segments, SPACE)
     assert back.duration_s is None
     film = MediaInfo("a", "mov", 1.5, {"video": "h264", "audio": "aac"})
-    for info in (film, MediaInfo("b", "avi", 1.5, {}, {"video": "rv40"}), MediaInfo("t", "text", None)):
+    for info in (
+        film,
+        MediaInfo("b", "avi", 1.5, {}, {"video": "rv40", "subtitle": "xsub"}),
+        MediaInfo("t", "text", None),
+    ):
         assert info_from_message(info_to_message(info), info.name) == info
 
 

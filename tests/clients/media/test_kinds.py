@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from resonance.clients.errors import (
@@ -27,8 +28,9 @@ from resonance.clients.errors import (
 from resonance.clients.media.clip import decode_clip
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
+from resonance.clients.media.words import SubtitleFile
 from tests.clients.media.heic import tiled_photo, whole_photo
-from tests.clients.media.synthetic import even_times, film, film_in_huffyuv, read_number
+from tests.clients.media.synthetic import SRT, even_times, film, film_in_huffyuv, read_number, with_subtitles
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -118,6 +120,23 @@ def test_video_that_is_not_read_is_told_where_there_is_sound(open_title: Callabl
 def test_video_that_is_not_read_is_named_where_there_is_nothing_else(read_all: ReadAll) -> None:
     with pytest.raises(NoModalityError, match=r"old.avi: video in 'huffyuv' alone; expected .* h264, "):
         read_all(film_in_huffyuv(heard=False), name="old.avi")
+
+
+def test_subtitles_that_are_not_read_are_told_where_no_others_are_used(
+    open_title: Callable[..., MediaReader],
+) -> None:
+    words = ("srt", SRT, Disposition.default)
+    read = with_subtitles(film(even_times(24, 5), rate=5), words)
+    pictures = read.replace(b"S_TEXT/UTF8", b"S_HDMV/PGS\0")  # subtitles of a disc, by their name alone
+    with open_title(pictures, name="disc.mkv") as reader:
+        assert reader.info.left_out == {"subtitle": "hdmv_pgs_subtitle"}
+        assert reader.info.remarks() == [
+            "disc.mkv: its subtitle in 'hdmv_pgs_subtitle' is left out: it cannot be read here"
+        ]
+    with open_title(pictures, transcript=SubtitleFile("srt", SRT.encode())) as reader:
+        assert reader.info.left_out == {}
+    with open_title(read) as reader:
+        assert reader.info.left_out == {}
 
 
 def test_nothing_is_left_out_of_what_is_read_whole(
