@@ -22,7 +22,9 @@ def join_window(
         return None
     start_s, end_s = windows.start_s(index), windows.end_s(index)
     # words may be shown past the end of what they belong to
-    covered = [w.end_s for w in (seen, heard) if w is not None] or [said.end_s if said else end_s]
+    ends_s = [seen.end_s] if seen and not seen.stands_on else []
+    ends_s += [heard.end_s] if heard else []
+    covered = ends_s or [said.end_s if said else end_s]
     return SegmentInput(
         index=index,
         start_s=start_s,

@@ -138,7 +138,9 @@ class Joiner:
         emitted = min(self._first_index, 1)  # of a resumed title the window before the first was handed out
         last = -1
         while True:
-            present = [head[0] for feed in (pictures, heard) if feed and (head := feed.head())]
+            shown, sounding = pictures and pictures.head(), heard and heard.head()
+            present = [shown[0]] if shown and (sounding or not shown[1].stands_on) else []
+            present += [sounding[0]] if sounding else []
             if last >= 0 and not present:
                 break  # cues after the end of what they belong to are not part of the title
             if spoken and (said := spoken.head()):

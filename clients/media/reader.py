@@ -290,7 +290,9 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
     words: Callable[[], Iterator[tuple[int, WordsWindow | None]]] | None = None
     if "visual" in use:
         length_s = title.descriptor.segment.length_s
-        standing = StandingPictures(length_s, info.duration_s, gapless=info.container == STATING)
+        standing = StandingPictures(
+            length_s, info.duration_s, gapless=info.container == STATING, heard="audio" in use
+        )
         video = VideoReader(
             title,
             rotation_deg=probed.rotation_deg,

@@ -42,12 +42,14 @@ class StandingPictures:
 
     Args:
         gapless: the container's clock knows no gaps, so that a picture always stands until the next one.
-        title_end_s: as the container says; where it does not, nothing but its duration lets the last picture
-            stand.
+        title_end_s: as the container says; where it does not, the last picture stands as far as sound comes.
+        heard: there is sound beside the pictures.
     """
 
-    def __init__(self, length_s: float, title_end_s: float | None, *, gapless: bool) -> None:
-        self._windows, self._gapless = Windows(length_s), gapless
+    def __init__(
+        self, length_s: float, title_end_s: float | None, *, gapless: bool, heard: bool = False
+    ) -> None:
+        self._windows, self._gapless, self._heard = Windows(length_s), gapless, heard
         self._title_end_s = math.inf if title_end_s is None else title_end_s
         self._seen: dict[int, _Seen] = {}  # of windows that were not handed out
         self._first: int | None = None
@@ -83,8 +85,9 @@ class StandingPictures:
                 shown = _Shown(index, window, seen.last_s)
             end_s = self._windows.end_s(index)
             yield index, replace(window, end_s=end_s) if end_s <= stands_to_s < math.inf else window
-        if shown is not None and stands_to_s < math.inf:
-            yield from self._stood(shown, previous + 1, stands_to_s, decode)
+        if shown is not None and (stands_to_s < math.inf or self._heard):
+            for index, window in self._stood(shown, previous + 1, stands_to_s, decode):
+                yield index, replace(window, stands_on=stands_to_s == math.inf)
 
     def _taken(self, index: int) -> _Seen:
         for early in [i for i in self._seen if i < index]:  # packets that came too late for their window

@@ -34,7 +34,11 @@ MOST_KEPT = 12
 
 @dataclass(frozen=True, slots=True)
 class VideoWindow:
-    """What the picture stream gives for one window. `end_s` is where its last packet ends."""
+    """What the picture stream gives for one window. `end_s` is where its last packet ends.
+
+    stands_on: its picture stands for want of a next one, and the title's end is not told: it counts as far as
+    sound comes.
+    """
 
     video: Clip | Frames | None
     sampled_by: SampledBy
@@ -42,6 +46,7 @@ class VideoWindow:
     cut_rate_per_min: StreamSignal | None
     motion: StreamSignal | None
     end_s: float
+    stands_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

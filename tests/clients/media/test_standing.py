@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.standing import MOST_STANDING_S, StandingPictures
 from resonance.clients.media.types import Frames, SampledBy, SegmentInput
@@ -68,6 +70,25 @@ def test_a_still_stands_as_long_as_the_title(read_all: ReadAll, show: Show, cont
     assert [s.sampled_by for s in segments[1:]] == [SampledBy.BORROWED] * 5
     assert all(s.pcm is not None for s in segments)
     assert segments[-1].end_s == pytest.approx(42.0, abs=0.1)
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 20.0])
+def test_a_still_stands_as_far_as_sound_comes_where_no_end_is_told(
+    open_title: Open, read_all: ReadAll, gap_s: float
+) -> None:
+    noise = np.random.default_rng(3).normal(0, 0.1, 18 * 48_000).astype(np.float32)
+    heard = sound(noise, rate_hz=48_000, codec="aac", container="matroska", gaps={300: gap_s})
+    data = joined(film([0.0], container="matroska"), heard, container="mpegts", apart=False)
+    source = GrowingSource("upload", lambda offset, size: data[offset : offset + size])
+    source.add(0, len(data))
+    source.end(len(data))
+    with open_title(source) as reader:
+        segments = list(reader.segments())
+        assert reader.info.duration_s is None
+    assert [len(s.frame_times_s) for s in segments] == [1] * (3 if gap_s == 0 else 5)
+    told = read_all(data)  # where the container says it, its end is a little off that of the sound
+    assert [s.end_s for s in segments] == pytest.approx([s.end_s for s in told], abs=0.1)
+    assert_same([replace(a, end_s=b.end_s) for a, b in zip(segments, told, strict=True)], told)
 
 
 @pytest.mark.parametrize("sampling", ["keyframes", "uniform"])
