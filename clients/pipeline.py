@@ -181,7 +181,7 @@ async def fuse_segments(
     if not segments:
         raise NoModalityError(
             media,
-            f"no picture, no sound above {descriptor.sound.silence_dbfs:g} dBFS and no words",
+            f"no picture, no sound above {descriptor.sound.silence_dbfs:g} dBFS in mono and no words",
             "at least one of them",
         )
     segments = _with_axes(segments, descriptor)

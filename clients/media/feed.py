@@ -96,7 +96,7 @@ class FeedReader:
                 if not self._windows.given and not self._first_index:
                     raise NoModalityError(
                         self._media_id,
-                        f"no picture, no sound above {self._silence_dbfs:g} dBFS and no words",
+                        f"no picture, no sound above {self._silence_dbfs:g} dBFS in mono and no words",
                         "at least one of them",
                     )
                 return None

@@ -170,9 +170,10 @@ class Joiner:
             raise CorruptMediaError(
                 self._title.name, "not one packet that can be used", "a whole file that a player plays"
             )
+        silence_dbfs = self._title.descriptor.sound.silence_dbfs
         raise NoModalityError(
             self._title.name,
-            f"no picture, no sound above {self._title.descriptor.sound.silence_dbfs:g} dBFS and no words",
+            f"no picture, no sound above {silence_dbfs:g} dBFS in mono and no words",
             "at least one of them",
         )
 

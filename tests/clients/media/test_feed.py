@@ -300,7 +300,9 @@ async def test_a_gap_of_a_day_makes_no_windows() -> None:
 async def test_nothing_with_content_is_a_typed_error(modalities: tuple[str, ...]) -> None:
     silence = np.zeros((20 * RATE_HZ, 1), np.float32)
     steps = _stretches(silence, RATE_HZ, [RATE_HZ])
-    with pytest.raises(NoModalityError, match="feed: no picture, no sound above -70 dBFS and no words"):
+    with pytest.raises(
+        NoModalityError, match="feed: no picture, no sound above -70 dBFS in mono and no words"
+    ):
         await run(make_feed(*modalities), steps)
     with pytest.raises(NoModalityError):
         await run(make_feed(*modalities), [])

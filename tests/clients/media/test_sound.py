@@ -105,6 +105,18 @@ def test_sound_below_the_threshold_is_absent(read_all: ReadAll, level: float, th
             read_all(data)
 
 
+def test_channels_in_opposite_phase_are_silence_and_told_to_be_so_in_mono(read_all: ReadAll) -> None:
+    tone = (_tone(8.0, RATE_HZ, level=0.1) * 32_767).astype("<i2")
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(np.stack([tone, -tone], axis=1).tobytes())
+    with pytest.raises(NoModalityError, match="no sound above -70 dBFS in mono"):
+        read_all(out.getvalue())
+
+
 def test_a_gap_of_an_hour_is_silence_without_windows(read_all: ReadAll) -> None:
     samples = _bursts(16.0, RATE_HZ, (1.0, 9.0))
     data = sound(samples, rate_hz=RATE_HZ, codec="flac", container="matroska", gaps={100: 3600.0})
