@@ -1,9 +1,9 @@
 """Whether each model answers, told by inferences: Triton calls itself ready with stubs that are dead or hang.
 
 `ModelHealth` asks a Triton over gRPC alone, so a supervisor uses it beside its server and a gateway before
-one elsewhere. Triton's statistics tell which models answered somebody lately: those are not asked. The
-others are sent one small made-up inference, one after the other. A probe that waits behind real requests
-fails nobody: as long as the statistics say that the model completes inferences, it is busy and not dead.
+one elsewhere. Every model is sent one small made-up inference in an interval, one after the other, whoever
+else calls it: Triton's statistics count an error that a Python model answers as a success. A probe that waits
+behind real requests fails nobody: as long as they say that the model completes inferences, it is busy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ENSEMBLE_INTERVALS = 12
 RETRY_S = 0.5
 #: For `ModelState.recent`.
 _RECENT_S, _RECENT_MOST = 60.0, 10
-#: Statistics are read this often, or four times in an interval.
+#: Triton is looked at this often, or four times in an interval.
 _TICK_S = 1.0
 #: A probe that takes longer lets the next model's go ahead.
 _GIVE_WAY_S = 1.0
@@ -64,7 +64,7 @@ class ModelState:
         serving: whether it answered when it was last asked; None: not asked yet.
         reason: why it does not serve, in one line; empty where it does.
         since_s: when it came into this state, by `time.monotonic`.
-        checked_s: when it was last asked or seen to answer, by `time.monotonic`.
+        checked_s: when what is known of it was last learnt, by `time.monotonic`.
         failures: probes failed in a row. 0 for an ensemble that only lacks one of its steps.
         recent: probes failed within the last minute, in a row or not: of several processes of a model one
             may be well. 0 for an ensemble, whose steps are told themselves.
@@ -89,8 +89,8 @@ class ModelHealth:
 
     Args:
         address: ``host:port`` of Triton's gRPC endpoint.
-        interval_s: after which a model that nobody else got an answer from is asked; an ensemble whose steps
-            serve after twelve of them; one that failed lately every `RETRY_S`.
+        interval_s: after which a model is asked; an ensemble whose steps serve after twelve of them; one that
+            failed lately every `RETRY_S`.
         timeout_s: within which a model has to answer, or to have completed something else.
         headers: sent with every call.
         models: names that must serve; others are found by themselves. Without it an unloaded model is only
@@ -123,7 +123,6 @@ class ModelHealth:
         self._states = {name: ModelState(name=name, since_s=now) for name in sorted(models)}
         self._configs: dict[str, Any] = {}
         self._probes: dict[str, Probe] = {}
-        self._answered: dict[str, int] = {}  # inferences that a model had completed at the last look
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._failed_s: dict[str, deque[float]] = {}
         self._suspects: set[str] = set()  # steps of an ensemble that failed
@@ -217,7 +216,6 @@ class ModelHealth:
             if name in names or names.intersection(steps(self._configs[name])):
                 self._asking.pop(name).cancel()  # asked before: the answer would be of what is gone
         for name in names:
-            self._answered.pop(name, None)
             self._failed_s.pop(name, None)
             self._settle(name, "", quiet=True)
 
@@ -226,7 +224,7 @@ class ModelHealth:
         self._hurry.set()
 
     async def check(self, client: InferenceServerClient) -> None:
-        """Look at every model, and ask those that nothing was seen of for an interval.
+        """Look at every model, and ask those that were not asked for an interval.
 
         Returns while one that takes long is still being asked. Raises nothing of Triton's.
         """
@@ -248,21 +246,12 @@ class ModelHealth:
         known = [name for name in sorted(counts) if name in self._configs and name not in self._asking]
         for name in sorted(known, key=lambda name: bool(steps(self._configs[name]))):  # ensembles last
             called = steps(self._configs[name])
-            if self._has_answered(name, counts[name]):
-                self._settle(name, "")
-            elif lacking := [step for step in called if not self._serves(step)]:
+            if lacking := [step for step in called if not self._serves(step)]:
                 self._settle(name, f"its step {lacking[0]} does not serve")
             elif self._due(name) and not self._suspects.intersection(called):
                 task = asyncio.ensure_future(self._ask(client, name, counts[name]))
                 self._asking[name] = task
                 await asyncio.wait({task}, timeout=_GIVE_WAY_S)  # one after the other, but none for ever
-
-    def _has_answered(self, name: str, count: int) -> bool:
-        """Whether a model that serves answered somebody since the last look."""
-        seen = self._answered.get(name)
-        self._answered[name] = count
-        answered = seen is not None and count > seen
-        return answered and self._serves(name) and name not in self._suspects
 
     def _due(self, name: str) -> bool:
         """Whether it is to be asked now."""
@@ -275,7 +264,7 @@ class ModelHealth:
         return time.monotonic() >= state.checked_s + intervals * self._interval_s
 
     async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:
-        """Send one model its probe; `count` inferences had succeeded before."""
+        """Send one model its probe; it had completed `count` inferences before."""
         try:
             fault = await self._asker.fault(client, self._probes[name], count)
         except InferenceServerException as error:
@@ -284,8 +273,6 @@ class ModelHealth:
         self._suspects.discard(name)
         if fault:
             self._suspects.update(steps(self._configs[name]))  # which of them it is they say themselves
-        else:
-            self._answered[name] = count + 1  # the probe's own
         self._settle(name, fault, failed=bool(fault))
 
     async def _learn(self, client: InferenceServerClient, names: Iterable[str]) -> None:

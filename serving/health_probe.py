@@ -31,7 +31,9 @@ class Asker:
     timeout_s: float
 
     async def counts(self, client: InferenceServerClient) -> dict[str, int]:
-        """Inferences that succeeded so far, by loaded model; a reload starts anew at 0.
+        """Inferences completed so far, by loaded model; a reload starts anew at 0.
+
+        Triton calls them successes, and counts errors among them where a Python backend answers with them.
 
         Raises:
             InferenceServerException: Triton itself does not answer.
@@ -61,7 +63,7 @@ class Asker:
         It does not have to answer `probe` where it completed something else meanwhile: then it is busy.
 
         Args:
-            before: inferences that had succeeded before.
+            before: inferences that it had completed before.
 
         Raises:
             InferenceServerException: Triton itself does not answer.

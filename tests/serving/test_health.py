@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tritonclient.grpc import InferInput, model_config_pb2
+from tritonclient.grpc import InferInput, model_config_pb2, service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from resonance.serving import admin, process
 from resonance.serving.health import ModelHealth
@@ -153,29 +154,51 @@ async def test_a_model_that_hangs_is_told_from_a_busy_one(server, patient):
         await hanging
 
 
-async def test_a_model_that_answers_others_is_not_asked(server):
-    interval_s = 2.5  # so long that no stall between two calls makes it due
-    health = looking(server, interval_s=interval_s, timeout_s=PATIENT_S)
-    async with InferenceServerClient(server.grpc_address) as client, health:
+class FailingTriton:
+    """A client of a Triton with one model, which answers every request with an error and counts each, as
+    Triton counts those of a Python model, as completed."""
 
-        async def answered(name: str) -> int:
-            statistics = await client.get_inference_statistics(name)
+    def __init__(self) -> None:
+        self.completed = 0
+
+    async def get_inference_statistics(self, **how: object) -> service_pb2.ModelStatisticsResponse:
+        answer = service_pb2.ModelStatisticsResponse()
+        answer.model_stats.add(name="encoder").inference_stats.success.count = self.completed
+        return answer
+
+    async def get_model_config(self, name: str, **how: object) -> service_pb2.ModelConfigResponse:
+        return service_pb2.ModelConfigResponse(config=model_config_pb2.ModelConfig(name=name))
+
+    async def infer(self, name: str, inputs: object, **how: object) -> None:
+        self.completed += 1
+        raise InferenceServerException("the weights are gone", status="StatusCode.INTERNAL")
+
+
+async def test_a_model_that_fails_all_its_callers_does_not_serve():
+    health, client = ModelHealth("nowhere", interval_s=0.2), FailingTriton()
+    health.answered(["encoder"])
+    ends = time.monotonic() + 20
+    while health.snapshot()["encoder"].serving and time.monotonic() < ends:
+        with contextlib.suppress(InferenceServerException):
+            await client.infer("encoder", [])
+        await health.check(client)
+        await asyncio.sleep(0.02)
+    assert health.snapshot()["encoder"].reason.endswith("INTERNAL: the weights are gone")
+
+
+async def test_a_model_that_answers_others_is_asked_all_the_same(server):
+    patient = looking(server, timeout_s=PATIENT_S)
+    async with InferenceServerClient(server.grpc_address) as client, patient:
+
+        async def answered() -> int:
+            statistics = await client.get_inference_statistics("slow")
             return int(statistics.model_stats[0].inference_stats.success.count)
 
-        async def call(for_s: float) -> int:
-            """How many calls that were."""
-            calls, ends = 0, time.monotonic() + for_s
-            while time.monotonic() < ends:
-                await client.infer("slow", seconds(0))
-                calls += 1
-                await asyncio.sleep(0.1)
-            return calls
-
-        await call(1.0)  # a probe that was under way
-        before = {name: await answered(name) for name in ("slow", "lookup")}
-        calls = await call(4 * interval_s)
-        assert await answered("slow") - before["slow"] == calls
-        assert await answered("lookup") > before["lookup"]
+        before, calls, ends = await answered(), 0, time.monotonic() + 20
+        while await answered() < before + calls + 3 and time.monotonic() < ends:
+            await client.infer("slow", seconds(0))
+            calls += 1
+        assert await answered() >= before + calls + 3
 
 
 async def test_an_ensemble_whose_steps_serve_is_asked_seldom(server):
