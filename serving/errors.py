@@ -3,6 +3,7 @@
 ServingError
 ├── TritonNotUsableError   no Triton here, or this Python environment does not fit it
 ├── RepositoryError        the model repository lacks something, or a model was refused
+│   └── RepositoryChangedError  a model's files are not those that the server was started with
 ├── SharedMemoryError      /dev/shm has too little room
 ├── PortTakenError         another program listens on the port
 ├── StartError             the server ended or did not become ready
@@ -23,6 +24,10 @@ class TritonNotUsableError(ServingError):
 
 class RepositoryError(ServingError):
     """A model's files are missing, or Triton or a probe refused a model."""
+
+
+class RepositoryChangedError(RepositoryError):
+    """A model to be loaded again has other files than the server was started with."""
 
 
 class SharedMemoryError(ServingError):

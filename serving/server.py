@@ -27,12 +27,14 @@ from resonance.serving.command import ServerSettings, Target, triton_command
 from resonance.serving.decoder import DECODER_VARIABLE, Decoder
 from resonance.serving.errors import (
     PortTakenError,
+    RepositoryChangedError,
     RepositoryError,
     ServerDiedError,
     ServingError,
     StartError,
 )
 from resonance.serving.gpu import plan_flags
+from resonance.serving.loaded_files import LoadedFiles
 from resonance.serving.ports import choose_ports, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
@@ -73,6 +75,7 @@ class TritonServer:
         self._folder = Path()
         self._prefix = ""
         self._stubs: Counter[str] = Counter()
+        self._files = LoadedFiles([])
         self._key = admin.new_key()
         self._lifecycle = threading.RLock()  # one start or stop at a time
         self._given_up = threading.Event()
@@ -183,6 +186,7 @@ class TritonServer:
             needed = {m.config.backend for m in models if not m.is_ensemble}
             backends = binary.lay_out_backends(triton, self._folder / "site", needed)
             check_files(models, {p.name for p in backends.iterdir()})
+            self._files = LoadedFiles(models)
             flags = [*plan_flags(models), *(f"--load-model={m.name}" for m in models)]
             shm.check_room(models)
             # A second start takes the ports of the first: callers know them.
@@ -224,8 +228,11 @@ class TritonServer:
         to life after Triton gave it up, Triton would end with signal 6.
 
         Raises:
+            RepositoryChangedError: its files changed since the start: what it would be now is another space,
+                or half of one. The server as a whole has to be started again.
             RepositoryError: it could not be loaded, or fails its probe.
         """
+        self._check_unchanged(name)
         old = {pid: model for pid, model in process.stubs(self.pid).items() if model == name}
         if hung:
             process.kill_stubs(old, self.pid)
@@ -234,6 +241,7 @@ class TritonServer:
                 reload_model(client, name, self.settings.probe_timeout_s, admin.grpc_headers(self._key))
         except InferenceServerException as error:
             raise RepositoryError(f"model {name}: {one_line(error.message())}") from error
+        self._check_unchanged(name)  # while it was being loaded
         deadline = time.monotonic() + _STUB_GRACE_S
         while old.keys() & process.stubs(self.pid).keys() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -241,6 +249,13 @@ class TritonServer:
         # Triton keeps the region of a stub that died with a request under way, for as long as it runs. One
         # that was killed a moment ago may still be seen
         shm.remove_regions(self._prefix, keep=process.stub_regions(self.pid, but_of=old))
+
+    def _check_unchanged(self, name: str) -> None:
+        if changed := self._files.changed(name):
+            raise RepositoryChangedError(
+                f"model {name}: {changed[0]} changed since the server was started; expected what it was: "
+                "start the server again, so that all models are of one space"
+            )
 
     def check(self) -> list[str]:
         """Look after the server once, without a `Supervisor`. Names of the models that were repaired.

@@ -1,9 +1,10 @@
 """Keeps a Triton and its gateway at work: notices what died or hangs, and brings it back.
 
 A model whose process died, or that twice in a row does not answer its probe, is loaded anew; a Triton that
-ended, does not answer, or whose model does not come back, is started again on the same ports, a bounded
-number of times. A model that another stands in for (`SPARED_MODELS`) is loaded anew now and then, and never
-has Triton started again. `Supervisor.run` is the whole of `resonance serve`.
+ended, does not answer, or whose model does not come back or would come back from other files, is started
+again on the same ports, a bounded number of times. A model that another stands in for (`SPARED_MODELS`) is
+loaded anew now and then, and never has Triton started again. `Supervisor.run` is the whole of
+`resonance serve`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resonance.serving.decoder import SPARED_MODELS
-from resonance.serving.errors import ServerDiedError, ServingError, StartError
+from resonance.serving.errors import RepositoryChangedError, ServerDiedError, ServingError, StartError
 from resonance.serving.health import INTERVAL_S, TIMEOUT_S, ModelHealth, ModelState
 from resonance.serving.readiness import one_line
 from resonance.serving.ready_file import ReadyFile, ready_line
@@ -233,6 +234,9 @@ class Supervisor:
         try:
             await asyncio.to_thread(self.server.reload, name, hung=hung)
         except ServingError as error:
+            if isinstance(error, RepositoryChangedError) and name not in SPARED_MODELS:
+                await self._restart(health, f"cannot load one model alone ({one_line(str(error))})")
+                return False
             if self._server_fault(health) is None:
                 _log.error("model %s: could not be loaded again: %s", name, one_line(str(error)))
             return True

@@ -25,10 +25,12 @@ from resonance.serving import process, shm
 from resonance.serving.decoder import Decoder
 from resonance.serving.errors import (
     PortTakenError,
+    RepositoryChangedError,
     RepositoryError,
     ServerDiedError,
     SharedMemoryError,
 )
+from resonance.serving.loaded_files import LoadedFiles
 from resonance.serving.ports import choose_ports, is_free
 from resonance.serving.readiness import PROBES, probe, probe_inputs
 from resonance.serving.repository import read_repository
@@ -227,6 +229,37 @@ def test_a_dead_stub_is_noticed_and_its_model_answers_again(repository):
             with InferenceServerClient(server.grpc_address) as client:
                 probe(client, model, timeout_s=5)
         assert sorted(process.stubs(server.pid).values()) == server.models
+
+
+def test_a_model_whose_files_changed_is_not_loaded_alone(repository):
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
+        code = repository / "slow" / "1" / "model.py"
+        shutil.copy(code, code.with_name("new"))
+        code.with_name("new").replace(code)
+        (repository / "encoder" / "1" / "model.plan").touch()  # of another target
+        before = process.stubs(server.pid)
+        with pytest.raises(RepositoryChangedError, match=rf"model slow: {code} changed since .*; expected"):
+            server.reload("slow", hung=True)
+        assert process.stubs(server.pid) == before
+        server.reload("encoder")
+
+
+def test_what_a_model_was_loaded_from(repository):
+    models = read_repository(repository, "cpu")
+    space = repository / "space_descriptor" / "1" / "space.json"
+    space.parent.mkdir(parents=True)
+    for path in (space, weights := repository / "encoder" / "1" / "model.onnx"):
+        path.write_bytes(b"one")
+    loaded = LoadedFiles(models)
+    cache = repository / "slow" / "1" / "__pycache__"
+    cache.mkdir()
+    (cache / "model.pyc").touch()
+    assert not any(loaded.changed(model.name) for model in models)
+    weights.write_bytes(b"other")
+    assert loaded.changed("encoder") == [weights]
+    assert loaded.changed("slow") == []
+    space.unlink()
+    assert loaded.changed("slow") == [space]
 
 
 def test_check_says_that_the_server_died(repository):

@@ -1,0 +1,49 @@
+"""The files that a server was started with: a model loaded alone must not bring others into its space."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from resonance.serving.repository import Model
+
+#: Read by models beside it, and the name of what all of them make.
+_SPACE = Path("space_descriptor", "1", "space.json")
+_CACHE = "__pycache__"  # written as models are loaded
+
+Signature = tuple[int, int, int]
+
+
+class LoadedFiles:
+    """Inode, size and time of change of every file in the version folders of `models`, as they are now.
+
+    Files that come later are nobody's: a plan may be exported beside the ONNX that is served.
+    """
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self._seen = {model.name: _signatures(model.path) for model in models}
+
+    def changed(self, model: str) -> list[Path]:
+        """What `model` would be loaded from that is not what it was, or that is gone."""
+        return [path for path, was in self._seen.get(model, {}).items() if _signature(path) != was]
+
+
+def _signatures(folder: Path) -> dict[Path, Signature | None]:
+    versions = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
+    paths = [
+        Path(parent, name)
+        for version in versions
+        for parent, _, names in os.walk(version)
+        if _CACHE not in Path(parent).parts
+        for name in sorted(names)
+    ]
+    return {path: _signature(path) for path in dict.fromkeys([*paths, folder.parent / _SPACE])}
+
+
+def _signature(path: Path) -> Signature | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
