@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from resonance.clients.errors import DeadlineExceededError
+from resonance.clients.errors import DeadlineExceededError, RequestRejectedError
 from resonance.clients.transport import Tensors, Transport
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.tracing import Tracing
@@ -16,6 +16,9 @@ from resonance.serving.gateway.tracing import Tracing
 
 class CallTransport:
     """A `Transport` over another one.
+
+    A request counts as failed for a fault of the models: not where it was refused for what stands in it, such
+    as a clip that decodes to nothing, nor where the caller's own deadline passed.
 
     Args:
         remaining_s: seconds until the caller's deadline, or None where it has none.
@@ -36,6 +39,7 @@ class CallTransport:
     ) -> dict[str, NDArray[Any]]:
         """See `Transport`."""
         remaining_s = self._remaining_s()
+        callers_deadline = remaining_s is not None and remaining_s < timeout_s
         if remaining_s is not None:
             if remaining_s <= 0:
                 raise DeadlineExceededError(f"model {model}: the call's deadline has passed")
@@ -44,8 +48,11 @@ class CallTransport:
         try:
             with self._tracing.request_span(model):
                 answer = await self._inner.infer(model, inputs, outputs, timeout_s=timeout_s)
-        except Exception:
-            self._metrics.inference_ended(model, time.monotonic() - started, failed=True)
+        except RequestRejectedError:
+            raise
+        except Exception as error:
+            if not (callers_deadline and isinstance(error, DeadlineExceededError)):
+                self._metrics.inference_failed(model)
             raise
         self._metrics.inference_ended(model, time.monotonic() - started)
         return answer

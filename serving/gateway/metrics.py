@@ -96,7 +96,9 @@ class GatewayMetrics:
         self._killed = self._counter("readers_killed", "Reader processes that were killed", "reason")
         self._stages = self._histogram("stage_seconds", "Time by stage", "stage")
         self._inference = self._histogram("inference_seconds", "Requests to models", "model")
-        self._inference_failed = self._counter("inference_failed", "Requests to models that failed", "model")
+        self._inference_failed = self._counter(
+            "inference_failed", "Requests to models that failed, those refused left out", "model"
+        )
         self._healthy = self._gauge("model_serving", "1: answered its last synthetic inference", "model")
         self._certificate = self._gauge("tls_certificate_expires_timestamp_seconds", "Unix time of its end")
         self._certificate_lifetime = self._gauge(
@@ -214,17 +216,20 @@ class GatewayMetrics:
         finally:
             self.observe(stage, self._clock() - started_s)
 
-    def inference_ended(self, model: str, seconds: float, *, failed: bool = False) -> None:
-        """A request to `model` took `seconds`; those that failed are counted and not timed."""
-        label = self._label("model", model)
-        if failed:
-            self._inference_failed.labels(label).inc()
-        else:
-            self._inference.labels(label).observe(seconds)
+    def inference_ended(self, model: str, seconds: float) -> None:
+        """A request to `model` was answered after `seconds`."""
+        self._inference.labels(self._label("model", model)).observe(seconds)
+
+    def inference_failed(self, model: str) -> None:
+        """A request to `model` failed for a fault of this side."""
+        self._inference_failed.labels(self._label("model", model)).inc()
 
     def model_health(self, model: str, serving: bool) -> None:
         """What the last synthetic inference of `model` said."""
-        self._healthy.labels(self._label("model", model)).set(serving)
+        label = self._label("model", model)
+        for shown in (self._inference, self._inference_failed):
+            shown.labels(label)  # at 0, before its first burst
+        self._healthy.labels(label).set(serving)
 
     def space(self, name: str, fingerprint: str, trained: bool) -> None:
         """Which space is served."""

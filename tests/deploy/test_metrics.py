@@ -24,7 +24,7 @@ from resonance.v1 import embedding_pb2_grpc
 from tests.deploy.conftest import ALICE, BOB, Production, bearer
 from tests.deploy.files import alerts, dashboard
 
-#: Exported only where there is a GPU, or where a model failed. Names and labels are from Triton's
+#: Exported only where there is a GPU. Names and labels are from Triton's
 #: documentation and the gateway's code and stay unproven here (docs/verification.md).
 ELSEWHERE = {
     "nv_gpu_utilization": {"gpu_uuid"},
@@ -32,7 +32,6 @@ ELSEWHERE = {
     "nv_gpu_memory_used_bytes": {"gpu_uuid"},
     "nv_gpu_power_usage": {"gpu_uuid"},
     "resonance_gateway_gpu_decoder_utilization_ratio": {"gpu"},
-    "resonance_gateway_inference_failed_total": {"model"},
 }
 #: Values that labels have only where there is a GPU: of the models those that are loaded for DALI.
 VALUES_ELSEWHERE = {"model": SPARED_MODELS}
@@ -237,13 +236,15 @@ def test_every_metric_and_label_is_exported_by_a_real_server(exported, capsys):
 
 def test_what_alerts_count_begins_at_0(exported):
     """A burst that makes its own counter is no increase to Prometheus, so no alert would see it."""
-    fresh = parse_exposition(generate_latest(GatewayMetrics(gpu=False).registry).decode())
+    metrics = GatewayMetrics(gpu=False)
+    metrics.model_health("encoder", True)
+    fresh = parse_exposition(generate_latest(metrics.registry).decode())
     counted = [
         replace(use, selected=tuple(s for s in use.selected if not s[1].startswith("Not")))
         for use in uses()
         if use.where.startswith("alert ") and re.fullmatch(r"resonance_gateway_\w+_(total|count)", use.metric)
     ]
-    assert len({use.metric for use in counted}) == 7
+    assert len({use.metric for use in counted}) == 9
     assert [text for use in counted if (text := complaint(use, fresh))] == []
 
 

@@ -64,7 +64,7 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
         with metrics.time(Stage.FUSION):
             pass
         metrics.inference_ended("visual_encoder", 0.012)
-        metrics.inference_ended("visual_encoder", 9.0, failed=True)
+        metrics.inference_failed("visual_encoder")
         metrics.model_health("visual_encoder", True)
         metrics.model_health("audio_encoder", False)
         metrics.space("tiny", "f" * 64, True)
