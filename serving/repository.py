@@ -77,8 +77,18 @@ def read_repository(root: Path, target: str, decoder: Decoder = Decoder.PYAV) ->
     The one that runs DALI is left out unless it is the `decoder`.
 
     Raises:
-        RepositoryError: no such folder, no model in it, or a config that is not Triton's.
+        RepositoryError: no such folder, no model in it, one that may not be read, or a config that is not
+            Triton's.
     """
+    try:
+        return _read_repository(root, target, decoder)
+    except OSError as error:
+        raise RepositoryError(
+            f"{error.filename}: cannot be read ({error.strerror}); expected models that this user may read"
+        ) from error
+
+
+def _read_repository(root: Path, target: str, decoder: Decoder) -> list[Model]:
     if not is_folder(root):
         raise RepositoryError(f"model repository {root} is not a folder; {_ADVICE}")
     models = []

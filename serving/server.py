@@ -51,6 +51,7 @@ _STUB_GRACE_S = 2.0  # for answers of a stub that was replaced
 #: in flight, know nothing of one that a model is at work on.)
 _ANSWERED = "Found 0 live models"
 _FLUSH_S = 1.0  # for answers on their way out, once all models are done
+_MOST_TOLD = 500  # characters: copying a folder names every file that could not be
 _OPEN_S = 10.0  # Triton opens its HTTP and metrics ports right after that of gRPC
 _EXIT_MARGIN_S = 5.0  # Triton counts its exit timeout in whole seconds, and unloads models after it
 #: Said at every start without a GPU; never the reason why one failed.
@@ -139,21 +140,20 @@ class TritonServer:
             RepositoryError: files are missing, or a model was refused or failed its probe.
             SharedMemoryError: too little room in /dev/shm.
             PortTakenError: a given port is in use.
-            StartError: the server ended early or was not ready in time; `log_tail` has the log's end.
+            StartError: the server ended early or was not ready in time, and `log_tail` has the log's end; or
+                this machine has no room for it.
         """
         with self._lifecycle:
             if self._process is not None:
                 raise StartError("the server is already started")
             self._starting = True
             try:
-                self._launch()
-            except StartError as failed:
-                if _LOCK_FAILURE not in failed.log_tail:
-                    raise
-                _log.warning(
-                    "Triton's processes waited too long for each other on a busy machine; starting again"
-                )
-                self._launch()
+                self._launch_patiently()
+            except OSError as error:  # a full disk, or one that may not be written: there may be room later
+                raise StartError(
+                    f"no room here to start Triton: {one_line(str(error))[:_MOST_TOLD]}; expected some, and "
+                    "rights where temporary files are kept (TMPDIR), and for one more process"
+                ) from error
             finally:
                 self._starting = False
 
@@ -167,6 +167,17 @@ class TritonServer:
         if self._starting and running is not None:  # it may wait for an answer: there will be none
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
+
+    def _launch_patiently(self) -> None:
+        try:
+            self._launch()
+        except StartError as failed:
+            if _LOCK_FAILURE not in failed.log_tail:
+                raise
+            _log.warning(
+                "Triton's processes waited too long for each other on a busy machine; starting again"
+            )
+            self._launch()
 
     def _launch(self) -> None:
         """One try of `start`; leaves nothing behind when it fails."""

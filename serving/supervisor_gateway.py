@@ -62,7 +62,10 @@ class GatewayProcess:
             StartError: it ended before, or took longer than `timeout_s`; it is gone then.
         """
         self.told = {}
-        self._process = started = process.start_talking(self._command(), self._environment)
+        try:
+            self._process = started = process.start_talking(self._command(), self._environment)
+        except OSError as error:
+            raise StartError(f"no process for the gateway ({error}); expected room for one more") from error
         threading.Thread(target=self._listen, args=(started,), daemon=True).start()
         deadline = time.monotonic() + timeout_s
         try:

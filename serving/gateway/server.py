@@ -17,10 +17,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from resonance import __version__
-from resonance.clients.errors import ResonanceError
+from resonance.clients.errors import ResonanceError, ServerFaultError
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import TritonTransport
-from resonance.serving.errors import GatewayConfigError, PortTakenError
+from resonance.serving.errors import GatewayConfigError, PortTakenError, StartError
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.binding import bind_policy
 from resonance.serving.gateway.callers import Authenticator
@@ -123,6 +123,7 @@ class Gateway:
         Raises:
             GatewayConfigError: settings that contradict each other, files that cannot be used, or no Triton.
             PortTakenError: a given port is in use.
+            StartError: uploads could not be read here.
         """
         try:
             await self._start()
@@ -154,7 +155,13 @@ class Gateway:
             spool_folder=spool_folder,
         )
         self._show_gauges(self._shared)
-        await NURSERY.warm_up()
+        try:
+            await NURSERY.warm_up()
+        except ServerFaultError as error:
+            raise StartError(
+                f"no process to read uploads with ({error.__cause__}); expected room for one (memory, "
+                "pids limit)"
+            ) from error
         model_health = ModelHealth(settings.triton)
         self._look_after(model_health.run())
         self._look_after(self._tell_health(model_health))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import psutil
@@ -276,6 +278,15 @@ def test_where_there_are_no_models_the_advice_is_to_export_some(tmp_path):
         read_repository(tmp_path / "models", "cpu")
     with pytest.raises(RepositoryError, match=rf"holds no model; {advice}"):
         read_repository(tmp_path, "cpu")
+
+
+def test_a_repository_that_may_not_be_read_is_named(repository, monkeypatch):
+    def refused(folder: Path) -> Never:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)  # root may read everything
+    with pytest.raises(RepositoryError, match=rf"{repository}: cannot be read \(Permission denied\)"):
+        read_repository(repository, "cpu")
 
 
 def test_missing_files_are_named(repository):
