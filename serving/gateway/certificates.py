@@ -55,6 +55,10 @@ def check_pair(certificate_path: Path, certificate: bytes, key_path: Path) -> Va
             found = error.reason or "not PEM"
             message = f"{certificate_path}, {key_path}: {found}; expected a certificate and key in PEM"
         raise GatewayConfigError(message) from None
+    except OSError as error:  # read a moment ago, and being replaced
+        raise GatewayConfigError(
+            f"{certificate_path}, {key_path}: cannot be read ({error.strerror}); expected PEM files"
+        ) from None
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its issuer is the clients' affair

@@ -1,14 +1,15 @@
 """Certificates of the gateway: checked at the start, and taken anew when their files change.
 
 gRPC asks for the certificate before each handshake, so a renewed one serves the next connection and
-those that stand are left alone. A renewal that cannot be used (half written, another key, expired)
-changes nothing and is logged once.
+those that stand are left alone. A renewal that cannot be used (half written, another key, not valid
+today) changes nothing, is logged once, and is tried again a minute later.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import grpc
 
 from resonance.serving.errors import GatewayConfigError
 from resonance.serving.gateway.certificates import Validity, check_authorities, check_pair
-from resonance.serving.gateway.secret_files import readable_by_others
+from resonance.serving.gateway.secret_files import Refusals, Signature, signature_of, warn_of_readers
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class TlsFiles:
 class _Loaded:
     """What was read, and from which state of the files."""
 
-    signature: Signature
+    signature: Signatures
     configuration: grpc.ServerCertificateConfiguration
     validity: Validity
 
@@ -52,19 +53,26 @@ class ServerTls:
     Args:
         files: where certificates stand.
         on_connection: called for each connection before its handshake, in a thread of gRPC.
+        clock: seconds that never go back.
 
     Raises:
         GatewayConfigError: a file is missing, unreadable, no certificate or key, one does not belong to the
             other, or it is not valid today.
     """
 
-    def __init__(self, files: TlsFiles, *, on_connection: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        files: TlsFiles,
+        *,
+        on_connection: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._files = files
         self._on_connection = on_connection
         self._lock = threading.Lock()
-        self._refused: Signature | None = None
-        self._loaded = self._load(_signature(files))
-        _warn_of_readers(files.key)
+        self._refusals = Refusals(clock)
+        self._loaded = self._load(_signatures(files))
+        warn_of_readers(files.key, "the private key")
 
     @property
     def mutual(self) -> bool:
@@ -85,20 +93,19 @@ class ServerTls:
         if self._on_connection is not None:
             self._on_connection()
         with self._lock:
+            signature = _signatures(self._files)
+            if signature == self._loaded.signature or self._refusals.stands(signature):
+                return None
             try:
-                signature = _signature(self._files)
-                if signature in (self._loaded.signature, self._refused):
-                    return None
-                self._refused = signature  # unless all goes well
                 self._loaded = self._load(signature)
             except GatewayConfigError as error:
-                _log.error("the TLS files changed but cannot be used, the old ones are kept: %s", error)
+                if self._refusals.refuse(signature, str(error)):
+                    _log.error("the TLS files changed but cannot be used, the old ones are kept: %s", error)
                 return None
-            self._refused = None
             _log.info("the TLS files changed: new connections get the new certificate")
             return self._loaded.configuration
 
-    def _load(self, signature: Signature) -> _Loaded:
+    def _load(self, signature: Signatures) -> _Loaded:
         certificate, key = _read(self._files.certificate), _read(self._files.key)
         validity = check_pair(self._files.certificate, certificate, self._files.key)
         authorities = None
@@ -111,22 +118,13 @@ class ServerTls:
         return _Loaded(signature, configuration, validity)
 
 
-#: Inode, size and time of change of each file; None for one that is not there.
-Signature = tuple[tuple[int, int, int] | None, ...]
+#: Of each file.
+Signatures = tuple[Signature, ...]
 
 
-def _signature(files: TlsFiles) -> Signature:
-    found: list[tuple[int, int, int] | None] = []
-    for path in (files.certificate, files.key, files.client_ca):
-        if path is None:
-            continue
-        try:
-            state = path.stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((state.st_ino, state.st_size, state.st_mtime_ns))
-    return tuple(found)
+def _signatures(files: TlsFiles) -> Signatures:
+    paths = (files.certificate, files.key, files.client_ca)
+    return tuple(signature_of(path) for path in paths if path is not None)
 
 
 def _read(path: Path) -> bytes:
@@ -136,8 +134,3 @@ def _read(path: Path) -> bytes:
         raise GatewayConfigError(
             f"{path}: cannot be read ({error.strerror}); expected a PEM file that this user may read"
         ) from error
-
-
-def _warn_of_readers(key: Path) -> None:
-    if readable_by_others(key.stat()):
-        _log.warning("%s: the private key can be read by others; chmod 600 it", key)

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from resonance.serving.errors import GatewayConfigError
-from resonance.serving.gateway.secret_files import readable_by_others
+from resonance.serving.gateway.secret_files import Refusals, signature_of, warn_of_readers
 
 _log = logging.getLogger(__name__)
 MIN_TOKEN_CHARACTERS = 32
@@ -36,8 +36,9 @@ class _Entry:
 class TokenFile:
     """The tokens of a file, read again at most once a second where it changed.
 
-    A new state of the file that cannot be used changes nothing: the old tokens stay, and the log says so
-    once. A file without any token is such a state, so nobody is locked out by half a write.
+    A new state of the file that cannot be used changes nothing: the old tokens stay, the log says so once,
+    and it is tried again each minute. A file without any token is such a state, so nobody is locked out by
+    half a write.
 
     Args:
         path: the file.
@@ -50,7 +51,8 @@ class TokenFile:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._seen = _signature(path)
+        self._refusals = Refusals(clock)
+        self._seen = signature_of(path)
         self._take(_read(path))
         self._checked_s = clock()
 
@@ -76,21 +78,23 @@ class TokenFile:
 
     def _take(self, entries: list[_Entry]) -> None:
         self._entries, self._digests = entries, frozenset(entry.digest for entry in entries)
+        warn_of_readers(self._path, "the tokens")
 
     def _reload(self) -> None:
         now_s = self._clock()
         if now_s - self._checked_s < _RECHECK_S:
             return
         self._checked_s = now_s
-        signature = _signature(self._path)
-        if signature == self._seen:
+        signature = signature_of(self._path)
+        if signature == self._seen or self._refusals.stands(signature):
             return
-        self._seen = signature
         try:
             self._take(_read(self._path))
         except GatewayConfigError as error:
-            _log.error("the token file changed but cannot be used, the old tokens are kept: %s", error)
+            if self._refusals.refuse(signature, str(error)):
+                _log.error("the token file changed but cannot be used, the old tokens are kept: %s", error)
         else:
+            self._seen = signature
             _log.info("the token file changed: %d tokens of %d callers", len(self._entries), len(self.names))
 
 
@@ -113,27 +117,16 @@ def bearer_token(values: list[str | bytes]) -> bytes | None:
     return token.encode("ascii")
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
 def _read(path: Path) -> list[_Entry]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-            state = path.stat()
     except OSError as error:
         raise GatewayConfigError(
             f"{path}: cannot be read ({error.strerror}); expected a file of tokens that this user may read"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise GatewayConfigError(f"{path}: over {MAX_FILE_BYTES:,} bytes; expected one NAME TOKEN a line")
-    if readable_by_others(state):
-        _log.warning("%s: the tokens can be read by others; chmod 600 it", path)
     entries: list[_Entry] = []
     owner: dict[bytes, str] = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):

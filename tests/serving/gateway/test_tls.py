@@ -223,6 +223,42 @@ async def test_a_renewed_certificate_serves_the_next_connection(
         assert await asyncio.to_thread(_serial, door, authority) not in (before, after)
 
 
+def test_a_certificate_that_begins_in_a_moment_is_tried_again(
+    tmp_path: Path, files: TlsFiles, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = [0.0]
+    tls = ServerTls(files, clock=lambda: now_s[0])
+    begins = datetime.now(UTC) + timedelta(seconds=2)  # of an authority whose clock is ahead
+    write_certificate(tmp_path, authority.issue_cert("localhost", not_before=begins, not_after=TOMORROW))
+    assert tls._fetch() is None
+    until_s = time.monotonic() + 10
+    while time.monotonic() < until_s and tls.validity.ends_unix_s > TOMORROW.timestamp() + 60:
+        time.sleep(0.2)
+        now_s[0] += 61
+        tls._fetch()
+    assert tls.validity.ends_unix_s == pytest.approx(TOMORROW.timestamp(), abs=2)
+    assert caplog.text.count("the old ones are kept") == 1
+
+
+def test_a_refused_certificate_is_not_read_at_every_connection(
+    tmp_path: Path, files: TlsFiles, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ServerTls(files, clock=lambda: 0.0)
+    loads, real = [], ServerTls._load
+
+    def counted(self: ServerTls, signature: object) -> object:
+        loads.append(signature)
+        return real(self, signature)
+
+    monkeypatch.setattr(ServerTls, "_load", counted)
+    files.key.write_text("half a key")
+    assert [tls._fetch() for _ in range(3)] == [None] * 3
+    assert len(loads) == 1
+    files.key.chmod(0o400)
+    assert tls._fetch() is None
+    assert len(loads) == 2
+
+
 async def test_a_renewed_authority_counts_for_the_next_connection(
     mutual_files: TlsFiles, authority: trustme.CA
 ) -> None:

@@ -107,6 +107,49 @@ def test_a_broken_change_keeps_the_old_tokens(tmp_path: Path, caplog: pytest.Log
     assert tokens.name_of(ALICE.encode()) == "dave"
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    path = write_tokens(tmp_path / "tokens")
+    tokens = TokenFile(path, clock=clock)
+    write_tokens(path, f"alice {ALICE}\n")  # bob's token is taken away
+    opened, real = [], Path.open
+
+    def broken(self: Path, *how: str) -> object:
+        opened.append(self)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", broken)
+    for _ in range(40):
+        clock.now_s += 2
+        assert tokens.name_of(BOB.encode()) == "bob"
+    assert len(opened) == 2
+    assert caplog.text.count("the old tokens are kept") == 1
+    monkeypatch.setattr(Path, "open", real)
+    clock.now_s += 60  # it did not change
+    assert tokens.name_of(BOB.encode()) is None
+
+
+def test_a_file_that_may_be_read_now_counts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    path = write_tokens(tmp_path / "tokens")
+    tokens = TokenFile(path, clock=clock)
+    write_tokens(path, f"alice {ALICE}\n")
+    real = Path.open
+
+    def refused(self: Path, *how: str) -> object:
+        raise PermissionError(13, "Permission denied")  # root may read everything
+
+    monkeypatch.setattr(Path, "open", refused)
+    clock.now_s += 2
+    assert tokens.name_of(BOB.encode()) == "bob"
+    monkeypatch.setattr(Path, "open", real)
+    path.chmod(0o400)
+    clock.now_s += 2
+    assert tokens.name_of(BOB.encode()) is None
+
+
 def test_every_entry_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from resonance.serving.gateway import tokens as module
 
