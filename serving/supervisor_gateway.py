@@ -17,6 +17,8 @@ from resonance.serving.signs_of_life import SIGN_OF_LIFE, SUPERVISED_VARIABLE
 START_TIMEOUT_S = 60.0
 #: A gateway that has said nothing for so long hangs; one on a busy machine is late by a few seconds.
 HANGS_AFTER_S = 20.0
+#: Who looks so late was stopped itself, and may have yet to hear what was said meanwhile.
+_LATE_S = 5.0
 _LOOK_S = 0.05
 
 _log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class GatewayProcess:
     def __init__(self, command: Callable[[], Sequence[str]], *, hangs_after_s: float = HANGS_AFTER_S) -> None:
         self._hangs_after_s = hangs_after_s
         self._heard_at = 0.0
+        self._looked_at = 0.0
         self.told: Mapping[str, str] = {}
         self._command = command
         self._environment = dict(os.environ) | {SUPERVISED_VARIABLE: "1"}
@@ -82,10 +85,17 @@ class GatewayProcess:
             raise
 
     def fault(self) -> str:
-        """Why it does not serve any more: how it ended, or that it hangs; empty while all is well."""
+        """Why it does not serve any more: how it ended, or that it hangs; empty while all is well.
+
+        Silence counts for who looks every few seconds: after a longer pause hearing begins anew.
+        """
         if (how := self.ended()) is not None:
             return f"ended by itself ({how})"
-        silent_s = time.monotonic() - self._heard_at
+        now = time.monotonic()
+        if now - self._looked_at > _LATE_S:
+            self._heard_at = now
+        self._looked_at = now
+        silent_s = now - self._heard_at
         if self.told and silent_s > self._hangs_after_s:
             return f"hangs: no sign of life for {silent_s:.0f} s"
         return ""

@@ -158,6 +158,21 @@ async def test_one_that_hangs_is_seen_by_its_silence(tmp_path):
         await gateway.stop(drain_s=0)
 
 
+def test_who_was_stopped_itself_begins_to_hear_anew(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("resonance.serving.supervisor_gateway.time.monotonic", lambda: now)
+    gateway = GatewayProcess(lambda: [], hangs_after_s=20)
+    gateway.told = {"gateway": "here"}
+    assert gateway.fault() == ""
+    now += 24  # stopped: what the gateway said meanwhile is not read yet
+    assert gateway.fault() == ""
+    for _ in range(20):
+        now += 1
+        assert gateway.fault() == ""
+    now += 1
+    assert gateway.fault() == "hangs: no sign of life for 21 s"
+
+
 async def test_one_that_never_gets_ready_is_not_waited_for(tmp_path):
     gateway = GatewayProcess(lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(StartError, match=r"not ready within 0\.3 s"):
