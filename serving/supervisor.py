@@ -32,7 +32,8 @@ _SETTLE_S = 0.1
 _FAILURES = 2  # probes in a row, so that one that a stall of the machine cost does not end a model's work
 _RECENT_FAILURES = 3  # within a minute, with successes between: one of several processes of a model fails
 _RELOADS, _RELOAD_WINDOW_S = 3, 60.0  # of one model, before Triton is started again instead
-_GATEWAY_MARGIN_S = 2.0  # it counts the same drain itself, and has to end its calls after it
+#: It counts the same drain itself. After it come answers on their way out (1 s) and spans (3 s at most).
+_GATEWAY_MARGIN_S = 6.0
 _ALONE_S = 2.0  # for what Triton still has in flight when its only caller, the gateway, is gone
 
 _log = logging.getLogger(__name__)

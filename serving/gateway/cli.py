@@ -94,6 +94,7 @@ def gateway(
     from resonance.serving.gateway.core_log import StderrLines
     from resonance.serving.gateway.logs import configure_logs
     from resonance.serving.gateway.metrics import GatewayMetrics
+    from resonance.serving.gateway.reading import NURSERY
     from resonance.serving.gateway.server import Gateway, GatewaySettings
     from resonance.serving.gateway.tls import TlsFiles
 
@@ -124,7 +125,10 @@ def gateway(
         with StderrLines(on_handshake_failed=metrics.handshake_failed) as lines:
             configure_logs(log_format, stream=lines.stream)
             faulthandler.enable(file=lines.stream)  # the last lines of a crash must not be lost in the pipe
-            asyncio.run(run(Gateway(settings, metrics), ready_file))
+            try:
+                asyncio.run(run(Gateway(settings, metrics), ready_file))
+            finally:
+                NURSERY.close()  # it holds the pipe of stderr, whose end is waited for
     except ServingError as error:
         typer.echo(f"resonance gateway: {error}", err=True)
         raise typer.Exit(1) from None
