@@ -77,6 +77,7 @@ class TritonServer:
         self._prefix = ""
         self._stubs: Counter[str] = Counter()
         self._files = LoadedFiles([])
+        self._logged = 0  # the log's size in bytes before this start: it may be kept over many
         self._key = admin.new_key()
         self._lifecycle = threading.RLock()  # one start or stop at a time
         self._given_up = threading.Event()
@@ -213,10 +214,10 @@ class TritonServer:
                 DECODER_VARIABLE: decoder,
                 "TMPDIR": str(temporary),
             }
-            logged = self._log_size()
+            self._logged = self._log_size()
             watch = environments.Watch(self._folder, binary.count_in_python(triton, needed))
             self._process = process.start_process(command, environment, self.log_path, secret=self._key)
-            self._become_ready([m.name for m in models], logged)
+            self._become_ready([m.name for m in models])
             watch.note()
         except BaseException:
             self.stop(drain_s=0)
@@ -312,19 +313,18 @@ class TritonServer:
                 self._folder = Path()
 
     def log_tail(self, lines: int = _LOG_TAIL_LINES) -> str:
-        """The last lines of Triton's log."""
+        """The last lines of Triton's log, of this start alone."""
         try:
             with self.log_path.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - 400 * lines))  # it may have grown for weeks
+                size = log.seek(0, os.SEEK_END)
+                began = self._logged if self._logged <= size else 0  # emptied meanwhile
+                log.seek(max(began, size - 400 * lines))  # it may have grown for weeks
                 return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
 
-    def _become_ready(self, wanted: list[str], logged: int) -> None:
-        """Wait for the server's port, which it opens when all models are loaded, then probe those wanted.
-
-        `logged` is the log's size in bytes before this start.
-        """
+    def _become_ready(self, wanted: list[str]) -> None:
+        """Wait for the server's port, which it opens when all models are loaded, then probe those wanted."""
         assert self._process is not None
         settings = self.settings
         deadline = time.monotonic() + settings.start_timeout_s
@@ -332,7 +332,7 @@ class TritonServer:
         key_readable = True
         while not listens(host, self._ports["grpc"]):
             if (
-                key_readable and self._log_size() > logged
+                key_readable and self._log_size() > self._logged
             ):  # it has read its arguments before it says anything
                 key_readable = not admin.hide(self._process.pid, self._key)
             if self._given_up.is_set():

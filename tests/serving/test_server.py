@@ -31,6 +31,7 @@ from resonance.serving.errors import (
     RepositoryError,
     ServerDiedError,
     SharedMemoryError,
+    StartError,
 )
 from resonance.serving.loaded_files import LoadedFiles
 from resonance.serving.ports import choose_ports, is_free
@@ -325,6 +326,19 @@ def test_a_bad_model_is_named_with_its_reason_in_one_line(repository, spoil, rea
         server.start()
     assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+def test_the_reason_of_a_failed_start_is_its_own(repository, tmp_path, monkeypatch):
+    log = tmp_path / "triton.log"
+    log.write_text("""E1101 10:00:00.000000 1 a.cc:1] "failed to load 'encoder': weights are damaged"\n""")
+    # as where the kernel kills Triton before it says a word
+    monkeypatch.setattr("resonance.serving.server.triton_command", lambda *given, **named: ["/bin/false"])
+    server = TritonServer(ServerSettings(model_repository=repository, log_file=log))
+    with pytest.raises(StartError, match=r"Triton ended while starting: exit code 1$") as failed:
+        server.start()
+    assert failed.value.log_tail == ""
+    server._logged = log.stat().st_size + 1  # emptied since
+    assert "weights are damaged" in server.log_tail()
 
 
 def test_an_occupied_port_is_named(repository):
