@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from resonance.clients.errors import ServerFaultError, SpaceChangedError
 from resonance.clients.transport import Transport
 from resonance.space.descriptor import Descriptor
@@ -16,13 +18,20 @@ class ServedSpace:
     Args:
         expected_fingerprint: refuse a server of another space.
         timeout_s: deadline of a request.
+        on_change: called with the space when it is first known, and whenever it is another.
     """
 
     def __init__(
-        self, transport: Transport, *, expected_fingerprint: str | None = None, timeout_s: float = 30.0
+        self,
+        transport: Transport,
+        *,
+        expected_fingerprint: str | None = None,
+        timeout_s: float = 30.0,
+        on_change: Callable[[Descriptor], None] = lambda space: None,
     ) -> None:
         self._transport, self._timeout_s = transport, timeout_s
         self._expected = expected_fingerprint
+        self._on_change = on_change
         self._known: Descriptor | None = None
         self._text: bytes | None = None
 
@@ -52,7 +61,10 @@ class ServedSpace:
             raise ServerFaultError(str(malformed)) from malformed
         if self._expected is not None and descriptor.fingerprint != self._expected:
             raise SpaceMismatchError(self._expected, descriptor.fingerprint, "the server")
+        changed = text != self._text
         self._known, self._text = descriptor, text
+        if changed:
+            self._on_change(descriptor)
         return descriptor
 
     async def require_same(self, descriptor: Descriptor, media: str) -> None:

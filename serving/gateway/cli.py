@@ -18,6 +18,7 @@ from resonance.serving.signs_of_life import SIGN_INTERVAL_S, SIGN_OF_LIFE, SUPER
 
 if TYPE_CHECKING:
     from resonance.serving.gateway.server import Gateway
+    from resonance.space.descriptor import Descriptor
 
 _LIMITS = "Limits"
 
@@ -161,10 +162,14 @@ async def run(gateway: Gateway, ready_file: Path | None = None) -> None:
     signs = asyncio.create_task(_give_signs()) if os.environ.get(SUPERVISED_VARIABLE) else None
     try:
         addresses = {"gateway": gateway.address, "metrics": gateway.metrics_address}
-        line = ready_line(addresses, gateway.space)
-        if file is not None:
-            file.update(line, {}, {}, {})
-        typer.echo(line)
+
+        def write(space: Descriptor | None) -> None:
+            if file is not None and not stop.is_set():
+                file.update(ready_line(addresses, space), {}, {}, {})
+
+        write(gateway.space)
+        gateway.when_space_changes(write)
+        typer.echo(ready_line(addresses, gateway.space))
         await stop.wait()
     finally:
         if file is not None:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from resonance import __version__
 from resonance.clients.errors import ResonanceError, ServerFaultError
+from resonance.clients.served_space import MODEL as SPACE_MODEL
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import TritonTransport
 from resonance.serving.errors import GatewayConfigError, PortTakenError, StartError
@@ -101,6 +102,7 @@ class Gateway:
         self._server: grpc.aio.Server | None = None
         self._shared: Shared | None = None
         self._health_service = HealthService()
+        self._tell_space: Callable[[Descriptor], None] = lambda space: None
 
     @property
     def address(self) -> str:
@@ -116,6 +118,10 @@ class Gateway:
     def space(self) -> Descriptor | None:
         """What is served, as Triton told it last; None before the start."""
         return self._shared.served.last_known if self._shared else None
+
+    def when_space_changes(self, tell: Callable[[Descriptor], None]) -> None:
+        """Call `tell` whenever Triton serves another space from now on: it may be replaced behind us."""
+        self._tell_space = tell
 
     async def start(self) -> None:
         """Return once calls are taken.
@@ -142,7 +148,7 @@ class Gateway:
         self._closing.callback(tracing.close)
         transport = TritonTransport(settings.triton, headers=tracing.request_headers)
         self._closing.push_async_callback(transport.close)
-        served = ServedSpace(transport, timeout_s=limits.request_timeout_s)
+        served = ServedSpace(transport, timeout_s=limits.request_timeout_s, on_change=self._space_changed)
         await self._ask_space(served)
         self._shared = Shared(
             transport=transport,
@@ -165,6 +171,7 @@ class Gateway:
         model_health = ModelHealth(settings.triton)
         self._look_after(model_health.run())
         self._look_after(self._tell_health(model_health))
+        self._look_after(_follow_space(served, model_health))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK_S):
                 await self._health_service.serves(SERVICE)
@@ -181,7 +188,7 @@ class Gateway:
         deadline = time.monotonic() + self.settings.start_timeout_s
         while True:
             try:
-                space = await served.ask()
+                await served.ask()
             except (ResonanceError, SpaceError) as error:
                 if time.monotonic() > deadline:
                     raise GatewayConfigError(
@@ -189,8 +196,11 @@ class Gateway:
                     ) from None
                 await asyncio.sleep(_SPACE_RETRY_S)
             else:
-                self.metrics.space(space.name, space.fingerprint, space.trained)
                 return
+
+    def _space_changed(self, space: Descriptor) -> None:
+        self.metrics.space(space.name, space.fingerprint, space.trained)
+        self._tell_space(space)
 
     async def _listen(self, shared: Shared, model_health: ModelHealth) -> None:
         settings = self.settings
@@ -280,6 +290,19 @@ class Gateway:
         await self._closing.aclose()
 
 
+async def _follow_space(served: ServedSpace, model_health: ModelHealth) -> None:
+    """Ask for the space whenever the model that tells it serves again: with Triton it may have changed."""
+    known: Mapping[str, ModelState] = {}
+    since_s = -1.0
+    while True:
+        known = await model_health.wait_changed(known)
+        state = known.get(SPACE_MODEL)
+        if state is not None and state.serving and state.since_s != since_s:
+            since_s = state.since_s
+            with contextlib.suppress(ResonanceError, SpaceError):  # the next title asks, too
+                await served.ask()
+
+
 async def _end_revoked(interceptor: CallInterceptor) -> None:
     while True:
         await asyncio.sleep(_REVOKED_LOOK_S)
@@ -287,9 +310,9 @@ async def _end_revoked(interceptor: CallInterceptor) -> None:
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:
-    """Health would stand still, or tokens be good for ever, without a word."""
+    """Health or the space would stand still, or tokens be good for ever, without a word."""
     if not task.cancelled() and (fault := task.exception()) is not None:
-        _log.error("health or tokens are looked after no more", exc_info=fault)
+        _log.error("health, space or tokens are looked after no more", exc_info=fault)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
