@@ -205,7 +205,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _refuse(
         self, method: str, context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str
     ) -> NoReturn:
-        self._metrics.call_ended(method, code.name, 0.0)
+        self._metrics.call_ended(method, code.name, None)
         caller, name = peer_address(context.peer()), method.rpartition("/")[2]
         _log.info("call refused", extra={"caller": caller, "method": name, "code": code.name})
         await context.abort(code, message)

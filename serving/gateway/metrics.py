@@ -150,7 +150,7 @@ class GatewayMetrics:
     def call_ended(self, method: str, code: str, seconds: float | None) -> None:
         """A call of `method` ended after `seconds` with the gRPC status `code`, such as ``OK``.
 
-        None: not timed, for how long it takes is its caller's affair.
+        None: not timed, for it was refused before it began, or how long it takes is its caller's affair.
         """
         label = self._label("method", method)
         self._calls.labels(label, self._label("code", code)).inc()
