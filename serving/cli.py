@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.serving.decoder import Decoder
+from resonance.serving.gateway.log_format import LogFormat
 
 if TYPE_CHECKING:
     from resonance.serving.server import TritonServer
@@ -118,7 +121,14 @@ def serve(
 
     if gateway_options and not gateway:
         raise typer.BadParameter(f"{gateway_options[0]!r} came; options after -- are for --gateway")
-    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(message)s")  # on stderr
+    if gateway:  # its lines stand between ours
+        from resonance.serving.gateway.logs import configure_logs
+
+        configure_logs(log_format_of(gateway_options or []))
+    else:
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"
+        )  # on stderr
     server = TritonServer(
         ServerSettings(
             model_repository=model_repository,
@@ -162,6 +172,13 @@ def serve(
             typer.echo(error.log_tail, err=True)
         typer.echo(f"resonance serve: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def log_format_of(gateway_options: Sequence[str]) -> LogFormat:
+    """How the lines of a gateway with these options look; the default where it will refuse them."""
+    words = [word for option in gateway_options for word in option.split("=", 1)]
+    given = [after for word, after in pairwise(words) if word == "--log-format"]
+    return next((known for known in LogFormat if [known.value] == given[-1:]), LogFormat.JSON)
 
 
 def gateway_command(server: TritonServer, host: str, port: int, options: list[str]) -> list[str]:

@@ -147,8 +147,10 @@ def test_a_killed_and_a_stopped_stub_come_back_while_others_answer(patient):
     code, err, _ = serve.terminate()
     assert code == 0
     lines = [line for line in err.splitlines() if "loading it again" in line and "model encoder: " in line]
-    assert lines[0] == "W model encoder: its process died; loading it again (reload 1)"
-    assert lines[1].startswith("W model encoder: ")
+    times, told = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d", time) for time in times)
+    assert told[0] == "W model encoder: its process died; loading it again (reload 1)"
+    assert told[1].startswith("W model encoder: ")
     assert len(lines) == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -19,7 +20,9 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from resonance.serving.cli import log_format_of
 from resonance.serving.errors import StartError
+from resonance.serving.gateway.log_format import LogFormat
 from resonance.serving.ports import choose_ports
 from resonance.serving.supervisor_gateway import GatewayProcess
 from tests.serving.test_server import SERVE
@@ -93,9 +96,25 @@ def test_it_is_started_after_triton_and_stopped_before_it(started):
     assert not ready_file.exists()
     assert listens(ready["grpc"])  # what the gateway still answers needs it
     _, err = command.communicate(timeout=30)
-    assert (command.returncode, [line for line in err.splitlines() if line[0] != "I"]) == (0, [])
+    levels = {json.loads(line)["level"] for line in err.splitlines()}  # as the gateway's own lines
+    assert (command.returncode, levels - {"info"}) == (0, set())
     assert notes(log)[1:] == ["drains", "drained"]
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize(
+    ("options", "format_"),
+    [
+        ([], LogFormat.JSON),
+        (["--log-format", "text"], LogFormat.TEXT),
+        (["--log-format=json", "--port", "1", "--log-format=text"], LogFormat.TEXT),
+        (["--log-format=text", "--log-format", "json"], LogFormat.JSON),
+        (["--log-format", "none of these"], LogFormat.JSON),
+        (["--log-format"], LogFormat.JSON),
+    ],
+)
+def test_the_supervisors_lines_look_as_the_gateways(options, format_):
+    assert log_format_of(options) is format_
 
 
 def test_one_that_died_comes_back_on_its_port(started):
