@@ -46,7 +46,9 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared wit
 _LOG_TAIL_LINES = 20
 #: What Triton 2.51 ends with when a process does not get the processor for 10 s while holding a lock.
 _LOCK_FAILURE = "boost::interprocess::lock_exception"
-_STUB_GRACE_S = 2.0  # for answers of a stub that was replaced
+#: For answers of a stub that was replaced, and for its end: a model whose stub is killed while Triton unloads
+#: it stays, and keeps the next stop waiting.
+_STUB_GRACE_S = 10.0
 #: Triton's words once the last request is answered and all models are unloaded. (Those before, of inferences
 #: in flight, know nothing of one that a model is at work on.)
 _ANSWERED = "Found 0 live models"

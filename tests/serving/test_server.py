@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Never
 
@@ -234,17 +235,29 @@ def test_a_dead_stub_is_noticed_and_its_model_answers_again(repository):
         assert sorted(process.stubs(server.pid).values()) == server.models
 
 
-def test_a_model_whose_files_changed_is_not_loaded_alone(repository):
+def test_a_replaced_process_that_is_well_ends_by_itself(repository):
     with TritonServer(ServerSettings(model_repository=repository)) as server:
-        code = repository / "slow" / "1" / "model.py"
-        shutil.copy(code, code.with_name("new"))
-        code.with_name("new").replace(code)
-        (repository / "encoder" / "1" / "model.plan").touch()  # of another target
-        before = process.stubs(server.pid)
-        with pytest.raises(RepositoryChangedError, match=rf"model slow: {code} changed since .*; expected"):
-            server.reload("slow", hung=True)
-        assert process.stubs(server.pid) == before
-        server.reload("encoder")
+        with ThreadPoolExecutor() as pool:
+            answers = [pool.submit(sleep_on, server.grpc_address, 2.0) for _ in range(2)]
+            while waiting_for(server.metrics_address, "slow") != 1:  # then the other is being answered
+                time.sleep(0.05)
+            old = process.stubs(server.pid)
+            server.reload("slow")
+            assert [answer.result() for answer in answers] == [2.0, 2.0]
+        gone = old.keys() - process.stubs(server.pid).keys()
+        assert [old[pid] for pid in gone] == ["slow"]
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < server.settings.drain_s / 2
+
+
+def test_a_model_whose_files_changed_is_not_loaded_alone(repository):
+    server = TritonServer(ServerSettings(model_repository=repository))
+    server._files = LoadedFiles(read_repository(repository, "cpu"))  # as at its start
+    code = repository / "slow" / "1" / "model.py"
+    shutil.copy2(code, code.with_name("new")).replace(code)
+    with pytest.raises(RepositoryChangedError, match=rf"model slow: {code} changed since .*; expected"):
+        server.reload("slow", hung=True)
 
 
 def test_what_a_model_was_loaded_from(repository):
@@ -253,10 +266,12 @@ def test_what_a_model_was_loaded_from(repository):
     space.parent.mkdir(parents=True)
     for path in (space, weights := repository / "encoder" / "1" / "model.onnx"):
         path.write_bytes(b"one")
+    cached = repository / "slow" / "1" / "__pycache__" / "model.pyc"
+    cached.parent.mkdir(exist_ok=True)
+    cached.touch()
     loaded = LoadedFiles(models)
-    cache = repository / "slow" / "1" / "__pycache__"
-    cache.mkdir()
-    (cache / "model.pyc").touch()
+    cached.write_bytes(b"compiled anew")
+    weights.with_name("model.plan").touch()  # of another target
     assert not any(loaded.changed(model.name) for model in models)
     weights.write_bytes(b"other")
     assert loaded.changed("encoder") == [weights]
