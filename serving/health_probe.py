@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tritonclient.grpc import service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from resonance.clients.in_flight import InFlight
 from resonance.serving.errors import RepositoryError
 from resonance.serving.readiness import Probe, one_line
 
@@ -25,10 +26,12 @@ class Asker:
     Attributes:
         headers: sent with every call.
         timeout_s: within which a model has to answer, or to have completed something else.
+        in_flight: probes are not waited for any longer than that, but not cancelled.
     """
 
     headers: Mapping[str, str]
     timeout_s: float
+    in_flight: InFlight = field(default_factory=InFlight)
 
     async def counts(self, client: InferenceServerClient) -> dict[str, int]:
         """Inferences completed so far, by loaded model; a reload starts anew at 0.
@@ -69,12 +72,15 @@ class Asker:
             InferenceServerException: Triton itself does not answer.
         """
         try:
-            result = await client.infer(
-                probe.name, probe.inputs, headers=dict(self.headers), client_timeout=self.timeout_s
+            result = await self.in_flight.result_of(
+                lambda: client.infer(probe.name, probe.inputs, headers=dict(self.headers)),
+                timeout_s=self.timeout_s,
             )
             probe.read(result)
         except RepositoryError as error:
             return str(error)
+        except TimeoutError:
+            pass  # busy, or hanging
         except InferenceServerException as error:
             if error.status() not in _TIMEOUTS:
                 return f"fails its probe ({probe.sent}): {reason(error)}"
