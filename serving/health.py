@@ -1,9 +1,10 @@
 """Whether each model answers, told by inferences: Triton calls itself ready with stubs that are dead or hang.
 
 `ModelHealth` asks a Triton over gRPC alone, so a supervisor uses it beside its server and a gateway before
-one elsewhere. Every model is sent one small made-up inference in an interval, one after the other, whoever
-else calls it: Triton's statistics count an error that a Python model answers as a success. A probe that waits
-behind real requests fails nobody: as long as they say that the model completes inferences, it is busy.
+one elsewhere. Every model is sent one small made-up inference in an interval, one after the other; one that
+completes requests of others more seldom, but it is: Triton's statistics count an error that a Python model
+answers as a success. A probe that waits behind real requests fails nobody: as long as the model completes
+inferences, it is busy.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TIMEOUT_S = 10.0
 #: An ensemble that serves is asked once in so many intervals: it has no process of its own that could die,
 #: its steps are asked themselves, and each of its probes runs all of them.
 _ENSEMBLE_INTERVALS = 12
+#: One that completes requests is: a probe takes the processor from them, and what hangs completes nothing.
+_BUSY_INTERVALS = 4
 
 #: While something does not answer it is asked this often.
 RETRY_S = 0.5
@@ -89,8 +92,8 @@ class ModelHealth:
 
     Args:
         address: ``host:port`` of Triton's gRPC endpoint.
-        interval_s: after which a model is asked; an ensemble whose steps serve after twelve of them; one that
-            failed lately every `RETRY_S`.
+        interval_s: after which a model is asked; one that completes other requests after four of them, an
+            ensemble whose steps serve after twelve; one that failed lately every `RETRY_S`.
         timeout_s: within which a model has to answer, or to have completed something else.
         headers: sent with every call.
         models: names that must serve; others are found by themselves. Without it an unloaded model is only
@@ -126,6 +129,7 @@ class ModelHealth:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._failed_s: dict[str, deque[float]] = {}
         self._suspects: set[str] = set()  # steps of an ensemble that failed
+        self._completed: dict[str, int] = {}  # inferences, at the look before
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._paused = asyncio.Event()
@@ -243,24 +247,28 @@ class ModelHealth:
         for name in self._states.keys() - counts.keys():
             self._settle(name, "not loaded", failed=True)
         await self._learn(client, [name for name in sorted(counts) if name not in self._configs])
+        busy = {name for name, count in counts.items() if count > self._completed.get(name, count)}
+        self._completed = counts
         known = [name for name in sorted(counts) if name in self._configs and name not in self._asking]
         for name in sorted(known, key=lambda name: bool(steps(self._configs[name]))):  # ensembles last
             called = steps(self._configs[name])
             if lacking := [step for step in called if not self._serves(step)]:
                 self._settle(name, f"its step {lacking[0]} does not serve")
-            elif self._due(name) and not self._suspects.intersection(called):
+            elif self._due(name, busy=name in busy) and not self._suspects.intersection(called):
                 task = asyncio.ensure_future(self._ask(client, name, counts[name]))
                 self._asking[name] = task
                 await asyncio.wait({task}, timeout=_GIVE_WAY_S)  # one after the other, but none for ever
 
-    def _due(self, name: str) -> bool:
-        """Whether it is to be asked now."""
+    def _due(self, name: str, *, busy: bool) -> bool:
+        """Whether it is to be asked now. busy: it completed something since the look before."""
         state = self._states[name]
         if state.serving is None or name in self._suspects:
             return True
         if not state.serving or state.recent:
             return time.monotonic() >= state.checked_s + RETRY_S
-        intervals = _ENSEMBLE_INTERVALS if steps(self._configs[name]) else 1
+        intervals = _BUSY_INTERVALS if busy else 1
+        if steps(self._configs[name]):
+            intervals = _ENSEMBLE_INTERVALS
         return time.monotonic() >= state.checked_s + intervals * self._interval_s
 
     async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:

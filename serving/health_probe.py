@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,19 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from resonance.clients.in_flight import InFlight
+from resonance.clients.transport import LEFT_BEHIND_S
 from resonance.serving.errors import RepositoryError
 from resonance.serving.readiness import Probe, one_line
 
 #: Statistics are counters at hand: a Triton that takes longer to tell them does not work.
 _STATISTICS_S = 5.0
 _TIMEOUTS = ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+#: Probes of one model that nobody waits for any more; what hangs is not to be sent one after the other.
+_MOST_LEFT = 2
+
+
+def _in_flight() -> defaultdict[str, InFlight]:
+    return defaultdict(lambda: InFlight(_MOST_LEFT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +34,12 @@ class Asker:
     Attributes:
         headers: sent with every call.
         timeout_s: within which a model has to answer, or to have completed something else.
-        in_flight: probes are not waited for any longer than that, but not cancelled.
+        in_flight: probes by model, which are not waited for any longer than that, but not cancelled either.
     """
 
     headers: Mapping[str, str]
     timeout_s: float
-    in_flight: InFlight = field(default_factory=InFlight)
+    in_flight: defaultdict[str, InFlight] = field(default_factory=_in_flight)
 
     async def counts(self, client: InferenceServerClient) -> dict[str, int]:
         """Inferences completed so far, by loaded model; a reload starts anew at 0.
@@ -72,8 +80,13 @@ class Asker:
             InferenceServerException: Triton itself does not answer.
         """
         try:
-            result = await self.in_flight.result_of(
-                lambda: client.infer(probe.name, probe.inputs, headers=dict(self.headers)),
+            result = await self.in_flight[probe.name].result_of(
+                lambda: client.infer(
+                    probe.name,
+                    probe.inputs,
+                    headers=dict(self.headers),
+                    client_timeout=self.timeout_s + LEFT_BEHIND_S,
+                ),
                 timeout_s=self.timeout_s,
             )
             probe.read(result)

@@ -12,13 +12,17 @@ from resonance.serving.repository import Model
 _SPACE = Path("space_descriptor", "1", "space.json")
 _CACHE = "__pycache__"  # written as models are loaded
 
-Signature = tuple[int, int, int]
+Signature = tuple[int, int]
 
 
 class LoadedFiles:
-    """Inode, size and time of change of every file in the version folders of `models`, as they are now.
+    """Size and time of change of every file in the version folders of `models`, as they are now.
 
-    Files that come later are nobody's: a plan may be exported beside the ONNX that is served.
+    Files that come later are nobody's: a plan may be exported beside the ONNX that is served. A file's number
+    does not count, for file systems over a network give another to the same file.
+
+    Raises:
+        OSError: one cannot be looked at.
     """
 
     def __init__(self, models: Iterable[Model]) -> None:
@@ -26,7 +30,7 @@ class LoadedFiles:
 
     def changed(self, model: str) -> list[Path]:
         """What `model` would be loaded from that is not what it was, or that is gone."""
-        return [path for path, was in self._seen.get(model, {}).items() if _signature(path) != was]
+        return [path for path, was in self._seen.get(model, {}).items() if _is_other(path, was)]
 
 
 def _signatures(folder: Path) -> dict[Path, Signature | None]:
@@ -42,8 +46,16 @@ def _signatures(folder: Path) -> dict[Path, Signature | None]:
 
 
 def _signature(path: Path) -> Signature | None:
+    """None: it is not there."""
     try:
         state = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    return state.st_size, state.st_mtime_ns
+
+
+def _is_other(path: Path, was: Signature | None) -> bool:
+    try:
+        return _signature(path) != was
+    except OSError:  # of a network, for a moment
+        return False

@@ -246,10 +246,10 @@ class TritonServer:
                 or half of one. The server as a whole has to be started again.
             RepositoryError: it could not be loaded, or fails its probe.
         """
-        self._check_unchanged(name)
         old = {pid: model for pid, model in process.stubs(self.pid).items() if model == name}
         if hung:
             process.kill_stubs(old, self.pid)
+        self._check_unchanged(name)
         try:
             with self._client() as client:
                 reload_model(client, name, self.settings.probe_timeout_s, admin.grpc_headers(self._key))

@@ -32,8 +32,9 @@ _SETTLE_S = 0.1
 _FAILURES = 2  # probes in a row, so that one that a stall of the machine cost does not end a model's work
 _RECENT_FAILURES = 3  # within a minute, with successes between: one of several processes of a model fails
 _RELOADS, _RELOAD_WINDOW_S = 3, 60.0  # of one model, before Triton is started again instead
-#: It counts the same drain itself. After it come answers on their way out (1 s) and spans (3 s at most).
-_GATEWAY_MARGIN_S = 6.0
+#: It counts the same drain itself. After it come answers on their way out (1 s), requests that were left at
+#: the models (5 s at most) and spans (3 s at most).
+_GATEWAY_MARGIN_S = 10.0
 _ALONE_S = 2.0  # for what Triton still has in flight when its only caller, the gateway, is gone
 
 _log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class Supervisor:
         self._announce = announce
         self._file = ReadyFile(ready_file) if ready_file else None
         self._reloaded: dict[str, deque[float]] = {}
+        self._outdated: set[str] = set()  # spared models whose files are others by now
         self._triton_restarts = Restarts("Triton", self.settings)
         self._gateway_restarts = Restarts("the gateway", self.settings)
         self._stop = asyncio.Event()
@@ -222,6 +224,8 @@ class Supervisor:
 
     async def _reload(self, health: ModelHealth, name: str, reason: str, *, hung: bool) -> bool:
         """Load model `name` anew. False where Triton was started again instead."""
+        if name in self._outdated:  # it stays out until all of Triton is started again
+            return True
         now = time.monotonic()
         times = self._reloaded.setdefault(name, deque(maxlen=_RELOADS))
         if len(times) == _RELOADS and times[0] > now - _RELOAD_WINDOW_S:
@@ -235,9 +239,11 @@ class Supervisor:
         try:
             await asyncio.to_thread(self.server.reload, name, hung=hung)
         except ServingError as error:
-            if isinstance(error, RepositoryChangedError) and name not in SPARED_MODELS:
-                await self._restart(health, f"cannot load one model alone ({one_line(str(error))})")
-                return False
+            if isinstance(error, RepositoryChangedError):
+                if name not in SPARED_MODELS:
+                    await self._restart(health, f"cannot load one model alone ({one_line(str(error))})")
+                    return False
+                self._outdated.add(name)
             if self._server_fault(health) is None:
                 _log.error("model %s: could not be loaded again: %s", name, one_line(str(error)))
             return True
@@ -263,6 +269,7 @@ class Supervisor:
                     continue
                 break
         self._reloaded.clear()
+        self._outdated.clear()
         health.answered(self.server.models)
         self._write(health)
         _log.warning("Triton serves again after %.1f s", time.monotonic() - began)

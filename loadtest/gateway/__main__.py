@@ -164,12 +164,13 @@ def load(
 ) -> None:
     """Measure on a Triton and a gateway of its own, on this machine, and print."""
     limits = dict(_limit(each) for each in limit or [])
+    with exits(console, NOT_RUN, *IN_THE_WAY):
+        out.parent.mkdir(parents=True, exist_ok=True)
     with (
         exits(console, NOT_RUN, *IN_THE_WAY),
         Stack(repository, limits=limits) as stack,
         Screen(console).shown() as screen,
     ):
-        out.parent.mkdir(parents=True, exist_ok=True)
         run = Run(stack, out, seconds, screen)
         run.figures["limits"] = limits
         steps: dict[Part, Callable[[], Coroutine[Any, Any, None]]] = {

@@ -18,6 +18,7 @@ from resonance.loadtest.load.plan import Plan
 from resonance.loadtest.load.report import Report
 from resonance.loadtest.load.running import GeneratorError, run
 from resonance.loadtest.load.shapes import CREW, Shape
+from resonance.serving.repository import read_repository
 
 console = Console()
 #: Users and seconds where none are given; a soak's users are about half of docs/loadtest.md's knee.
@@ -52,11 +53,13 @@ def load(
     with exits(console, NOT_RUN, *IN_THE_WAY, ObjectivesError, GeneratorError):
         objectives = read(slo).of(shape)
         out.mkdir(parents=True, exist_ok=True)
+        if not address:
+            read_repository(repository, "cpu")  # before what takes longer
+        sent = material.make(out / "material")
+        if quiet:
+            console.print(f"the machine is in use to {wait_quiet(quiet):.0%}")
         with ExitStack() as closing:
             stack = None if address else closing.enter_context(Stack(repository))
-            sent = material.make(out / "material")
-            if quiet:
-                console.print(f"the machine is in use to {wait_quiet(quiet):.0%}")
             plan = Plan(
                 address=stack.address if stack else address,
                 shape=shape,

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from tritonclient.grpc import InferInput, model_config_pb2, service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from resonance.clients.in_flight import MOST_LEFT
 from resonance.serving import admin, process
 from resonance.serving.health import ModelHealth
+from resonance.serving.health_probe import Asker
 from resonance.serving.server import ServerSettings, TritonServer
 from tests.serving.small_repository import WIDTH, write_config
 
@@ -184,6 +187,27 @@ async def test_a_model_that_fails_all_its_callers_does_not_serve():
         await health.check(client)
         await asyncio.sleep(0.02)
     assert health.snapshot()["encoder"].reason.endswith("INTERNAL: the weights are gone")
+
+
+class HangingTriton:
+    """A client of a Triton with two models, of which `hung` answers nothing."""
+
+    async def get_inference_statistics(self, **how: object) -> service_pb2.ModelStatisticsResponse:
+        return service_pb2.ModelStatisticsResponse()
+
+    async def infer(self, name: str, inputs: object, **how: object) -> None:
+        if name == "hung":
+            await asyncio.Event().wait()
+
+
+async def test_a_model_that_hangs_for_long_takes_no_other_along():
+    asker, client = Asker({}, timeout_s=0.01), HangingTriton()
+    hung, well = (
+        SimpleNamespace(name=name, inputs=[], sent="x", read=lambda result: None) for name in ("hung", "well")
+    )
+    for _ in range(2 * MOST_LEFT):
+        assert (await asker.fault(client, hung, 0)).startswith("no answer to its probe")
+        assert await asker.fault(client, well, 0) == ""
 
 
 async def test_a_model_that_answers_others_is_asked_all_the_same(server):
