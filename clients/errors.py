@@ -82,7 +82,12 @@ class MediaStalledError(MediaError):
 
 
 class TranscriptError(MediaError):
-    """A subtitle file cannot be read."""
+    """A subtitle file cannot be read, or belongs to nothing."""
+
+    @classmethod
+    def beside(cls, media: str, kind: str) -> TranscriptError:
+        """Subtitles were given for media of `kind`, which has none."""
+        return cls(media, f"subtitles for {kind}", "them for a video or sound alone")
 
 
 class ServerError(ResonanceError):

@@ -105,7 +105,7 @@ class EmbedRun:
         try:
             if path.suffix.lower() in TEXT_SUFFIXES:
                 if self.transcript is not None:
-                    raise TranscriptError(name, "subtitles for a text", "them for a video or sound alone")
+                    raise TranscriptError.beside(name, "a text")
                 result = await embedder.embed_text(read_text(path), name=name)
             else:
                 async for part in embedder.stream(path, sampling=self.sampling, transcript=self.transcript):

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from resonance.clients.discovery.types import Filter
 from resonance.clients.ingest.types import day_of
 from resonance.space.blocks import BoolArray
-from resonance.space.descriptor import MODALITIES
 
 
 def rows_taken(batch: pa.RecordBatch, only: Filter) -> BoolArray:
@@ -19,8 +18,7 @@ def rows_taken(batch: pa.RecordBatch, only: Filter) -> BoolArray:
         taken &= ~_is_in(batch["media_id"], sorted(only.excluded))
     if only.languages:
         taken &= _is_in(batch["language"], only.languages)
-    if only.modalities:
-        taken &= present_taken(batch["present"], only)
+    taken &= present_taken(batch["present"], only)
     if only.tags:
         tags, owners = batch["tags"].flatten(), pc.list_parent_indices(batch["tags"]).to_numpy()
         for tag in only.tags:
@@ -38,7 +36,7 @@ def present_taken(present: pa.StructArray, only: Filter) -> BoolArray:
     """`Filter.takes_present` of each title or segment, bool [n]."""
     if not only.modalities:
         return np.ones(len(present), np.bool_)
-    columns = [present.field(MODALITIES.index(name)) for name in only.modalities]
+    columns = [present.field(name) for name in only.modalities]
     return np.asarray(np.any([column.to_numpy(zero_copy_only=False) for column in columns], axis=0), np.bool_)
 
 

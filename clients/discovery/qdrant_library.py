@@ -79,7 +79,7 @@ class QdrantLibrary(StoredLibrary):
                 vector, limit, only, _filter(only, _conditions(only), None)
             )
             if complete:
-                return found
+                return self._whole(found)
         if _dates(only):
             names = [name for name in self._dated(only) if name not in only.excluded]
             if not names:
@@ -87,7 +87,7 @@ class QdrantLibrary(StoredLibrary):
             wanted = _filter(only, [is_of(names)], None)
         else:
             wanted = _filter(only, _conditions(only), is_of(sorted(only.excluded)) if only.excluded else None)
-        return self._taken_segments(vector, limit, only, wanted)[0]
+        return self._whole(self._taken_segments(vector, limit, only, wanted)[0])
 
     def _are_many(self, only: Filter) -> bool:
         """Whether a filter of `only` would have many names."""
@@ -101,11 +101,13 @@ class QdrantLibrary(StoredLibrary):
 
     def _taken_segments(
         self, vector: Vector, limit: int, only: Filter, wanted: models.Filter | None
-    ) -> tuple[list[FoundSegment], bool]:
+    ) -> tuple[list[models.ScoredPoint], bool]:
         """The nearest segments of those that `wanted` lets through, and whether there are no others.
 
+        They have no vectors, for many are looked at.
+
         Segments of earlier versions and of titles that `only` does not take are left out; more are asked for
-        until there are enough. They are brought without vectors, for they may be many.
+        until there are enough.
         """
         asked = limit
         while True:
@@ -113,7 +115,7 @@ class QdrantLibrary(StoredLibrary):
             found = self._taken(self._visible(points), only)
             complete = len(found) >= limit or len(points) < asked
             if complete or asked >= _MOST_AT_ONCE:
-                return self._whole(found[:limit]), complete
+                return found[:limit], complete
             asked = min(4 * asked, _MOST_AT_ONCE)
 
     def _taken(self, points: Sequence[models.ScoredPoint], only: Filter) -> list[models.ScoredPoint]:

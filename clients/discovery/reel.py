@@ -31,8 +31,6 @@ TIMES_CLIPS, MOST_ASKED = 4, 500
 #: Cosine from which two titles' segments show the same. Copies of a clip in other containers and codecs are
 #: at 0.958 and above, clips that are no copies at 0.56 and below (docs/benchmarks.md, `agreement`).
 COPY_COSINE = 0.95
-
-
 #: Modalities one of which a segment must have: text alone cannot be shown.
 SHOWN = ("visual", "audio")
 #: Of a clip, where no other length is wanted.
@@ -47,6 +45,10 @@ class ReelOptions:
         seconds: longest. clip_s: wanted length of a clip; it is half to one and a half of that.
         per_title: most clips of one title. most_clips: of all; None for as many as fit.
         diversity: see `Searcher.find_segments`.
+        only: which titles and segments; of its modalities those that can be shown count.
+
+    Raises:
+        UsageError: `only` wants none that can be shown.
     """
 
     seconds: float = 60.0
@@ -57,6 +59,16 @@ class ReelOptions:
     only: Filter = field(default_factory=Filter)
     form: ReelFormat = field(default_factory=ReelFormat)
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not self.modalities:
+            came = ", ".join(self.only.modalities)
+            raise UsageError(f"a reel of {came}; expected {' or '.join(SHOWN)} among them")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """One of which a segment must have."""
+        return tuple(name for name in self.only.modalities or SHOWN if name in SHOWN)
 
 
 class ReelMaker:
@@ -130,7 +142,8 @@ class ReelMaker:
         limit = min(TIMES_CLIPS * min(fit, options.most_clips or fit), MOST_ASKED)
         given: set[tuple[str, int]] = set()
         while True:
-            only = replace(options.only, modalities=SHOWN, excluded=options.only.excluded | self._closed)
+            excluded = options.only.excluded | self._closed
+            only = replace(options.only, modalities=options.modalities, excluded=excluded)
             hits = self._searcher.find_segments(
                 self._query, self._weights, limit=limit, only=only, diversity=options.diversity
             )

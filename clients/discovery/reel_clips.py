@@ -51,7 +51,7 @@ class ClipMaker:
         """
         with ReelMedia(hit.facts.uri, self._descriptor, self._limits) as media:
             if media.kind is Kind.PICTURE:
-                return self._of_picture(media, plan)
+                return self._of_picture(media, plan, next(iter(hit.segment.frame_times_s), 0.0))
             segment = hit.segment
             if segment.start_s is None or segment.end_s is None or segment.end_s <= segment.start_s:
                 raise CorruptMediaError(
@@ -73,12 +73,12 @@ class ClipMaker:
             cut = choose_cut(wanted, room, plan.lengths(), boundaries_s + edges_s, hit.segment.frame_times_s)
             return None if cut is None else self._cut_out(media, hit.facts, cut, pictured)
 
-    def _of_picture(self, media: ReelMedia, plan: ReelPlan) -> MadeClip | None:
+    def _of_picture(self, media: ReelMedia, plan: ReelPlan, at_s: float) -> MadeClip | None:
         if plan.shown(media.uri):
             return None
         form = self._form
         length_s = plan.lengths().wanted_s
-        picture = media.picture(form.width, form.height)
+        picture = media.picture(form.width, form.height, at_s)
         encoded = self._encoder.encode(repeat(picture, form.frames(length_s)))
         return MadeClip(media.kind, Cut(Span(0.0, length_s), True, True), encoded, None)
 

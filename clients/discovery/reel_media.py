@@ -25,6 +25,7 @@ from resonance.clients.discovery.reel_pictures import Shape
 from resonance.clients.discovery.reel_sound import SoundPlacer, Stereo
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError, NoModalityError
 from resonance.clients.ingest.opening import open_uri
+from resonance.clients.media.animation import is_animation, show
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.picture import open_picture, read_picture
 from resonance.clients.media.probe import probe
@@ -119,8 +120,9 @@ class ReelMedia:
         # 0 is "not known"; what no camera nor player has is a broken header
         return float(aspect) if aspect and 1 / 16 <= aspect <= 16 else 1.0
 
-    def picture(self, width: int, height: int) -> ByteArray:
-        """The still picture upright, uint8 RGB [h, w, 3], as large as it fits into `width` x `height`.
+    def picture(self, width: int, height: int, at_s: float) -> ByteArray:
+        """The still picture upright, uint8 RGB [h, w, 3], as large as it fits into `width` x `height`; of an
+        animation the frame at `at_s`.
 
         Raises:
             MediaLimitError, CorruptMediaError: see `read_picture`.
@@ -131,6 +133,8 @@ class ReelMedia:
                 image = open_picture(file, self.uri)
                 if image is None:
                     raise CorruptMediaError(self.uri, "no picture any more", "bytes that stay as they are")
+                if is_animation(image):
+                    show(image, at_s, self._limits.max_picture_pixels)
                 fit_width, fit_height = Shape(90 if _is_turned(image) else 0).fitted(
                     *image.size, width, height
                 )

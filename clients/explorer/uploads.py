@@ -11,7 +11,7 @@ from resonance.clients.embedder import Embedder
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, NoModalityError
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 from resonance.clients.media.text import TEXT_SUFFIXES
-from resonance.clients.media.types import MediaInfo
+from resonance.clients.media.types import SampledBy
 from resonance.clients.query import Example
 from resonance.clients.results import MediaEmbedding
 from resonance.space.descriptor import MODALITIES
@@ -62,14 +62,11 @@ async def embed_file(embedder: Embedder, path: Path, name: str) -> tuple[str, Ex
         text = await asyncio.to_thread(lambda: article_text(path.read_bytes(), name))
         return await embed_words(embedder, text, name)
     title: MediaEmbedding | None = None
-    info: MediaInfo | None = None
     async for part in embedder.stream(path, name=name):
-        if isinstance(part, MediaInfo):
-            info = part
-        elif isinstance(part, MediaEmbedding):
+        if isinstance(part, MediaEmbedding):
             title = part
     assert title is not None, "a stream ends with its title or raises"
-    return _kind(title, info), Example.of("video", title)
+    return _kind(title), Example.of("video", title)
 
 
 async def embed_words(embedder: Embedder, text: str, name: str) -> tuple[str, Example]:
@@ -79,10 +76,9 @@ async def embed_words(embedder: Embedder, text: str, name: str) -> tuple[str, Ex
     return "text", Example.of("text", await embedder.embed_text(text, name=name))
 
 
-def _kind(title: MediaEmbedding, info: MediaInfo | None) -> str:
+def _kind(title: MediaEmbedding) -> str:
     """What a person would call it."""
     has = dict(zip(MODALITIES, title.present, strict=True))
     if has["visual"]:
-        still = info is not None and not info.duration_s and not has["audio"]
-        return "image" if still else "video"
+        return "image" if title.segments[0].sampled_by is SampledBy.IMAGE else "video"
     return "sound" if has["audio"] else "text"

@@ -22,6 +22,7 @@ from resonance.clients.errors import (
     ServerError,
     ServerUnavailableError,
     SpaceChangedError,
+    TranscriptError,
 )
 from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.messages import FieldNames, segment_from_message, segment_to_message
@@ -279,6 +280,8 @@ class TitleWorker:
         source = await asyncio.to_thread(_open, item)
         try:
             if isinstance(source, str):
+                if words is not None:
+                    raise TranscriptError.beside(item.uri, "a text")
                 text = await self._embedder.embed_text(source, name=item.uri)
                 self._progress_s = time.monotonic()
                 return text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError, ResonanceError
 from resonance.clients.media.feed_pictures import FeedPictures
 from resonance.clients.media.packets import Title
 from resonance.clients.media.picture import open_picture, read_frame
@@ -22,13 +22,55 @@ TOO_SHORT_MS, INSTEAD_MS = 10, 100
 
 
 def is_animation(image: Image.Image) -> bool:
-    """Whether there is more than one frame; only headers are read."""
+    """Whether there is more than one frame; only headers are read.
+
+    Raises:
+        ResonanceError: the source's.
+    """
     if image.format not in FORMATS:
         return False
     try:
         return bool(image.is_animated)  # type: ignore[attr-defined]
+    except ResonanceError:  # of the source, whose connection broke
+        raise
     except Exception:  # on what is damaged Pillow's parsers raise whatever they stumble over
         return False
+
+
+def show(image: Image.Image, at_s: float, max_pixels: int) -> None:
+    """Move an animation to the frame that is shown at `at_s`; the last one where it is over, or breaks off.
+
+    Where its frames have more than `max_pixels` nothing is done: `read_frame` refuses them.
+
+    Raises:
+        ResonanceError: the source's.
+    """
+    if image.width * image.height > max_pixels:
+        return
+    number, ends_ms = _first(image), 0
+    try:
+        while True:
+            image.seek(number)
+            image.load()  # before, a WebP does not know how long it lasts
+            ends_ms += _lasts_ms(image)
+            if at_s * 1000 < ends_ms:
+                return
+            number += 1
+    except ResonanceError:
+        raise
+    except Exception:  # at the end EOFError; for the others see `is_animation`
+        return
+
+
+def _first(image: Image.Image) -> int:
+    """A picture before the first frame is for those who cannot show an APNG."""
+    return int(getattr(image, "default_image", False))
+
+
+def _lasts_ms(image: Image.Image) -> int:
+    """How long the frame at which `image` stands is shown."""
+    asked_ms = round(image.info.get("duration", 0))
+    return asked_ms if asked_ms > TOO_SHORT_MS else INSTEAD_MS
 
 
 class AnimationReader:
@@ -43,6 +85,7 @@ class AnimationReader:
         Raises:
             MediaLimitError: a frame of too many pixels, or shown too late.
             CorruptMediaError: the first frame cannot be decoded. One that cannot later on ends the title.
+            ResonanceError: the source's.
         """
         pictures, end_s = FeedPictures(self._title.descriptor), 0.0
         for start_s, end_s, picture in self._frames():
@@ -68,15 +111,13 @@ class AnimationReader:
             image = open_picture(file, title.name)
             if image is None:  # uploads may be written over, files replaced
                 raise CorruptMediaError(title.name, "no picture any more", "bytes that stay as they are")
-            # a picture before the first frame is for those who cannot show an APNG
-            number = first = int(getattr(image, "default_image", False))
+            number = first = _first(image)
             while not title.stopping.is_set():
                 started = time.monotonic()
                 picture = self._frame(image, number, first)
                 if picture is None:
                     return
-                asked_ms = round(image.info.get("duration", 0))
-                start_s, at_ms = at_ms / 1000, at_ms + (asked_ms if asked_ms > TOO_SHORT_MS else INSTEAD_MS)
+                start_s, at_ms = at_ms / 1000, at_ms + _lasts_ms(image)
                 self._check_time(start_s)
                 number += 1
                 title.times.steps += 1
@@ -95,11 +136,14 @@ class AnimationReader:
                 max_pixels=title.limits.max_video_pixels,
             )
         except (MediaLimitError, CorruptMediaError) as error:
-            if number == first or isinstance(error, MediaLimitError):
+            # who watches over memory has to hear of it
+            if number == first or isinstance(error, MediaLimitError) or _is_of_memory(error):
                 raise
             title.times.broken += 1
+        except ResonanceError:  # the source's
+            raise
         except Exception as error:  # at the end EOFError; for the others see `is_animation`
-            if number == first:
+            if number == first or isinstance(error, MemoryError):
                 raise CorruptMediaError(
                     title.name, "an animation without a frame", "a whole picture"
                 ) from error
@@ -110,3 +154,7 @@ class AnimationReader:
         most_s = self._title.limits.max_media_s
         if most_s is not None and time_s > most_s:
             raise MediaLimitError(self._title.name, f"pictures after {most_s:,.0f} s", "a shorter title")
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    return isinstance(error.__cause__, MemoryError)

@@ -201,9 +201,10 @@ def _on_one_clock(packet: Packet[Stream] | None, clock: JoinedClock | None) -> I
 
 def _is_beyond(packet: Packet[Stream], title: Title) -> bool:
     most_s = title.limits.max_media_s
-    if most_s is None or packet.pts is None or packet.time_base is None:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    if most_s is None or stamp is None or packet.time_base is None:
         return False
-    return float(packet.pts * packet.time_base) - title.origin_s > most_s
+    return float(stamp * packet.time_base) - title.origin_s > most_s
 
 
 def _next(packets: Iterator[Packet[Stream]], title: Title, first: bool) -> Packet[Stream] | None:

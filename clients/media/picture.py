@@ -11,7 +11,7 @@ from av.sidedata.sidedata import SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
-from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError, ResonanceError
 from resonance.clients.media.types import ByteArray, Frames
 from resonance.space.descriptor import FrameGeometry
 
@@ -119,7 +119,7 @@ def open_picture(file: BinaryIO, name: str) -> Image.Image | None:
     """The still picture in `file`, header read only; None where it is none.
 
     Raises:
-        MediaLimitError: Pillow's own guard against decompression bombs.
+        MediaLimitError: Pillow's own guard against decompression bombs. ResonanceError: the source's.
     """
     try:
         with warnings.catch_warnings():  # pixels are counted in `read_picture`
@@ -127,6 +127,8 @@ def open_picture(file: BinaryIO, name: str) -> Image.Image | None:
             return Image.open(file, formats=PICTURE_FORMATS)
     except Image.DecompressionBombError as error:
         raise MediaLimitError(name, "a picture of too many pixels", f"fewer ({error})") from error
+    except ResonanceError:  # of the source, whose connection broke
+        raise
     except Exception:  # on hostile bytes Pillow's parsers raise whatever they stumble over
         return None
 
@@ -145,7 +147,7 @@ def read_frame(image: Image.Image, geometry: FrameGeometry, *, name: str, max_pi
 
     Raises:
         MediaLimitError: more than `max_pixels`; checked before anything is decoded.
-        CorruptMediaError: the pixels cannot be decoded, or scaled.
+        CorruptMediaError: the pixels cannot be decoded, or scaled. ResonanceError: the source's.
     """
     width, height = image.size
     if width * height > max_pixels:
@@ -155,6 +157,8 @@ def read_frame(image: Image.Image, geometry: FrameGeometry, *, name: str, max_pi
         rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         return frame_to_rgb(frame, geometry, 0, VideoReformatter())
+    except ResonanceError:  # see `open_picture`
+        raise
     except Exception as error:  # see `open_picture`
         said = " ".join(str(error).split()) or type(error).__name__
         raise CorruptMediaError(

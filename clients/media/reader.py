@@ -118,9 +118,9 @@ class _Wanted:
             )
 
     def check_no_subtitles(self, name: str, kind: str) -> None:
-        """Raises TranscriptError where subtitles were given for what has no time for them."""
+        """Raises TranscriptError where subtitles were given for what has none."""
         if self.transcript is not None:
-            raise TranscriptError(name, f"subtitles for {kind}", "them for a video or sound alone")
+            raise TranscriptError.beside(name, kind)
 
 
 def open_media(
@@ -139,7 +139,8 @@ def open_media(
 
     Args:
         source: a path, the bytes of a file, a binary file object, or any other `Source`.
-        sampling: ``keyframes`` or ``uniform``; by default what the space says.
+        sampling: ``keyframes`` or ``uniform``; by default what the space says. Animated pictures have no
+            keyframes and are always read as ``uniform``.
         transcript: a subtitle file; by default one beside the path, else an embedded stream.
         name: what to call the media; a `Source` has its own.
         first_index: windows before it were embedded already; they are neither decoded nor handed out.
@@ -234,10 +235,11 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
         if image is None:
             return None
         wanted.check(name, ["visual"])
-        wanted.check_no_subtitles(name, "a picture")
         container = str(image.format).lower()
         if is_animation(image):
+            wanted.check_no_subtitles(name, "an animation")
             return _open_animation(title, wanted, container)
+        wanted.check_no_subtitles(name, "a picture")
         frames = read_picture(
             image,
             descriptor.frames,

@@ -12,7 +12,8 @@ from resonance.clients.media.container import STATING
 
 #: Containers that write how long they are, by FFmpeg's names. Of others it is reckoned by the bit rate, which
 #: may be far off, or found by looking for the last packet, which a file that was cut off has, too.
-STATING_LENGTH = frozenset({STATING, "matroska,webm", "flac", "asf", "flv"})
+MATROSKA = "matroska,webm"
+STATING_LENGTH = frozenset({STATING, MATROSKA, "flac", "asf", "flv"})
 #: Less than this is no loss: the last packet's duration is not always known, and sound is padded.
 LEAST_MISSING_S = 2.0
 LEAST_MISSING_SHARE = 0.02
@@ -25,7 +26,11 @@ def stated_end_s(container: InputContainer, streams: Iterable[Stream], origin_s:
     only what the streams say of themselves counts. The whole is counted from the clock's 0 or from the first
     packet, as whoever wrote it saw fit; the earlier end counts.
     """
+    streams = list(streams)
     if container.format.name not in STATING_LENGTH or not container.duration:
+        return None
+    # Matroska states no length of streams: where they have one, FFmpeg reckoned it, and that of the whole
+    if container.format.name == MATROSKA and any(stream.duration for stream in streams):
         return None
     ends_s = [
         float((stream.start_time + stream.duration) * stream.time_base) - origin_s

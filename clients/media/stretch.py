@@ -215,8 +215,8 @@ class StretchDecoder:
                     return
                 continue
             for frame in frames:
-                stamp = frame.pts if frame.pts is not None else frame.dts
-                stamp = stamp if counted is None else counted.stamp(frame)
+                told = frame.pts if frame.pts is not None else frame.dts
+                stamp = counted.stamp(frame) if counted is not None else told
                 if stamp is not None:
                     self._check_size(frame)
                     yield self._title.time_s(stamp, base), frame

@@ -105,10 +105,10 @@ class SegmentInput:
 class Limits:
     """Caps that keep one hostile file from taking the client down.
 
-    max_picture_pixels: largest still picture decoded; max_video_pixels: largest coded video picture;
-    stall_timeout_s: longest time without a packet, frame or sample; max_spool_bytes: largest input that
-    is not seekable and must be copied to a temporary file first; max_media_s: time of the last packets, so
-    that a small file cannot claim years that have to be walked through; None: any.
+    max_picture_pixels: largest still picture decoded; max_video_pixels: largest coded picture of a video, or
+    frame of an animation; stall_timeout_s: longest time without a packet, frame or sample; max_spool_bytes:
+    largest input that is not seekable and must be copied to a temporary file first; max_media_s: time of the
+    last packets, so that a small file cannot claim years that have to be walked through; None: any.
     """
 
     max_picture_pixels: int = 128 * 1024 * 1024
@@ -126,7 +126,7 @@ class ReadTimes:
     decode_s: float = 0.0
     #: Packets and frames handled so far; a reader whose count stands still has stalled.
     steps: int = 0
-    #: Packets that could not be decoded, and streams that broke off before their end.
+    #: Packets, or frames of an animation, that could not be decoded, and streams that broke off early.
     broken: int = 0
     #: Seconds before the end that the container states of which nothing was there; known once all is read.
     missing_s: float = 0.0
@@ -136,7 +136,8 @@ class ReadTimes:
 class Damage:
     """What of a medium could not be read; it is in no vector.
 
-    unreadable_packets: packets that could not be decoded, and streams that broke off.
+    unreadable_packets: packets, or frames of an animation, that could not be decoded, and streams that broke
+    off.
     missing_s: seconds before the end that its container states of which nothing was there, as of a file that
     was cut off.
     """

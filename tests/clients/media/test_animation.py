@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.ingest.errors import SourceUnavailableError
+from resonance.clients.media.animation import show
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Frames, Limits, SampledBy, SegmentInput
@@ -65,6 +67,36 @@ def test_a_frame_that_asks_for_no_time_is_shown_for_a_tenth_of_a_second(read_all
 def test_the_picture_for_those_who_show_no_animation_is_no_frame(read_all: ReadAll) -> None:
     [segment] = read_all(animation("PNG", [1000] * 3, default_image=True))
     assert _numbers(segment) == [1, 2]
+
+
+class Broken(io.BytesIO):
+    """A file of a store whose connection breaks where more than `left_bytes` are read."""
+
+    def __init__(self, data: bytes, left_bytes: int) -> None:
+        super().__init__(data)
+        self._left_bytes = left_bytes
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(min(size, 4096) if size and size > 0 else size)
+        if self.tell() > self._left_bytes:
+            raise SourceUnavailableError("film.gif", "gone")
+        return data
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG"])
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_a_store_that_breaks_off_is_no_end(read_all: ReadAll, form: str, share: float) -> None:
+    data = animation(form, [100] * 200)
+    with pytest.raises(SourceUnavailableError, match="does not answer"):
+        read_all(Broken(data, int(share * len(data))))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_time_shows_its_frame(form: str) -> None:
+    for at_s, number in ((0.0, 0), (0.49, 0), (0.5, 1), (1.99, 1), (2.1, 2), (99.0, 3)):
+        image = Image.open(io.BytesIO(animation(form, [500, 1500, 1000, 1000])))
+        show(image, at_s, 1_000_000)
+        assert read_number(np.asarray(image.convert("RGB"))) == number, at_s
 
 
 def test_pages_are_no_frames(read_all: ReadAll) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -78,6 +81,36 @@ def test_of_a_part_of_the_streams_no_end_is_stated(open_title: Opened) -> None:
     data = half(whole("mp4", 20.0))
     assert damage_of(open_title, data).missing_s > 4.0
     assert damage_of(open_title, data, modalities=["visual"]).missing_s == 0.0
+
+
+class Pipe(io.RawIOBase):
+    """Takes what is written, and cannot go back."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.data += data
+        return len(data)
+
+
+def test_a_length_that_is_reckoned_from_the_bit_rate_is_not_stated(open_title: Opened) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 60 * 44_100).astype(np.float32)
+    pipe = Pipe()
+    mp3 = io.BytesIO(sound(samples, codec="mp3", container="mp3"))
+    with av.open(mp3) as read, av.open(pipe, "w", format="matroska") as file:
+        stream = file.add_stream_from_template(read.streams[0])
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = stream
+                file.mux(packet)
+    with open_title(bytes(pipe.data)) as reader:
+        assert reader.info.duration_s is not None
+        assert reader.info.duration_s > 61
+    assert damage_of(open_title, bytes(pipe.data)) == Damage()
 
 
 def test_packets_that_do_not_decode_are_counted(open_title: Opened) -> None:
