@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resonance.clients.discovery.reel import ReelOptions
 from resonance.clients.discovery.reel_plan import (
     REACH_S,
     SAME_S,
@@ -17,6 +18,7 @@ from resonance.clients.discovery.reel_plan import (
     Span,
     choose_cut,
 )
+from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 
 SEGMENT = Span(8.0, 16.0)
@@ -181,3 +183,10 @@ def test_numbers_that_no_reel_can_have_are_refused(
 ) -> None:
     with pytest.raises(UsageError):
         ReelPlan(seconds, clip, per_title, most)
+
+
+def test_a_reel_has_what_can_be_shown_of_what_is_asked_for() -> None:
+    assert ReelOptions().modalities == ("visual", "audio")
+    assert ReelOptions(only=Filter(modalities=("visual", "transcript"))).modalities == ("visual",)
+    with pytest.raises(UsageError, match="a reel of transcript; expected visual or audio among them"):
+        ReelOptions(only=Filter(modalities=("transcript",)))
