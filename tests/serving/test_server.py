@@ -17,6 +17,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Never
 
 import numpy as np
@@ -253,13 +254,18 @@ def test_a_replaced_process_that_is_well_ends_by_itself(repository):
         assert time.monotonic() - began < server.settings.drain_s  # nothing was given up on
 
 
-def test_a_model_whose_files_changed_is_not_loaded_alone(repository):
+def test_a_model_whose_files_changed_is_not_loaded_alone(repository, monkeypatch):
     server = TritonServer(ServerSettings(model_repository=repository))
+    killed = []
+    monkeypatch.setattr(server, "_process", SimpleNamespace(pid=1))
+    monkeypatch.setattr(process, "stubs", lambda server: {7: "slow", 8: "encoder"})
+    monkeypatch.setattr(process, "kill_stubs", lambda pids, server: killed.append(pids))
     server._files = LoadedFiles(read_repository(repository, "cpu"))  # as at its start
     code = repository / "slow" / "1" / "model.py"
     os.utime(code, ns=(0, code.stat().st_mtime_ns + 1))
     with pytest.raises(RepositoryChangedError, match=rf"model slow: {code} changed since .*; expected"):
         server.reload("slow", hung=True)
+    assert killed == [{7: "slow"}]  # what hangs holds memory, and requests
 
 
 def test_what_a_model_was_loaded_from(repository):
