@@ -72,6 +72,12 @@ class CorruptMediaError(MediaError):
 class NoModalityError(MediaError):
     """No picture, no sound above the silence threshold, no words."""
 
+    @classmethod
+    def nothing(cls, media: str, silence_dbfs: float) -> NoModalityError:
+        """None of them was found."""
+        came = f"no picture, no sound above {silence_dbfs:g} dBFS in mono and no words"
+        return cls(media, came, "at least one of them")
+
 
 class MediaLimitError(MediaError):
     """A stated cap was exceeded."""

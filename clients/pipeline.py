@@ -179,11 +179,7 @@ async def fuse_segments(
         ServerError, RequestRejectedError, SpaceMismatchError: the server's.
     """
     if not segments:
-        raise NoModalityError(
-            media,
-            f"no picture, no sound above {descriptor.sound.silence_dbfs:g} dBFS in mono and no words",
-            "at least one of them",
-        )
+        raise NoModalityError.nothing(media, descriptor.sound.silence_dbfs)
     segments = _with_axes(segments, descriptor)
     rows = fusion_rows(segments, descriptor)
     fused = await fuse_title(

@@ -266,9 +266,8 @@ class ModelHealth:
             return True
         if not state.serving or state.recent:
             return time.monotonic() >= state.checked_s + RETRY_S
-        intervals = _BUSY_INTERVALS if busy else 1
-        if steps(self._configs[name]):
-            intervals = _ENSEMBLE_INTERVALS
+        usual = _BUSY_INTERVALS if busy else 1
+        intervals = _ENSEMBLE_INTERVALS if steps(self._configs[name]) else usual
         return time.monotonic() >= state.checked_s + intervals * self._interval_s
 
     async def _ask(self, client: InferenceServerClient, name: str, count: int) -> None:

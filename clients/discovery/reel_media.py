@@ -25,7 +25,7 @@ from resonance.clients.discovery.reel_pictures import Shape
 from resonance.clients.discovery.reel_sound import SoundPlacer, Stereo
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError, NoModalityError
 from resonance.clients.ingest.opening import open_uri
-from resonance.clients.media.animation import is_animation, show
+from resonance.clients.media.animation import show
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.picture import open_picture, read_picture
 from resonance.clients.media.probe import probe
@@ -133,8 +133,7 @@ class ReelMedia:
                 image = open_picture(file, self.uri)
                 if image is None:
                     raise CorruptMediaError(self.uri, "no picture any more", "bytes that stay as they are")
-                if is_animation(image):
-                    show(image, at_s, self._limits.max_picture_pixels)
+                show(image, at_s, self._limits.max_picture_pixels)
                 fit_width, fit_height = Shape(90 if _is_turned(image) else 0).fitted(
                     *image.size, width, height
                 )

@@ -14,7 +14,7 @@ from resonance.clients.explorer.errors import NothingToShowError
 from resonance.clients.explorer.frames import as_shown, check_size, decoded, fitted, seek, upright
 from resonance.clients.explorer.kinds import LIMITS, UriSource
 from resonance.clients.ingest.opening import open_uri
-from resonance.clients.media.animation import is_animation, show
+from resonance.clients.media.animation import show
 from resonance.clients.media.container import (
     choose_stream,
     discard_all_but,
@@ -44,8 +44,7 @@ def make_poster(uri: str, at_s: float, most_px: int, timeout_s: float) -> bytes:
     with open_uri(uri) as file:
         still = open_picture(file, uri)
         if still is not None:
-            if is_animation(still):
-                show(still, at_s, LIMITS.max_picture_pixels)
+            show(still, at_s, LIMITS.max_picture_pixels)
             return _jpeg(_still(still, uri, most_px))
     return _jpeg(_frame(uri, at_s, most_px, time.monotonic() + timeout_s))
 

@@ -40,12 +40,13 @@ def is_animation(image: Image.Image) -> bool:
 def show(image: Image.Image, at_s: float, max_pixels: int) -> None:
     """Move an animation to the frame that is shown at `at_s`; the last one where it is over, or breaks off.
 
-    Where its frames have more than `max_pixels` nothing is done: `read_frame` refuses them.
+    Nothing is done with another picture, nor where frames have more than `max_pixels`: `read_frame` refuses
+    them.
 
     Raises:
         ResonanceError: the source's.
     """
-    if image.width * image.height > max_pixels:
+    if not is_animation(image) or image.width * image.height > max_pixels:
         return
     number, ends_ms = _first(image), 0
     try:
@@ -135,12 +136,12 @@ class AnimationReader:
                 name=title.name,
                 max_pixels=title.limits.max_video_pixels,
             )
-        except (MediaLimitError, CorruptMediaError) as error:
+        except CorruptMediaError as error:
             # who watches over memory has to hear of it
-            if number == first or isinstance(error, MediaLimitError) or _is_of_memory(error):
+            if number == first or isinstance(error.__cause__, MemoryError):
                 raise
             title.times.broken += 1
-        except ResonanceError:  # the source's
+        except ResonanceError:  # a limit's, or the source's
             raise
         except Exception as error:  # at the end EOFError; for the others see `is_animation`
             if number == first or isinstance(error, MemoryError):
@@ -154,7 +155,3 @@ class AnimationReader:
         most_s = self._title.limits.max_media_s
         if most_s is not None and time_s > most_s:
             raise MediaLimitError(self._title.name, f"pictures after {most_s:,.0f} s", "a shorter title")
-
-
-def _is_of_memory(error: BaseException) -> bool:
-    return isinstance(error.__cause__, MemoryError)

@@ -94,11 +94,7 @@ class FeedReader:
                 return segment
             if self._ended:
                 if not self._windows.given and not self._first_index:
-                    raise NoModalityError(
-                        self._media_id,
-                        f"no picture, no sound above {self._silence_dbfs:g} dBFS in mono and no words",
-                        "at least one of them",
-                    )
+                    raise NoModalityError.nothing(self._media_id, self._silence_dbfs)
                 return None
             self._news.clear()
             await self._news.wait()

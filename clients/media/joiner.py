@@ -170,12 +170,7 @@ class Joiner:
             raise CorruptMediaError(
                 self._title.name, "not one packet that can be used", "a whole file that a player plays"
             )
-        silence_dbfs = self._title.descriptor.sound.silence_dbfs
-        raise NoModalityError(
-            self._title.name,
-            f"no picture, no sound above {silence_dbfs:g} dBFS in mono and no words",
-            "at least one of them",
-        )
+        raise NoModalityError.nothing(self._title.name, self._title.descriptor.sound.silence_dbfs)
 
     def _is_short_tail(self, segment: SegmentInput, emitted: int) -> bool:
         """Under `min_tail_s` of content: streams end their last window early, and no other."""

@@ -18,7 +18,7 @@ from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.qdrant_library import QdrantLibrary
 from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.discovery.sample import sample_library
-from resonance.clients.discovery.types import Filter
+from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.qdrant_collections import titles_filter
@@ -58,6 +58,10 @@ def expected_segments(query: np.ndarray, only: Filter) -> list[tuple[str, int]]:
     return [(m, s.index) for m, s in sorted(taken, key=lambda pair: -float(pair[1].vector @ query))]
 
 
+def nearest_segments(library: Library, query: np.ndarray, limit: int, only: Filter) -> list[tuple[str, int]]:
+    return [(f.media_id, f.segment.index) for f in library.nearest_segments(query, limit, only)]
+
+
 def facts_of(made: Made):  # type: ignore[no-untyped-def]
     from resonance.clients.discovery.rows import facts_of
 
@@ -92,7 +96,7 @@ def test_nearest_titles_and_segments_are_those_of_plain_arithmetic(stored: str, 
     only, query = FILTERS[name], some_query()
     with closing(open_library(stored)) as library:
         titles = [found.facts.media_id for found in library.nearest_titles(query, 7, only)]
-        segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 11, only)]
+        segments = nearest_segments(library, query, 11, only)
     assert titles == expected_titles(query, only)[:7]
     assert segments == expected_segments(query, only)[:11]
 
@@ -106,7 +110,7 @@ def test_segments_of_some_titles_are_found_however_many_others_are_nearer(
     monkeypatch.setattr(qdrant_library, "_FEW_NAMES", few)
     only, query = FILTERS[name], some_query()
     with closing(open_library(stored)) as library:
-        segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 3, only)]
+        segments = nearest_segments(library, query, 3, only)
         nobody = Filter(since=date(2031, 1, 1))
         assert library.nearest_segments(query, 3, nobody) == []
     assert len(segments) == 3
@@ -123,7 +127,7 @@ def test_many_names_are_not_put_into_a_filter(
     monkeypatch.setattr(qdrant_library, "is_of", None)
     only, query = FILTERS[name], some_query()
     with closing(open_library(stored)) as library:
-        segments = [(f.media_id, f.segment.index) for f in library.nearest_segments(query, 200, only)]
+        segments = nearest_segments(library, query, 200, only)
     assert segments == expected_segments(query, only)
 
 
