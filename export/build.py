@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,15 @@ from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
 from resonance.export.golden import write_golden
 from resonance.export.onnx_export import export_graph
+from resonance.export.onnx_files import replace_graph
+from resonance.export.staging import staged
 from resonance.space.descriptor import Descriptor
 from resonance.space.reference import Reference
 
+#: Files of a repository beside its graphs.
+DESCRIPTOR = Path("space_descriptor", "1", "space.json")
+GOLDEN = DESCRIPTOR.with_name("golden.npz")
+TOKENIZER = Path("transcript_tokenizer", "1", "tokenizer.json")
 #: What an export makes stale: files made of a graph's fp32 ONNX, and what is told of them.
 DERIVED = (
     *(NOTE, AOTI_PACKAGE, AOTI_NOTE),
@@ -33,38 +39,52 @@ def export_family(
 ) -> tuple[Descriptor, list[GraphReport]]:
     """Export every graph of `card` into `repository` and describe the space they make.
 
-    space.json is removed first and written last: a repository with a descriptor is whole. `axes`,
-    by default the card's own, is read in any case, and used where the card has a reference set.
+    All of it is made and checked beside what stands there, which then gives way at once: an export that
+    fails changes nothing. space.json goes first and comes last: a repository with a descriptor is whole.
+    `axes`, by default the card's own, is read in any case, and used where the card has a reference set.
 
     Raises:
-        ExportError: a graph failed its checks.
+        ExportError: a graph failed its checks, or another export into `repository` is under way.
         AxesFileError, CalibrationError: the axes or the reference set are unusable.
     """
     prompts = read_axes(axes or card.axes)
     reference = None if card.reference is None else Reference.load(card.reference)
-    folder = repository / "space_descriptor" / "1"
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor_path = folder / "space.json"
-    descriptor_path.unlink(missing_ok=True)
+    with staged(repository) as made:
+        reports = []
+        for graph in card.graphs:
+            with _quiet_exporter():
+                report = export_graph(graph, _graph_in(made, graph.model))
+            reports.append(report)
+            on_graph(report)
 
-    reports = []
-    for graph in card.graphs:
-        forget_derived(repository / graph.model / "1")
-        with _quiet_exporter():
-            report = export_graph(graph, repository / graph.model / "1" / "model.onnx")
-        reports.append(report)
-        on_graph(report)
-
-    descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
-    tokenizer = card.tokenizer()
-    tokenizer_path = repository / "transcript_tokenizer" / "1" / "tokenizer.json"
-    tokenizer_path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(tokenizer_path))
-    if reference is not None:
-        descriptor = calibrated(descriptor, reference, prompts, repository=repository, tokenizer=tokenizer)
-    write_golden(folder / "golden.npz", repository, descriptor, tokenizer)
-    descriptor_path.write_text(descriptor.to_json(), encoding="utf-8")
+        descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
+        tokenizer = card.tokenizer()
+        (made / TOKENIZER).parent.mkdir(parents=True)
+        tokenizer.save(str(made / TOKENIZER))
+        if reference is not None:
+            descriptor = calibrated(descriptor, reference, prompts, repository=made, tokenizer=tokenizer)
+        (made / DESCRIPTOR).parent.mkdir(parents=True)
+        write_golden(made / GOLDEN, made, descriptor, tokenizer)
+        (made / DESCRIPTOR).write_text(descriptor.to_json(), encoding="utf-8")
+        _replace(made, repository, [graph.model for graph in card.graphs])
     return descriptor, reports
+
+
+def _graph_in(repository: Path, model: str) -> Path:
+    return repository / model / "1" / "model.onnx"
+
+
+def _replace(made: Path, repository: Path, models: Sequence[str]) -> None:
+    """Let what was made take the place of what `repository` has of it."""
+    (repository / DESCRIPTOR).unlink(missing_ok=True)
+    for model in models:
+        path = _graph_in(repository, model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        forget_derived(path.parent)
+        replace_graph(path, _graph_in(made, model))
+    for file in (TOKENIZER, GOLDEN, DESCRIPTOR):
+        (repository / file).parent.mkdir(parents=True, exist_ok=True)
+        (made / file).replace(repository / file)
 
 
 def forget_derived(folder: Path) -> None:

@@ -30,6 +30,7 @@ from resonance.export.families import FAMILIES
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.space import AxisMeter, Descriptor, join
 from resonance.space.descriptor import MEASURED_ARCS, SignalSpec
+from tests.export.as_exported import graphs_of
 from tests.space.strategies import make_axis, make_descriptor, random_blocks, random_reference
 
 AXES = {"tension": make_axis(), "mood": make_axis(low=("dark",), high=("bright", "sunny"))}
@@ -132,10 +133,9 @@ def calibrated_server(
     np.savez_compressed(folder / "reference.npz", blocks=reference.blocks, present=reference.present)
     repository = Path(shutil.copytree(model_repository, folder / "models"))
     plain = Descriptor.load(repository / "space_descriptor" / "1" / "space.json")
-    card = replace(  # the graphs stay as `make export` wrote them
-        FAMILIES[plain.name], graphs=(), describe=lambda _: plain, reference=folder / "reference.npz"
-    )
-    export_family(card, repository, axes=DEFAULT_AXES)
+    card = replace(FAMILIES[plain.name], describe=lambda _: plain, reference=folder / "reference.npz")
+    with graphs_of(model_repository):
+        export_family(card, repository, axes=DEFAULT_AXES)
     with TritonServer(ServerSettings(model_repository=repository)) as running:
         yield running
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from resonance.export.build import export_family
 from resonance.export.cards import FamilyCard
 from resonance.export.families import FAMILIES
 from resonance.export.families.tiny import TINY
+from resonance.export.onnx_export import ExportError
+from resonance.export.staging import staged
 from resonance.space import MODALITIES, CalibrationError, Descriptor, Reference, sigmas, unit
 from resonance.training.world import factors, words
+from tests.export.as_exported import graphs_of
 from tests.space.strategies import random_reference
 
 GOOD = '[[axes]]\nname = "tension"\nlow = ["calm", " serene "]\nhigh = ["tense"]\n'
@@ -33,9 +37,10 @@ def axes_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def repository(model_repository: Path, tmp_path: Path) -> Path:
-    """A copy of the exported models."""
-    return Path(shutil.copytree(model_repository, tmp_path / "models"))
+def repository(model_repository: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the exported models, whose graphs another export leaves as they are."""
+    with graphs_of(model_repository):
+        yield Path(shutil.copytree(model_repository, tmp_path / "models"))
 
 
 @pytest.fixture
@@ -48,12 +53,11 @@ def reference_file(tmp_path: Path) -> Path:
 
 
 def card_of(repository: Path, reference: Path | None) -> FamilyCard:
-    """The exported family with its graphs left as they are in `repository`."""
+    """The exported family; its space is that of `repository` but for what is calibrated."""
     plain = Descriptor.load(repository / "space_descriptor" / "1" / "space.json")
     bare = replace(plain, axes={}, sigmas={m: dict.fromkeys(MODALITIES, 1.0) for m in MODALITIES})
     return replace(
         FAMILIES[plain.name],
-        graphs=(),
         describe=lambda weights: bare,
         reference=reference,
         axes=DEFAULT_AXES,
@@ -175,9 +179,31 @@ def test_prompts_go_through_the_exported_encoder(
 def test_prompts_that_the_encoder_cannot_use_are_refused(
     repository: Path, reference_file: Path, axes_file: Path, low: str, high: str, message: str
 ) -> None:
+    before = contents(repository)
     axes_file.write_text(f'[[axes]]\nname = "tension"\nlow = ["{low}"]\nhigh = ["{high}"]\n')
     with pytest.raises(AxesFileError, match=rf"mine\.toml: axis 'tension': {message}"):
         export_family(card_of(repository, reference_file), repository, axes=axes_file)
+    assert contents(repository) == before  # what is served goes on being so
+
+
+def contents(repository: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(repository)): p.read_bytes() for p in repository.rglob("*") if p.is_file()}
+
+
+def test_one_export_at_a_time_and_one_that_was_killed_leaves_nothing(
+    repository: Path, reference_file: Path
+) -> None:
+    card = card_of(repository, reference_file)
+    with (
+        staged(repository),
+        pytest.raises(ExportError, match=r"another export into it is under way; wait for its end"),
+    ):
+        export_family(card, repository)
+    left = repository / "space_descriptor" / "1" / ".export" / "fusion_head" / "1" / "model.onnx.data"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of another export")
+    export_family(card, repository)
+    assert not [name for name in contents(repository) if ".export" in name or name.endswith(".data")]
 
 
 def test_a_missing_reference_is_refused_before_anything_is_touched(repository: Path, tmp_path: Path) -> None:
