@@ -11,6 +11,7 @@ import pytest
 
 from resonance.export.cards import GraphCard, GraphReport
 from resonance.export.onnx_files import files_of, size_of
+from resonance.export.weights import count_parameters, weights_sha256
 
 
 @contextmanager
@@ -21,8 +22,13 @@ def graphs_of(repository: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True)
         for part in files_of(repository / card.model / "1" / "model.onnx"):
             shutil.copy(part, path.parent)
+        module = card.build()
         return GraphReport(
-            card.model, parameters=0, size_bytes=size_of(path), seconds=0.0, weights_sha256="0" * 64
+            card.model,
+            parameters=count_parameters(module),
+            size_bytes=size_of(path),
+            seconds=0.0,
+            weights_sha256=weights_sha256(module),
         )
 
     with pytest.MonkeyPatch.context() as patch:

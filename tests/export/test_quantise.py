@@ -35,6 +35,7 @@ from resonance.export.reference import Reference, Row, read_reference
 from resonance.export.report import artifact_table, verdict_lines
 from resonance.loadtest.bench.int8_cpu import batch_scaled_graph
 from resonance.space.descriptor import Descriptor
+from tests.export.as_exported import graphs_of
 
 ENCODERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
 
@@ -295,9 +296,9 @@ def test_export_int8_from_the_command_line(tmp_path: Path, model_repository: Pat
     from resonance.clients.cli.main import make_app
 
     repository = tmp_path / "models"
-    result = CliRunner().invoke(
-        make_app(), ["export", "tiny", "--int8", "--model-repository", str(repository)]
-    )
+    command = ["export", "tiny", "--int8", "--model-repository", str(repository)]
+    with graphs_of(model_repository):
+        result = CliRunner().invoke(make_app(), command)
     assert result.exit_code == 0, result.output
     for name in ENCODERS:
         folder = repository / name / "1"
