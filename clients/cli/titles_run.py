@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.types import Filter, TitleFacts
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.media.text import shown
+from resonance.clients.media.types import Damage
 from resonance.space.descriptor import MODALITIES
 
 #: Titles in a table where nobody says how many.
@@ -56,6 +58,7 @@ def _told(facts: TitleFacts) -> dict[str, Any]:
         "language": facts.language,
         "tags": list(facts.tags),
         "attributes": dict(facts.attributes),
+        "damage": asdict(facts.damage),
     }
 
 
@@ -70,7 +73,7 @@ def _show(found: list[TitleFacts], whole: bool) -> None:
             "",
             title_cell(facts.media_id),
             clock(facts.duration_s) if facts.duration_s else "–",
-            " + ".join(_modalities(facts)),
+            " + ".join(_modalities(facts)) + (", damaged" if facts.damage != Damage() else ""),
             escape(shown(facts.language or "–")),
             escape(shown(", ".join(facts.tags) or "–")),
         )

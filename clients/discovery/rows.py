@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from resonance.clients.discovery.types import StoredTitle, TitleFacts
-from resonance.clients.media.types import SampledBy, StreamSignal
+from resonance.clients.media.types import Damage, SampledBy, StreamSignal
 from resonance.clients.results import AxisValue, Segment, SignalValue, Vector
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 
 #: Columns that `facts_of` reads.
 FACTS = (
     *("media_id", "uri", "transcript_uri", "language", "tags", "attributes", "duration_s", "present"),
-    "axes",
+    *("axes", "damage"),
 )
 
 
@@ -38,6 +38,7 @@ def facts_of(row: Mapping[str, Any]) -> TitleFacts:
         duration_s=row["duration_s"],
         present=_present(row["present"]),
         axes={name: AxisValue(**value) for name, value in dict(row["axes"] or ()).items()},
+        damage=Damage(**(row["damage"] or {})),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import day_of
+from resonance.clients.media.types import Damage
 from resonance.clients.results import AxisValue, Segment, SpaceRef, Vector
 from resonance.space.descriptor import MODALITIES
 
@@ -66,7 +67,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TitleFacts:
-    """What a catalogue says of a title, and what of it is there."""
+    """What a catalogue says of a title, and what of it is there; `damage` tells what could not be read."""
 
     media_id: str
     uri: str
@@ -77,6 +78,7 @@ class TitleFacts:
     duration_s: float | None = None
     present: tuple[bool, bool, bool]
     axes: Mapping[str, AxisValue] = field(default_factory=dict)
+    damage: Damage = field(default_factory=Damage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from resonance.clients.ingest.errors import EmptyStoreError, MissingPartError, StoreError
 from resonance.clients.ingest.part_files import PartFolder, part_name
-from resonance.clients.ingest.rows import check_space, space_of, title_schema
+from resonance.clients.ingest.rows import check_space, space_of, title_schema, with_later_columns
 from resonance.clients.ingest.types import StorageFault
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceMismatchError
@@ -56,7 +56,7 @@ class ParquetSink:
         if self._folder.has(part):
             return  # it is written last: all else was done before
         if not rows.schema.equals(self._schema, check_metadata=True):
-            rows = rows.cast(self._schema)
+            rows = with_later_columns(rows).cast(self._schema)  # a journal may be older, too
         index = self._index or _Index(self._folder, self._folder.names())
         self._index = None  # unknown, should it break off
         old = self._replace(rows, index)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from resonance.clients.errors import UsageError, described
 from resonance.clients.ingest.errors import MissingPartError, StoreError
 from resonance.clients.ingest.file_systems import file_system
+from resonance.clients.ingest.rows import with_later_columns
 from resonance.clients.ingest.uris import local_path
 from resonance.space.errors import SpaceMismatchError
 
@@ -118,11 +119,13 @@ class PartFolder:
         """`columns` of a part, or all; those with vectors a row group at a time. No other column is read."""
         with self._opened(name) as file:
             if columns is not None and not _HEAVY_COLUMNS.intersection(columns):
-                yield from file.iter_batches(_ROWS_AT_ONCE, columns=columns)
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                    yield with_later_columns(batch, columns)
                 return
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
-                yield from file.iter_batches(max(rows, 1), row_groups=[group], columns=columns)
+                for batch in file.iter_batches(max(rows, 1), row_groups=[group], columns=columns):
+                    yield with_later_columns(batch, columns)
 
     def rows(
         self, name: str, media_ids: Collection[str], columns: list[str] | None = None
@@ -133,7 +136,8 @@ class PartFolder:
             for group in range(file.num_row_groups):
                 here = pc.is_in(file.read_row_group(group, ["media_id"])["media_id"], wanted)
                 if pc.any(here).as_py():
-                    yield from file.read_row_group(group, columns).filter(here).combine_chunks().to_batches()
+                    found = with_later_columns(file.read_row_group(group, columns).filter(here), columns)
+                    yield from found.combine_chunks().to_batches()
 
     def write(self, name: str, tables: Iterable[pa.Table]) -> None:
         """All `tables`, of one schema, as the part `name`, in the place of one that is there.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.media.types import StreamSignal
+from resonance.clients.media.types import Damage, StreamSignal
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, SpaceRef, Vector
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 from resonance.space.errors import SpaceMismatchError
 
+Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 #: Keys of the schema's metadata.
 FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY = b"resonance.fingerprint", b"resonance.space", b"resonance.trained"
 
@@ -22,6 +23,7 @@ VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
 PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
 SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confidence", pa.float64())])
 AXIS = pa.struct([("value", pa.float64()), ("low", pa.string()), ("high", pa.string())])
+DAMAGE = pa.struct([("unreadable_packets", pa.int64()), ("missing_s", pa.float64())])
 POINT = pa.struct([("t_s", pa.float64()), ("value", pa.float64())])
 SEGMENT = pa.struct(
     [
@@ -51,14 +53,17 @@ _FIELDS = [
     ("segments", pa.list_(SEGMENT)),
     ("arcs", pa.map_(pa.string(), pa.list_(POINT))),
     ("axes", pa.map_(pa.string(), AXIS)),
+    ("damage", DAMAGE),
 ]
+#: Columns that stores have only since they were thought of: null in what was stored before.
+_LATER = {"damage": DAMAGE}
 
 
 def title_schema(space: SpaceRef) -> pa.Schema:
     """Columns of a title's row; the space stands in the metadata.
 
     `signals` hold measured numbers as ``{value, null, null}`` and those read off packets with method and
-    confidence; a signal that could not be told is null.
+    confidence; a signal that could not be told is null. `damage` is null where all of a medium was read.
     """
     metadata = {
         FINGERPRINT_KEY: space.fingerprint.encode(),
@@ -66,6 +71,14 @@ def title_schema(space: SpaceRef) -> pa.Schema:
         TRAINED_KEY: b"true" if space.trained else b"false",
     }
     return pa.schema(_FIELDS, metadata=metadata)
+
+
+def with_later_columns(rows: Rows, columns: Collection[str] | None = None) -> Rows:
+    """`rows` of a store that may be older than some of `columns`, or of all columns."""
+    for name, kind in _LATER.items():
+        if name not in rows.schema.names and (columns is None or name in columns):
+            rows = rows.append_column(pa.field(name, kind), pa.nulls(rows.num_rows, kind))
+    return rows
 
 
 def space_of(schema: pa.Schema) -> SpaceRef | None:
@@ -98,6 +111,7 @@ def title_row(item: CatalogueItem, content_hash: str, result: MediaEmbedding) ->
         "present": dict(zip(MODALITIES, result.present, strict=True)),
         "arcs": [(n, [{"t_s": t, "value": v} for t, v in points]) for n, points in result.arcs.items()],
         "axes": [(name, asdict(value)) for name, value in result.axes.items()],
+        "damage": asdict(result.damage) if result.damage != Damage() else None,
     }
     schema = title_schema(result.space)
     columns: dict[str, pa.Array] = {

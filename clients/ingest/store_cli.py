@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,9 +66,10 @@ def validate(
             name: round(1 - count / profile.titles, 4) if profile.titles else None
             for name, count in zip(MODALITIES, profile.present.tolist(), strict=True)
         },
+        "damaged": asdict(profile.damaged),
         "faults": {
-            kind: {"count": count, "for_example": faults.examples[kind]}
-            for kind, count in faults.counts.most_common()
+            kind: asdict(tally)
+            for kind, tally in sorted(faults.kinds.items(), key=lambda found: -found[1].count)
         },
     }
     if moved is not None:
@@ -76,7 +78,7 @@ def validate(
         typer.echo(json.dumps(report, ensure_ascii=False))
     else:
         _show(report, Console())
-    failed = bool(faults.counts) or (fail_on_drift and moved is not None and bool(moved.large))
+    failed = bool(faults.kinds) or (fail_on_drift and moved is not None and bool(moved.large))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -142,8 +144,18 @@ def _show(report: dict[str, Any], console: Any) -> None:
         mark = "  [red]large[/red]" if name in report["drift"]["large"] else ""
         table.add_row(f"axis {escape(name)} against the reference", f"PSI {value:.3f}{mark}")
     console.print(table)
+
+    def listed(found: dict[str, Any]) -> str:
+        return str(escape(shown(", ".join(found["for_example"]))))
+
+    if report["damaged"]["count"]:
+        console.print(
+            f"[yellow]{report['damaged']['count']:,} of media that could not be read in full[/yellow]: "
+            f"{listed(report['damaged'])}; all of them: `resonance titles {escape(report['store'])} --json`, "
+            "`damage`",
+            soft_wrap=True,
+        )
     for kind, fault in report["faults"].items():
-        examples = ", ".join(map(str, fault["for_example"]))
-        console.print(f"[red]{fault['count']:,} x {kind}[/red]: {escape(shown(examples))}", soft_wrap=True)
+        console.print(f"[red]{fault['count']:,} x {kind}[/red]: {listed(fault)}", soft_wrap=True)
     if not report["faults"]:
         console.print("no faults")

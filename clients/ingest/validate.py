@@ -7,7 +7,6 @@ disk, and of vectors only sums.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -35,19 +34,29 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(slots=True)
-class Faults:
-    """What is wrong: how often, and of which titles for example."""
+class Tally:
+    """How often something was found, and where for example."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    count: int = 0
+    for_example: list[str] = field(default_factory=list)
+
+    def add(self, where: str, times: int = 1) -> None:
+        """Count `times` more."""
+        self.count += times
+        if times and len(self.for_example) < _EXAMPLES:
+            self.for_example.append(where)
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong, by its kind."""
+
+    kinds: dict[str, Tally] = field(default_factory=dict)
 
     def add(self, kind: str, where: str, times: int = 1) -> None:
         """Count `times` more."""
         if times:
-            self.counts[kind] += times
-            known = self.examples.setdefault(kind, [])
-            if len(known) < _EXAMPLES:
-                known.append(where)
+            self.kinds.setdefault(kind, Tally()).add(where, times)
 
 
 @dataclass(slots=True)
@@ -56,7 +65,7 @@ class Profile:
 
     Attributes:
         sums: float64 [3, 596], of the blocks of all titles. present: titles that have each modality.
-        axes: titles by bin of each axis, int [10].
+        axes: titles by bin of each axis, int [10]. damaged: titles whose media could not be read in full.
     """
 
     titles: int = 0
@@ -65,6 +74,7 @@ class Profile:
     sums: Doubles = field(default_factory=lambda: np.zeros((len(MODALITIES), BLOCK_WIDTH)))
     present: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(MODALITIES), np.int64))
     axes: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    damaged: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ def examine(store: Store) -> tuple[Profile, Faults]:
         for batch in store.titles():
             _vectors(batch, profile, faults)
             for row, segments in zip(
-                batch.select(["media_id", "duration_s", "present", "axes"]).to_pylist(),
+                batch.select(["media_id", "duration_s", "present", "axes", "damage"]).to_pylist(),
                 batch["segments"],
                 strict=True,
             ):
@@ -121,6 +131,7 @@ def examine(store: Store) -> tuple[Profile, Faults]:
                 faults.add("title stored twice", media_id, not seen.add(media_id))
                 profile.titles += 1
                 profile.media_s += row["duration_s"] or 0.0
+                profile.damaged.add(media_id, row["damage"] is not None)
                 profile.present += [row["present"][m] for m in MODALITIES]
                 faults.add("title without any modality", media_id, not any(row["present"].values()))
                 for name, value in row["axes"] or ():

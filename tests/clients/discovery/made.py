@@ -11,7 +11,7 @@ import pyarrow as pa
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.media.types import SampledBy, StreamSignal
+from resonance.clients.media.types import Damage, SampledBy, StreamSignal
 from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceRef, Timing
 from resonance.space import MODALITIES, join, unit
 from tests.space.strategies import make_descriptor
@@ -34,6 +34,7 @@ class Made:
     language: str | None = None
     attributes: dict[str, str] = field(default_factory=dict)
     clock: bool = True
+    damage: Damage = field(default_factory=Damage)
 
     @property
     def vector(self) -> np.ndarray:
@@ -75,6 +76,7 @@ class Made:
             arcs={"pacing": [(8.0 * at + 4, at / max(len(segments) - 1, 1)) for at in range(len(segments))]},
             timing=Timing(0, 0, 0, 0, 0),
             axes={"tension": AxisValue(0.75, "calm", "tense")},
+            damage=self.damage,
         )
         item = CatalogueItem(
             media_id=self.media_id,

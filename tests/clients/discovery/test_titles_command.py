@@ -22,6 +22,7 @@ from resonance.clients.discovery.reading import known_title
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import day_of
+from resonance.clients.media.types import Damage
 from tests.clients.discovery.made import DESCRIPTOR, random_titles, write
 
 #: As macOS writes the name of a file: the accent apart.
@@ -74,7 +75,18 @@ def test_as_json_each_is_an_object_of_its_own(store: str) -> None:
         "language": "en",
         "tags": ["film", "rare"],
         "attributes": {},
+        "damage": {"unreadable_packets": 0, "missing_s": 0.0},
     }
+
+
+def test_a_title_of_damaged_media_says_so(tmp_path: Path) -> None:
+    write(str(tmp_path / "store"), [replace(MADE[3], damage=Damage(2, 3.5)), MADE[1]])
+    _, out, _ = run("titles", str(tmp_path / "store"))
+    assert [", damaged" in line for line in out.splitlines()[1:]] == [
+        "talk" in line for line in out.splitlines()[1:]
+    ]
+    _, out, _ = run("titles", str(tmp_path / "store"), "--json", "talk")
+    assert json.loads(out)["damage"] == {"unreadable_packets": 2, "missing_s": 3.5}
 
 
 def test_words_are_found_however_their_letters_are_written(store: str) -> None:

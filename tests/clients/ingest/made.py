@@ -10,10 +10,11 @@ import pytest
 
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.media.types import SampledBy, StreamSignal
+from resonance.clients.media.types import Damage, SampledBy, StreamSignal
 from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceRef, Timing
 
 SPACE = SpaceRef("tiny", "a" * 64, True)
+WHOLE = Damage()
 OTHER_SPACE = SpaceRef("other", "b" * 64, False)
 
 
@@ -47,7 +48,12 @@ def made_item(media_id: str) -> CatalogueItem:
 
 
 def made_embedding(
-    media_id: str, version: str = "v1", *, segments: int = 3, space: SpaceRef = SPACE
+    media_id: str,
+    version: str = "v1",
+    *,
+    segments: int = 3,
+    space: SpaceRef = SPACE,
+    damage: Damage = WHOLE,
 ) -> MediaEmbedding:
     """What embedding a title might give; the same arguments give the same numbers."""
     chance = np.random.default_rng(int.from_bytes(f"{media_id}/{version}".encode(), "big") % 2**63)
@@ -81,12 +87,20 @@ def made_embedding(
         arcs={"pacing": [(4.0, float(chance.random()))]},
         timing=Timing(0, 0, 0, 0, 0),
         axes={"tension": AxisValue(0.25, "calm", "tense")},
+        damage=damage,
     )
 
 
-def made_row(media_id: str, version: str = "v1", *, segments: int = 3, space: SpaceRef = SPACE) -> pa.Table:
+def made_row(
+    media_id: str,
+    version: str = "v1",
+    *,
+    segments: int = 3,
+    space: SpaceRef = SPACE,
+    damage: Damage = WHOLE,
+) -> pa.Table:
     """One title's row. Arguments: see `made_embedding`."""
-    result = made_embedding(media_id, version, segments=segments, space=space)
+    result = made_embedding(media_id, version, segments=segments, space=space, damage=damage)
     return title_row(made_item(media_id), version, result)
 
 

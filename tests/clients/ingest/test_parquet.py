@@ -17,9 +17,12 @@ import pytest
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import EmptyStoreError, StoreError
+from resonance.clients.ingest.parquet import ParquetSink
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, PartFolder, row_groups
+from resonance.clients.ingest.rows import title_schema
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import Store
+from resonance.clients.media.types import Damage
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 
@@ -266,3 +269,24 @@ def test_an_open_store_elsewhere_sees_what_is_written() -> None:
     assert _found(store, "a", "b") == {"a": "v1"}
     sink.write(made_rows("a", "b", version="v2"), batch="2", replaces={"a"})
     assert _found(store, "a", "b") == {"a": "v2", "b": "v2"}
+
+
+def test_a_store_of_before_damage_was_kept_goes_on(tmp_path: Path) -> None:
+    old = [made_rows(*names).drop_columns(["damage"]) for names in ("ab", "cd")]
+    for name, rows in zip(("part-1.parquet", "part-2.parquet"), old, strict=True):
+        pq.write_table(rows, tmp_path / name)
+    store = open_store(str(tmp_path))
+    wanted = dict.fromkeys("abcd")
+    for columns in (None, ["media_id", "damage"]):
+        read = pa.Table.from_batches(list(store.titles(columns))).to_pylist()
+        assert {row["media_id"]: row["damage"] for row in read} == wanted
+    assert [batch["damage"].to_pylist() for batch in store.find(["a"], ["media_id", "damage"])] == [[None]]
+    assert "damage" not in pa.Table.from_batches(list(store.titles(["media_id"]))).column_names
+    sink = ParquetSink(str(tmp_path), SPACE)
+    sink.write(made_row("a", "v2", damage=Damage(1)), batch="3")  # among older rows
+    sink.write(made_row("e").drop_columns(["damage"]), batch="4")  # of a job that was killed before
+    sink.remove(["c"])
+    found = pa.Table.from_batches(list(store.titles()))
+    assert found.schema.equals(title_schema(SPACE))
+    damaged = {row["media_id"]: row["damage"] is not None for row in found.to_pylist()}
+    assert damaged == {"a": True, "b": False, "d": False, "e": False}

@@ -16,6 +16,7 @@ import pytest
 
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.stores import open_sink, open_store
+from resonance.clients.media.types import Damage
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 from tests.clients.ingest.object_stores import s3_server
@@ -62,9 +63,12 @@ def expected(*tables: pa.Table) -> dict[str, dict]:
 def test_what_is_written_is_read_back_bit_for_bit(uri: str) -> None:
     sink = open_sink(uri, SPACE)
     sink.write(made_rows("a", "b"), batch="1")
-    sink.write(made_row("long", segments=300), batch="2")
+    long, cut_off = made_row("long", segments=300), made_row("cut off", damage=Damage(2, 3.5))
+    sink.write(pa.concat_tables([long, cut_off]), batch="2")
     sink.close()
-    assert stored(uri) == expected(made_rows("a", "b"), made_row("long", segments=300))
+    assert stored(uri) == expected(made_rows("a", "b"), long, cut_off)
+    assert stored(uri)["cut off"]["damage"] == {"unreadable_packets": 2, "missing_s": 3.5}
+    assert stored(uri)["a"]["damage"] is None
     store = open_store(uri)
     assert store.space == SPACE
     store.close()

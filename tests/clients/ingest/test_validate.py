@@ -21,6 +21,7 @@ from resonance.clients.ingest.parquet import ParquetSink
 from resonance.clients.ingest.rows import SEGMENT, VECTOR, title_schema
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.validate import LARGE_PSI, Profile, drift
+from resonance.clients.media.types import Damage
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 
 COMMAND = str(Path(sys.executable).with_name("resonance"))
@@ -68,8 +69,17 @@ def test_a_good_store(tmp_path: Path) -> None:
         "segments": 3 + 3 + 5,
         "hours": round((3 + 3 + 5) * 8 / 3600, 3),
         "absent": {"visual": 0.0, "audio": 0.0, "transcript": 1.0},
+        "damaged": {"count": 0, "for_example": []},
         "faults": {},
     }
+
+
+def test_titles_of_damaged_media_are_told_and_are_no_fault(tmp_path: Path) -> None:
+    write(tmp_path, made_rows("a", "b"), made_row("[cut] off", damage=Damage(missing_s=3.5)))
+    code, report = validate(tmp_path)
+    assert (code, report["damaged"]) == (0, {"count": 1, "for_example": ["[cut] off"]})
+    done = CliRunner().invoke(make_app(), ["validate", str(tmp_path)])
+    assert "1 of media that could not be read in full: [cut] off; all of them: " in done.stdout
 
 
 UNIT = np.full(1788, 1788**-0.5)
