@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
@@ -26,7 +27,10 @@ _LABELS = dict.fromkeys(("tags", "language"), models.PayloadSchemaType.KEYWORD)
 _PRESENT = {f"present.{modality}": models.PayloadSchemaType.BOOL for modality in MODALITIES}
 _NAMES = dict.fromkeys((MEDIA_ID, VERSION), models.PayloadSchemaType.KEYWORD)
 _INDEXED = {"titles": _LABELS | _PRESENT, "segments": _NAMES | _LABELS | _PRESENT}
+#: Keys of the metadata that the space is kept in.
+_FINGERPRINT, _SPACE, _TRAINED = (key.decode() for key in (FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY))
 EXPECTED_QDRANT = "a Qdrant that answers, or a folder nobody else uses"
+EXPECTED_METADATA = "Qdrant 1.16 or newer, which keeps metadata of collections"
 
 
 class Collections:
@@ -57,31 +61,39 @@ class Collections:
         with self.named():
             if not self.client.collection_exists(self.titles):
                 return None
-            found = self.client.get_collection(self.titles).config.metadata or {}
-        if FINGERPRINT_KEY.decode() not in found:
-            raise StoreError(self.uri, f"a collection {self.titles} of something else", "another name")
-        return SpaceRef(
-            str(found[SPACE_KEY.decode()]),
-            str(found[FINGERPRINT_KEY.decode()]),
-            bool(found[TRAINED_KEY.decode()]),
-        )
+            found = self._metadata(self.titles)
+        if _FINGERPRINT not in found:
+            raise StoreError(
+                self.uri,
+                f"a collection {self.titles} of something else",
+                "another name, or one that `resonance ingest` made in Qdrant 1.16 or newer",
+            )
+        return SpaceRef(str(found[_SPACE]), str(found[_FINGERPRINT]), bool(found[_TRAINED]))
 
     def make(self, space: SpaceRef) -> None:
-        """Make what is not there; the one of titles last, for it says that all is there."""
-        metadata = {
-            FINGERPRINT_KEY.decode(): space.fingerprint,
-            SPACE_KEY.decode(): space.name,
-            TRAINED_KEY.decode(): space.trained,
-        }
+        """Make what is not there; the one of titles last, for it says that all is there.
+
+        Raises:
+            StoreError: Qdrant failed, or does not keep the space; then nothing was made.
+        """
+        metadata = {_FINGERPRINT: space.fingerprint, _SPACE: space.name, _TRAINED: space.trained}
         # Vectors stay on disk: at 7 KB each, a million segments are 7 GB, and a search by HNSW reads few.
         vectors = models.VectorParams(size=TITLE_WIDTH, distance=models.Distance.DOT, on_disk=True)
         with self.named():
             for kind, name in (("segments", self.segments), ("titles", self.titles)):
                 if not self.client.collection_exists(name):
                     self.client.create_collection(name, vectors_config=vectors, metadata=metadata)
+                    if _FINGERPRINT not in self._metadata(name):  # an older server passes the field over
+                        self.client.delete_collection(name)
+                        raise StoreError(
+                            self.uri, "a Qdrant that does not keep the space of a store", EXPECTED_METADATA
+                        )
                 if self.place.url is not None:  # the embedded one looks at every point anyway
                     for field, type_ in _INDEXED[kind].items():
                         self.client.create_payload_index(name, field, type_)
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        return self.client.get_collection(name).config.metadata or {}
 
     def count(self) -> int:
         """Titles."""

@@ -7,6 +7,7 @@ HTTP meets the real storage, filters and payload indexes; only routes, and JSON 
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,8 @@ API_KEY = "made-up"
 class _Collections:
     """Shards by name; what is said of a collection is what the embedded client says of one like it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, keeps_metadata: bool) -> None:
+        self._folder, self._keeps_metadata = folder, keeps_metadata
         self._described = QdrantClient(":memory:")
         self._shards: dict[str, edge.EdgeShard] = {}
         self.lock = threading.Lock()
@@ -38,13 +39,20 @@ class _Collections:
 
     def _create(self, name: str, body: dict[str, Any]) -> bool:
         vectors = models.VectorParams(**body["vectors"])
-        self._described.create_collection(name, vectors_config=vectors, metadata=body["metadata"])
+        metadata = body["metadata"] if self._keeps_metadata else None
+        self._described.create_collection(name, vectors_config=vectors, metadata=metadata)
         params = edge.EdgeVectorParams(
             vectors.size, getattr(edge.Distance, vectors.distance.value), on_disk=vectors.on_disk
         )
         folder = self._folder / name
         folder.mkdir(parents=True)
         self._shards[name] = edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params))
+        return True
+
+    def _drop(self, name: str, body: dict[str, Any]) -> bool:
+        self._described.delete_collection(name)
+        self._shards.pop(name).close()
+        shutil.rmtree(self._folder / name)
         return True
 
     def _describe(self, name: str, body: dict[str, Any]) -> Any:
@@ -124,6 +132,7 @@ class _Collections:
 
     _routes: dict[tuple[str, str], Callable[[_Collections, str, dict[str, Any]], Any]] = {  # noqa: RUF012
         ("PUT", ""): _create,
+        ("DELETE", ""): _drop,
         ("GET", ""): _describe,
         ("GET", "exists"): lambda self, name, body: {"exists": name in self._shards},
         ("PUT", "index"): _index,
@@ -171,9 +180,12 @@ def _record(record: edge.Record) -> dict[str, Any]:
 
 
 @contextmanager
-def qdrant_server(folder: Path) -> Iterator[str]:
-    """``HOST:PORT`` of a running one that wants `API_KEY`, with nothing in it."""
-    collections = _Collections(folder)
+def qdrant_server(folder: Path, *, keeps_metadata: bool = True) -> Iterator[str]:
+    """``HOST:PORT`` of a running one that wants `API_KEY`, with nothing in it.
+
+    `keeps_metadata`: as Qdrant does from 1.16 on; an older one passes over the field.
+    """
+    collections = _Collections(folder, keeps_metadata=keeps_metadata)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -193,7 +205,7 @@ def qdrant_server(folder: Path) -> Iterator[str]:
                 return
             self._send(200, {"result": result, "status": "ok", "time": 0.0})
 
-        do_GET = do_PUT = do_POST = _answer  # noqa: N815
+        do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
 
         def _send(self, status: int, answer: dict[str, Any]) -> None:
             data = json.dumps(answer).encode()

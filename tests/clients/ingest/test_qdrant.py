@@ -98,6 +98,18 @@ def test_a_collection_of_something_else(server: str) -> None:
         open_sink(f"qdrant://{server}/films", SPACE)
 
 
+def test_a_server_that_does_not_keep_the_space_is_given_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
+    with qdrant_server(tmp_path, keeps_metadata=False) as address:
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"expected Qdrant 1\.16 or newer"):
+                open_sink(f"qdrant://{address}/films", SPACE)
+        client = client_of(address)
+        assert not any(client.collection_exists(f"films-{kind}") for kind in ("titles", "segments"))
+
+
 def test_an_embedded_one_that_another_uses(tmp_path: Path) -> None:
     sink = open_sink(f"qdrant+local:{tmp_path}/q", SPACE)
     with pytest.raises(StoreError, match="a folder nobody else uses"):
