@@ -35,8 +35,8 @@ ELSEWHERE = {
 }
 #: Values that labels have only where there is a GPU: of the models those that are loaded for DALI.
 VALUES_ELSEWHERE = {"model": SPARED_MODELS}
-#: Made by Prometheus itself when it scrapes.
-OF_PROMETHEUS = {"up": set()}
+#: Made by Prometheus itself when it scrapes, with the labels that its operator adds.
+OF_PROMETHEUS = {"up": {"namespace", "service"}}
 LABELS_OF_PROMETHEUS = {"job", "instance"}
 #: What Prometheus asks for: OpenMetrics, in which some names differ.
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3"
