@@ -111,6 +111,7 @@ async def run_job(
     *,
     concurrency: int,
     on_begun: Callable[[CatalogueItem], None] = lambda item: None,
+    on_ended: Callable[[CatalogueItem], None] = lambda item: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> None:
     """Embed all `items`; returns when each is in the sink or in quarantine.
@@ -119,7 +120,8 @@ async def run_job(
 
     Args:
         concurrency: titles side by side.
-        on_begun, on_outcome: told of each title, on the event loop.
+        on_begun, on_ended: told of each title, as the catalogue names it, on the event loop.
+        on_outcome: told then what became of it, under the name that journal and quarantine have.
 
     Raises:
         UsageError: a concurrency below 1. StoreError: the sink could not be written to for too long.
@@ -143,6 +145,7 @@ async def run_job(
             else:
                 on_begun(item)
                 outcome = await worker.process(item)
+                on_ended(item)
             on_outcome(outcome)
 
     async def write() -> None:

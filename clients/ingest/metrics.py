@@ -17,6 +17,7 @@ class IngestMetrics:
 
     Args:
         port: of the loopback, 0 for any; None: nothing listens.
+        knows_waiting: it is told of titles that wait (`seen`, `gone`); otherwise no metric speaks of them.
 
     Raises:
         UsageError: the port is taken, or none.
@@ -25,7 +26,7 @@ class IngestMetrics:
         port: the one that it listens on.
     """
 
-    def __init__(self, port: int | None) -> None:
+    def __init__(self, port: int | None, *, knows_waiting: bool = True) -> None:
         registry = CollectorRegistry()
         self._titles = Counter(
             "resonance_ingest_titles", "Titles by what became of them.", ["result"], registry=registry
@@ -33,15 +34,16 @@ class IngestMetrics:
         self._media_s = Counter(
             "resonance_ingest_media_seconds", "Seconds of media embedded.", registry=registry
         )
-        under_way = Gauge("resonance_ingest_titles_under_way", "Titles under way.", registry=registry)
-        under_way.set_function(lambda: len(self._seen_s))
-        oldest = Gauge(
-            "resonance_ingest_oldest_unembedded_age_seconds",
-            "Since the oldest upload that is not embedded was first seen; 0 where there is none.",
-            registry=registry,
-        )
-        oldest.set_function(self.oldest_age_s)
         self._seen_s: dict[str, float] = {}  # Unix time by media id
+        if knows_waiting:
+            under_way = Gauge("resonance_ingest_titles_under_way", "Titles under way.", registry=registry)
+            under_way.set_function(lambda: len(self._seen_s))
+            oldest = Gauge(
+                "resonance_ingest_oldest_unembedded_age_seconds",
+                "Since the oldest upload that is not embedded was first seen; 0 where there is none.",
+                registry=registry,
+            )
+            oldest.set_function(self.oldest_age_s)
         self._server = None
         self.port = None
         if port is not None:
@@ -64,18 +66,20 @@ class IngestMetrics:
             self._server.server_close()
 
     def seen(self, media_id: str, seen_at_s: float) -> None:
-        """A title waits to be embedded since `seen_at_s`, Unix time; of several times the first counts."""
+        """A title waits to be embedded since `seen_at_s`, Unix time; of several times the first counts.
+
+        `media_id`: as the catalogue names it; `gone` is told the same name.
+        """
         self._seen_s.setdefault(media_id, seen_at_s)
 
     def gone(self, media_id: str) -> None:
-        """A title waits no more, for it was taken away."""
+        """A title waits no more: it came to its end, or was taken away."""
         self._seen_s.pop(media_id, None)
 
     def done(self, outcome: Outcome) -> None:
-        """A title waits no more."""
+        """Something became of a title."""
         self._titles.labels(result=str(outcome.result)).inc()
         self._media_s.inc(outcome.duration_s)
-        self._seen_s.pop(outcome.media_id, None)
 
     def oldest_age_s(self) -> float:
         """Seconds; 0 where nothing waits."""

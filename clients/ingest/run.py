@@ -184,7 +184,10 @@ class IngestRun:
             embedder = await stack.enter_async_context(
                 Embedder(settings.server, credentials=settings.credentials)
             )
-            metrics = stack.enter_context(IngestMetrics(settings.metrics_port))
+            # what waits on a cluster is known to its actors alone
+            metrics = stack.enter_context(
+                IngestMetrics(settings.metrics_port, knows_waiting=not settings.ray)
+            )
             if metrics.port is not None:
                 self._console.print(f"metrics at http://127.0.0.1:{metrics.port}/metrics", highlight=False)
 
@@ -235,6 +238,7 @@ class IngestRun:
                 ledger,
                 concurrency=concurrency,
                 on_begun=lambda item: metrics.seen(item.media_id, time.time()),
+                on_ended=lambda item: metrics.gone(item.media_id),
                 on_outcome=ended,
             )
             limit = self._prune_limit()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pyarrow.parquet as pq
 
@@ -21,7 +21,16 @@ from tests.clients.ingest.made import SPACE, made_embedding
 
 
 class Offline:
-    """Of an `Embedder`, what texts need."""
+    """Of an `Embedder`, what texts need. Made with whatever one is made with."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        pass
 
     async def space(self) -> Any:
         return SimpleNamespace(signals={"audio": ()}, axes={})
