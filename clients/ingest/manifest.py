@@ -32,6 +32,8 @@ _KNOWN = ("id", "uri", "transcript_uri", "language", "tags")
 _ROWS_AT_ONCE = 4096
 #: Longest line of JSON and longest field of CSV that are read.
 _MAX_LINE_BYTES = 1 << 20
+#: From here on a float64 may stand for several whole numbers.
+_WHOLE_FLOATS_BELOW = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ def _parquet_row(row: pa.RecordBatch) -> _Row:
 def _check_columns(uri: str, names: Collection[str]) -> None:
     if "uri" not in names:
         raise CatalogueError(uri, f"columns {', '.join(names) or '(none)'}", "a column uri")
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+    named = [name for name in names if name]  # spreadsheets end their lines with commas
+    twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
         raise CatalogueError(uri, f"column {twice[0]} more than once", "names of columns that differ")
 
@@ -232,6 +235,8 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, bytes):  # older writers of Parquet do not say that it is text
         return value.decode("utf-8", "surrogateescape").strip() or None
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_FLOATS_BELOW:
+        value = int(value)  # pandas makes floats of a column of whole numbers in which one is missing
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value).strip() or None

@@ -7,6 +7,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Sequence
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.manifest import FaultyRow, read_manifest
-from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.ingest.types import CatalogueItem, day_of
 
 ROWS: list[dict[str, Any]] = [
     {"id": "1", "uri": "films/one.mp4", "transcript_uri": "one.srt", "tags": "news; short |", "year": "1999"},
@@ -108,6 +109,29 @@ def test_values_of_parquet_that_are_no_text(tmp_path: Path) -> None:
     assert item.attributes == {"score": "0.5", "cast": '[{"name": "Zoë"}]', "day": "1970-01-01"}
 
 
+@pytest.mark.parametrize("name", ["list.parquet", "list.jsonl"])
+def test_whole_numbers_that_come_as_floats_are_whole_numbers(tmp_path: Path, name: str) -> None:
+    """pandas makes floats of a column of them in which one is missing."""
+    columns = {
+        "uri": ["one.mp4", "two.mp4"],
+        "id": [101.0, None],
+        "date": [1999.0, None],
+        "score": [0.5, -2.0],
+        "views": [1e300, float("inf")],
+    }
+    if name == "list.parquet":
+        pq.write_table(pa.table(columns), tmp_path / name)
+    else:
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        (tmp_path / name).write_bytes(as_jsonl(list(rows)))
+    first, second = items(tmp_path / name)
+    assert first.media_id == "101"
+    assert first.attributes == {"date": "1999", "score": "0.5", "views": "1e+300"}
+    assert day_of(first.attributes) == date(1999, 1, 1)
+    assert second.media_id == "two.mp4"
+    assert second.attributes == {"score": "-2", "views": "inf"}
+
+
 @pytest.mark.parametrize(
     ("name", "data", "came"),
     [
@@ -172,6 +196,11 @@ def test_what_spreadsheets_and_people_write_is_read(tmp_path: Path) -> None:
         ("three.mp4", '6" left'),
         ("four.mp4", "last, without an end of line"),
     ]
+
+
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    (item,) = items(written(tmp_path, "list.csv", b"id,uri,title,,\n1,one.mp4,One,,\n"))
+    assert (item.media_id, item.attributes) == ("1", {"title": "One"})
 
 
 def test_a_row_of_parquet_that_makes_no_sense(tmp_path: Path) -> None:
