@@ -14,7 +14,7 @@ from resonance.clients.credentials import is_loopback
 from resonance.clients.errors import CredentialsError, UsageError, described
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.qdrant_place import QdrantPlace
-from resonance.clients.ingest.qdrant_points import CONTENT_HASH, MEDIA_ID, VERSION, payload_of, title_id
+from resonance.clients.ingest.qdrant_points import CONTENT_HASH, DAY, MEDIA_ID, VERSION, payload_of, title_id
 from resonance.clients.ingest.rows import FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY
 from resonance.clients.results import SpaceRef
 from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
@@ -26,7 +26,8 @@ _TIMEOUT_S = 60
 _LABELS = dict.fromkeys(("tags", "language"), models.PayloadSchemaType.KEYWORD)
 _PRESENT = {f"present.{modality}": models.PayloadSchemaType.BOOL for modality in MODALITIES}
 _NAMES = dict.fromkeys((MEDIA_ID, VERSION), models.PayloadSchemaType.KEYWORD)
-_INDEXED = {"titles": _LABELS | _PRESENT, "segments": _NAMES | _LABELS | _PRESENT}
+_DAY = {DAY: models.PayloadSchemaType.DATETIME}
+_INDEXED = {"titles": _LABELS | _PRESENT | _DAY, "segments": _NAMES | _LABELS | _PRESENT}
 #: Keys of the metadata that the space is kept in.
 _FINGERPRINT, _SPACE, _TRAINED = (key.decode() for key in (FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY))
 EXPECTED_QDRANT = "a Qdrant that answers, or a folder nobody else uses"

@@ -21,7 +21,7 @@ from resonance.clients.discovery.sample import sample_library
 from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.qdrant_collections import titles_filter
+from resonance.clients.ingest.qdrant_points import payload_of
 from resonance.clients.ingest.stores import open_sink
 from resonance.space import unit
 from resonance.space.errors import SpaceMismatchError
@@ -298,13 +298,15 @@ def _with(vectors: pa.FixedSizeListArray, number: float) -> pa.FixedSizeListArra
 def put_into_space(library: QdrantLibrary, name: str, media_id: str, fingerprint: str) -> None:
     """Write the points of a title in the collection `name` again, as another job would."""
     client = library._collections.client
-    points, _ = client.scroll(name, titles_filter([media_id]), with_payload=True, with_vectors=True)
+    found, following = client.scroll(name, limit=1000, with_payload=True, with_vectors=True)
+    assert following is None
+    points = [point for point in found if payload_of(point)["media_id"] == media_id]
     assert points
     client.upsert(
         name,
         [
             models.PointStruct(
-                id=point.id, vector=point.vector, payload={**point.payload, "fingerprint": fingerprint}
+                id=point.id, vector=point.vector, payload={**payload_of(point), "fingerprint": fingerprint}
             )
             for point in points
         ],

@@ -2,6 +2,7 @@
 
 The server's binary is in no package registry, but its engine is (qdrant-edge). So what the client sends over
 HTTP meets the real storage, filters and payload indexes; only routes, and JSON of requests, are read here.
+A filter by a field without an index is refused, as a server in strict mode does.
 """
 
 from __future__ import annotations
@@ -29,12 +30,17 @@ class _Collections:
         self._folder, self._keeps_metadata = folder, keeps_metadata
         self._described = QdrantClient(":memory:")
         self._shards: dict[str, edge.EdgeShard] = {}
+        self._indexed: dict[str, set[str]] = {}  # fields by collection
         self.lock = threading.Lock()
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Any:
         _, name, *rest = path.strip("/").split("/")
         if name not in self._shards and (method, rest) not in (("PUT", []), ("GET", ["exists"])):
             raise LookupError(f"no collection {name}")
+        for request in (body, *body.get("searches", ())):
+            unindexed = _fields(request.get("filter") or {}) - self._indexed.get(name, set())
+            if unindexed:
+                raise LookupError(f"no index of {', '.join(sorted(unindexed))} in {name}")
         return self._routes[method, "/".join(rest)](self, name, body)
 
     def _create(self, name: str, body: dict[str, Any]) -> bool:
@@ -47,6 +53,7 @@ class _Collections:
         folder = self._folder / name
         folder.mkdir(parents=True)
         self._shards[name] = edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params))
+        self._indexed[name] = set()
         return True
 
     def _drop(self, name: str, body: dict[str, Any]) -> bool:
@@ -60,6 +67,7 @@ class _Collections:
 
     def _index(self, name: str, body: dict[str, Any]) -> Any:
         kind = getattr(edge.PayloadSchemaType, body["field_schema"].capitalize())
+        self._indexed[name].add(body["field_name"])
         return self._update(name, edge.UpdateOperation.create_field_index(body["field_name"], kind))
 
     def _upsert(self, name: str, body: dict[str, Any]) -> Any:
@@ -149,6 +157,12 @@ class _Collections:
         for shard in self._shards.values():
             shard.close()
         self._described.close()
+
+
+def _fields(given: dict[str, Any]) -> set[str]:
+    """That a filter looks at."""
+    conditions = (condition for kind in ("must", "must_not", "should") for condition in given.get(kind) or ())
+    return {condition["key"] for condition in conditions if "key" in condition}
 
 
 def _filter(given: dict[str, Any]) -> edge.Filter:
