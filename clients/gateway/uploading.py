@@ -20,6 +20,7 @@ from resonance.clients.errors import (
 from resonance.clients.face import Source, Transcript
 from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
 from resonance.clients.media.mp4_index import upload_order
+from resonance.clients.media.picture import open_picture
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.text import TEXT_SUFFIXES, read_text
@@ -123,7 +124,7 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
 
     Raises:
         NotMediaError: it cannot be opened, or is empty. TranscriptError: the subtitles cannot be used.
-        UsageError: a file object that was not opened in binary mode.
+        MediaLimitError: a picture of far too many pixels. UsageError: a file object that was not opened in binary mode.
     """
     path = Path(source) if isinstance(source, str | Path) else None
     called = str(name or path or getattr(source, "name", None) or "media")
@@ -133,20 +134,24 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
     if path is not None and suffix in SUBTITLE_SUFFIXES:
         data = _subtitle_bytes(path, MAX_SUBTITLE_BYTES)
         return _bytes_upload(data, called, pb.MODE_SUBTITLES, pb.SubtitleFile(format=suffix.lstrip(".")))
-    subtitles = _side_subtitles(path, transcript)
+    named = _named_subtitles(transcript)
     if path is not None and _is_pipe(path):
         pipe = within(_LIMITS.stall_timeout_s, called, lambda: _opened(path, called))
-        return Upload(called, pb.MODE_ENCODED, 0, subtitles, None, pipe)
+        return Upload(called, pb.MODE_ENCODED, 0, named or _subtitles_beside(path), None, pipe)
     if path is None and not isinstance(source, bytes | bytearray | memoryview):
         given = cast(BinaryIO, source)
         if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
             raise UsageError(f"{called}: came {type(source).__name__}; expected a binary file object")
         if not given.seekable():
-            return Upload(called, pb.MODE_ENCODED, 0, subtitles, None, given)
+            return Upload(called, pb.MODE_ENCODED, 0, named, None, given)
     opened = MediaSource(source, name=name, limits=_LIMITS)
+    beside = _subtitles_beside(path) if path is not None and named is None else None
     with opened.open() as file:
         size_bytes = file.seek(0, io.SEEK_END)
-    return Upload(called, pb.MODE_ENCODED, size_bytes, subtitles, opened, None)
+        file.seek(0)
+        if beside is not None and open_picture(file, called) is not None:
+            beside = None  # whatever its name: the server tells by content, and refuses them for a picture
+    return Upload(called, pb.MODE_ENCODED, size_bytes, named or beside, opened, None)
 
 
 def text_upload(text: str, name: str) -> Upload:
@@ -181,13 +186,18 @@ def _bytes_upload(data: bytes, name: str, mode: pb.Mode, subtitles: pb.SubtitleF
     return Upload(name, mode, len(data), subtitles, MediaSource(data, name=name, limits=_LIMITS), None)
 
 
-def _side_subtitles(path: Path | None, transcript: Transcript | None) -> pb.SubtitleFile | None:
-    """The subtitles named, else those beside the media."""
+def _named_subtitles(transcript: Transcript | None) -> pb.SubtitleFile | None:
     if isinstance(transcript, SubtitleFile):
         return pb.SubtitleFile(format=transcript.format, data=_checked(transcript.data, transcript.name))
-    side = Path(transcript) if transcript else find_sidecar(path) if path is not None else None
-    if side is None:
-        return None
+    return _subtitles_of(Path(transcript)) if transcript else None
+
+
+def _subtitles_beside(path: Path) -> pb.SubtitleFile | None:
+    side = find_sidecar(path)
+    return _subtitles_of(side) if side is not None else None
+
+
+def _subtitles_of(side: Path) -> pb.SubtitleFile:
     suffix = side.suffix.lower()
     if suffix not in SUBTITLE_SUFFIXES:
         raise TranscriptError(str(side), f"a file ending in '{suffix}'", " or ".join(SUBTITLE_SUFFIXES))

@@ -18,7 +18,7 @@ from resonance.clients.ingest.file_systems import asked, file_system
 from resonance.clients.ingest.manifest import FaultyRow, checked
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.walk import ANY_DEPTH, LEFT_OUT, Unlisted, fixed_parts, list_folder, walk
-from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, SidecarName, sidecar_name
+from resonance.clients.media.sidecars import PICTURE_SUFFIXES, SUBTITLE_SUFFIXES, SidecarName, sidecar_name
 from resonance.clients.media.text import TEXT_SUFFIXES
 
 #: Endings of video and sound, beside which subtitles belong to it.
@@ -30,11 +30,8 @@ _TIMED_SUFFIXES = frozenset(
         *(".eac3", ".dts", ".amr", ".mka", ".caf", ".au", ".wv", ".tta", ".ape", ".w64"),
     )
 )
-_PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ico")
-)
 #: Files of a folder that are taken for titles. A file that is named is taken whatever its ending.
-MEDIA_SUFFIXES = _TIMED_SUFFIXES | _PICTURE_SUFFIXES | {*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES}
+MEDIA_SUFFIXES = _TIMED_SUFFIXES | {*PICTURE_SUFFIXES, *TEXT_SUFFIXES, *SUBTITLE_SUFFIXES}
 EXPECTED_SOURCE = "a file, a folder, a glob or a manifest"
 
 Given = CatalogueItem | FaultyRow

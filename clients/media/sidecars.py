@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from resonance.clients.media.text import TEXT_SUFFIXES
 from resonance.clients.paths import is_file
 
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ico")
+#: Endings of what has no words to be subtitled: film.srt beside film.jpg and film.mp4 belongs to the film.
+_WITHOUT_SUBTITLES = (*PICTURE_SUFFIXES, *TEXT_SUFFIXES)
 #: What follows the stem: a language, then what kind of subtitles they are. "hi" alone is Hindi; sdh and cc
 #: are no languages.
 _REST = re.compile(
@@ -54,8 +58,8 @@ def sidecar_name(name: str, stem: str) -> SidecarName | None:
 
 def find_sidecar(path: Path) -> Path | None:
     """The subtitle file beside `path` that is its transcript: that of the same stem, else the first by
-    `SidecarName`."""
-    if not path.name:  # a root, which has no file beside it
+    `SidecarName`. Beside what is named as a picture or a text there is none."""
+    if not path.name or path.suffix.lower() in _WITHOUT_SUBTITLES:  # a root has no file beside it
         return None
     for suffix in SUBTITLE_SUFFIXES:  # without listing a folder, which may be large
         exact = path.with_suffix(suffix)

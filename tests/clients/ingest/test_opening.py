@@ -325,3 +325,20 @@ def test_google_s_file_system_is_given_a_timeout() -> None:
         system, _ = file_system("gs://library/film.mp4")
         assert isinstance(system, gcsfs.GCSFileSystem)
         assert system.requests_timeout == 15.0
+
+
+def test_subtitles_belong_to_a_film_and_not_to_its_poster(tmp_path: Path) -> None:
+    """New subtitles would embed the poster again."""
+    names = ("film.mp4", "film.jpg", "film.PNG", "film.txt")
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+
+    def seen() -> list[tuple[str | None, str]]:
+        return [(identity(str(tmp_path / n)).version, content_hash(str(tmp_path / n))) for n in names]
+
+    before = seen()
+    (tmp_path / "film.srt").write_bytes(SUBTITLES)
+    film, *others = seen()
+    assert film[0] != before[0][0]
+    assert film[1].startswith(f"{before[0][1]}+")
+    assert others == before[1:]
