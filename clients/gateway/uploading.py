@@ -124,7 +124,8 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
 
     Raises:
         NotMediaError: it cannot be opened, or is empty. TranscriptError: the subtitles cannot be used.
-        MediaLimitError: a picture of far too many pixels. UsageError: a file object that was not opened in binary mode.
+        MediaLimitError: a picture of far too many pixels.
+        UsageError: a file object that was not opened in binary mode.
     """
     path = Path(source) if isinstance(source, str | Path) else None
     called = str(name or path or getattr(source, "name", None) or "media")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ _REST = re.compile(
 #: A folder that changed longer ago than this will not change under the same time again: file systems keep
 #: times to 2 s at the coarsest.
 SETTLED_S = 3.0
+#: Until then, and while somebody uploads into it, a folder of more names than these is listed so often at
+#: most: that takes a tenth of a second for a hundred thousand, under a millisecond for a thousand.
+LARGE_NAMES, LARGE_LISTED_EVERY_S = 1000, 1.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,30 +71,53 @@ def find_sidecar(path: Path) -> Path | None:
         if is_file(exact):
             return exact
     try:
-        beside = _subtitles_by_stem(path.parent).get(path.stem, ())
+        beside = _folder(path.parent).subtitles_by_stem().get(path.stem, ())
     except OSError:
         return None
     found = min((named for name in beside if (named := sidecar_name(name, path.stem))), default=None)
     return path.with_name(found.name) if found and not found.forced else None
 
 
-def _subtitles_by_stem(folder: Path) -> Mapping[str, list[str]]:
-    """Names of the subtitle files in a folder by every stem of media that they may belong to.
+class _Folder:
+    """One listing of a folder for all titles in it: there may be a hundred thousand."""
 
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    changed_ns = folder.stat().st_mtime_ns
-    settled = time.time_ns() - changed_ns > SETTLED_S * 1e9
-    return (_listed if settled else _listed.__wrapped__)(folder, changed_ns)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()  # of many that ask side by side one lists it
+        self._changed_ns = -1
+        self._changed_seen_s = self._listed_s = -math.inf  # by our own clock
+        self._is_settled = self._is_large = False
+        self._by_stem: dict[str, list[str]] = {}
+
+    def subtitles_by_stem(self) -> Mapping[str, list[str]]:
+        """Names of the subtitle files by every stem of media that they may belong to.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        with self._lock:
+            now_s, changed_ns = time.monotonic(), self._folder.stat().st_mtime_ns
+            if self._is_settled and changed_ns == self._changed_ns:
+                return self._by_stem
+            if self._is_large and now_s - self._listed_s < LARGE_LISTED_EVERY_S:
+                return self._by_stem
+            if changed_ns != self._changed_ns:
+                self._changed_seen_s = now_s
+            self._is_settled = False  # should listing fail
+            self._list()
+            self._changed_ns, self._listed_s = changed_ns, now_s
+            # the folder's time may be of another clock, fast or wrong
+            stood_s = max(time.time() - changed_ns / 1e9, now_s - self._changed_seen_s)
+            self._is_settled = stood_s > SETTLED_S
+            return self._by_stem
+
+    def _list(self) -> None:
+        names, by_stem = os.listdir(self._folder), dict[str, list[str]]()
+        for name in names:
+            if name.lower().endswith(SUBTITLE_SUFFIXES):
+                for dot in re.finditer(r"\.", name):
+                    by_stem.setdefault(name[: dot.start()], []).append(name)
+        self._by_stem, self._is_large = by_stem, len(names) > LARGE_NAMES
 
 
-@lru_cache(maxsize=8)  # a library's titles come folder by folder
-def _listed(folder: Path, changed_ns: int) -> Mapping[str, list[str]]:
-    """As it was at `changed_ns`. One listing for all titles of a folder: there may be a hundred thousand."""
-    by_stem: dict[str, list[str]] = {}
-    for name in os.listdir(folder):
-        if name.lower().endswith(SUBTITLE_SUFFIXES):
-            for dot in re.finditer(r"\.", name):
-                by_stem.setdefault(name[: dot.start()], []).append(name)
-    return by_stem
+_folder = lru_cache(maxsize=8)(_Folder)  # a library's titles come folder by folder

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from resonance.clients.media.sidecars import find_sidecar
+from resonance.clients.media.sidecars import (
+    LARGE_LISTED_EVERY_S,
+    LARGE_NAMES,
+    SETTLED_S,
+    find_sidecar,
+)
 from resonance.clients.media.types import SegmentInput
 from tests.clients.media.synthetic import SRT, even_times, film
 
 ReadAll = Callable[..., list[SegmentInput]]
+
+
+def count_listings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that are listed from now on, as they are."""
+    listed: list[Path] = []
+    names = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: (listed.append(folder), names(folder))[1])
+    return listed
+
+
+class Clock:
+    """Our own clock, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        clocks = SimpleNamespace(monotonic=lambda: self.now_s, time=time.time)
+        monkeypatch.setattr("resonance.clients.media.sidecars.time", clocks)
 
 
 @pytest.mark.parametrize("name", ["film.srt", "film.en.srt", "film.pt-BR.vtt"])
@@ -97,9 +121,7 @@ def test_one_listing_serves_all_titles_of_a_folder(tmp_path: Path, monkeypatch: 
         (tmp_path / f"film{number}.mp4").touch()
         (tmp_path / f"film{number}.de.srt").touch()
     os.utime(tmp_path, (1, 1))
-    listed: list[Path] = []
-    names = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda folder: (listed.append(folder), names(folder))[1])
+    listed = count_listings(monkeypatch)
     for number in range(20):
         assert find_sidecar(tmp_path / f"film{number}.mp4") == tmp_path / f"film{number}.de.srt"
     assert listed == [tmp_path]
@@ -112,3 +134,35 @@ def test_a_sidecar_that_comes_later_is_found(tmp_path: Path, changed_s: float | 
     assert find_sidecar(tmp_path / "film.mp4") is None
     (tmp_path / "film.en.srt").touch()
     assert find_sidecar(tmp_path / "film.mp4") == tmp_path / "film.en.srt"
+
+
+def test_a_folder_whose_time_lies_ahead_is_listed_until_it_stood_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a server whose clock is fast, or of a backup that was restored."""
+    (tmp_path / "film.de.srt").touch()
+    ahead_s = time.time() + 3600
+    os.utime(tmp_path, (ahead_s, ahead_s))
+    clock, listed = Clock(monkeypatch), count_listings(monkeypatch)
+    for passed_s in (0.0, 0.0, SETTLED_S + 0.1, 1.0, 1.0):
+        clock.now_s += passed_s
+        assert find_sidecar(tmp_path / "film.mp4") == tmp_path / "film.de.srt"
+    assert len(listed) == 3
+    (tmp_path / "film.en.srt").touch()
+    (tmp_path / "film.de.srt").unlink()
+    assert find_sidecar(tmp_path / "film.mp4") == tmp_path / "film.en.srt"
+
+
+def test_a_large_folder_that_somebody_uploads_into_is_listed_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(LARGE_NAMES + 1):
+        (tmp_path / f"film{number}.mp4").touch()
+    clock, listed = Clock(monkeypatch), count_listings(monkeypatch)
+    for number in range(20):
+        (tmp_path / f"film{number}.en.srt").touch()
+        find_sidecar(tmp_path / f"film{number}.mp4")
+    assert len(listed) == 1
+    clock.now_s += LARGE_LISTED_EVERY_S
+    assert find_sidecar(tmp_path / "film7.mp4") == tmp_path / "film7.en.srt"
+    assert len(listed) == 2
