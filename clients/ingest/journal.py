@@ -19,12 +19,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from resonance.clients.ingest.errors import JournalError
-from resonance.clients.ingest.labels import labels_digest
+from resonance.clients.ingest.labels import item_said, labels_digest
 from resonance.clients.ingest.state_files import is_inside
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import normal
 
-VERSION = 2
+VERSION = 3
 #: How long another job's end is waited for, as when it was told to stop a moment ago.
 BUSY_TIMEOUT_S = 5.0
 
@@ -38,6 +38,7 @@ CREATE TABLE titles (
     uri TEXT NOT NULL,
     identity TEXT,               -- by which an unchanged file is known without reading it
     labels TEXT,                 -- what the catalogue said of it (`labels_digest`); null: not known
+    said TEXT,                   -- what it says now, until the sink says so too (`labels_text`)
     run TEXT NOT NULL,           -- the run of the job that saw it last
     sunk INTEGER NOT NULL,       -- whether the sink has, or may have, a version of it
     batch TEXT,
@@ -45,10 +46,13 @@ CREATE TABLE titles (
     error_type TEXT, error TEXT, attempts INTEGER,
     own_fault INTEGER,           -- whether the media itself is at fault, so that trying again is no use
     changed_s REAL NOT NULL,     -- Unix time
+    -- of the version that the sink has, since work on another one began and until that is written
+    stored_hash TEXT, stored_identity TEXT, stored_labels TEXT,
     PRIMARY KEY (media_id, fingerprint)
 );
 CREATE INDEX titles_by_state ON titles (fingerprint, state);
 CREATE INDEX titles_by_batch ON titles (batch) WHERE batch IS NOT NULL;
+CREATE INDEX titles_to_label ON titles (fingerprint) WHERE said IS NOT NULL;
 CREATE TABLE segments (
     media_id TEXT NOT NULL, fingerprint TEXT NOT NULL, content_hash TEXT NOT NULL, number INTEGER NOT NULL,
     message BLOB NOT NULL,       -- a resonance.v1.Segment
@@ -61,8 +65,18 @@ _DELETE_FAULTS = (
     "DELETE FROM titles WHERE fingerprint = ? AND state = ? AND run != ? AND NOT sunk"
     " AND error_type = 'CatalogueError'"
 )
+_NONE_STORED = "stored_hash = NULL, stored_identity = NULL, stored_labels = NULL"
 #: What makes a journal of an earlier version one of the next.
-_NEXT_VERSION = {"1": "ALTER TABLE titles ADD COLUMN labels TEXT"}
+_NEXT_VERSION = {
+    "1": ["ALTER TABLE titles ADD COLUMN labels TEXT"],
+    "2": [
+        *(
+            f"ALTER TABLE titles ADD COLUMN {name} TEXT"
+            for name in ("said", "stored_hash", "stored_identity", "stored_labels")
+        ),
+        "CREATE INDEX titles_to_label ON titles (fingerprint) WHERE said IS NOT NULL",
+    ],
+}
 
 
 class State(StrEnum):
@@ -84,8 +98,11 @@ class Known:
     uri: str
     identity: str | None
     labels: str | None
+    said: str | None
     run: str
     own_fault: bool
+    stored_hash: str | None
+    stored_identity: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +222,8 @@ class Journal:
             version = dict(self._db.execute("SELECT name, value FROM about")).get("version", "")
             if version not in _NEXT_VERSION:
                 return
-            self._db.execute(_NEXT_VERSION[version])
+            for statement in _NEXT_VERSION[version]:
+                self._db.execute(statement)
             self._db.execute("UPDATE about SET value = ? WHERE name = 'version'", (str(int(version) + 1),))
 
     def close(self) -> None:
@@ -226,22 +244,43 @@ class Journal:
     def known(self, media_id: str, fingerprint: str) -> Known | None:
         """What is known of a title."""
         found = self._db.execute(
-            "SELECT content_hash, state, uri, identity, labels, run, own_fault FROM titles"
-            " WHERE media_id = ? AND fingerprint = ?",
+            "SELECT content_hash, state, uri, identity, labels, said, run, own_fault, stored_hash,"
+            " stored_identity FROM titles WHERE media_id = ? AND fingerprint = ?",
             (media_id, fingerprint),
         ).fetchone()
         if found is None:
             return None
-        content_hash, state, uri, identity, labels, run, own_fault = found
-        return Known(content_hash, State(state), uri, identity, labels, run, bool(own_fault))
+        content_hash, state, uri, identity, labels, said, run, own_fault, *stored = found
+        return Known(content_hash, State(state), uri, identity, labels, said, run, bool(own_fault), *stored)
 
-    def seen(self, media_id: str, fingerprint: str, *, run: str, identity: str | None, uri: str) -> None:
-        """A title was found to be unchanged: remember by what it is known without reading it."""
+    def seen(
+        self, media_id: str, fingerprint: str, *, run: str, identity: str | None, uri: str, said: str | None
+    ) -> None:
+        """A title was found to be unchanged: remember by what it is known without reading it, and what the
+        sink is to say of it (`labels_text`) if that is not what it says.
+        """
         with self._transaction():
             self._db.execute(
-                "UPDATE titles SET run = ?, identity = ?, uri = ? WHERE media_id = ? AND fingerprint = ?",
-                (run, identity, uri, media_id, fingerprint),
+                "UPDATE titles SET run = ?, identity = ?, uri = ?, said = ?"
+                " WHERE media_id = ? AND fingerprint = ?",
+                (run, identity, uri, said, media_id, fingerprint),
             )
+
+    def put_back(self, media_id: str, fingerprint: str) -> Known | None:
+        """A title is again what the sink has of it (`Known.stored_hash`): it is as if no other version had
+        been begun. Gives what is known now.
+        """
+        key = (media_id, fingerprint)
+        with self._transaction():
+            self._db.execute(
+                "UPDATE titles SET state = ?, content_hash = stored_hash, identity = stored_identity,"
+                " labels = stored_labels, row = NULL, error_type = NULL, error = NULL, attempts = NULL,"
+                f" own_fault = NULL, changed_s = ?, {_NONE_STORED}"
+                " WHERE media_id = ? AND fingerprint = ? AND stored_hash IS NOT NULL",
+                (State.STORED, time.time(), *key),
+            )
+            self._db.execute("DELETE FROM segments WHERE media_id = ? AND fingerprint = ?", key)
+        return self.known(*key)
 
     def begin(
         self, item: CatalogueItem, fingerprint: str, content_hash: str, *, run: str, identity: str | None
@@ -267,14 +306,19 @@ class Journal:
     def _set_begun(
         self, item: CatalogueItem, fingerprint: str, content_hash: str, run: str, identity: str | None
     ) -> None:
-        """Within a transaction; whether the sink has a version stays as it was."""
+        """Within a transaction; whether the sink has a version stays as it was, and which one is kept."""
+        kept = ", ".join(
+            f"stored_{name} = CASE state WHEN '{State.STORED}' THEN {column} ELSE stored_{name} END"
+            for name, column in (("hash", "content_hash"), ("identity", "identity"), ("labels", "labels"))
+        )
         self._db.execute(
             "INSERT INTO titles (media_id, fingerprint, content_hash, state, uri, identity, labels, run,"
             " sunk, changed_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"
-            " ON CONFLICT (media_id, fingerprint) DO UPDATE SET content_hash = excluded.content_hash,"
-            " state = excluded.state, uri = excluded.uri, identity = excluded.identity,"
-            " labels = excluded.labels, run = excluded.run, batch = NULL, row = NULL, error_type = NULL,"
-            " error = NULL, attempts = NULL, changed_s = excluded.changed_s",
+            f" ON CONFLICT (media_id, fingerprint) DO UPDATE SET {kept},"
+            " content_hash = excluded.content_hash, state = excluded.state, uri = excluded.uri,"
+            " identity = excluded.identity, labels = excluded.labels, said = NULL,"
+            " run = excluded.run, batch = NULL, row = NULL, error_type = NULL, error = NULL,"
+            " attempts = NULL, changed_s = excluded.changed_s",
             (
                 item.media_id,
                 fingerprint,
@@ -315,18 +359,32 @@ class Journal:
                 )
         return bool(changed)
 
-    def labelled(self, item: CatalogueItem, fingerprint: str, row: bytes | None = None) -> bool:
-        """A stored title is known to have what the catalogue says of it, or will once its `row` is written:
-        that is kept like one that was embedded. False where the title is not stored any more.
-        """
-        state = State.STORED if row is None else State.EMBEDDED
+    def to_label(self, fingerprint: str) -> list[str]:
+        """Stored titles of which the sink is to say something else than it does."""
+        found = self._db.execute(
+            "SELECT media_id FROM titles WHERE fingerprint = ? AND said IS NOT NULL AND state = ?",
+            (fingerprint, State.STORED),
+        )
+        return [media_id for (media_id,) in found]
+
+    def said(self, fingerprint: str, media_ids: Iterable[str]) -> list[CatalogueItem]:
+        """What the sink is to say of titles, of those of which it is to say anything else."""
+        items = []
+        for media_id in media_ids:
+            (said,) = self._db.execute(
+                "SELECT said FROM titles WHERE media_id = ? AND fingerprint = ?", (media_id, fingerprint)
+            ).fetchone() or (None,)
+            if said is not None:
+                items.append(item_said(media_id, said))
+        return items
+
+    def labelled(self, items: Iterable[CatalogueItem], fingerprint: str) -> None:
+        """The sink says of these titles what is said here."""
         with self._transaction():
-            changed = self._db.execute(
-                "UPDATE titles SET labels = ?, state = ?, row = ?, changed_s = ?"
-                " WHERE media_id = ? AND fingerprint = ? AND state = ?",
-                (labels_digest(item), state, row, time.time(), item.media_id, fingerprint, State.STORED),
-            ).rowcount
-        return bool(changed)
+            self._db.executemany(
+                "UPDATE titles SET labels = ?, said = NULL WHERE media_id = ? AND fingerprint = ?",
+                ((labels_digest(item), item.media_id, fingerprint) for item in items),
+            )
 
     def failed(
         self,
@@ -419,7 +477,8 @@ class Journal:
                 if sunk:
                     replaces.add(key[0])
             self._db.executemany(
-                "UPDATE titles SET state = ?, batch = ?, sunk = 1 WHERE media_id = ? AND fingerprint = ?",
+                f"UPDATE titles SET state = ?, batch = ?, sunk = 1, {_NONE_STORED}"
+                " WHERE media_id = ? AND fingerprint = ?",
                 ((State.WRITING, batch, *key) for key in ids),
             )
         return replaces

@@ -16,10 +16,29 @@ from resonance.clients.results import SpaceRef
 LABELS = ("uri", "transcript_uri", "language", "tags", "attributes")
 
 
+def labels_text(item: CatalogueItem) -> str:
+    """All that is said of a title, as text; see `item_said`."""
+    return json.dumps(
+        [item.uri, item.transcript_uri, item.language, item.tags, sorted(item.attributes.items())]
+    )
+
+
+def item_said(media_id: str, said: str) -> CatalogueItem:
+    """The title of which `labels_text` is `said`."""
+    uri, transcript_uri, language, tags, attributes = json.loads(said)
+    return CatalogueItem(
+        media_id=media_id,
+        uri=uri,
+        transcript_uri=transcript_uri,
+        language=language,
+        tags=tuple(tags),
+        attributes=dict(attributes),
+    )
+
+
 def labels_digest(item: CatalogueItem) -> str:
     """Another one for every other thing that is said of a title."""
-    said = [item.uri, item.transcript_uri, item.language, item.tags, sorted(item.attributes.items())]
-    return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(labels_text(item).encode(), digest_size=16).hexdigest()
 
 
 def labels_of(item: CatalogueItem, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,12 +62,16 @@ def has_labels(item: CatalogueItem, row: Mapping[str, Any]) -> bool:
     return stored == labels_of(item, row)
 
 
-def with_labels(row: pa.Table, item: CatalogueItem, space: SpaceRef) -> pa.Table:
-    """One title's row of `space` that says what `item` does."""
-    row = row.cast(title_schema(space))
-    for name, value in labels_of(item, row.select(LABELS).to_pylist()[0]).items():
-        at = row.schema.get_field_index(name)
-        # a map's entries are pairs
-        entry = list(value.items()) if isinstance(value, dict) else value
-        row = row.set_column(at, row.schema.field(at), pa.array([entry], row.schema.field(at).type))
-    return row
+def with_labels(rows: pa.Table, items: Mapping[str, CatalogueItem], space: SpaceRef) -> pa.Table:
+    """Titles' rows of `space` that say what `items`, by media id, do; those of others stay as they are."""
+    rows = rows.cast(title_schema(space))
+    said = rows.select(["media_id", *LABELS]).to_pylist()
+    for row in said:
+        if row["media_id"] in items:
+            row |= labels_of(items[row["media_id"]], row)
+            row["attributes"] = list(row["attributes"].items())  # a map's entries are pairs
+    for name in LABELS:
+        at = rows.schema.get_field_index(name)
+        field = rows.schema.field(at)
+        rows = rows.set_column(at, field, pa.array([row[name] for row in said], field.type))
+    return rows

@@ -30,7 +30,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.ingest.catalogue import folder_of
 from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
 from resonance.clients.ingest.journal import Fault, Journal, Known, State
-from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest, with_labels
+from resonance.clients.ingest.labels import labels_digest, labels_text
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.types import CatalogueItem, Sink
 from resonance.clients.results import SpaceRef
@@ -38,6 +38,9 @@ from resonance.clients.results import SpaceRef
 _log = logging.getLogger(__name__)
 #: How long a sink that cannot be written to is tried before the job gives up; nothing is lost then.
 SINK_PATIENCE_S = 120.0
+#: How long new labels wait for the end of a catalogue, for they may be those of titles of every file of a
+#: sink; and as many times longer than writing them took, where that is more.
+LABELS_AGE_S, _LABELS_PAUSE = 300.0, 20.0
 _REMOVED_AT_ONCE = 1024
 
 
@@ -75,32 +78,21 @@ class Begun:
 
 @dataclass(slots=True)
 class _Pending:
-    """Embedded titles that are in no batch yet, by media id; and those to look at for their labels once they
-    are stored.
-    """
+    """Embedded titles that are in no batch yet, by media id."""
 
     rows: dict[str, bytes] = field(default_factory=dict)
     size_bytes: int = 0
-    to_label: dict[str, CatalogueItem] = field(default_factory=dict)
     since_s: float = 0.0
 
     def add(self, media_id: str, row: bytes) -> None:
         self.drop(media_id)
-        self._begin()
+        if not self.rows:
+            self.since_s = time.monotonic()
         self.rows[media_id] = row
         self.size_bytes += len(row)
 
-    def label(self, item: CatalogueItem) -> None:
-        self._begin()
-        self.to_label[item.media_id] = item
-
-    def _begin(self) -> None:
-        if not self.rows and not self.to_label:
-            self.since_s = time.monotonic()
-
     def drop(self, media_id: str) -> None:
         self.size_bytes -= len(self.rows.pop(media_id, b""))
-        self.to_label.pop(media_id, None)
 
 
 class Ledger:
@@ -135,6 +127,7 @@ class Ledger:
         self._stopping = stopping or threading.Event()
         self._run = uuid.uuid4().hex
         self._pending = _Pending()
+        self._label_at_s = time.monotonic() + LABELS_AGE_S
         self._sink = open_sink(sink_uri, space)
         try:
             self._journal = Journal(journal, sink_uri)
@@ -169,7 +162,7 @@ class Ledger:
                     break
             if not self._pending.rows:
                 return
-            self.flush()
+            self._write_batches()
 
     def _write_open_batches(self) -> None:
         for name in self._journal.open_batches(self._fingerprint):
@@ -180,8 +173,7 @@ class Ledger:
     def look(self, item: CatalogueItem, identity: str | None) -> Verdict:
         """What can be said without reading the media; EMBED where it has to be read, then see `begin`.
 
-        An unchanged title of which the catalogue says something else than what is stored, or is about to be,
-        gets that with the next batch. Errors: see `finish`.
+        Of an unchanged title the sink will say what the catalogue does; see `flush`.
 
         Args:
             identity: by which an unchanged file is known without reading it; None: it has none.
@@ -191,6 +183,8 @@ class Ledger:
             return Verdict.EMBED
         if self._is_of_another(known, item):
             return Verdict.TWICE
+        if identity is not None and identity == known.stored_identity:
+            known = self._put_back(item.media_id) or known
         if identity is None or known.identity != identity or known.state is State.BEGUN:
             return Verdict.EMBED
         return self._seen(known, item, identity)
@@ -202,6 +196,8 @@ class Ledger:
         known = self._journal.known(item.media_id, self._fingerprint)
         if known is not None and self._is_of_another(known, item):
             return Begun(Verdict.TWICE)
+        if known is not None and known.stored_hash == content_hash:
+            known = self._put_back(item.media_id)
         if known is not None and known.content_hash == content_hash and known.state is not State.BEGUN:
             verdict = self._seen(known, item, identity)
             if verdict is not Verdict.EMBED:
@@ -210,6 +206,11 @@ class Ledger:
         done = self._journal.begin(item, self._fingerprint, content_hash, run=self._run, identity=identity)
         return Begun(Verdict.EMBED, done)
 
+    def _put_back(self, media_id: str) -> Known | None:
+        """The version that the sink has is there again, after one that failed or was never finished."""
+        self._pending.drop(media_id)
+        return self._journal.put_back(media_id, self._fingerprint)
+
     def _is_of_another(self, known: Known, item: CatalogueItem) -> bool:
         return known.run == self._run and known.uri != item.uri
 
@@ -217,16 +218,15 @@ class Ledger:
         """What becomes of a title whose media are those that are known."""
         if known.state is State.FAILED and (self._retry_failed or not known.own_fault):
             return Verdict.EMBED
-        self._journal.seen(item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri)
+        is_new = known.state is not State.FAILED and labels_digest(item) != known.labels
+        said = labels_text(item) if is_new else None
+        self._journal.seen(
+            item.media_id, self._fingerprint, run=self._run, identity=identity, uri=item.uri, said=said
+        )
         if known.state is State.FAILED:
             return Verdict.IN_QUARANTINE
-        wanted, waits = labels_digest(item), self._pending.to_label.pop(item.media_id, None)
-        if known.labels == wanted:  # what another row of the catalogue said before, and waited, is overruled
+        if said is None or (said == known.said and known.run == self._run):  # told before
             return Verdict.UNCHANGED
-        self._pending.label(item)
-        if waits is not None and labels_digest(waits) == wanted:
-            return Verdict.UNCHANGED
-        self.flush_due()
         # of a journal from before they were kept it is not known whether anything is different
         return Verdict.RELABELLED if known.labels else Verdict.UNCHANGED
 
@@ -281,7 +281,7 @@ class Ledger:
         self._journal.forget_namesakes(self._fingerprint, seen_by=self._run)
         if prune_limit is None:
             return 0
-        self.flush()
+        self._write_batches()
         unseen = self._journal.unseen(self._fingerprint, self._run)
         gone, stored = sum(unseen.values()), self._journal.sunk(self._fingerprint)
         if gone > prune_limit * stored:
@@ -291,7 +291,7 @@ class Ledger:
 
     def remove(self, media_ids: Iterable[str]) -> None:
         """Take titles out of sink and journal; should they come again, they are new. Errors: see `finish`."""
-        self.flush()
+        self._write_batches()
         names = list(media_ids)
         for at in range(0, len(names), _REMOVED_AT_ONCE):
             some = names[at : at + _REMOVED_AT_ONCE]
@@ -301,57 +301,48 @@ class Ledger:
             self._journal.forget(self._fingerprint, some)
 
     def flush_due(self) -> None:
-        """Write a batch if it is time to. Errors: see `finish`."""
-        pending = self._pending
-        waits = bool(pending.rows or pending.to_label)
-        if self._is_full() or (waits and time.monotonic() - pending.since_s >= self._batch.age_s):
-            self.flush()
+        """Write a batch if it is time to, and new labels that have waited for long. Errors: see `finish`."""
+        pending, now_s = self._pending, time.monotonic()
+        if self._is_full() or (pending.rows and now_s - pending.since_s >= self._batch.age_s):
+            self._write_batches()
+        if now_s >= self._label_at_s:
+            self._label()
 
     def flush(self) -> None:
-        """Write all that is embedded, and new labels of titles that are not. Errors: see `finish`."""
+        """Write all that is embedded, then new labels of titles that are not; once the job is stopping, what
+        is left of these stays in the journal for the next one. Errors: see `finish`.
+        """
+        self._write_batches()
+        self._label()
+
+    def _write_batches(self) -> None:
         self._write_open_batches()  # that the sink would not take a moment ago
         self._write_pending()
-        while self._pending.to_label:
-            for attempt in self._tries():
-                with attempt:
-                    self._label()
-            self._write_pending()
 
     def _label(self) -> None:
-        """Put rows of stored titles, with their new labels, among those to write; until a batch is full."""
-        to_label, columns = self._pending.to_label, ["media_id", *LABELS]
-        found = self._sink.find(to_label, columns)
-        stored = {row["media_id"]: row for batch in found for row in batch.to_pylist()}
-        for media_id, item in list(to_label.items()):
-            if media_id not in stored or has_labels(item, stored[media_id]):
-                if media_id in stored:
-                    self._journal.labelled(item, self._fingerprint)
-                del to_label[media_id]  # `resonance validate` tells of those that are not there
-        for batch in self._sink.find(list(to_label)):
-            for row in pa.Table.from_batches([batch]).to_batches(max_chunksize=1):
-                media_id = row["media_id"][0].as_py()
-                if media_id not in to_label:
-                    continue  # there twice, by other means than ours
-                item = to_label.pop(media_id)
-                wanted = row_bytes(with_labels(pa.Table.from_batches([row]), item, self._space))
-                if self._journal.labelled(item, self._fingerprint, wanted):
-                    self._pending.add(item.media_id, wanted)
-            if self._is_full():
+        began_s = time.monotonic()
+        for media_ids in self._sink.groups(self._journal.to_label(self._fingerprint)):
+            if self._stopping.is_set():
                 return
-        to_label.clear()  # removed from the sink since it was looked
+            items = self._journal.said(self._fingerprint, media_ids)
+            for attempt in self._tries():
+                with attempt:
+                    self._sink.relabel({item.media_id: item for item in items})
+            self._journal.labelled(items, self._fingerprint)
+        ended_s = time.monotonic()
+        self._label_at_s = ended_s + max(LABELS_AGE_S, _LABELS_PAUSE * (ended_s - began_s))
 
     def _write_pending(self) -> None:
         if not self._pending.rows:
             return
         name, rows = uuid.uuid4().hex, self._pending.rows
-        self._pending = _Pending(to_label=self._pending.to_label, since_s=self._pending.since_s)
+        self._pending = _Pending()
         replaces = self._journal.open_batch(name, self._fingerprint, rows)
         self._write(name, rows, replaces)
 
     def _is_full(self) -> bool:
         pending = self._pending
-        titles = max(len(pending.rows), len(pending.to_label))
-        return titles >= self._batch.titles or pending.size_bytes >= self._batch.size_bytes
+        return len(pending.rows) >= self._batch.titles or pending.size_bytes >= self._batch.size_bytes
 
     def _write(self, name: str, rows: dict[str, bytes], replaces: set[str]) -> None:
         table = pa.concat_tables([read_row(row) for row in rows.values()])

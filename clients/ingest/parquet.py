@@ -7,7 +7,7 @@ title that is there already is replaced in the file that has it. One sink at a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from resonance.clients.ingest.errors import EmptyStoreError, MissingPartError, StoreError
+from resonance.clients.ingest.labels import LABELS, has_labels, with_labels
 from resonance.clients.ingest.part_files import PartFolder, part_name
 from resonance.clients.ingest.rows import check_space, space_of, title_schema, with_later_columns
-from resonance.clients.ingest.types import StorageFault
+from resonance.clients.ingest.types import CatalogueItem, StorageFault
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceMismatchError
 
@@ -57,8 +58,7 @@ class ParquetSink:
             return  # it is written last: all else was done before
         if not rows.schema.equals(self._schema, check_metadata=True):
             rows = with_later_columns(rows).cast(self._schema)  # a journal may be older, too
-        index = self._index or _Index(self._folder, self._folder.names())
-        self._index = None  # unknown, should it break off
+        index, self._index = self._names(), None  # unknown, should it break off
         old = self._replace(rows, index)
         new = rows  # filtering copies every vector
         if old:
@@ -83,20 +83,38 @@ class ParquetSink:
 
     def remove(self, media_ids: Collection[str]) -> None:
         """See `Sink`. A file whose titles all go stays, without rows, for those who have it listed."""
-        index, gone = self._index or _Index(self._folder, self._folder.names()), _strings(list(media_ids))
+        index, gone = self._names(), _strings(list(media_ids))
         self._index = None
         for part in index.parts_with(list(media_ids)):
             names = pa.Table.from_batches(self._folder.batches(part, ["media_id"]))["media_id"]
             if pc.any(pc.is_in(names, gone)).as_py():
                 self._folder.write(part, _without(self._folder.batches(part), gone, self._schema))
 
+    def groups(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
+        """See `Sink`: by file, so that each is written anew once."""
+        return self._names().by_part(media_ids)
+
+    def relabel(self, items: Mapping[str, CatalogueItem]) -> None:
+        """See `Sink`. A file whose titles say all of it already is left as it is."""
+        for part in self._names().parts_with(list(items)):
+            with suppress(MissingPartError):
+                said = self._folder.batches(part, ["media_id", *LABELS])
+                rows = pa.Table.from_batches(said).to_pylist()
+                mine = [(items[row["media_id"]], row) for row in rows if row["media_id"] in items]
+                if not all(has_labels(item, row) for item, row in mine):
+                    tables = map(pa.Table.from_batches, ([batch] for batch in self._folder.batches(part)))
+                    self._folder.write(part, (with_labels(table, items, self._space) for table in tables))
+
+    def _names(self) -> _Index:
+        if self._index is None:
+            self._index = _Index(self._folder, self._folder.names())
+        return self._index
+
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """See `Sink`."""
-        if self._index is None:
-            self._index = _Index(self._folder, self._folder.names())
-        return self._index.find(self._folder, media_ids, columns)
+        return self._names().find(self._folder, media_ids, columns)
 
     def is_empty(self) -> bool:
         """See `Sink`. A file without rows has none."""
@@ -265,6 +283,26 @@ class _Index:
         """Parts that may have one of them; no other has."""
         found = self._part_of[np.isin(self._hashes, _hashes(media_ids))]
         return [self._parts[number] for number in np.unique(found)]
+
+    def by_part(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
+        """Titles in groups: those of a part, of one part after the other; last those that none has."""
+        if not media_ids:
+            return
+        part_of = self._looked_up(media_ids)
+        order = np.argsort(part_of, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(part_of[order])) + 1):
+            yield [media_ids[at] for at in group]
+
+    def _looked_up(self, media_ids: Sequence[str]) -> NDArray[np.int64]:
+        """The number of the part of each title, [N]; of one that none has, that behind the last."""
+        wanted = _hashes(media_ids)
+        at = np.searchsorted(self._hashes, wanted, sorter=(order := np.argsort(self._hashes)))
+        part_of = np.full(len(wanted), len(self._parts))
+        inside = np.flatnonzero(at < len(order))
+        found = order[at[inside]]
+        is_here = self._hashes[found] == wanted[inside]
+        part_of[inside[is_here]] = self._part_of[found[is_here]]
+        return part_of
 
     def find(
         self, folder: PartFolder, media_ids: Collection[str], columns: Collection[str] | None

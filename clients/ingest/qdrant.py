@@ -10,13 +10,14 @@ Points are named by what they are of, so writing them again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
 from qdrant_client import models
 
 from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.labels import LABELS, has_labels, with_labels
 from resonance.clients.ingest.qdrant_collections import (
     Collections,
     other_versions,
@@ -36,13 +37,14 @@ from resonance.clients.ingest.qdrant_points import (
 )
 from resonance.clients.ingest.qdrant_titles import POINTS_AT_ONCE, QdrantTitles, scroll
 from resonance.clients.ingest.rows import check_space
-from resonance.clients.ingest.types import StorageFault
+from resonance.clients.ingest.types import CatalogueItem, StorageFault
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceMismatchError
 
 Hit = TypeVar("Hit", models.ScoredPoint, models.Record)
 
 _NAMES_AT_ONCE = 1024
+_RELABELLED_AT_ONCE = 64
 EXPECTED_STORE = "a store that `resonance ingest` filled"
 
 
@@ -89,6 +91,18 @@ class QdrantSink:
                 points = models.PointIdsList(points=[title_id(name) for name in some])
                 collections.client.delete(collections.titles, points, wait=True)
                 collections.client.delete(collections.segments, titles_filter(some), wait=True)
+
+    def groups(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
+        """See `Sink`: any will do."""
+        for at in range(0, len(media_ids), _RELABELLED_AT_ONCE):
+            yield list(media_ids[at : at + _RELABELLED_AT_ONCE])
+
+    def relabel(self, items: Mapping[str, CatalogueItem]) -> None:
+        """See `Sink`. A title is written anew at the same version, so none of its segments is hidden."""
+        said = (row for batch in self.find(items, ["media_id", *LABELS]) for row in batch.to_pylist())
+        stale = [row["media_id"] for row in said if not has_labels(items[row["media_id"]], row)]
+        for batch in self.find(stale):
+            self.write(with_labels(pa.Table.from_batches([batch]), items, self._space), batch="labels")
 
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -78,6 +78,19 @@ class Sink(Protocol):
 
         Raises:
             StoreError: it could not be written; the same call again goes on.
+        """
+        ...
+
+    def groups(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
+        """The titles in groups, each of which `relabel` is best given at once."""
+        ...
+
+    def relabel(self, items: Mapping[str, CatalogueItem]) -> None:
+        """Have titles say what `items`, by media id, do; one that is not there is no error. Each title says
+        either at any moment, and nothing else of it changes.
+
+        Raises:
+            StoreError: it could not be read or written; the same call again goes on.
         """
         ...
 

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from resonance.clients.ingest.errors import JournalError, StoreError
-from resonance.clients.ingest.journal import Failure, Fault, Journal, State
+from resonance.clients.ingest.journal import VERSION, Failure, Fault, Journal, State
 from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.stores import open_sink
@@ -139,24 +140,63 @@ def test_a_journal_of_another_version_is_refused(journal: Journal) -> None:
     with sqlite3.connect(journal.path) as db:
         db.execute("UPDATE about SET value = '99' WHERE name = 'version'")
     db.close()
-    with pytest.raises(JournalError, match="version 99; expected version 2"):
+    with pytest.raises(JournalError, match="version 99; expected version 3"):
         Journal(journal.path, "sink")
 
 
-def test_a_journal_from_before_labels_were_kept_goes_on(journal: Journal, tmp_path: Path) -> None:
-    embed(journal, "film")
-    journal.close()
-    with sqlite3.connect(journal.path) as db:
-        db.execute("ALTER TABLE titles DROP COLUMN labels")
-        db.execute("UPDATE about SET value = '1' WHERE name = 'version'")
+def make_older(path: Path, version: int) -> None:
+    """What an earlier version of this package would have written."""
+    with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX titles_to_label")
+        for name in ("said", "stored_hash", "stored_identity", "stored_labels"):
+            db.execute(f"ALTER TABLE titles DROP COLUMN {name}")
+        if version == 1:
+            db.execute("ALTER TABLE titles DROP COLUMN labels")
+        db.execute("UPDATE about SET value = ? WHERE name = 'version'", (str(version),))
     db.close()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_journal_of_an_earlier_version_goes_on(journal: Journal, version: int) -> None:
+    embed(journal, "film")
+    labels = journal.known("film", SPACE).labels  # type: ignore[union-attr]
+    journal.close()
+    make_older(journal.path, version)
     again = Journal(journal.path, "sink")
     known = again.known("film", SPACE)
     assert known is not None
-    assert (known.labels, known.state) == (None, State.EMBEDDED)
+    assert (known.labels, known.state) == (None if version == 1 else labels, State.EMBEDDED)
     embed(again, "other")
     again.close()
     Journal(journal.path, "sink").close()
+
+
+@pytest.mark.parametrize("version", [2, VERSION])
+def test_a_title_that_failed_for_a_night_is_what_the_sink_has_of_it(journal: Journal, version: int) -> None:
+    embed(journal, "film")
+    journal.open_batch("first", SPACE, ["film"])
+    journal.close_batch("first")
+    before = journal.known("film", SPACE)
+    assert before is not None
+    journal.close()
+    if version < VERSION:
+        make_older(journal.path, version)
+    again = Journal(journal.path, "sink")
+    away = Fault("NotMediaError", "film: it cannot be opened", attempts=1, own_fault=True)
+    for _ in range(2):  # nights
+        again.failed(FILM, SPACE, "", run="run", identity=None, fault=away)
+    failed = again.known("film", SPACE)
+    assert failed is not None
+    assert (failed.state, failed.stored_hash, failed.stored_identity) == (State.FAILED, "v1", "size 1")
+    assert again.put_back("film", SPACE) == replace(before, uri=FILM.uri)
+    assert list(again.failures(SPACE)) == []
+    begin(again, "v2")
+    assert again.embedded("film", SPACE, "v2", b"row")
+    again.open_batch("second", SPACE, ["film"])  # from now on it may have either
+    known = again.put_back("film", SPACE)
+    assert known is not None
+    assert (known.state, known.content_hash, known.stored_hash) == (State.WRITING, "v2", None)
+    again.close()
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -206,6 +246,12 @@ class FullSink:
 
     def remove(self, media_ids: Collection[str]) -> None:
         raise StoreError("sink", "no room", "room")
+
+    def groups(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
+        return iter(())
+
+    def relabel(self, items: Mapping[str, CatalogueItem]) -> None:
+        pass
 
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None

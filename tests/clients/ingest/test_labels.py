@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
 from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
+from resonance.clients.ingest.part_files import PartFolder
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import CatalogueItem
 from tests.clients.ingest.made import SPACE, made_item, made_row
@@ -93,32 +95,101 @@ def test_new_labels_are_stored_and_nothing_else_of_any_title_changes(uri: str, t
     ledger.close()
 
 
-def test_a_job_that_is_killed_before_it_wrote_them_writes_them_next_time(
+@pytest.mark.parametrize("stop", ["sink.relabel", "journal.labelled"])
+def test_a_job_that_is_killed_while_it_writes_them_writes_them_next_time(
+    stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    ledger = opened(uri, tmp_path)
+    new = ["film 0", "film 6"]  # of two files
+    for name in new:
+        assert ledger.look(changed(name), "size 1") is Verdict.RELABELLED
+    owner, method = stop.split(".")
+    target = getattr(ledger, f"_{owner}")
+    whole, calls = getattr(target, method), []
+
+    def killed(*arguments: object, **named: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        whole(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target, method, killed)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.flush()
+    written = [name for name in new if stored(uri)[name]["tags"] == ["drama"]]
+    assert len(written) == (1 if stop == "sink.relabel" else 2)
+    ledger.close()
+
+    ledger = opened(uri, tmp_path)
+    verdicts = [str(ledger.look(changed(name), "size 1")) for name in new]
+    assert sorted(verdicts) == ["relabelled", "unchanged"]  # that of which it is not known counts again
+    assert {ledger.look(changed(name), "size 1") for name in new} == {Verdict.UNCHANGED}
+    ledger.close()
+    ledger = opened(uri, tmp_path)
+    ledger.flush()  # whatever this job's catalogue has
+    ledger.close()
+    assert all(has_labels(changed(name), stored(uri)[name]) for name in new)
+
+
+def test_each_file_is_written_once_in_whatever_order_titles_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = str(tmp_path / "store")
     fill(uri, tmp_path)
-    for stop in ("_label", "_write_pending", "_write"):
-        ledger = opened(uri, tmp_path)
-        tags = (stop,)
-        assert ledger.look(replace(made_item("film 3"), tags=tags), "size 1") is Verdict.RELABELLED
+    files = {path.name for path in Path(uri).glob("*.parquet")}
+    assert len(files) == 3
+    written: list[str] = []
+    write = PartFolder.write
 
-        def killed(*arguments: object, **named: object) -> None:
-            raise KeyboardInterrupt
+    def counted(folder: PartFolder, name: str, tables: Iterable[pa.Table]) -> None:
+        written.append(name)
+        write(folder, name, tables)
 
-        if stop == "_write_pending":
-            ledger._label()
-        with monkeypatch.context() as patched:
-            patched.setattr(ledger, stop, killed)
-            with pytest.raises(KeyboardInterrupt):
-                ledger.flush()
-        assert stored(uri)["film 3"]["tags"] != list(tags)
-        ledger.close()
-        ledger = opened(uri, tmp_path)
-        ledger.look(replace(made_item("film 3"), tags=tags), "size 1")
-        ledger.flush()
-        assert stored(uri)["film 3"]["tags"] == list(tags)
-        ledger.close()
+    monkeypatch.setattr(PartFolder, "write", counted)
+    ledger = opened(uri, tmp_path, titles=1)
+    for name in (*NAMES[::2], *NAMES[1::2]):
+        assert ledger.look(changed(name), "size 1") is Verdict.RELABELLED
+        ledger.flush_due()
+    assert written == []
+    monkeypatch.setattr(ledger, "_label_at_s", 0.0)
+    ledger.flush_due()
+    ledger.flush_due()
+    ledger.flush()
+    ledger.close()
+    assert sorted(written) == sorted(files)
+    assert all(has_labels(changed(name), row) for name, row in stored(uri).items())
+
+
+def test_a_job_that_is_told_to_stop_leaves_them_to_the_next_one(tmp_path: Path) -> None:
+    uri, stopping = str(tmp_path / "store"), threading.Event()
+    fill(uri, tmp_path)
+    ledger = Ledger(tmp_path / "journal.sqlite", uri, SPACE, open_sink, stopping=stopping)
+    ledger.look(changed("film 0"), "size 1")
+    stopping.set()
+    ledger.flush()
+    ledger.close()
+    assert stored(uri)["film 0"]["tags"] != ["drama"]
+    ledger = opened(uri, tmp_path)
+    ledger.flush()
+    ledger.close()
+    assert stored(uri)["film 0"]["tags"] == ["drama"]
+
+
+def test_the_last_that_is_said_of_a_title_counts(tmp_path: Path) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    before = stored(uri)
+    ledger = opened(uri, tmp_path)
+    assert ledger.look(changed("film 0"), "size 1") is Verdict.RELABELLED
+    ledger.look(replace(changed("film 0"), tags=()), "size 1")
+    back = replace(made_item("film 0"), uri=changed("film 0").uri)
+    ledger.look(back, "size 1")
+    ledger.flush()
+    ledger.close()
+    assert stored(uri) == before | {"film 0": before["film 0"] | {"uri": back.uri}}
 
 
 def test_titles_of_an_earlier_journal_are_compared_with_what_is_stored(tmp_path: Path) -> None:
