@@ -6,6 +6,7 @@ At most `concurrency` titles are under way and as many wait, so memory does not 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -20,6 +21,7 @@ from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.types import CatalogueItem
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Rows of a catalogue that are read at once, off the event loop.
@@ -49,6 +51,8 @@ class LedgerThread:
         def run() -> T:
             if self._opened is None:
                 self._opened = self._make()
+                if self._opened.remark:
+                    _log.warning("%s", self._opened.remark)
             return work(self._opened)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)

@@ -459,6 +459,22 @@ class Journal:
         )
         return {media_id: bool(sunk) for media_id, sunk in found}
 
+    def names_sunk(self, fingerprint: str) -> Iterator[str]:
+        """Titles that the sink has, or may have, a version of; write none while this is read."""
+        found = self._db.execute("SELECT media_id FROM titles WHERE fingerprint = ? AND sunk", (fingerprint,))
+        return (media_id for (media_id,) in found)
+
+    def lost(self, fingerprint: str, media_ids: Iterable[str]) -> None:
+        """The sink has no version of these titles: those that were stored are forgotten."""
+        ids = [(media_id, fingerprint) for media_id in media_ids]
+        with self._transaction():
+            self._db.executemany(
+                f"DELETE FROM titles WHERE media_id = ? AND fingerprint = ? AND state = '{State.STORED}'", ids
+            )
+            self._db.executemany(
+                f"UPDATE titles SET sunk = 0, {_NONE_STORED} WHERE media_id = ? AND fingerprint = ?", ids
+            )
+
     def sunk(self, fingerprint: str) -> int:
         """How many titles the sink has, or may have, a version of."""
         found = self._db.execute("SELECT COUNT(*) FROM titles WHERE fingerprint = ? AND sunk", (fingerprint,))

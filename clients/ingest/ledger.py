@@ -104,6 +104,9 @@ class Ledger:
         stopping: once set, a sink that cannot be written to is not tried again.
         to_remove: only to take titles out, for which the sink may be empty whatever the journal says.
 
+    Attributes:
+        remark: what people should know of what was found when it was opened; empty where that is nothing.
+
     Raises:
         JournalError, StoreError, SpaceMismatchError: journal or sink cannot be used. The first, too, where
             the journal says that titles are stored and the sink has none.
@@ -127,6 +130,7 @@ class Ledger:
         self._stopping = stopping or threading.Event()
         self._run = uuid.uuid4().hex
         self._pending = _Pending()
+        self.remark = ""
         self._label_at_s = time.monotonic() + LABELS_AGE_S
         self._sink = open_sink(sink_uri, space)
         try:
@@ -138,6 +142,8 @@ class Ledger:
             if not to_remove:
                 self._check_is_there(sink_uri)
             self._recover()
+            if not to_remove:
+                self._forget_lost(sink_uri)
         except BaseException:
             self.close()
             raise
@@ -150,6 +156,16 @@ class Ledger:
                 str(self._journal.path),
                 f"{stored:,} titles as stored in {sink_uri}, which has none",
                 "the store back in its place; or remove this journal, and all titles are embedded again",
+            )
+
+    def _forget_lost(self, sink_uri: str) -> None:
+        """A store may have lost some: a file of it was removed, or it is back from an older copy."""
+        lost = list(self._sink.lacking(self._journal.names_sunk(self._fingerprint)))
+        if lost:
+            self._journal.lost(self._fingerprint, lost)
+            self.remark = (
+                f"{sink_uri} lacks {len(lost):,} titles that were stored in it, such as {lost[0]}; those of "
+                "the catalogue are embedded again"
             )
 
     def _recover(self) -> None:

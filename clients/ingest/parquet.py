@@ -7,9 +7,10 @@ title that is there already is replaced in the file that has it. One sink at a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from resonance.space.errors import SpaceMismatchError
 EXPECTED_STORE = "a folder that `resonance ingest` filled"
 #: Parts whose titles are looked up side by side; in an object store nearly all of the time is waiting.
 _PARTS_AT_ONCE = 16
+_NAMES_AT_ONCE = 65536
 
 
 class ParquetSink:
@@ -115,6 +117,10 @@ class ParquetSink:
     ) -> Iterator[pa.RecordBatch]:
         """See `Sink`."""
         return self._names().find(self._folder, media_ids, columns)
+
+    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
+        """See `Sink`. The names of all titles are read, which the first batch needs anyway."""
+        return self._names().lacking(media_ids)
 
     def is_empty(self) -> bool:
         """See `Sink`. A file without rows has none."""
@@ -284,19 +290,29 @@ class _Index:
         found = self._part_of[np.isin(self._hashes, _hashes(media_ids))]
         return [self._parts[number] for number in np.unique(found)]
 
+    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
+        """Those of the titles that no part has."""
+        order, rest = np.argsort(self._hashes), iter(media_ids)
+        while some := list(islice(rest, _NAMES_AT_ONCE)):
+            part_of = self._looked_up(some, order)
+            yield from (some[at] for at in np.flatnonzero(part_of == len(self._parts)))
+
     def by_part(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
         """Titles in groups: those of a part, of one part after the other; last those that none has."""
         if not media_ids:
             return
-        part_of = self._looked_up(media_ids)
-        order = np.argsort(part_of, kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(part_of[order])) + 1):
+        part_of = self._looked_up(media_ids, np.argsort(self._hashes))
+        by_part = np.argsort(part_of, kind="stable")
+        for group in np.split(by_part, np.flatnonzero(np.diff(part_of[by_part])) + 1):
             yield [media_ids[at] for at in group]
 
-    def _looked_up(self, media_ids: Sequence[str]) -> NDArray[np.int64]:
-        """The number of the part of each title, [N]; of one that none has, that behind the last."""
+    def _looked_up(self, media_ids: Sequence[str], order: NDArray[np.intp]) -> NDArray[np.int64]:
+        """The number of the part of each title, [N]; of one that none has, that behind the last.
+
+        `order`: in which the hashes are sorted.
+        """
         wanted = _hashes(media_ids)
-        at = np.searchsorted(self._hashes, wanted, sorter=(order := np.argsort(self._hashes)))
+        at = np.searchsorted(self._hashes, wanted, sorter=order)
         part_of = np.full(len(wanted), len(self._parts))
         inside = np.flatnonzero(at < len(order))
         found = order[at[inside]]

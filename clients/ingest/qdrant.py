@@ -10,7 +10,8 @@ Points are named by what they are of, so writing them again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import pyarrow as pa
@@ -109,6 +110,17 @@ class QdrantSink:
     ) -> Iterator[pa.RecordBatch]:
         """See `Sink` and `QdrantTitles.find`."""
         return QdrantTitles(self.uri, self.collections, self._space).find(media_ids, columns)
+
+    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
+        """See `Sink`."""
+        collections, rest = self.collections, iter(media_ids)
+        with collections.named():
+            while some := list(islice(rest, _NAMES_AT_ONCE)):
+                points = collections.client.retrieve(
+                    collections.titles, [title_id(name) for name in some], with_payload=False
+                )
+                there = {str(point.id) for point in points}
+                yield from (name for name in some if title_id(name) not in there)
 
     def is_empty(self) -> bool:
         """See `Sink`."""

@@ -67,9 +67,12 @@ class Cluster:
 class LedgerActor:
     """A `Ledger` as an actor; a call at a time."""
 
-    def open(self, make: Callable[[], Ledger]) -> None:
-        """Before all else. No constructor, for of what one raises Ray tells only that the actor died."""
+    def open(self, make: Callable[[], Ledger]) -> str:
+        """Before all else; gives its `remark`. No constructor, for of what one raises Ray tells only that the
+        actor died.
+        """
         self._ledger = make()
+        return self._ledger.remark
 
     def call(self, name: str, args: Sequence[Any], named: dict[str, Any]) -> Any:
         """A method of it."""
@@ -183,10 +186,12 @@ class RayJob:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._ledger = ray.remote(num_cpus=0, scheduling_strategy=here)(LedgerActor).remote()
         try:
-            self._got(self._ledger.open.remote(make_ledger))
+            remark = self._got(self._ledger.open.remote(make_ledger))
         except BaseException:
             ray.shutdown()
             raise
+        if remark:
+            _log.warning("%s", remark)
 
     def call(self, name: str, *args: Any, **named: Any) -> Any:
         """A method of the ledger. Errors are its own."""

@@ -120,7 +120,10 @@ def remove(
     for name in removed.unknown:
         say_failed(console, f"{name}: no such title in {store}")
     if not removed.journal:
-        say_warning(console, f"{path}: no journal there; the job that has one takes the titles for stored")
+        say_warning(
+            console,
+            f"{path}: no journal there; the job that has one embeds them again if they are in its catalogue",
+        )
     typer.echo(f"{removed.titles:,} removed")
     raise typer.Exit(1 if removed.unknown else 0)
 

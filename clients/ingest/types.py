@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -98,6 +98,14 @@ class Sink(Protocol):
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Titles that were written, by name; see `Store.find`. Nothing may be written while it goes on."""
+        ...
+
+    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
+        """Those of the titles that are not there. Nothing may be written while it goes on.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         ...
 
     def is_empty(self) -> bool:

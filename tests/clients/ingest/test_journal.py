@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,6 +257,9 @@ class FullSink:
         self, media_ids: Collection[str], columns: Collection[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         return iter(())
+
+    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
+        return iter(media_ids)
 
     def is_empty(self) -> bool:
         return True

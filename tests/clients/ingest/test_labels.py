@@ -13,12 +13,13 @@ import pyarrow as pa
 import pytest
 
 from resonance.clients.ingest.errors import JournalError
+from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
 from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
 from resonance.clients.ingest.part_files import PartFolder
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import CatalogueItem
-from tests.clients.ingest.made import SPACE, made_item, made_row
+from tests.clients.ingest.made import SPACE, made_item, made_row, made_rows
 from tests.clients.ingest.store_uris import KINDS, store_uri
 
 NAMES = [f"film {number}" for number in range(7)]
@@ -223,6 +224,30 @@ def test_a_sink_that_lost_every_title_is_told_and_filled_again_once_its_journal_
     assert stored(uri).keys() == set(NAMES)
 
 
+def test_titles_that_a_sink_lost_are_embedded_again_and_told(uri: str, tmp_path: Path) -> None:
+    """As those of a file that was damaged and removed, or of a Qdrant back from last week's snapshot."""
+    fill(uri, tmp_path)
+    lost, failed = NAMES[:2], NAMES[2]
+    ledger = opened(uri, tmp_path)
+    fault = Fault("NotMediaError", f"{failed}: it cannot be opened", attempts=1, own_fault=True)
+    ledger.fail(made_item(failed), "", identity=None, fault=fault)
+    ledger.close()
+    sink = open_sink(uri, SPACE)
+    sink.remove([*lost, failed])
+    sink.write(made_rows("of another catalogue", "and one more"), batch="other")  # the number says nothing
+    sink.close()
+    ledger = opened(uri, tmp_path)
+    assert f"{uri} lacks 3 titles that were stored in it, such as film " in ledger.remark
+    for name in NAMES:
+        verdict = ledger.look(made_item(name), "size 1")
+        assert verdict is (Verdict.EMBED if name in (*lost, failed) else Verdict.UNCHANGED)
+    assert ledger.begin(made_item(failed), "size 1", f"v1 of {failed}").verdict is Verdict.EMBED
+    ledger.close()
+    ledger = opened(uri, tmp_path)
+    assert ledger.remark == ""
+    ledger.close()
+
+
 def test_a_sink_whose_folder_went_is_told_and_titles_that_were_never_written_are_no_loss(
     tmp_path: Path,
 ) -> None:
@@ -238,13 +263,13 @@ def test_a_sink_whose_folder_went_is_told_and_titles_that_were_never_written_are
         opened(uri, tmp_path)
 
 
-def test_a_title_that_the_sink_lost_stops_nothing(tmp_path: Path) -> None:
+def test_a_title_that_the_sink_loses_while_a_job_runs_stops_nothing(tmp_path: Path) -> None:
     uri = str(tmp_path / "store")
     fill(uri, tmp_path)
+    ledger = opened(uri, tmp_path)
     sink = open_sink(uri, SPACE)
     sink.remove(["film 0"])
     sink.close()
-    ledger = opened(uri, tmp_path)
     assert ledger.look(changed("film 0"), "size 1") is Verdict.RELABELLED
     ledger.flush()
     ledger.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from resonance.clients.ingest.embedding import TitleWorker
+from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.types import CatalogueItem
 from tests.clients.ingest.offline import in_quarantine, night
 from tests.clients.ingest.running import stored
@@ -74,3 +76,24 @@ def test_a_file_that_was_broken_for_a_night_and_put_back(tmp_path: Path, catalog
     assert night(tmp_path, [catalogue])["t0"] == ["embedded"]
     one.write_text("text t0")  # which the store has no more
     assert night(tmp_path, [catalogue])["t0"] == ["embedded"]
+
+
+def test_a_damaged_file_of_the_store_that_was_removed(
+    tmp_path: Path, catalogue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    results(tmp_path, catalogue)
+    before = stored(tmp_path / "sink")
+    (tmp_path / "library" / "more.txt").write_text("one more")
+    with Path(catalogue).open("a") as rows:
+        rows.write("more,library/more.txt,calm\n")
+    assert results(tmp_path, catalogue) == {"unchanged", "embedded"}
+    (part,) = (p for p in (tmp_path / "sink").glob("part-*") if pq.read_metadata(p).num_rows == len(NAMES))
+    part.write_bytes(part.read_bytes()[:1000])
+    with pytest.raises(StoreError, match="bring it back from a copy, or remove it"):
+        night(tmp_path, [catalogue])
+    part.unlink()
+    assert "sink lacks" not in caplog.text
+    assert results(tmp_path, catalogue) == {"unchanged", "embedded"}
+    assert "sink lacks 5 titles that were stored in it" in caplog.text
+    assert {name: row for name, row in stored(tmp_path / "sink").items() if name in before} == before
+    assert results(tmp_path, catalogue) == {"unchanged"}

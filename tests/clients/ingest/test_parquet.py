@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     sink = open_sink(str(tmp_path), SPACE)
     sink.write(made_rows("a"), batch="1")
     (tmp_path / "part-2.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(StoreError, match=r"part-2\.parquet.*remove it or bring it back"):
+    with pytest.raises(StoreError, match=r"part-2\.parquet.*bring it back from a copy, or remove it"):
         open_store(str(tmp_path))
 
 

@@ -93,7 +93,7 @@ def test_a_store_without_its_journal_says_so(store: Path) -> None:
     shutil.rmtree(store / "_resonance")
     code, out, err = remove(store, "film 1")
     assert (code, out) == (0, "1 removed\n")
-    assert "no journal there; the job that has one takes the titles for stored" in err
+    assert "no journal there; the job that has one embeds them again if they are in" in err
     assert not (store / "_resonance").exists()
 
 
