@@ -44,6 +44,12 @@ def migrate(
         float | None,
         typer.Option(min=1, help="Look again every so many seconds for what was stored in STORE meanwhile."),
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what is in the new store and no more in STORE.")
+    ] = False,
+    prune_limit: Annotated[
+        float, typer.Option(min=0, max=1, help="As of `resonance ingest`, each time it looks.")
+    ] = 0.1,
     patience_s: Annotated[float, typer.Option(min=0, help="As of `resonance ingest`.")] = 600.0,
     json_out: Annotated[bool, typer.Option("--json", help="How far it is as one JSON object.")] = False,
     token_file: TokenFileOption = None,
@@ -55,13 +61,14 @@ def migrate(
     """Embed the titles of a store again, with a server of another space, into another sink.
 
     The old store is only read, so it serves until the new one is complete; with --follow-s what nightly jobs
-    write to it meanwhile is written to the new one, too, until you stop this.
+    write to it meanwhile is written to the new one, too, until you stop this. With --prune what leaves it
+    leaves the new one.
 
     What a title was embedded with beside its media, recognised speech and a sampling of its own, is not known
     from the store: name it here as it was named then. What differs is told at the end.
 
-    Exit code 0: complete; 1: some titles are missing, such as those in quarantine; 130: stopped, and to be
-    gone on with; others as of ingest.
+    Exit code 0: complete; 1: some titles are missing, such as those in quarantine, or are not in STORE; 130:
+    stopped, and to be gone on with; others as of ingest.
     """
     from rich.console import Console
 
@@ -84,6 +91,7 @@ def migrate(
         asr_language=asr_language,
         retry_failed=retry_failed,
         patience_s=patience_s,
+        prune_limit=prune_limit if prune else None,
         from_store=True,
     )
     console = Console(stderr=True)
@@ -96,13 +104,16 @@ def migrate(
             found = await asyncio.to_thread(arrival, store, sink)
             if json_out:
                 report = {"wanted": found.wanted, "there": found.there, "missing": found.missing}
-                poorer = {
+                more = {
+                    "surplus": found.surplus,
                     "without_transcript": found.without_transcript,
                     "sampled_otherwise": found.sampled_otherwise,
                 }
-                typer.echo(json.dumps({**report, **poorer, "complete": found.complete}))
+                typer.echo(json.dumps({**report, **more, "complete": found.complete}))
             else:
-                state = "complete" if found.complete else f"missing, such as {', '.join(found.missing)}"
+                state = "complete" if found.complete else "all, and others"
+                if found.missing:
+                    state = f"missing, such as {', '.join(found.missing)}"
                 say_remark(console, f"{found.there:,} of {found.wanted:,} titles: {state}")
                 for line in found.warnings():
                     say_warning(console, line)

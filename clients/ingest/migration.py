@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from resonance.clients.ingest.errors import EmptyStoreError
@@ -21,6 +22,7 @@ class Arrival:
     Attributes:
         wanted: titles of the old store. there: those of them that the new one has.
         missing: some of the others, by media id.
+        surplus: titles that the new one has and the old one has not, or no more. for_example: some of them.
         without_transcript: titles that had one and have none now. sampled_otherwise: embedded with a sampling
             that was named, and that is not named now.
     """
@@ -28,17 +30,24 @@ class Arrival:
     wanted: int
     there: int
     missing: tuple[str, ...]
+    surplus: int
+    for_example: tuple[str, ...]
     without_transcript: int
     sampled_otherwise: int
 
     @property
     def complete(self) -> bool:
         """Whether readers can be moved."""
-        return self.there == self.wanted
+        return self.there == self.wanted and not self.surplus
 
     def warnings(self) -> list[str]:
         """What a person should know before readers are moved."""
         found = []
+        if self.surplus:
+            found.append(
+                f"{self.surplus:,} titles are not in the old store, such as {', '.join(self.for_example)}; "
+                "if they left it, --prune takes them out, as does `resonance remove`"
+            )
         if self.without_transcript:
             found.append(
                 f"{self.without_transcript:,} titles had a transcript and have none now; if their speech was "
@@ -71,7 +80,7 @@ def arrival(old_uri: str, new_uri: str) -> Arrival:
     examples: list[str] = []
     for row in _rows(old_uri, columns):
         wanted += 1
-        now = there.get(row["media_id"])
+        now = there.pop(row["media_id"], None)
         if now is None:
             missing += 1
             if len(examples) < _EXAMPLES:
@@ -80,7 +89,15 @@ def arrival(old_uri: str, new_uri: str) -> Arrival:
         before = _made_of(row)
         without_transcript += before.has_transcript and not now.has_transcript
         sampled_otherwise += before.sampling not in (None, now.sampling)
-    return Arrival(wanted, wanted - missing, tuple(examples), without_transcript, sampled_otherwise)
+    return Arrival(
+        wanted,
+        wanted - missing,
+        tuple(examples),
+        len(there),
+        tuple(islice(there, _EXAMPLES)),
+        without_transcript,
+        sampled_otherwise,
+    )
 
 
 class _MadeOf(NamedTuple):

@@ -12,16 +12,20 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from resonance.clients.cli.main import make_app
 from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
 from resonance.clients.ingest.migration import arrival
+from resonance.clients.ingest.removal import remove_titles
 from resonance.clients.ingest.run import IngestSettings
+from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
 from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
 from tests.clients.ingest.conftest import BAD, GOOD
-from tests.clients.ingest.made import SPACE, made_rows
+from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_rows
 from tests.clients.ingest.running import COMMAND, ingest, stored
 
 
@@ -60,14 +64,14 @@ def test_a_store_is_carried_over_and_followed(library: Path, server: TritonServe
     shutil.copytree(library, titles)
     ingest(titles, old, server.grpc_address)
 
-    def migrate() -> tuple[int, dict]:
+    def migrate(*more: str) -> tuple[int, dict]:
         command = [*COMMAND, "migrate", str(old), "--sink", new, "--server", server.grpc_address, "--json"]
-        command += ["--journal", str(tmp_path / "new.sqlite")]
+        command += ["--journal", str(tmp_path / "new.sqlite"), *more]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
     code, report = migrate()
-    same = {"without_transcript": 0, "sampled_otherwise": 0}
+    same = {"surplus": 0, "without_transcript": 0, "sampled_otherwise": 0}
     assert (code, report) == (0, {"wanted": GOOD, "there": GOOD, "missing": [], **same, "complete": True})
     assert stored(new) == stored(old)
     shutil.copy(titles / "000001.mkv", titles / "later.mkv")
@@ -76,6 +80,10 @@ def test_a_store_is_carried_over_and_followed(library: Path, server: TritonServe
     (titles / "later.mkv").unlink()  # gone before it could be embedded again
     code, report = migrate()
     assert (code, report["there"], report["missing"], report["complete"]) == (1, GOOD, ["later.mkv"], False)
+    remove_titles(str(old), default_journal(str(old)), ["later.mkv", "000009.txt"])
+    code, report = migrate("--prune")
+    assert (code, report["there"], report["surplus"], report["complete"]) == (0, GOOD - 1, 0, True)
+    assert stored(new) == stored(old)
 
 
 def test_what_titles_lost_on_their_way_is_counted(tmp_path: Path) -> None:
@@ -97,6 +105,46 @@ def test_what_titles_lost_on_their_way_is_counted(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     none = arrival(old, str(tmp_path / "nothing"))
     assert (none.wanted, none.there, none.missing) == (3, 0, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("prune", [True, False])
+def test_what_left_the_old_store_is_no_part_of_the_new_one(
+    prune: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, space in (("old", SPACE), ("new", OTHER_SPACE)):
+        sink = open_sink(str(tmp_path / name), space)
+        sink.write(made_rows("a", "b", "c", space=space), batch="1")
+        sink.close()
+    assert arrival(str(tmp_path / "old"), str(tmp_path / "new")).complete
+    assert remove_titles(str(tmp_path / "old"), tmp_path / "none.sqlite", ["b"]).titles == 1
+    limits: list[float | None] = []
+
+    class Run:
+        """A job that does what `Ledger.end_catalogue` does of its settings, which has tests of its own."""
+
+        def __init__(self, settings: IngestSettings, *, json_out: bool) -> None:
+            self._settings = settings
+
+        async def run(self) -> int:
+            limits.append(self._settings.prune_limit)
+            if self._settings.prune_limit is not None:
+                remove_titles(self._settings.sink, tmp_path / "none.sqlite", ["b"])
+            return 0
+
+    monkeypatch.setattr("resonance.clients.ingest.run.IngestRun", Run)
+    command = ["migrate", str(tmp_path / "old"), "--sink", str(tmp_path / "new"), "--server", "localhost:1"]
+    more = ["--prune", "--prune-limit", "0.5"] if prune else []
+    plain = CliRunner().invoke(make_app(), [*command, *more])
+    told = json.loads(CliRunner().invoke(make_app(), [*command, *more, "--json"]).stdout)
+    assert limits == [0.5 if prune else None] * 2
+    assert (told["wanted"], told["there"], told["missing"]) == (2, 2, [])
+    if prune:
+        assert (plain.exit_code, told["surplus"], told["complete"]) == (0, 0, True)
+        assert "2 of 2 titles: complete" in plain.stderr
+    else:
+        assert (plain.exit_code, told["surplus"], told["complete"]) == (1, 1, False)
+        assert "2 of 2 titles: all, and others" in plain.stderr
+        assert "1 titles are not in the old store, such as b; if they left it, --prune" in plain.stderr
 
 
 def test_a_migration_that_follows_is_stopped_by_ctrl_c(server: TritonServer, tmp_path: Path) -> None:
