@@ -150,7 +150,7 @@ class Ledger:
 
     def _check_is_there(self, sink_uri: str) -> None:
         """A sink that is gone would be taken for full, for it is the journal that says what is unchanged."""
-        stored = self.counts().get(State.STORED, 0)
+        stored = self._journal.counts(self._fingerprint).get(State.STORED, 0)
         if stored and self._sink.is_empty():
             raise JournalError(
                 str(self._journal.path),
@@ -377,9 +377,9 @@ class Ledger:
             reraise=True,
         )
 
-    def counts(self) -> dict[State, int]:
-        """Titles of the journal by state."""
-        return self._journal.counts(self._fingerprint)
+    def stored(self) -> int:
+        """How many titles the sink has, those that failed since in an earlier version."""
+        return self._journal.sunk(self._fingerprint)
 
     def write_failures(self, path: Path) -> int:
         """Write what is in quarantine to a Parquet file; gives how many there are."""

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,6 @@ from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorke
 from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.first_answers import first_answers
 from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
-from resonance.clients.ingest.journal import State
 from resonance.clients.ingest.ledger import BatchSize, Ledger
 from resonance.clients.ingest.metrics import IngestMetrics
 from resonance.clients.ingest.migration import titles_of
@@ -254,7 +253,7 @@ class IngestRun:
         path = self._settings.failed_path
         try:
             in_quarantine = await ledger.call(lambda opened: opened.write_failures(path))
-            self._tell_end(in_quarantine, await ledger.call(lambda opened: opened.counts()))
+            self._tell_end(in_quarantine, await ledger.call(lambda opened: opened.stored()))
         except (StoreError, JournalError) as failed:
             if error is None:
                 raise
@@ -284,7 +283,7 @@ class IngestRun:
                         self._pruned = job.call("end_catalogue", settings.sources, self._prune_limit())
                 finally:
                     in_quarantine = job.call("write_failures", settings.failed_path)
-                    loop.call_soon_threadsafe(self._tell_end, in_quarantine, job.call("counts"))
+                    loop.call_soon_threadsafe(self._tell_end, in_quarantine, job.call("stored"))
 
         with self._display:
             working = asyncio.ensure_future(asyncio.to_thread(work))
@@ -337,10 +336,9 @@ class IngestRun:
         except (ResonanceError, SpaceError) as error:
             _log.debug("the catalogue cannot be counted: %s", error)  # reading it tells everybody
 
-    def _tell_end(self, in_quarantine: int, states: Mapping[State, int]) -> None:
+    def _tell_end(self, in_quarantine: int, stored: int) -> None:
         """What people look at afterwards, however the job ended."""
         path, tally = self._settings.failed_path, self._display.tally
-        stored = states.get(State.STORED, 0)
         if self._json_out:
             summary = {
                 "embedded": tally.embedded,

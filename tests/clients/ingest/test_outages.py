@@ -9,7 +9,10 @@ import pytest
 
 from resonance.clients.ingest.embedding import TitleWorker
 from resonance.clients.ingest.errors import StoreError
+from resonance.clients.ingest.ledger import Ledger
+from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
+from tests.clients.ingest.made import SPACE
 from tests.clients.ingest.offline import in_quarantine, night
 from tests.clients.ingest.running import stored
 
@@ -44,6 +47,9 @@ def test_a_mount_that_is_away_for_a_night(
     for _ in range(2):
         assert results(tmp_path, catalogue) == {"failed"}
     assert in_quarantine(tmp_path) == set(NAMES)
+    ledger = Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), SPACE, open_sink)
+    assert ledger.stored() == len(NAMES)
+    ledger.close()
     (tmp_path / "away").rename(tmp_path / "library")
 
     def read(worker: TitleWorker, item: CatalogueItem) -> str:
