@@ -12,53 +12,21 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from resonance.clients.ingest.errors import JournalError
+from resonance.clients.ingest.journal_schema import NEXT_VERSION, SCHEMA, VERSION
 from resonance.clients.ingest.labels import item_said, labels_digest
 from resonance.clients.ingest.state_files import is_inside
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import normal
 
-VERSION = 3
 #: How long another job's end is waited for, as when it was told to stop a moment ago.
 BUSY_TIMEOUT_S = 5.0
-
-_SCHEMA = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE titles (
-    media_id TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    content_hash TEXT NOT NULL,  -- of the version that is worked on, or was worked on last
-    state TEXT NOT NULL,
-    uri TEXT NOT NULL,
-    identity TEXT,               -- by which an unchanged file is known without reading it
-    labels TEXT,                 -- what the catalogue said of it (`labels_digest`); null: not known
-    said TEXT,                   -- what it says now, until the sink says so too (`labels_text`)
-    run TEXT NOT NULL,           -- the run of the job that saw it last
-    sunk INTEGER NOT NULL,       -- whether the sink has, or may have, a version of it
-    batch TEXT,
-    row BLOB,                    -- from EMBEDDED until STORED
-    error_type TEXT, error TEXT, attempts INTEGER,
-    own_fault INTEGER,           -- whether the media itself is at fault, so that trying again is no use
-    changed_s REAL NOT NULL,     -- Unix time
-    -- of the version that the sink has, since work on another one began and until that is written
-    stored_hash TEXT, stored_identity TEXT, stored_labels TEXT,
-    PRIMARY KEY (media_id, fingerprint)
-);
-CREATE INDEX titles_by_state ON titles (fingerprint, state);
-CREATE INDEX titles_by_batch ON titles (batch) WHERE batch IS NOT NULL;
-CREATE INDEX titles_to_label ON titles (fingerprint) WHERE said IS NOT NULL;
-CREATE TABLE segments (
-    media_id TEXT NOT NULL, fingerprint TEXT NOT NULL, content_hash TEXT NOT NULL, number INTEGER NOT NULL,
-    message BLOB NOT NULL,       -- a resonance.v1.Segment
-    PRIMARY KEY (media_id, fingerprint, content_hash, number)
-) WITHOUT ROWID;
-"""
 
 #: Of a space and a state, not seen by a run. A title that is told and cannot be embedded is no such fault.
 _DELETE_FAULTS = (
@@ -66,17 +34,6 @@ _DELETE_FAULTS = (
     " AND error_type = 'CatalogueError'"
 )
 _NONE_STORED = "stored_hash = NULL, stored_identity = NULL, stored_labels = NULL"
-#: What makes a journal of an earlier version one of the next.
-_NEXT_VERSION = {
-    "1": ["ALTER TABLE titles ADD COLUMN labels TEXT"],
-    "2": [
-        *(
-            f"ALTER TABLE titles ADD COLUMN {name} TEXT"
-            for name in ("said", "stored_hash", "stored_identity", "stored_labels")
-        ),
-        "CREATE INDEX titles_to_label ON titles (fingerprint) WHERE said IS NOT NULL",
-    ],
-}
 
 
 class State(StrEnum):
@@ -198,7 +155,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone() is None:
-                for statement in _SCHEMA.split(";\n"):
+                for statement in SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 about = {"version": str(VERSION), "sink": normal(sink_uri)}
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
@@ -220,9 +177,9 @@ class Journal:
         """Within a transaction."""
         while True:
             version = dict(self._db.execute("SELECT name, value FROM about")).get("version", "")
-            if version not in _NEXT_VERSION:
+            if version not in NEXT_VERSION:
                 return
-            for statement in _NEXT_VERSION[version]:
+            for statement in NEXT_VERSION[version]:
                 self._db.execute(statement)
             self._db.execute("UPDATE about SET value = ? WHERE name = 'version'", (str(int(version) + 1),))
 
@@ -459,10 +416,12 @@ class Journal:
         )
         return {media_id: bool(sunk) for media_id, sunk in found}
 
-    def names_sunk(self, fingerprint: str) -> Iterator[str]:
-        """Titles that the sink has, or may have, a version of; write none while this is read."""
+    def names_sunk(self, fingerprint: str) -> Generator[str, None, None]:
+        """Titles that the sink has, or may have, a version of. Write none while this is read; close it."""
         found = self._db.execute("SELECT media_id FROM titles WHERE fingerprint = ? AND sunk", (fingerprint,))
-        return (media_id for (media_id,) in found)
+        with closing(found):  # an open one would hold the database after `close`
+            for (media_id,) in found:
+                yield media_id
 
     def lost(self, fingerprint: str, media_ids: Iterable[str]) -> None:
         """The sink has no version of these titles: those that were stored are forgotten."""

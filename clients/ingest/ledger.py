@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -160,7 +161,8 @@ class Ledger:
 
     def _forget_lost(self, sink_uri: str) -> None:
         """A store may have lost some: a file of it was removed, or it is back from an older copy."""
-        lost = list(self._sink.lacking(self._journal.names_sunk(self._fingerprint)))
+        with closing(self._journal.names_sunk(self._fingerprint)) as names:
+            lost = list(self._sink.lacking(names))
         if lost:
             self._journal.lost(self._fingerprint, lost)
             self.remark = (

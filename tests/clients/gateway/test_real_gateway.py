@@ -15,6 +15,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import (
@@ -132,6 +133,8 @@ async def test_options_sources_and_sidecars(
     title = await here.embed(copy, sampling="uniform")
     assert title.present[2]
     same_titles(title, reference)
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "film.jpg")  # its poster: the words are not its own
+    assert (await here.embed(tmp_path / "film.jpg")).present == (True, False, False)
     plain = await here.embed(film.read_bytes(), name="bytes")
     with film.open("rb") as file:
         named = await here.embed(file, name="bytes")

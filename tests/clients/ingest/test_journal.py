@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from resonance.clients.ingest.errors import JournalError, StoreError
-from resonance.clients.ingest.journal import VERSION, Failure, Fault, Journal, State
+from resonance.clients.ingest.journal import Failure, Fault, Journal, State
+from resonance.clients.ingest.journal_schema import VERSION
 from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.stores import open_sink
