@@ -105,7 +105,7 @@ class _Folder:
                 self._changed_seen_s = now_s
             self._is_settled = False  # should listing fail
             self._list()
-            self._changed_ns, self._listed_s = changed_ns, now_s
+            self._changed_ns, self._listed_s = changed_ns, time.monotonic()  # it may have taken long
             # the folder's time may be of another clock, fast or wrong
             stood_s = max(time.time() - changed_ns / 1e9, now_s - self._changed_seen_s)
             self._is_settled = stood_s > SETTLED_S
