@@ -13,7 +13,7 @@ from resonance.export.trt.options import BuildOptions, HardwareCompatibility
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from resonance.export.cards import FamilyCard
+    from resonance.export.cards import FamilyCard, GraphReport
     from resonance.space.descriptor import Descriptor
 
 
@@ -110,7 +110,7 @@ def export(
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.heads import unsaid, with_heads
     from resonance.export.onnx_export import ExportError
-    from resonance.export.report import export_table
+    from resonance.export.staging import only_export
     from resonance.export.trt.cli import check_tensorrt, export_plans
     from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
@@ -142,17 +142,29 @@ def export(
                     soft_wrap=True,
                 )
         _write_configs(console, repository)
-        # a space that stands there is left alone, unless axes or 8 bits are to be made of its fp32 graphs
-        as_it_is = packages and axes is None and not int8
-        if as_it_is and export_packages(console, card, repository, device.value, reference_media):
-            return
-        with console.status(f"exporting {family}") as status:
-            descriptor, reports = export_family(
-                card,
-                repository,
-                axes=axes,
-                on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
-            )
+        with only_export(repository):  # to the end: what is derived of the graphs is of this family, too
+            # a space that stands there is left alone, unless axes or 8 bits are to be made of its fp32 graphs
+            as_it_is = packages and axes is None and not int8
+            if as_it_is and export_packages(console, card, repository, device.value, reference_media):
+                return
+            with console.status(f"exporting {family}") as status:
+                descriptor, reports = export_family(
+                    card,
+                    repository,
+                    axes=axes,
+                    on_graph=lambda r: status.update(f"exporting {family}: {r.model} done"),
+                )
+            _print_exported(console, card, repository, descriptor, reports)
+            if packages:
+                export_packages(console, card, repository, device.value, reference_media)
+            if int8:
+                _quantise(console, card, repository, descriptor, reference_media)
+            if target in PLANS:
+                options = BuildOptions(version_compatible, hardware_compatibility, timing_cache)
+                only_graphs = target is ExportTarget.TENSORRT_ONNX
+                export_plans(
+                    console, card, repository, descriptor, reference_media, options, only_graphs=only_graphs
+                )
     except (
         CheckpointError,
         ChoiceError,
@@ -165,6 +177,12 @@ def export(
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
+
+def _print_exported(
+    console: Console, card: FamilyCard, repository: Path, descriptor: Descriptor, reports: list[GraphReport]
+) -> None:
+    from resonance.export.report import export_table
+
     console.print(export_table(reports))
     total = sum(r.parameters for r in reports)
     console.print(
@@ -172,21 +190,9 @@ def export(
         f"{total:,} parameters -> {repository}"
     )
     if card.reference is None:
-        console.print(f"{family} has no reference set: all sigmas are 1 and the space has no axes")
+        console.print(f"{card.name} has no reference set: all sigmas are 1 and the space has no axes")
     else:
         console.print(f"calibrated on {card.reference}: {', '.join(descriptor.axes) or 'no axes'}")
-    if packages:
-        try:
-            export_packages(console, card, repository, device.value, reference_media)
-        except AotiError as error:
-            console.print(str(error), style="red", markup=False, soft_wrap=True)
-            raise typer.Exit(1) from error
-    if int8:
-        _quantise(console, card, repository, descriptor, reference_media)
-    if target in PLANS:
-        options = BuildOptions(version_compatible, hardware_compatibility, timing_cache)
-        only_graphs = target is ExportTarget.TENSORRT_ONNX
-        export_plans(console, card, repository, descriptor, reference_media, options, only_graphs=only_graphs)
 
 
 def _write_configs(console: Console, repository: Path) -> None:

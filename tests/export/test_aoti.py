@@ -213,6 +213,24 @@ def test_a_missing_or_broken_package_is_named(tmp_path: Path) -> None:
         Runner(str(path), "cpu", batched=True)
 
 
+@pytest.mark.parametrize("weights", ["space's", "other", "of a model that the space does not have"])
+def test_a_package_of_another_space_is_refused(weights: str, space: Descriptor, tmp_path: Path) -> None:
+    """What another export left, or a copy brought here, would be served under this space's fingerprint."""
+    model = "my_model" if weights.startswith("of a model") else "transcript_encoder"
+    descriptor, path = tmp_path / runner.SPACE, tmp_path / model / "1" / AOTI_PACKAGE
+    for file in (descriptor, path):
+        file.parent.mkdir(parents=True)
+    descriptor.write_text(space.to_json())
+    path.write_bytes(b"no archive")
+    came = space.encoders["transcript_encoder"].weights_sha256 if weights == "space's" else "f" * 64
+    note = {"built_for": aoti.built_for("cpu"), "weights_sha256": came}
+    path.with_name(AOTI_NOTE).write_text(json.dumps(note))
+    wanted = space.encoders["transcript_encoder"].weights_sha256[:12]
+    reason = f"has the weights ffffffffffff, and .* says {wanted} of transcript_encoder; build it"
+    with pytest.raises(PackageError, match=reason if weights == "other" else "cannot be loaded"):
+        Runner(str(path), "cpu", batched=True)
+
+
 def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(aoti.AotiError, match=r"'no-such-compiler' is not on PATH; install a compiler"):

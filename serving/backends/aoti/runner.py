@@ -20,6 +20,8 @@ import torch
 
 #: The record that export writes beside the package.
 NOTE = "artifact.aoti.json"
+#: The descriptor of a repository's space, from the repository's root.
+SPACE = os.path.join("space_descriptor", "1", "space.json")
 #: Batches that CUDA graphs are captured for; a batch runs in the smallest that holds it. Above the last,
 #: launches cost little beside the work.
 GRAPH_BATCHES = (1, 2, 4, 8, 16, 32)
@@ -82,7 +84,7 @@ class Runner:
         graph_batches: batches to capture CUDA graphs for; none leaves every run to launch its kernels.
 
     Raises:
-        PackageError: file or record is missing, or it was built for another PyTorch or processor.
+        PackageError: file or record is missing, or it was built for another PyTorch, processor or space.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Runner:
         self.device = torch.device(device)
         self.record = read_record(path)
         check_place(path, self.record, self.device)
+        check_space(path, self.record)
         self._path = path
         self._batched = batched
         self._graph_batches = sorted(graph_batches) if self.device.type == "cuda" and batched else []
@@ -242,6 +245,34 @@ def check_place(path: str, record: Mapping[str, object], device: torch.device) -
     differences = [f"{k} {wanted.get(k)}, here {v}" for k, v in here.items() if wanted.get(k) != v]
     if differences:
         raise PackageError(f"{path} was built for {'; '.join(differences)}; {ADVICE}")
+
+
+def check_space(path: str, record: Mapping[str, object]) -> None:
+    """A package of other weights than the repository's space is said to have gives vectors of another space.
+
+    Nothing is compared where no descriptor stands there, or it says nothing of this model.
+
+    Raises:
+        PackageError: it names both weights.
+    """
+    version = os.path.dirname(os.path.abspath(path))
+    model = os.path.basename(os.path.dirname(version))
+    space = os.path.join(os.path.dirname(os.path.dirname(version)), SPACE)
+    if not os.path.isfile(space):
+        return
+    try:
+        with open(space, encoding="utf-8") as file:
+            weights = {
+                name: encoder["weights_sha256"] for name, encoder in json.load(file)["encoders"].items()
+            }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PackageError(f"{space} is no descriptor ({one_line(error)}); export the family again") from None
+    came = record.get("weights_sha256")
+    if model in weights and came != weights[model]:
+        raise PackageError(
+            f"{path} has the weights {str(came)[:12]}, and {space} says {str(weights[model])[:12]} of {model}; "
+            f"{ADVICE}"
+        )
 
 
 def one_line(error: BaseException) -> str:
