@@ -85,7 +85,7 @@ def write_network(model: str, source: Path, target: Path, rows: Sequence[Row]) -
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder, "model.onnx")
         save_graph(graph, prepared)
-        tower -= large_nodes(graph, tower, rows)
+        tower -= large_nodes(prepared, tower, rows)
         keep = [node.name for node in graph.graph.node if node.name not in tower]
         save_graph(_autocast(source, prepared, keep), target)
     return Precision("fp16", _count_fp16(target), len(onnx.load(target, load_external_data=False).graph.node))
@@ -120,12 +120,15 @@ def tower_nodes(model: onnx.ModelProto) -> set[str]:
     }
 
 
-def large_nodes(model: onnx.ModelProto, nodes: Set[str], rows: Sequence[Row]) -> set[str]:
-    """Those of `nodes` that read or write a number above `LARGEST` on some of `rows`.
+def large_nodes(path: Path, nodes: Set[str], rows: Sequence[Row]) -> set[str]:
+    """Those of `nodes` of the graph at `path` that read or write a number above `LARGEST` on some of `rows`.
 
     AutoCast can find them itself, from `calibration_data`, but keeps every activation of every row for it:
-    the memory of a machine for a tower of published size. Here the graph hands out magnitudes alone.
+    the memory of a machine for a tower of published size. Here the graph hands out magnitudes alone; for that
+    it stands in the folder of `path` for a moment.
     """
+    # weights that stand apart stay where they are: with them in it a graph may be too large to be one message
+    model = onnx.load(path, load_external_data=False)
     probe = onnx.shape_inference.infer_shapes(model, check_type=True)
     floats = {
         v.name
@@ -142,9 +145,12 @@ def large_nodes(model: onnx.ModelProto, nodes: Set[str], rows: Sequence[Row]) ->
             helper.make_node("ReduceMax", [magnitude], [peak], name=f"{peak}_node", keepdims=0)
         )
         probe.graph.output.append(helper.make_tensor_value_info(peak, onnx.TensorProto.FLOAT, []))
-    with tempfile.TemporaryDirectory() as folder:
-        save_graph(probe, Path(folder, "model.onnx"))
-        session = cpu_session(Path(folder, "model.onnx"))
+    file = path.with_name("probe.onnx")  # in the folder of the weights that it refers to
+    try:
+        onnx.save(probe, file)
+        session = cpu_session(file)
+    finally:
+        file.unlink(missing_ok=True)
     chosen = rows[:: max(1, len(rows) // RANGE_ROWS)][:RANGE_ROWS]
     peaks = np.max([session.run(None, row.inputs) for row in chosen], axis=0)
     large = {name for name, peak in zip(names, peaks, strict=True) if not peak <= LARGEST}

@@ -13,20 +13,23 @@ from resonance.export.families.tiny import TINY
 from resonance.export.onnx_export import ExportError
 from resonance.export.staging import only_export, staged
 
+ADVICE = "wait for its end, or name another --model-repository"
+
 
 def is_refused(repository: Path) -> bool:
     """Another export; of a thread of its own, which knows no more of the one under way than a process."""
 
-    def begin() -> bool:
+    def begin() -> str:
         try:
             with only_export(repository):
-                return False
+                return ""
         except ExportError as error:
-            assert "another export into it is under way; wait for its end" in str(error)
-            return True
+            return str(error)
 
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(begin).result()
+        told = pool.submit(begin).result()
+    assert told in ("", f"{repository}: another export into it is under way; {ADVICE}")
+    return bool(told)
 
 
 def test_a_stage_of_an_export_enters_and_another_export_does_not(tmp_path: Path) -> None:

@@ -269,10 +269,8 @@ def check_space(path: str, record: Mapping[str, object]) -> None:
         raise PackageError(f"{space} is no descriptor ({one_line(error)}); export the family again") from None
     came = record.get("weights_sha256")
     if model in weights and came != weights[model]:
-        raise PackageError(
-            f"{path} has the weights {str(came)[:12]}, and {space} says {str(weights[model])[:12]} of {model}; "
-            f"{ADVICE}"
-        )
+        says = f"{space} says {str(weights[model])[:12]} of {model}"
+        raise PackageError(f"{path} has the weights {str(came)[:12]}, and {says}; {ADVICE}")
 
 
 def one_line(error: BaseException) -> str:
