@@ -96,7 +96,7 @@ def package_graph(
     precisions = PRECISIONS[device]
     if not hasattr(fp32, "encoder"):
         precisions = {"aoti-fp32": torch.float32}
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
         for artifact, dtype in precisions.items():
             trial = Trial(artifact)
             report.trials.append(trial)

@@ -84,7 +84,7 @@ def quantise_graph(
         report.note = "no reference media for this encoder"
         return report
     expected = [_run(cpu_session(path), row.inputs) for row in rows]
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
         for candidate in (candidates or default_candidates)(path, card, rows):
             file = Path(folder, "model.onnx")
             trial = _try(candidate, card, path, file, rows, expected)

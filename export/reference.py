@@ -146,6 +146,8 @@ def _add_frames(reference: Reference, path: Path, length_s: float, rows: int) ->
         if not container.streams.video:
             return
         stream = container.streams.video[0]
+        if stream.codec_context is None:  # PyAV's streams have no width then, nor anything else
+            raise ValueError(f"{path} has a codec that FFmpeg does not know")
         if stream.width * stream.height > MAX_PIXELS:
             raise ValueError(f"{path} has {stream.width}x{stream.height} pixels, more than {MAX_PIXELS}")
         stream.codec_context.skip_frame = "NONKEY"

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 import pytest
@@ -274,6 +275,41 @@ def test_an_encoder_without_reference_media_stays_fp32(
     assert (repository / "title_fusion" / "1" / "model.onnx").read_bytes() == fusion
     assert not (repository / "title_fusion" / "1" / "artifact.json").exists()
     assert artifact_table(reports.values(), reference).row_count == 4
+
+
+def test_a_film_of_a_codec_that_nothing_knows_is_counted_and_left_out(
+    tmp_path: Path, model_repository: Path, tiny: FamilyCard
+) -> None:
+    film = tmp_path / "film.mp4"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for picture in (av.VideoFrame(64, 64, "yuv420p"), None):
+            container.mux(stream.encode(picture))
+    written = film.read_bytes()
+    film.write_bytes(written.replace(b"avc1", b"CRAW"))
+    with av.open(str(film)) as container:
+        assert container.streams.video[0].codec_context is None
+    descriptor = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+    reference = read_reference(tmp_path, descriptor, tiny.tokenizer())
+    assert (reference.rows, reference.unreadable) == ({}, 1)
+    film.write_bytes(written)
+    assert len(read_reference(tmp_path, descriptor, tiny.tokenizer()).rows["visual_encoder"]) == 1
+
+
+def test_candidates_are_made_where_a_server_does_not_look(
+    fp32: Callable[[str], Path], tiny: FamilyCard
+) -> None:
+    path, seen = fp32("transcript_encoder"), []
+
+    def look(path: Path) -> onnx.ModelProto:
+        seen.extend(file.name for file in path.parent.iterdir() if file != path)
+        raise ValueError("enough")
+
+    quantise_graph(
+        card_of(tiny, "transcript_encoder"), path, made_rows("transcript_encoder"), only("none", look)
+    )
+    assert [name[0] for name in seen] == ["."]
 
 
 def test_real_media_accept_8_bits_and_refuse_batch_scaling(
