@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from resonance.serving.repository import Model
@@ -18,8 +18,9 @@ Signature = tuple[int, int]
 class LoadedFiles:
     """Size and time of change of every file in the version folders of `models`, as they are now.
 
-    Files that come later are nobody's: a plan may be exported beside the ONNX that is served. A file's number
-    does not count, for file systems over a network give another to the same file.
+    Files that come later are nobody's: a plan may be exported beside the ONNX that is served. Nor are hidden
+    ones: an export is made there before it takes the place of what is served. A file's number does not count,
+    for file systems over a network give another to the same file.
 
     Raises:
         OSError: one cannot be looked at.
@@ -35,14 +36,15 @@ class LoadedFiles:
 
 def _signatures(folder: Path) -> dict[Path, Signature | None]:
     versions = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
-    paths = [
-        Path(parent, name)
-        for version in versions
-        for parent, _, names in os.walk(version)
-        if _CACHE not in Path(parent).parts
-        for name in sorted(names)
-    ]
+    paths = [Path(parent, name) for version in versions for parent, names in _walk(version) for name in names]
     return {path: _signature(path) for path in dict.fromkeys([*paths, folder.parent / _SPACE])}
+
+
+def _walk(version: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders and the names of files in them, without those that no model is loaded from."""
+    for parent, folders, names in os.walk(version):
+        folders[:] = [name for name in folders if name != _CACHE and not name.startswith(".")]
+        yield parent, sorted(name for name in names if not name.startswith("."))
 
 
 def _signature(path: Path) -> Signature | None:
