@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,20 +95,36 @@ class Checkpoint:
     def weights(self, model_class: Any, **options: Any) -> Any:
         """The torch module, float32, in eval mode, every one of its weights from the checkpoint.
 
-        transformers fills what a file lacks with random numbers; that is refused here.
+        transformers fills what a file lacks with random numbers, and leaves out layers that config.json does
+        not have; both are refused here. Other weights may be left out: heads, poolers, towers.
         """
         import torch
 
         def read(location: str, **how: Any) -> Any:
             return model_class.from_pretrained(
-                location, output_loading_info=True, dtype=torch.float32, **options, **how
+                location,
+                output_loading_info=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # or it raises, and points to a report that is not shown
+                **options,
+                **how,
             )
 
         module, report = self._load("the weights", read)
         missing = sorted(report["missing_keys"])
         if missing:
-            named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-            raise self.unusable(f"lacks {len(missing)} weights of {model_class.__name__} ({named})")
+            raise self.unusable(f"lacks {len(missing)} weights of {model_class.__name__} ({_named(missing)})")
+        shapes = [
+            f"{name} {list(came)}, not {list(wanted)}"
+            for name, came, wanted in sorted(report["mismatched_keys"])
+        ]
+        if shapes:
+            raise self.unusable(
+                f"has {len(shapes)} weights of other shapes than by its config.json ({_named(shapes)})"
+            )
+        layers = _more_layers(module, report["unexpected_keys"])
+        if layers:
+            raise self.unusable(f"has layers that its config.json does not ({_named(layers)})")
         return module.eval()
 
     def settings(self, name: str) -> Any:
@@ -193,6 +209,28 @@ def parse_overrides(pairs: Sequence[str], models: Sequence[str]) -> Mapping[str,
             raise ChoiceError(f"two checkpoints for {model}: '{chosen[model]}' and '{location}'")
         chosen[model] = location
     return chosen
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first three."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _more_layers(module: Any, unexpected: Iterable[str]) -> list[str]:
+    """Layers that `unexpected` weights are of, in lists of layers that `module` has fewer in."""
+    import torch
+
+    lists = {
+        name: len(part) for name, part in module.named_modules() if isinstance(part, torch.nn.ModuleList)
+    }
+    found = set()
+    for key in unexpected:
+        parts = key.removeprefix(f"{module.base_model_prefix}.").split(".")
+        for at, part in enumerate(parts):
+            length = lists.get(".".join(parts[:at]))
+            if length is not None and part.isdigit() and int(part) >= length:
+                found.add(".".join(parts[: at + 1]))
+    return sorted(found)
 
 
 def _check_words(tokenizer: Any) -> None:

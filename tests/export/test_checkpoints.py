@@ -129,6 +129,52 @@ def test_a_checkpoint_that_lacks_weights_is_refused(siglip: Path, tmp_path: Path
         build_visual(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"intermediate_size": 48},
+            r"has 9 weights of other shapes than by its config\.json "
+            r"\(vision_model\.encoder\.layers\.0\.mlp\.fc1\.bias \[64\], not \[48\], .*, …\); name another",
+        ),
+        (
+            {"num_hidden_layers": 1},
+            r"has layers that its config\.json does not \(vision_model\.encoder\.layers\.1\); name another",
+        ),
+    ],
+)
+def test_weights_of_another_model_than_the_config_are_refused(
+    change: dict[str, int], reason: str, siglip: Path, tmp_path: Path
+) -> None:
+    """Half an encoder would be served otherwise, and nothing would say so."""
+    folder = Path(shutil.copytree(siglip, tmp_path / "other"))
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"] |= change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        build_visual(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_what_a_published_file_has_besides_is_left_out(prefix: str, tmp_path: Path) -> None:
+    """Poolers, heads, buffers and other towers stand in one file with what is used; layers count all the
+    same, also under the name that they have in a whole model."""
+    folder = random_checkpoints.bert(tmp_path / "bert")
+    path = folder / "model.safetensors"
+    weights = {f"{prefix}{k}": v for k, v in safetensors.torch.load_file(path).items()}
+    names = ("cls.predictions.transform.7.weight", "embeddings.position_ids", "tower.encoder.layer.99.weight")
+    weights |= dict.fromkeys((*names, f"{prefix}pooler.dense.bias"), torch.zeros(1))
+    written = {name: value.clone() for name, value in weights.items()}
+    safetensors.torch.save_file(written, path, metadata={"format": "pt"})
+    checkpoint = Checkpoint("transcript_encoder", str(folder))
+    checkpoint.weights(transformers.AutoModel, add_pooling_layer=False)
+    written[f"{prefix}encoder.layer.2.attention.self.key.bias"] = torch.zeros(1)
+    safetensors.torch.save_file(written, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"does not \(encoder\.layer\.2\)"):
+        checkpoint.weights(transformers.AutoModel, add_pooling_layer=False)
+
+
 def test_broken_weights_are_refused_in_one_line(siglip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(siglip, folder)
