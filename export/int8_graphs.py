@@ -6,9 +6,11 @@ of the signals are constants that something is multiplied with, too; they carry 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -104,13 +106,11 @@ def blocks_graph(source: Path) -> onnx.ModelProto:
     Raises:
         ValueError: there is no linear layer.
     """
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
     model = onnx.load(source)
     layers = {layer.node for layer in linears(model)}
     if not layers:
         raise ValueError(f"{source} has no linear layer to quantise")
-    quantizer = MatMulNBitsQuantizer(
+    quantizer = _blocks_quantizer()(
         model,
         bits=8,
         block_size=BLOCK_SIZE,
@@ -119,7 +119,20 @@ def blocks_graph(source: Path) -> onnx.ModelProto:
         nodes_to_exclude=[n.name for n in model.graph.node if n.name not in layers],
     )
     quantizer.process()
-    return quantizer.model.model
+    made: onnx.ModelProto = quantizer.model.model
+    return made
+
+
+def _blocks_quantizer() -> Any:
+    """onnxruntime's class. Its module sets up the whole process's logging and tells every node of a graph."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger(MatMulNBitsQuantizer.__module__).setLevel(logging.WARNING)
+    return MatMulNBitsQuantizer
 
 
 def save(model: onnx.ModelProto, path: Path, artifact: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -252,6 +254,19 @@ def test_weights_beside_the_graph_count_and_go_with_it(
     assert data.exists() == (apart == "both")
     assert report.trials[-1].size_bytes == size_of(path) < before
     cpu_session(path).run(None, rows[0].inputs)
+
+
+def test_blocks_are_made_without_a_line_for_every_node(
+    fp32: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """onnxruntime's module is imported anew, as in a process that has set up no logging."""
+    root = logging.getLogger()
+    monkeypatch.delitem(sys.modules, "onnxruntime.quantization.matmul_nbits_quantizer", raising=False)
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    assert len(blocks_graph(fp32("transcript_encoder")).graph.node) > 100
+    assert (root.handlers, root.level) == ([], level)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_encoder_without_reference_media_stays_fp32(
