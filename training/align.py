@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def align_family(
     heads: Path,
     device: torch.device,
     *,
+    groups: Mapping[Path, str] | None = None,
     audited: Mapping[Path, tuple[int, ...]] | None = None,
 ) -> AlignReport:
     """Train projections and fusion head of `card` on cached features and write `heads`, and beside it a
@@ -45,12 +47,15 @@ def align_family(
     A run that was stopped goes on; one of other titles or settings begins anew beside it.
 
     Args:
+        groups: whose each file's title is, for `settings.balance` and the report; of all files, or None.
         audited: the groups of each file's title that `settings.fairness` is about; of all files, or None.
 
     Raises:
         TooLittleError: there is nothing to learn from.
     """
     titles = load_features(files)
+    if groups is not None:
+        titles = [replace(title, group=groups[file]) for title, file in zip(titles, files, strict=True)]
     if audited is not None:
         titles = [replace(title, audited=audited[file]) for title, file in zip(titles, files, strict=True)]
     if not titles:
@@ -64,14 +69,14 @@ def align_family(
     runs = work / "runs" / _run_name(card, files, titles, settings)
     trained = train_heads(projections, fusion, titles, settings, runs, device)
     blocks = trained.blocks
+    reference = _reference(blocks, segments.present)
     heads.parent.mkdir(parents=True, exist_ok=True)
-    save_heads(graphs, heads, {g.model: g.preprocessing for g in card.graphs})
+    _write(graphs, card, reference, heads)
     plot_losses(
         runs / "projections" / "losses.csv", heads.with_name("projections.png"), "projections", trained.held
     )
     if not trained.fusion_lacks:
         plot_losses(runs / "fusion" / "losses.csv", heads.with_name("fusion.png"), "fusion")
-    calibrated = _write_reference(blocks, segments.present, heads.with_suffix(".reference.npz"))
     held_rows = trained.held_rows
 
     def moved(where: str, rows: Tensor) -> RecallMoved:
@@ -84,7 +89,7 @@ def align_family(
         moved("titles that it was aligned on", ~held_rows),
         moved("titles held out", held_rows) if trained.held is not None else None,
         kept_line(trained.held, settings.loop.steps),
-        calibrated,
+        reference is not None,
         trained.fusion_lacks,
         (_dependence(untouched, segments), _dependence(blocks, segments)) if audited is not None else None,
     )
@@ -102,7 +107,7 @@ def _run_name(
     Names of feature files change with what they hold.
     """
     parts = [card.name, repr(settings)]
-    parts += [f"{file.stem} {title.audited}" for file, title in zip(files, titles, strict=True)]
+    parts += [f"{file.stem} {title.audited} {title.group}" for file, title in zip(files, titles, strict=True)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -116,13 +121,27 @@ def reference_rows(present: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.sort(np.array(list(drawn)[:REFERENCE_SEGMENTS], np.intp))
 
 
-def _write_reference(blocks: Tensor, present: Tensor, path: Path) -> bool:
-    """The reference set; False, and no file, where a modality has too few segments."""
+def _reference(blocks: Tensor, present: Tensor) -> Reference | None:
+    """None where a modality has too few segments."""
     rows = reference_rows(present.numpy())
     chosen = present.numpy()[rows]
     if (chosen.sum(0) < FEWEST_BLOCKS).any():
-        path.unlink(missing_ok=True)
-        return False
-    reference = Reference(blocks.numpy()[rows].astype(np.float16), chosen)
-    np.savez_compressed(path, blocks=reference.blocks, present=reference.present)
-    return True
+        return None
+    return Reference(blocks.numpy()[rows].astype(np.float16), chosen)
+
+
+def _write(
+    graphs: Mapping[str, nn.Module], card: FamilyCard, reference: Reference | None, heads: Path
+) -> None:
+    """Heads and reference set, each whole. Wherever this is stopped, no heads stand beside the set of others:
+    an export would calibrate on it. Of heads without one it says so."""
+    beside = heads.with_suffix(".reference.npz")
+    new_heads, new_reference = (path.with_name(f"{path.name}.part") for path in (heads, beside))
+    save_heads(graphs, new_heads, {g.model: g.preprocessing for g in card.graphs})
+    if reference is not None:
+        with new_reference.open("wb") as file:
+            np.savez_compressed(file, blocks=reference.blocks, present=reference.present)
+    beside.unlink(missing_ok=True)
+    os.replace(new_heads, heads)
+    if reference is not None:
+        os.replace(new_reference, beside)

@@ -254,7 +254,7 @@ def align(
         card = chosen_card(family, checkpoint or [])
         titles = entries(source)
         feed = read_feed(fairness) if fairness else None
-        groups = audited_groups(feed, titles) if feed else []
+        of_feed = audited_groups(feed, titles) if feed else []
         extractor = FeatureExtractor(card)
         with Progress(console=console) as progress:
             task = progress.add_task("encoding titles", total=len(titles))
@@ -265,7 +265,7 @@ def align(
                     progress.console.print(problem, style="yellow", markup=False, soft_wrap=True)
 
             found = cache_features(extractor, titles, work / "features", on_title=on_title)
-        files = [file for file in found if file is not None]
+        groups = {file: title.group for file, title in zip(found, titles, strict=True) if file is not None}
         base = HeadSettings()
         settings = replace(
             base,
@@ -277,10 +277,12 @@ def align(
         )
         audited = None
         if feed is not None:
-            console.print(_audited_line(feed, groups), markup=False, highlight=False)
+            console.print(_audited_line(feed, of_feed), markup=False, highlight=False)
         if feed is not None and feed.dimensions:
-            audited = {file: of for file, of in zip(found, groups, strict=True) if file is not None}
-        report = align_family(card, files, settings, work, heads, default_device(), audited=audited)
+            audited = {file: of for file, of in zip(found, of_feed, strict=True) if file is not None}
+        files = [file for file in found if file is not None]
+        device = default_device()
+        report = align_family(card, files, settings, work, heads, device, groups=groups, audited=audited)
     except (
         CheckpointError, ChoiceError, DivergedError, FairnessError, ManifestError, ResumeError,
         TooLittleError, UsageError,

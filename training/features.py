@@ -40,6 +40,10 @@ class ManifestError(ValueError):
     """A manifest cannot be used; the message names file, line and field."""
 
 
+#: As of `resonance ingest`, which reads Parquet too.
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One title to learn from.
@@ -64,16 +68,22 @@ def entries(source: Path) -> list[Entry]:
     relative to it.
 
     Raises:
-        ManifestError: no such file, one that is no CSV or JSON lines in UTF-8, no `path`, or a row or field
-            that is none.
+        ManifestError: no such file, one of another name's end than `MANIFEST_SUFFIXES` or that is no CSV or
+            JSON lines in UTF-8, no `path`, or a row or field that is none.
     """
     if is_folder(source):
         return [_found(given) for given in local_folder(source)]
     if not is_file(source):
         raise ManifestError(f"{source}: no such folder or manifest")
+    kind = source.suffix.lower()
+    if kind not in MANIFEST_SUFFIXES:
+        raise ManifestError(
+            f"{source}: its name ends in '{source.suffix}'; expected a folder, or a manifest in "
+            f"{', '.join(MANIFEST_SUFFIXES)}"
+        )
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file) if source.suffix == ".csv" else _json_lines(source, file))
+            rows = list(csv.DictReader(file) if kind == ".csv" else _json_lines(source, file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
             f"{source}: it cannot be read ({error}); expected CSV or JSON lines in UTF-8"
@@ -124,13 +134,14 @@ class TitleFeatures:
     """What the encoders say of one title's S segments, before their projections.
 
     features: by modality float32 [S, hidden], zeros where absent; present bool [S, 3]; times_s float32 [S].
-    audited: its group in each grouping of `resonance.training.fairness`; it is not stored.
+    group: whose it is (see `Entry`). audited: its group in each grouping of `resonance.training.fairness`.
+        Both are said of a title and are not in what it holds, so they are not stored.
     """
 
     features: Mapping[str, np.ndarray]
     present: np.ndarray
     times_s: np.ndarray
-    group: str
+    group: str = ""
     audited: tuple[int, ...] = ()
 
 
@@ -169,7 +180,7 @@ class FeatureExtractor:
             for i, row in enumerate(rows):
                 if modality in row:
                     features[modality][i] = row[modality]
-        return TitleFeatures(features, present, np.asarray(times_s, np.float32), entry.group)
+        return TitleFeatures(features, present, np.asarray(times_s, np.float32))
 
     def _segment(self, segment: SegmentInput, reader: MediaReader) -> dict[str, np.ndarray]:
         found = {}
@@ -250,14 +261,23 @@ def cache_features(
 
 
 def feature_file(descriptor: Descriptor, entry: Entry, folder: Path) -> Path:
-    """Where a title's features are: changes with the file, its transcript, its group and the encoders."""
-    parts = [descriptor.fingerprint, entry.group]
-    for path in (entry.path, entry.transcript or find_sidecar(entry.path)):
-        if path is not None and path.exists():
-            stat = path.stat()
-            parts += [str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    """Where a title's features are: changes with the file, its transcript and the encoders.
+
+    A transcript that a manifest names counts though it is not there: a title without words is another.
+    """
+    paths = (entry.path, entry.transcript or find_sidecar(entry.path))
+    parts = [descriptor.fingerprint, *(_identity(path) for path in paths if path is not None)]
+    key = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return folder / f"{key}.npz"
+
+
+def _identity(path: Path) -> str:
+    """Of a file: where it is, its size and when it was changed."""
+    try:
+        stat = path.stat()
+        return f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return f"{path}\nnot there"
 
 
 def save_features(path: Path, title: TitleFeatures) -> None:
@@ -281,7 +301,6 @@ def save_features(path: Path, title: TitleFeatures) -> None:
             file,
             present=title.present,
             times_s=title.times_s,
-            group=np.array(title.group),
             **rounded,
         )
     os.replace(part, path)
@@ -297,7 +316,6 @@ def load_features(files: Iterable[Path]) -> list[TitleFeatures]:
                     {m: stored[m].astype(np.float32) for m in MODALITIES},
                     stored["present"],
                     stored["times_s"],
-                    str(stored["group"]),
                 )
             )
     return titles

@@ -33,6 +33,7 @@ from resonance.export.weights import (
     save_heads,
     weights_sha256,
 )
+from resonance.space.reference import Reference
 from resonance.training import align
 from resonance.training.cli import _export_command
 from resonance.training.features import (
@@ -82,9 +83,11 @@ def extractor() -> FeatureExtractor:
 
 @pytest.fixture(scope="module")
 def titles(library: Path, extractor: FeatureExtractor) -> list[TitleFeatures]:
-    files = cache_features(extractor, entries(library / "library.csv"), library / "features")
+    told = entries(library / "library.csv")
+    files = cache_features(extractor, told, library / "features")
     assert [file is None for file in files] == [False] * FILMS + [True]  # the broken file is left out
-    return load_features(file for file in files if file is not None)
+    found = load_features(file for file in files if file is not None)
+    return [replace(title, group=entry.group) for title, entry in zip(found, told[:-1], strict=True)]
 
 
 def test_features_hold_what_each_segment_has(titles: list[TitleFeatures]) -> None:
@@ -93,7 +96,6 @@ def test_features_hold_what_each_segment_has(titles: list[TitleFeatures]) -> Non
         assert title.present.shape == (SEGMENTS, 3)
         assert title.present.all()
         np.testing.assert_allclose(title.times_s, np.arange(SEGMENTS) * 8.0, atol=0.1)
-    assert {t.group for t in titles} == {"a", "b"}
 
 
 def test_cached_titles_are_not_read_again(
@@ -110,6 +112,35 @@ def test_cached_titles_are_not_read_again(
     assert None not in files
     assert read == []
     assert problems == [""] * FILMS
+
+
+def test_a_group_is_no_part_of_what_a_title_holds(library: Path, extractor: FeatureExtractor) -> None:
+    """To name groups for `--balance` later costs no second reading of the library."""
+    entry = entries(library / "library.csv")[0]
+    assert entry.group == "a"
+    places = {feature_file(extractor.descriptor, one, library) for one in (entry, replace(entry, group=""))}
+    assert len(places) == 1
+
+
+def test_a_transcript_that_is_not_there_is_told_though_the_film_was_read_without_one(
+    library: Path, extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    shutil.copy(library / "0.mkv", tmp_path / "film.mkv")
+    problems: list[str] = []
+    found = [
+        cache_features(
+            extractor, [entry], tmp_path / "features", on_title=lambda d, t, problem: problems.append(problem)
+        )
+        for entry in (
+            Entry(tmp_path / "film.mkv"),
+            Entry(tmp_path / "film.mkv", tmp_path / "nothere.srt"),
+            Entry(tmp_path / "film.mkv", tmp_path / f"{'long' * 100}.srt"),
+        )
+    ]
+    assert [files[0] is None for files in found] == [False, True, True]
+    assert problems[0] == ""
+    assert "nothere.srt" in problems[1]
+    assert all(problems[1:])
 
 
 class Overflowing(FeatureExtractor):
@@ -184,6 +215,8 @@ def test_what_is_missing_in_a_manifest_is_named(tmp_path: Path) -> None:
         ("a.jsonl", b'{"path": 7.5}\n', "row 1: 'path' is 7.5; expected text"),
         ("a.jsonl", b'{"path": "a.mp4", "group": ["a"]}\n', "row 1: 'group' is .* expected text"),
         ("a.jsonl", b"[" * 100_000, "line 1 is not JSON"),
+        ("a.parquet", b"PAR1", r"its name ends in '\.parquet'; expected a folder, or a manifest in \.csv, "),
+        ("film.mkv", b"", r"its name ends in '\.mkv'; expected"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_said(tmp_path: Path, name: str, data: bytes, said: str) -> None:
@@ -198,6 +231,8 @@ def test_manifests_as_spreadsheets_and_programs_write_them(tmp_path: Path) -> No
     film = tmp_path / "film.mp4"
     assert entries(tmp_path / "a.csv") == [Entry(film, None, "é")]
     assert entries(tmp_path / "a.jsonl") == [Entry(film, None, "1", "7")]
+    for name, renamed in (("a.csv", "A.CSV"), ("a.jsonl", "B.ndJSON")):
+        assert entries((tmp_path / name).rename(tmp_path / renamed))[0].path == film
 
 
 def test_titles_of_a_folder_are_those_that_ingest_finds(tmp_path: Path) -> None:
@@ -380,6 +415,45 @@ def test_a_report_tells_titles_held_out_beside_those_learned_from(
     assert sum(line.startswith("gap between groups ") for line in lines) == 2
     assert sum(line.startswith("the projections ") for line in lines) == 1
     assert (tmp_path / "projections.png").stat().st_size > 5000
+
+
+def test_heads_never_stand_beside_the_reference_set_of_others(
+    titles: list[TitleFeatures], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a run is stopped: an export would calibrate the new heads on it."""
+    monkeypatch.setattr(align, "load_features", lambda files: titles)
+    monkeypatch.setattr(align, "plot_losses", stopped)
+    heads, reference = tmp_path / "heads.safetensors", tmp_path / "heads.reference.npz"
+    base = HeadSettings(loop=LoopSettings(steps=1, learning_rate=1e-3))
+    settings = replace(base, fusion=replace(base.fusion, loop=replace(base.fusion.loop, steps=1)))
+
+    def run() -> set[Path]:
+        """Those of the files that are new."""
+        heads.write_bytes(b"of before")
+        reference.write_bytes(b"of before")
+        files = [tmp_path / str(i) for i in range(FILMS)]
+        with pytest.raises(KeyboardInterrupt):
+            align.align_family(FAMILIES["tiny"], files, settings, tmp_path, heads, torch.device("cpu"))
+        return {path for path in (heads, reference) if not path.exists() or path.read_bytes() != b"of before"}
+
+    assert run() == {heads, reference}
+    assert Reference.load(reference).present.shape == (FILMS * SEGMENTS, 3)
+    monkeypatch.setattr(np, "savez_compressed", stopped)
+    assert run() == set()
+    monkeypatch.undo()
+    monkeypatch.setattr(align, "load_features", lambda files: titles)
+    replace_file = os.replace
+
+    def stopped_at_the_set(source: Path, target: Path) -> None:
+        stopped() if target == reference else replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped_at_the_set)
+    assert run() == {heads, reference}
+    assert not reference.exists()
+
+
+def stopped(*args: object, **named: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_heads_are_refused_on_other_encoders_than_they_were_made_on(tmp_path: Path) -> None:
