@@ -57,7 +57,7 @@ class NetworkReport:
 
 
 def require_tensorrt() -> ModuleType:
-    """The module `resonance.export.trt.engine`, which needs TensorRT, on a machine with a GPU.
+    """The module `resonance.export.trt.engine`, which needs TensorRT, on a machine whose GPU it can use.
 
     Raises:
         TensorRTMissingError: one line that says what to install, or where to run.
@@ -70,6 +70,7 @@ def require_tensorrt() -> ModuleType:
         raise TensorRTMissingError(f"{INSTALL_TENSORRT} (found TensorRT {version})")
     engine = importlib.import_module("resonance.export.trt.engine")
     engine.current_gpu()
+    engine.make_builder(engine.Log())  # torch's CUDA, which was asked, is another one
     return engine
 
 

@@ -72,6 +72,32 @@ def current_gpu() -> Gpu:
     return Gpu(properties.name, f"{properties.major}.{properties.minor}")
 
 
+def make_builder(log: Log) -> trt.Builder:
+    """What makes networks and engines.
+
+    Raises:
+        TensorRTMissingError: TensorRT cannot start CUDA here. Torch may all the same, with a CUDA of its own.
+    """
+    try:
+        return trt.Builder(log)
+    except TypeError as error:  # of the bindings, where TensorRT returns nothing
+        raise _not_started("builder", log, error) from error
+
+
+def _make_runtime(log: Log) -> trt.Runtime:
+    try:
+        return trt.Runtime(log)
+    except TypeError as error:
+        raise _not_started("runtime", log, error) from error
+
+
+def _not_started(what: str, log: Log, error: TypeError) -> TensorRTMissingError:
+    return TensorRTMissingError(
+        f"TensorRT {VERSION} makes no {what} here: {log.reason(error)}; look whether the GPU's driver is new "
+        "enough for the CUDA of TensorRT (nvidia-smi says the latest that it takes)"
+    )
+
+
 def build_plan(
     network_path: Path, profiles: Sequence[Profile], options: BuildOptions, timing_cache: Path
 ) -> bytes:
@@ -80,11 +106,12 @@ def build_plan(
     `timing_cache` is read if it is there and fits this GPU and TensorRT, and written afterwards.
 
     Raises:
+        TensorRTMissingError: see `make_builder`.
         TensorRTError: the parser refuses nodes (all are named), a profile does not fit, or no engine
             could be built.
     """
     log = Log()
-    builder = trt.Builder(log)
+    builder = make_builder(log)
     network = builder.create_network()
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(network_path)):
@@ -134,12 +161,13 @@ class Engine:
     """A plan on the current GPU. A `Runner`: numpy arrays in, numpy arrays out.
 
     Raises:
+        TensorRTMissingError: TensorRT cannot start CUDA here.
         TensorRTError: the plan cannot be loaded, or its tensors are not those of the contract.
     """
 
     def __init__(self, plan: bytes, model: Model, profiles: Sequence[Profile]) -> None:
         self._log, self._model, self._profiles = Log(), model, profiles
-        runtime = trt.Runtime(self._log)
+        runtime = _make_runtime(self._log)
         runtime.engine_host_code_allowed = True  # the lean runtime inside a version-compatible plan: our own
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
@@ -497,6 +500,38 @@ def test_an_older_tensorrt_is_refused_by_its_version(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "tensorrt", old)
     with pytest.raises(TensorRTMissingError, match=r"TensorRT 11 is needed.*found TensorRT 10\.16\.1\.11"):
         require_tensorrt()
+
+
+def test_a_driver_that_is_too_old_for_tensorrt_is_told_before_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch may run there, with an older CUDA; the bindings then raise a TypeError."""
+
+    class ILogger:
+        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
+
+    def nothing(log: Any) -> None:
+        log.log(ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    bindings = MagicMock(__version__="11.4.0.1", ILogger=ILogger, Builder=nothing, Runtime=nothing)
+    monkeypatch.setitem(sys.modules, "tensorrt", bindings)
+    module = "resonance.export.trt.engine"
+    monkeypatch.setitem(sys.modules, module, None)  # also that what is imported here goes again
+    del sys.modules[module]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    gpu = SimpleNamespace(name="a GPU", major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    arguments = ["export", "tiny", "--target", "tensorrt", "--model-repository", str(tmp_path)]
+    done = CliRunner().invoke(make_app(), arguments)
+    assert done.exit_code == 1
+    assert done.output.startswith(
+        "TensorRT 11.4.0.1 makes no builder here: CUDA initialization failure with error: 35; look whether"
+    )
+    assert done.output.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(TensorRTMissingError, match="makes no runtime here: CUDA initialization failure"):
+        sys.modules[module].Engine(b"", contract.model("title_fusion"), [])
 
 
 def test_the_command_makes_and_checks_networks_without_tensorrt(
