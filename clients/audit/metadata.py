@@ -7,6 +7,7 @@ sample: useless tags do not raise it in the mean, and to drop, merge or randomis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ class MetadataAudit:
     table: the tags that counted.
     blocks: what tags explain of each modality's present blocks, in block order; of no title where fewer
         than 100 have it.
+    left_out: of those, how many titles have each: it is no part of the score.
     score: the same of all together: the metadata score, with its interval.
     as_many_numbers: the most that any as many numbers a title as there are tags could explain.
     learned: from vectors to tags. tag_structure, vector_structure: whether either side is mere noise.
@@ -50,6 +52,7 @@ class MetadataAudit:
 
     table: TagTable
     blocks: tuple[Explained, ...]
+    left_out: Mapping[str, int]
     score: Explained
     as_many_numbers: float
     learned: Learned
@@ -83,11 +86,16 @@ def audit_metadata(sample: LibrarySample, *, seed: int = 0, least: int = LEAST_C
         least: a tag counts where so many titles of the sample carry it, and as many do not.
 
     Raises:
-        UsageError: fewer than 100 titles, or no tag that counts.
+        UsageError: fewer than 100 titles, no modality that 100 of them have, or no tag that counts.
     """
     titles = len(sample.media_ids)
     if titles < LEAST_TITLES:
         raise UsageError(f"{titles} titles; expected at least {LEAST_TITLES}")
+    having = dict(zip(MODALITIES, sample.present.sum(axis=0).tolist(), strict=True))
+    left_out = {name: count for name, count in having.items() if count < LEAST_TITLES}
+    if len(left_out) == len(having):
+        told = ", ".join(f"{name} on {count}" for name, count in having.items())
+        raise UsageError(f"{titles} titles: {told}; expected one of these on at least {LEAST_TITLES}")
     table = tag_table(sample.tags, least)
     score, blocks = metadata_score(sample, table, seed)
     rng = np.random.default_rng([seed, 1])
@@ -106,6 +114,7 @@ def audit_metadata(sample: LibrarySample, *, seed: int = 0, least: int = LEAST_C
     return MetadataAudit(
         table=table,
         blocks=blocks,
+        left_out=left_out,
         score=score,
         as_many_numbers=float(main.variances[: len(table.names)].sum() / max(main.variances.sum(), 1e-30)),
         learned=learn_tags(main.scores, sample.tags, table, folds, seed),

@@ -39,7 +39,7 @@ def metadata(
     from dataclasses import replace
 
     from resonance.clients.audit.metadata import audit_metadata
-    from resonance.clients.audit.metadata_report import MEASURES, metadata_sections
+    from resonance.clients.audit.metadata_report import MEASURES, metadata_sections, missing, notes
     from resonance.clients.audit.report import Report
     from resonance.clients.audit.sampling import read_sample
     from resonance.clients.audit.tags import read_tags
@@ -73,5 +73,7 @@ def metadata(
         "least": least,
         "seed": seed,
     }
-    report = Report("Audit of metadata", facts, metadata_sections(audit, titles), limits)
+    report = Report(
+        "Audit of metadata", facts, metadata_sections(audit, titles), limits, notes(audit), missing(audit)
+    )
     finish(report, json_out=json_out, html=html)

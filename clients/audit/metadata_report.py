@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resonance.clients.audit.explained import Explained
+from resonance.clients.audit.explained import LEAST_TITLES, Explained
 from resonance.clients.audit.metadata import MetadataAudit
 from resonance.clients.audit.metadata_plots import plot_intervals
 from resonance.clients.audit.report import Measure, Section
@@ -48,6 +48,26 @@ def metadata_sections(audit: MetadataAudit, sample: LibrarySample) -> tuple[Sect
         _suspects(audit, sample),
         _coverage(audit, sample),
     )
+
+
+def notes(audit: MetadataAudit) -> tuple[str, ...]:
+    """What the score says nothing of, though some titles have it."""
+    return tuple(f"{name}: {why}." for name, why in _untold(audit).items() if audit.left_out[name])
+
+
+def missing(audit: MetadataAudit) -> dict[str, str]:
+    """By measure that is not there, why."""
+    return {
+        f"{measure}_{name}": why for name, why in _untold(audit).items() for measure in ("explained", "r2")
+    }
+
+
+def _untold(audit: MetadataAudit) -> Mapping[str, str]:
+    """By modality that was not fitted, why."""
+    return {
+        name: f"{count} titles have it, which is no part of the score; expected at least {LEAST_TITLES}"
+        for name, count in audit.left_out.items()
+    }
 
 
 def verdict(audit: MetadataAudit) -> str:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from resonance.clients.audit.explained import out_of_fold, random_folds
 from resonance.clients.audit.metadata import audit_metadata, metadata_score
 from resonance.clients.audit.metadata_cli import metadata
-from resonance.clients.audit.metadata_report import MEASURES, verdict
+from resonance.clients.audit.metadata_report import MEASURES, missing, notes, verdict
 from resonance.clients.audit.options import is_known
 from resonance.clients.audit.sampling import LibrarySample, read_sample
 from resonance.clients.audit.tag_learning import _auc
@@ -100,6 +100,31 @@ def test_inferred_blocks_do_not_count() -> None:
     audit = audit_metadata(none)
     assert not audit.blocks[2].total.any()
     assert audit.score.share > 0.4
+
+
+def test_a_modality_of_few_titles_is_left_out_and_told() -> None:
+    """Tags that say everything of every block: never fitted is not nothing in common."""
+    rng = np.random.default_rng(9)
+    kinds = np.arange(180) % 4
+    blocks = rng.standard_normal((4, 1, 596))[kinds] + 0.3 * rng.standard_normal((180, 3, 596))
+    blocks /= np.linalg.norm(blocks, axis=-1, keepdims=True)
+    tags = tuple((f"kind {kind}",) for kind in kinds)
+
+    def library(pictures: int) -> LibrarySample:
+        seen = np.arange(180) < pictures
+        present = np.stack([seen, ~seen, np.zeros_like(seen)], axis=1)
+        names = tuple(map(str, range(180)))
+        return LibrarySample(names, blocks.astype(np.float32), present, tags, 180, present.sum(axis=0))
+
+    with pytest.raises(UsageError, match="180 titles: visual on 90, audio on 90, transcript on 0; expected"):
+        audit_metadata(library(90))
+    audit = audit_metadata(library(110))
+    assert audit.score.share > 0.8
+    assert notes(audit) == (
+        "audio: 70 titles have it, which is no part of the score; expected at least 100.",
+    )
+    assert sorted(missing(audit)) == ["explained_audio", "explained_transcript", "r2_audio", "r2_transcript"]
+    assert notes(audit_metadata(RIGHT)) == ()
 
 
 def test_auc_is_that_of_scikit_learn_and_its_influence_gives_its_spread() -> None:
