@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from resonance.clients.errors import UsageError
-from resonance.clients.paths import is_file
+from resonance.clients.paths import is_file, is_folder
+
+#: What a store of Parquet reads in its folder.
+_PART = re.compile(r"part-.*\.parquet")
 
 
 def check_ending(path: Path, named: str, *endings: str) -> None:
@@ -44,13 +48,24 @@ def check_new_file(path: Path, named: str = "") -> None:
 
 
 def check_no_input(path: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse a path that is one of the files that the command reads.
+    """Refuse a path that is one of the files that the command reads, or that a store would take for a part.
+
+    Args:
+        inputs: files, and folders of stores.
 
     Raises:
         UsageError: it is.
     """
-    if is_file(path) and any(one is not None and is_file(one) and path.samefile(one) for one in inputs):
-        raise UsageError(f"{path}: it would take the place of what is read from it; expected another path")
+    for one in inputs:
+        if one is None:
+            continue
+        if is_file(path) and is_file(one) and path.samefile(one):
+            raise UsageError(
+                f"{path}: it would take the place of what is read from it; expected another path"
+            )
+        is_part = _PART.fullmatch(path.name) and is_folder(path.parent) and is_folder(one)
+        if is_part and path.parent.samefile(one):
+            raise UsageError(f"{path}: it would be a part of the store {one}; expected another path")
 
 
 def check_own_json(path: Path, fields: Iterable[str], kind: str) -> None:

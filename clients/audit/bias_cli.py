@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, finish, make_limits
+from resonance.clients.audit.options import (
+    HtmlOption,
+    JsonOption,
+    LimitOption,
+    check_written,
+    finish,
+    make_limits,
+)
 from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
 from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import (
@@ -128,6 +135,7 @@ def bias(
     from resonance.clients.cli.descriptors import descriptor_of_store
     from resonance.clients.cli.reporting import failed_with
     from resonance.clients.errors import ResonanceError, UsageError
+    from resonance.clients.new_files import check_ending
     from resonance.space.errors import SpaceError
 
     limits = make_limits(limit, MEASURES if before is None else CHANGE_MEASURES)
@@ -147,6 +155,10 @@ def bias(
             least_deviation=least_points / 100,
             seed=seed,
         )
+        read = [store, against, before, *group, target, queries, space, against_space]
+        check_written(html, read, feed, prometheus)
+        if feed is not None:
+            check_ending(feed, "--feed", ".parquet")
         if prometheus is not None and prometheus.suffix != ".prom":
             raise UsageError(f"--prometheus {prometheus}: the collector reads files that end in .prom alone")
         if before is not None and (against or feed or prometheus or queries or time):

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, finish, make_limits
+from resonance.clients.audit.options import (
+    HtmlOption,
+    JsonOption,
+    LimitOption,
+    check_written,
+    finish,
+    make_limits,
+)
 from resonance.clients.cli.reporting import failed_with
 from resonance.clients.cli.server_options import wrong_use
 
@@ -103,6 +110,7 @@ def coldstart(
     with wrong_use():
         limits = make_limits(limit, MEASURES)
         others = [_named(text) for text in beside or ()]
+        check_written(html, [store, log, tags, test, held_out, *(uri for _, uri in others)])
         try:
             whole, tested = read_viewings(log), None
             if test is not None:

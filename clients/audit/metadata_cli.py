@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, finish, make_limits
+from resonance.clients.audit.options import (
+    HtmlOption,
+    JsonOption,
+    LimitOption,
+    check_written,
+    finish,
+    make_limits,
+)
 from resonance.clients.cli.reporting import failed_with
 from resonance.clients.cli.server_options import wrong_use
 
@@ -49,6 +56,7 @@ def metadata(
 
     with wrong_use():
         limits = make_limits(limit, MEASURES)
+        check_written(html, [store, tags])
         try:
             opened = open_store(store)
             try:

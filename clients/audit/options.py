@@ -11,7 +11,7 @@ import typer
 from resonance.clients.cli.new_file_option import writable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from resonance.clients.audit.report import Limit, Report
 
@@ -20,12 +20,38 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The report as one JSON
 
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", help="Write the report into this file, with its plots.", callback=writable),
+    typer.Option(
+        "--html",
+        metavar="FILE.html",
+        help="Write the report into this file, with its plots.",
+        callback=writable,
+    ),
 ]
 LimitOption = Annotated[
     list[str] | None,
     typer.Option("--limit", metavar="MEASURE>=NUMBER", help="Exit with 1 where it does not hold; also <=."),
 ]
+
+
+def check_written(html: Path | None, read: Iterable[str | Path | None], *others: Path | None) -> None:
+    """Refuse a report, or another file of the command, that would take the place of what it reads.
+
+    Args:
+        read: paths and URIs; what is no file of this machine cannot be meant.
+        others: further files that it writes.
+
+    Raises:
+        UsageError: it would, or the report's ending is not that of a page.
+    """
+    from resonance.clients.ingest.uris import local_path
+    from resonance.clients.new_files import check_ending, check_no_input
+
+    inputs = [local_path(str(one)) for one in read if one]
+    for written in (html, *others):
+        if written is not None:
+            check_no_input(written, inputs)
+    if html is not None:
+        check_ending(html, "--html", ".html", ".htm")
 
 
 def make_limits(texts: list[str] | None, known: Sequence[str] = ()) -> tuple[Limit, ...]:

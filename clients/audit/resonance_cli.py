@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, finish, make_limits
+from resonance.clients.audit.options import (
+    HtmlOption,
+    JsonOption,
+    LimitOption,
+    check_written,
+    finish,
+    make_limits,
+)
 from resonance.clients.cli.discovery_options import StoreArgument
 from resonance.clients.cli.server_options import (
     DEFAULT_SERVER,
@@ -95,6 +102,7 @@ def resonance(
     credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
         limits = make_limits(limit, MEASURES)
+        check_written(html, [store, log, *(group or ()), space])
         settings = FinishingSettings(
             abandoned=abandoned,
             clip=clip,

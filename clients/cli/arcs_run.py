@@ -19,6 +19,7 @@ from resonance.clients.discovery.browsing import spellings
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.new_files import check_no_input
 from resonance.space.arcs import Arc, FloatArray, resample_to
 from resonance.space.errors import SpaceError
 
@@ -56,6 +57,8 @@ class ArcsRun:
             from resonance.clients.plot import check_plot_path
 
             check_plot_path(self.plot)
+            if self.curve is not None:
+                check_no_input(self.plot, [Path(self.curve)])
         try:
             with closing(open_library(self.store)) as library:
                 wanted = self._wanted(library)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, make_limits
+from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, check_written, make_limits
 from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import wrong_use
 
@@ -71,7 +71,7 @@ def carry(
     from resonance.clients.carrying.thresholds import carry_threshold
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
-    from resonance.clients.new_files import check_ending, check_new_file, check_no_input, check_own_json
+    from resonance.clients.new_files import check_ending, check_new_file, check_own_json
     from resonance.space.errors import SpaceError
     from resonance.space.scores import own_sigmas, require_same_space
 
@@ -80,9 +80,7 @@ def carry(
         check_ending(out, "--out", ".npz")
         beside = out.with_suffix(".json")
         check_new_file(beside)
-        for wanted in (beside, html):
-            if wanted is not None:
-                check_no_input(wanted, [old_space, new_space])
+        check_written(html, [old, new, old_space, new_space], beside)
         check_own_json(beside, ("titles_in_both", "fitted_on"), "report of `resonance carry`")
         if threshold and (old_space is None or new_space is None):
             raise UsageError("a threshold needs --old-space and --new-space: their sigmas are in every score")
@@ -132,11 +130,12 @@ def carry_taste(
     from resonance.clients.carrying.files import load_carrying
     from resonance.clients.carrying.tastes import carry_taste as carry_one
     from resonance.clients.discovery.taste import read_taste, save_taste
-    from resonance.clients.new_files import check_no_input
+    from resonance.clients.new_files import check_ending, check_no_input
     from resonance.space.errors import SpaceError
 
     with wrong_use():
         check_no_input(out, [carried, taste, new_space])
+        check_ending(out, "--out", ".json")
         try:
             file = load_carrying(carried)
             known = read_taste(taste)

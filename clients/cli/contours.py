@@ -35,8 +35,9 @@ def contours(
     from resonance.clients.discovery.contouring import Outcome, titles_with_sound, update_contours
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
+    from resonance.clients.ingest.uris import local_path
     from resonance.clients.long_work import LongWork
-    from resonance.clients.new_files import check_ending
+    from resonance.clients.new_files import check_ending, check_no_input
     from resonance.space.errors import SpaceError
 
     console = Console(stderr=True)
@@ -53,6 +54,7 @@ def contours(
 
     with wrong_use():
         check_ending(out, "--out", ".parquet")
+        check_no_input(out, [local_path(store)])
         try:
             opened = open_store(store)
             try:

@@ -55,6 +55,7 @@ def embed(
     Exit code 0: all succeeded; 1: some media failed, one line each on stderr; 2: wrong use.
     """
     from resonance.clients.cli.embed_run import EmbedRun
+    from resonance.clients.new_files import check_no_input
     from resonance.clients.output import check_output_path
 
     if transcript is not None and len(paths) != 1:
@@ -68,6 +69,9 @@ def embed(
             from resonance.clients.plot import check_plot_path
 
             check_plot_path(plot)
+        for written in (output, plot):
+            if written is not None:
+                check_no_input(written, [*paths, transcript])
     run = EmbedRun(
         server=server,
         credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),

@@ -57,11 +57,12 @@ def taste(
     Exit code 0: the list was made; 1: it could not be, one line on stderr; 2: wrong use.
     """
     from resonance.clients.cli.taste_run import TasteRun
-    from resonance.clients.new_files import check_no_input
+    from resonance.clients.new_files import check_ending, check_no_input
 
     if save is not None:
         with wrong_use():
             check_no_input(save, [history, space])
+            check_ending(save, "--save", ".json")
     run = TasteRun(
         store=store,
         history=history,
