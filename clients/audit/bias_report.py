@@ -18,6 +18,7 @@ from resonance.clients.audit.representation import (
     least_found,
     usual_range,
 )
+from resonance.clients.ingest.types import DATE_ATTRIBUTE
 
 #: Alerts told in full; all are counted.
 MOST_ALERTS = 100
@@ -25,10 +26,11 @@ ALERT_COLUMNS = (
     *("group", "where", "against", "titles", "of", "share", "expected", "low", "high"),
     *("chance low", "chance high", "p", "adjusted p"),
 )
+OVER_TIME = "alerts over time"
 #: What limits may be about; words in capitals stand for any text.
 MEASURES = (
     *("alerts", "worst alert", "tests", "clusters", "titles in a cluster", "known DIMENSION"),
-    *("worst deviation DIMENSION=GROUP", "alerts over time"),
+    *("worst deviation DIMENSION=GROUP", OVER_TIME),
 )
 _CORRECTIONS = {Correction.BH: "Benjamini and Hochberg", Correction.HOLM: "Holm"}
 
@@ -58,7 +60,10 @@ def make_report(audit: BiasAudit, limits: Sequence[Limit] = ()) -> Report:
         _sight(audit),
     )
     if audit.findings:
-        return Report("Representation of groups", facts, sections, tuple(limits))
+        untold = why_untold_over_time(audit)
+        notes = (f"Nothing was tested over time: {untold}.",) if untold else ()
+        missing = {OVER_TIME: f"nothing was tested over time: {untold}"} if untold else {}
+        return Report("Representation of groups", facts, sections, tuple(limits), notes, missing)
     why = why_untested(audit)
     # without a test there is neither an alert nor none
     names = (limit.measure for limit in limits if limit.measure.startswith(("alerts", "worst ")))
@@ -78,6 +83,20 @@ def why_untested(audit: BiasAudit) -> str:
         return "no cluster was found; --clusters N makes as many"
     least = audit.settings.least_titles
     return f"no group and no cluster has the {least} titles that a test needs (--least-titles)"
+
+
+def why_untold_over_time(audit: BiasAudit) -> str:
+    """Why no alert over time could be told though time was asked for; empty where it could, or was not."""
+    months = audit.survey.months
+    if months is None or _over_time(audit):
+        return ""
+    place = "month" if audit.settings.time == "date" else "part of the store"
+    least = audit.settings.least_titles
+    why = f"no {place} has {least} titles (--least-titles) that could differ from the whole library"
+    undated = int((months.codes == UNKNOWN).sum())
+    if undated:
+        why += f"; {undated} of {audit.survey.titles} titles have no day in the attribute `{DATE_ATTRIBUTE}`"
+    return why
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:
@@ -187,8 +206,7 @@ def _time(audit: BiasAudit) -> Iterator[Section]:
     months = audit.survey.months
     if months is None:
         return
-    # months of a second store are named after it
-    own = [one for one in audit.findings if one.cell.kind == "month" and one.cell.place in months.groups]
+    own = _over_time(audit)
     names = dict.fromkeys(one.cell.dimension for one in own)
     figures = tuple(
         plot_time([one for one in own if one.cell.dimension == name], f"{name} over time") for name in names
@@ -198,7 +216,19 @@ def _time(audit: BiasAudit) -> Iterator[Section]:
         "Each month is compared with the whole library: shares of the groups, and, as `cluster`, the sizes "
         "of the clusters. Bars: 95% intervals by Clopper and Pearson."
     )
-    yield Section("Over time", text, (Measure("alerts over time", float(alerts)),), figures=figures)
+    undated = int((months.codes == UNKNOWN).sum())
+    if undated:
+        text += f" {undated} titles without a day count in none."
+    # a limit on alerts is broken where nothing was looked at
+    measures = (Measure(OVER_TIME, float(alerts)),) if own else ()
+    yield Section("Over time", text, measures, figures=figures)
+
+
+def _over_time(audit: BiasAudit) -> list[Finding]:
+    """Of the audited store; months of a second one are named after it."""
+    months = audit.survey.months
+    groups = months.groups if months is not None else ()
+    return [one for one in audit.findings if one.cell.kind == "month" and one.cell.place in groups]
 
 
 def _sight(audit: BiasAudit) -> Section:

@@ -29,6 +29,7 @@ from resonance.clients.audit.groups import (
     read_target,
 )
 from resonance.clients.audit.options import is_known
+from resonance.clients.audit.report import Limit, Report
 from resonance.clients.audit.representation import Against, Correction
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.rows import vectors_of
@@ -103,6 +104,33 @@ def test_drift_is_told_in_its_months(store: str) -> None:
     months = {one.cell.place for one in audit.alerts if one.cell.kind == "month" and one.deviation > 0}
     assert months == {"2026-10", "2026-11", "2026-12"}
     assert not any(one.cell.dimension == "cluster" for one in audit.alerts)  # kinds come evenly
+
+
+def test_a_gate_over_time_without_a_day_does_not_hold(tmp_path: Path) -> None:
+    """Clusters are tested, months are not: no alert over time was looked for, so there is not none."""
+    made = simulate(600, 3, 0)
+    for at, told in enumerate(made.attributes):
+        told["country"] = "x" if made.kinds[at] == 0 else "y"
+        del told["date"]
+    uri = str(tmp_path / "undated")
+    write_simulated(uri, made, SpaceRef.of(DESCRIPTOR))
+    limit = Limit("alerts over time", most=0)
+
+    def report(time: str | None) -> Report:
+        settings = BiasSettings(sources=[make_source("attribute:country")], clusters=3, time=time)
+        return make_report(audit_bias(uri, settings), [limit])
+
+    undated = report("date")
+    why = (
+        "othing was tested over time: no month has 20 titles (--least-titles) that could differ from the "
+        "whole library; 600 of 600 titles have no day in the attribute `date`"
+    )
+    assert undated.notes == (f"N{why}.",)
+    assert undated.verdicts() == [f"alerts over time: expected at most 0; n{why}"]
+    assert undated.measures()["alerts"].value > 0
+    ordered = report("order")
+    assert (ordered.notes, ordered.broken()) == ((), [])
+    assert report(None).notes == ()
 
 
 def test_two_stores(store: str, tmp_path: Path) -> None:
