@@ -260,6 +260,41 @@ def test_where_nothing_varies_the_exact_bound_is_told() -> None:
     assert means.difference(0, 2, tests=5).interval == pytest.approx((-wider, wider))
 
 
+@pytest.mark.parametrize("titles", [7, 15])
+@pytest.mark.parametrize("common", [0.8, 0.4])
+def test_relative_intervals_hold_where_two_hardly_differ(titles: int, common: float) -> None:
+    """Of `common` of all titles both find the viewing, of a tenth one alone: among few titles often of none,
+    which does not mean that they are the same."""
+    held, same, same_held, runs = 0, 0, 0, 400
+    truth = common / (common + 0.1) - 1
+    for seed in range(runs):
+        drawn = np.random.default_rng(seed).random(titles)
+        gains = np.column_stack([drawn < common, drawn < common + 0.1]).astype(np.float64)
+        means = Means(Viewings(np.arange(titles), np.arange(titles)), gains, np.ones(titles))
+        found = means.relative(0, 1)
+        holds = found is None or found.interval[0] <= truth <= found.interval[1]
+        equal = bool((gains[:, 0] == gains[:, 1]).all())
+        held, same, same_held = held + holds, same + equal, same_held + (equal and holds)
+    assert same > 0.15 * runs
+    assert same_held == same
+    assert held / runs > 0.93
+
+
+def test_an_equal_gain_is_no_sure_one() -> None:
+    """The range of the ratio is that of the difference where all is found: what one lacks, the other has."""
+    viewings = Viewings(np.arange(10), np.arange(10))
+    half = (np.arange(10) % 2).astype(np.float64)
+    means = Means(viewings, np.column_stack([np.ones(10), np.ones(10), half, half]), np.ones(10))
+    bound = 1 - 0.025**0.1
+    for one, other, low, high in (
+        (0, 1, -bound, bound / (1 - bound)),
+        (2, 3, -bound / (0.5 + bound), bound / 0.5),
+    ):
+        found = means.relative(one, other)
+        assert found is not None
+        assert (found.value, *found.interval) == pytest.approx((0, low, high))
+
+
 def test_an_error_by_hand() -> None:
     """Two viewers with two titles each; what both viewers add to a title is alike."""
     clusters = TwoWay(np.array([7, 7, 9, 9]), np.array([0, 5, 0, 5]))

@@ -44,6 +44,11 @@ class Means:
             return None
         moved = self._gains[:, one] / sums[0] - self._gains[:, other] / sums[1]
         ratio, half = sums[0] / sums[1], self._clusters.half_width(moved, tests=tests)
+        if np.allclose(moved, 0, atol=1e-12):
+            # one finds of every title what the other does: of titles that were not drawn that is not sure
+            apart, alike = unseen(self._clusters.fewest, tests), sums[1] / self._total
+            with np.errstate(divide="ignore"):
+                half = max(half, float(np.log1p(apart / np.float64(min(alike, 1 - apart)))))
         with np.errstate(over="ignore"):
             low, high = ratio * np.exp([-half, half]) - 1
         return Estimate(ratio - 1, (float(low), float(high))) if np.isfinite(high) else None
