@@ -10,6 +10,7 @@ from resonance.clients.audit.options import (
     HtmlOption,
     JsonOption,
     LimitOption,
+    check_limits,
     check_written,
     finish,
     make_limits,
@@ -88,7 +89,14 @@ def coldstart(
     from rich.console import Console
     from rich.progress import Progress
 
-    from resonance.clients.audit.coldstart_report import MEASURES, coldstart_sections, verdict
+    from resonance.clients.audit.coldstart_report import (
+        MEASURES,
+        coldstart_sections,
+        measures_of,
+        missing,
+        notes,
+        verdict,
+    )
     from resonance.clients.audit.report import Report
     from resonance.clients.audit.tags import read_tags
     from resonance.clients.audit.viewings import read_viewings
@@ -96,8 +104,15 @@ def coldstart(
     from resonance.clients.ingest.stores import open_store
     from resonance.space.errors import SpaceError
     from resonance.training.coldstart.candidates import unnamed_titles
-    from resonance.training.coldstart.experiment import ColdstartSettings, run_coldstart
+    from resonance.training.coldstart.experiment import (
+        FACTORISATION,
+        POPULARITY,
+        ColdstartSettings,
+        run_coldstart,
+    )
     from resonance.training.coldstart.features import (
+        BLOCK_NAMES,
+        FUSED,
         TAGS,
         other_vectors,
         read_titles,
@@ -137,6 +152,9 @@ def coldstart(
             for name, uri in others:
                 with closing(open_store(uri)) as opened_beside:
                     contestants[name] = other_vectors(name, opened_beside, titles.media_ids, contestants)
+            # a block or tags that no title has are no misspelling
+            named = {*contestants, FUSED, TAGS, *BLOCK_NAMES, POPULARITY, FACTORISATION}
+            check_limits(limits, measures_of(named, next(iter(contestants)), k))
             settings = ColdstartSettings(
                 k=k,
                 split=SplitSettings(
@@ -188,7 +206,8 @@ def coldstart(
     }
     if not json_out:
         Console().print(verdict(result), markup=False, highlight=False)
-    report = Report("Audit of cold start", facts, coldstart_sections(result), limits, more.notes())
+    told = (*notes(result), *more.notes())
+    report = Report("Audit of cold start", facts, coldstart_sections(result), limits, told, missing(result))
     finish(report, json_out=json_out, html=html)
 
 

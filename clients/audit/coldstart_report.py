@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,18 +30,73 @@ from resonance.clients.audit.coldstart_plots import (
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.report import Measure, Section
 
-#: What limits may be about; words in capitals stand for any text. Of two contestants also in known titles.
-MEASURES = (
-    *("recall@K CONTESTANT", "ndcg@K CONTESTANT", "auc CONTESTANT", "fused over CONTESTANT"),
+_OF_LISTS = (
     *("exposure new CONTESTANT", "exposure tail CONTESTANT", "coverage CONTESTANT"),
     *("miscalibration CONTESTANT", "calibration error CONTESTANT"),
 )
+#: What limits may be about; words in capitals stand for any text. Of two contestants also in known titles.
+MEASURES = (
+    *("recall@K CONTESTANT", "ndcg@K CONTESTANT", "auc CONTESTANT", "fused over CONTESTANT"),
+    *_OF_LISTS,
+)
 _NO_FEATURES = ("popularity", "factorisation")
+
+
+def measures_of(contestants: Iterable[str], reference: str, k: int) -> frozenset[str]:
+    """Names of all measures that a report of these contestants and lists of `k` may have."""
+    names = list(contestants)
+    found = {
+        _ranked_name(measure, k, one, slice_)
+        for one in names
+        for measure in FOUND
+        for slice_ in (COLD, WARM, EVERY)
+    }
+    for one in names:
+        over = [_over_name(reference, one, slice_) for slice_ in (COLD, WARM, EVERY)]
+        found |= {*over, _relative_name(over[0])}
+        found |= {template.replace("CONTESTANT", one) for template in _OF_LISTS}
+    return frozenset(found)
 
 
 def coldstart_sections(result: ColdstartResult) -> tuple[Section, ...]:
     """The whole report, the verdict first."""
     return (_new(result), _parts(result), _known(result), _lists(result), _calibration(result), _test(result))
+
+
+def notes(result: ColdstartResult) -> tuple[str, ...]:
+    """Why recall says nothing of new titles, where it does not."""
+    why = _all_listed(result, COLD)
+    return (f"{why[0].upper()}{why[1:]}.",) if _lists_all(result, COLD) else ()
+
+
+def missing(result: ColdstartResult) -> dict[str, str]:
+    """By measure that is not there, why."""
+    names = [one.name for one in result.contestants]
+    return {
+        measure: _all_listed(result, slice_)
+        for slice_ in (COLD, WARM, EVERY)
+        if _lists_all(result, slice_)
+        for name in names
+        for measure in (
+            measure_name(result, RECALL, name, slice_),
+            _over_name(result.reference, name, slice_),
+            _relative_name(_over_name(result.reference, name, slice_)),
+        )
+    }
+
+
+def _lists_all(result: ColdstartResult, slice_: str) -> bool:
+    """Whether lists in random order find all that is to be found: recall is 1, whoever made them."""
+    return result.split.chance.get(slice_, 0.0) >= 1
+
+
+def _all_listed(result: ColdstartResult, slice_: str) -> str:
+    new, known = result.split.new_titles, result.split.known_titles
+    count = {COLD: new, WARM: known, EVERY: new + known}[slice_]
+    return (
+        f"of {slice_} titles ({count}) no viewer has more to choose from than a list of {result.k} holds, so "
+        f"that recall@{result.k} is 1 whoever made it; expected more of them, or a smaller --k"
+    )
 
 
 def verdict(result: ColdstartResult) -> str:
@@ -50,6 +105,8 @@ def verdict(result: ColdstartResult) -> str:
     found = {d.other: d for d in result.differences if (d.slice, d.measure) == (COLD, RECALL)}
     if not found:
         return "No new title was viewed in the test, so nothing can be said of cold start."
+    if _lists_all(result, COLD):
+        return f"Nothing can be said of cold start by {label}: every list holds all new titles there are."
     better = sorted((d for d in found.values() if d.estimate.interval[1] < 0), key=lambda d: d.estimate.value)
     worse = [d for d in found.values() if d.estimate.interval[0] > 0]
     even = [d.other for d in found.values() if d not in better and d not in worse]
@@ -105,12 +162,18 @@ def _listed(names: list[str]) -> str:
 
 def measure_name(result: ColdstartResult, measure: str, contestant: str, slice_: str = COLD) -> str:
     """As limits call it: ``recall@10 fused``, ``recall@10 known tail tags``."""
-    label = measure if measure == AUC else f"{measure}@{result.k}"
+    return _ranked_name(measure, result.k, contestant, slice_)
+
+
+def _ranked_name(measure: str, k: int, contestant: str, slice_: str) -> str:
+    label = measure if measure == AUC else f"{measure}@{k}"
     return f"{label} {contestant}" if slice_ == COLD else f"{label} {slice_} {contestant}"
 
 
 def _measures(result: ColdstartResult, slice_: str, *measures: str) -> Iterator[Measure]:
     for measure in measures:
+        if measure == RECALL and _lists_all(result, slice_):
+            continue
         for one in result.contestants:
             estimate = one.found.get((slice_, measure))
             if estimate is not None:
@@ -121,20 +184,30 @@ def _measures(result: ColdstartResult, slice_: str, *measures: str) -> Iterator[
 
 def _differences(result: ColdstartResult, slice_: str) -> Iterator[Measure]:
     """`fused over tags`: in recall, of new titles where nothing else is said."""
+    if _lists_all(result, slice_):
+        return
     for one in result.differences:
         if (one.slice, one.measure) != (slice_, RECALL):
             continue
-        name = f"{result.reference} over {one.other}"
-        name = name if slice_ == COLD else f"{name}, {slice_}"
+        name = _over_name(result.reference, one.other, slice_)
         about = "difference in recall; the interval holds for all others together"
         yield Measure(name, one.estimate.value, one.estimate.interval, about=about)
         if slice_ == COLD and one.relative is not None:
             yield _relative(name, one.relative)
 
 
+def _over_name(reference: str, other: str, slice_: str) -> str:
+    name = f"{reference} over {other}"
+    return name if slice_ == COLD else f"{name}, {slice_}"
+
+
+def _relative_name(name: str) -> str:
+    return f"{name}, relative"
+
+
 def _relative(name: str, found: Estimate) -> Measure:
     low, high = found.interval
-    return Measure(f"{name}, relative", 100 * found.value, (100 * low, 100 * high), unit="%")
+    return Measure(_relative_name(name), 100 * found.value, (100 * low, 100 * high), unit="%")
 
 
 def _new(result: ColdstartResult) -> Section:
@@ -147,7 +220,7 @@ def _new(result: ColdstartResult) -> Section:
         "Popularity and factorisation know nothing of a title without a viewing: theirs are random lists."
     )
     figures: tuple[Figure, ...] = ()
-    if any(d.slice == COLD for d in result.differences):
+    if any(d.slice == COLD for d in result.differences) and not _lists_all(result, COLD):
         figures = (plot_differences(result, COLD, RECALL, f"recall@{result.k} of new titles"),)
     measures = (*_measures(result, COLD, RECALL, NDCG, AUC), *_differences(result, COLD))
     return Section("New titles", text, measures, figures=figures)

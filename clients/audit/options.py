@@ -11,7 +11,7 @@ import typer
 from resonance.clients.cli.new_file_option import writable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from resonance.clients.audit.report import Limit, Report
 
@@ -69,6 +69,22 @@ def make_limits(texts: list[str] | None, known: Sequence[str] = ()) -> tuple[Lim
                 f"--limit: there is no measure '{limit.measure}'; expected one of {'; '.join(known)}"
             )
     return limits
+
+
+def check_limits(limits: Iterable[Limit], names: Collection[str]) -> None:
+    """Refuse limits on what the report at hand cannot have, once its names are known and before the work.
+
+    Raises:
+        UsageError: a measure is none of `names`.
+    """
+    from difflib import get_close_matches
+
+    from resonance.clients.errors import UsageError
+
+    for limit in limits:
+        if limit.measure not in names:
+            near = ", ".join(get_close_matches(limit.measure, sorted(names), n=3)) or "none"
+            raise UsageError(f"--limit: there is no measure '{limit.measure}'; near it are {near}")
 
 
 def is_known(measure: str, known: Sequence[str]) -> bool:

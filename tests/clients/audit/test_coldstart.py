@@ -25,8 +25,17 @@ from resonance.clients.audit.coldstart import (
     SplitFacts,
 )
 from resonance.clients.audit.coldstart_cli import coldstart
-from resonance.clients.audit.coldstart_report import MEASURES, measure_name, verdict
+from resonance.clients.audit.coldstart_report import (
+    MEASURES,
+    _new,
+    measure_name,
+    measures_of,
+    missing,
+    notes,
+    verdict,
+)
 from resonance.clients.audit.options import is_known
+from resonance.clients.audit.report import Limit, Report
 from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.audit.viewings import write_viewings
 from resonance.clients.ingest.stores import open_sink, open_store
@@ -106,6 +115,8 @@ def test_the_command(store: str, log: str, tmp_path: Path) -> None:
     assert report["titles_not_in_log"] == len(PLANTED.vectors) - len(np.unique(PLANTED.log.titles))
     figures = {m["name"]: m for section in report["sections"] for m in section["measures"]}
     assert [name for name in figures if not is_known(name, MEASURES)] == []
+    contestants = {"fused", "visual", "audio", "text", "tags", "untrained", "popularity", "factorisation"}
+    assert set(figures) <= measures_of(contestants, "fused", 10)
     for other in ("tags", "untrained", "popularity", "factorisation"):  # blocks: too few titles to tell
         assert figures[f"fused over {other}"]["interval"][0] > 0, other
     assert "miscalibration fused" in figures
@@ -251,6 +262,9 @@ def test_tags_made_of_the_test_are_refused(store: str, log: str, tmp_path: Path)
         (["--beside", "tags=STORE"], 2, "a contestant is called tags already"),
         (["--beside", "few=FEW"], 2, "; expected the same titles in both stores"),
         (["--limit", "x"], 2, "expected MEASURE"),
+        (["--limit", "recall@10 fusd>=0.1"], 2, "no measure 'recall@10 fusd'; near it are recall@10 fused"),
+        (["--limit", "fused over untraned>=0"], 2, "no measure 'fused over untraned'"),
+        (["--limit", "recall@20 fused>=0.1"], 2, "no measure 'recall@20 fused'; near it are recall@10 fused"),
         (["--tags", "none.csv"], 1, "none.csv"),
         (["--held-out", "none.txt"], 1, "expected media ids in UTF-8, one a line"),
     ],
@@ -358,6 +372,24 @@ def test_the_verdict_says_what_the_intervals_bear_out(
     differences: dict[str, tuple[float, float, float]], words: str
 ) -> None:
     assert words in verdict(result_of(differences))
+
+
+def test_recall_of_lists_that_hold_every_new_title_is_not_told() -> None:
+    """It is 1 whoever made them: neither found, nor as good as tags, nor a gate that holds."""
+    few = result_of({"tags": (0.0, -0.4, 0.4), "popularity": (0.0, -0.4, 0.4)})
+    few = replace(few, split=replace(few.split, new_titles=10, known_titles=90, chance={COLD: 1.0}))
+    assert verdict(few).startswith("Nothing can be said of cold start by recall@10")
+    why = (
+        "of new titles (10) no viewer has more to choose from than a list of 10 holds, so that recall@10 is "
+        "1 whoever made it; expected more of them, or a smaller --k"
+    )
+    assert notes(few) == (f"O{why[1:]}.",)
+    limits = tuple(Limit(name, least=0.0) for name in ("recall@10 fused", "fused over tags"))
+    report = Report("", {}, (_new(few),), limits, missing=missing(few))
+    assert report.verdicts() == [f"{limit.measure}: expected at least 0; {why}" for limit in limits]
+    many = replace(few, split=replace(few.split, chance={COLD: 0.99}))
+    assert (notes(many), missing(many)) == ((), {})
+    assert {"recall@10 fused", "fused over tags"} <= set(Report("", {}, (_new(many),)).measures())
 
 
 def test_names_of_measures() -> None:
