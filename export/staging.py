@@ -60,6 +60,7 @@ def staged(repository: Path) -> Iterator[Path]:
         ExportError: another export into `repository` is under way.
     """
     with only_export(repository):
+        held = _HELD.set(_HELD.get() - {_home(repository)})  # one within this one would make in its folder
         made = _home(repository) / ".export"
         shutil.rmtree(made, ignore_errors=True)  # of one that was killed
         made.mkdir()
@@ -67,6 +68,7 @@ def staged(repository: Path) -> Iterator[Path]:
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
+            _HELD.reset(held)
 
 
 def _home(repository: Path) -> Path:

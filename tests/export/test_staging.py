@@ -36,6 +36,9 @@ def test_a_stage_of_an_export_enters_and_another_export_does_not(tmp_path: Path)
     with only_export(tmp_path):
         with staged(tmp_path) as made:
             assert made.is_dir()
+            with pytest.raises(ExportError, match="is under way"), staged(tmp_path):
+                pass
+            assert made.is_dir()
         assert is_refused(tmp_path)
         assert not is_refused(tmp_path / "another")
     assert not is_refused(tmp_path)
