@@ -43,8 +43,10 @@ def export_family(
     fails changes nothing. space.json goes first and comes last: a repository with a descriptor is whole.
     `axes`, by default the card's own, is read in any case, and used where the card has a reference set.
 
+    One export into `repository` at a time: whoever cannot know holds `resonance.export.staging.only_export`.
+
     Raises:
-        ExportError: a graph failed its checks, or another export into `repository` is under way.
+        ExportError: a graph failed its checks.
         AxesFileError, CalibrationError: the axes or the reference set are unusable.
     """
     prompts = read_axes(axes or card.axes)

@@ -27,7 +27,7 @@ def vectors_of(column: pa.FixedSizeListArray) -> Vector:
 
 
 def facts_of(row: Mapping[str, Any]) -> TitleFacts:
-    """Of a row of Arrow as Python has it; its maps as pairs or as mappings."""
+    """Of a row of Arrow as Python has it, or of a point's payload; its maps as pairs or as mappings."""
     return TitleFacts(
         media_id=row["media_id"],
         uri=row["uri"],
@@ -38,7 +38,7 @@ def facts_of(row: Mapping[str, Any]) -> TitleFacts:
         duration_s=row["duration_s"],
         present=_present(row["present"]),
         axes={name: AxisValue(**value) for name, value in dict(row["axes"] or ()).items()},
-        damage=Damage(**(row["damage"] or {})),
+        damage=Damage(**(row.get("damage") or {})),
     )
 
 

@@ -35,8 +35,8 @@ WRITE_OPTIONS = {
 _HEAVY_COLUMNS = frozenset(("vector", "segments"))
 _ROWS_AT_ONCE = 4096
 EXPECTED_PART = (
-    "a Parquet file of `resonance ingest`; bring it back from a copy, or remove it: the next job embeds its "
-    "titles again"
+    "a Parquet file of `resonance ingest`; bring it back from a copy, or remove it for good: the next job "
+    "embeds its titles again"
 )
 EXPECTED_FOLDER = "a folder that can be read and written, with room in it"
 

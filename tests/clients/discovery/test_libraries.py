@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +23,7 @@ from resonance.clients.discovery.sample import sample_library
 from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.qdrant_points import payload_of
+from resonance.clients.ingest.qdrant_points import payload_of, points_of
 from resonance.clients.ingest.stores import open_sink
 from resonance.space import unit
 from resonance.space.errors import SpaceMismatchError
@@ -295,7 +297,7 @@ def _with(vectors: pa.FixedSizeListArray, number: float) -> pa.FixedSizeListArra
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=vectors.type)
 
 
-def put_into_space(library: QdrantLibrary, name: str, media_id: str, fingerprint: str) -> None:
+def put_again(library: QdrantLibrary, name: str, media_id: str, **payload: object) -> None:
     """Write the points of a title in the collection `name` again, as another job would."""
     client = library._collections.client
     found, following = client.scroll(name, limit=1000, with_payload=True, with_vectors=True)
@@ -305,9 +307,7 @@ def put_into_space(library: QdrantLibrary, name: str, media_id: str, fingerprint
     client.upsert(
         name,
         [
-            models.PointStruct(
-                id=point.id, vector=point.vector, payload={**payload_of(point), "fingerprint": fingerprint}
-            )
+            models.PointStruct(id=point.id, vector=point.vector, payload={**payload_of(point), **payload})
             for point in points
         ],
         wait=True,
@@ -329,10 +329,32 @@ def test_what_is_of_another_space_is_told_and_not_ranked(uri: str) -> None:
         )
         for name, ask in asked:
             assert ask()
-            put_into_space(library, name, best, "f" * 64)
+            put_again(library, name, best, fingerprint="f" * 64)
             with pytest.raises(SpaceMismatchError, match=f"title {best}.*ffffffffffff"):
                 ask()
-            put_into_space(library, name, best, SPACE.fingerprint)
+            put_again(library, name, best, fingerprint=SPACE.fingerprint)
+
+
+@pytest.mark.parametrize("uri", ["qdrant", "qdrant server"], indirect=True)
+def test_what_was_stored_before_damage_was_kept_is_found(uri: str) -> None:
+    write(uri, TITLES[:4])
+    query, everything = some_query(), Filter()
+    with closing(open_library(uri)) as library:
+        assert isinstance(library, QdrantLibrary)
+        expected = library.nearest_titles(query, 4, everything)
+        for made in TITLES[:4]:
+            row = {name: value for name, value in json_row(made).items() if name != "damage"}
+            put_again(library, library._collections.titles, made.media_id, row=json.dumps(row))
+        found = library.nearest_titles(query, 4, everything)
+        assert [one.facts for one in found] == [one.facts for one in expected]
+        assert list(library.facts([TITLES[0].media_id])) == [facts_of(TITLES[0])]
+
+
+def json_row(made: Made) -> dict[str, Any]:
+    """What a title's point has of its row."""
+    (titles, _) = points_of(made.row(), SPACE)
+    row: dict[str, Any] = json.loads((titles[0].payload or {})["row"])
+    return row
 
 
 @pytest.mark.parametrize("uri", ["parquet", "qdrant"], indirect=True)
