@@ -33,6 +33,7 @@ from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
 from resonance.clients.ingest.journal import Fault, Journal, Known, State
 from resonance.clients.ingest.labels import labels_digest, labels_text
 from resonance.clients.ingest.quarantine import write_failures
+from resonance.clients.ingest.rows import with_later_columns
 from resonance.clients.ingest.types import CatalogueItem, Sink
 from resonance.clients.results import SpaceRef
 
@@ -402,6 +403,6 @@ def row_bytes(row: pa.Table) -> bytes:
 
 
 def read_row(data: bytes) -> pa.Table:
-    """The table of `row_bytes`."""
+    """The table of `row_bytes`, which may be of a job of before some columns."""
     with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
+        return with_later_columns(reader.read_all())

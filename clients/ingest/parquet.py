@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from resonance.clients.ingest.errors import EmptyStoreError, MissingPartError, StoreError
 from resonance.clients.ingest.labels import LABELS, has_labels, with_labels
 from resonance.clients.ingest.part_files import PartFolder, part_name
-from resonance.clients.ingest.rows import check_space, space_of, title_schema, with_later_columns
+from resonance.clients.ingest.rows import check_space, space_of, title_schema
 from resonance.clients.ingest.types import CatalogueItem, StorageFault
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceMismatchError
@@ -59,7 +59,7 @@ class ParquetSink:
         if self._folder.has(part):
             return  # it is written last: all else was done before
         if not rows.schema.equals(self._schema, check_metadata=True):
-            rows = with_later_columns(rows).cast(self._schema)  # a journal may be older, too
+            rows = rows.cast(self._schema)
         index, self._index = self._names(), None  # unknown, should it break off
         old = self._replace(rows, index)
         new = rows  # filtering copies every vector

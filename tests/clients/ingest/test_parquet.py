@@ -17,6 +17,7 @@ import pytest
 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import EmptyStoreError, StoreError
+from resonance.clients.ingest.ledger import read_row, row_bytes
 from resonance.clients.ingest.parquet import ParquetSink
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, PartFolder, row_groups
 from resonance.clients.ingest.rows import title_schema
@@ -284,7 +285,7 @@ def test_a_store_of_before_damage_was_kept_goes_on(tmp_path: Path) -> None:
     assert "damage" not in pa.Table.from_batches(list(store.titles(["media_id"]))).column_names
     sink = ParquetSink(str(tmp_path), SPACE)
     sink.write(made_row("a", "v2", damage=Damage(1)), batch="3")  # among older rows
-    sink.write(made_row("e").drop_columns(["damage"]), batch="4")  # of a job that was killed before
+    sink.write(read_row(row_bytes(made_row("e").drop_columns(["damage"]))), batch="4")  # a job was killed
     sink.remove(["c"])
     found = pa.Table.from_batches(list(store.titles()))
     assert found.schema.equals(title_schema(SPACE))
