@@ -26,6 +26,7 @@ from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.opening import open_uri
 from resonance.clients.ingest.types import Store
 from resonance.clients.ingest.uris import local_path
+from resonance.clients.interrupts import held_interrupts
 from resonance.clients.media.reader import open_media
 from resonance.clients.media.types import FloatArray
 from resonance.space.descriptor import (
@@ -220,7 +221,9 @@ def _read(
         try:
             while True:
                 while len(running) < 2 * workers and (title := next(left, None)) is not None:
-                    running[executor.submit(_contours_or_error, title)] = title
+                    with held_interrupts():  # a worker is started with the first titles
+                        future = executor.submit(_contours_or_error, title)
+                    running[future] = title
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from resonance.clients.interrupts import held_interrupts
 from resonance.export.families import tiny
 from resonance.training.world.factors import MELODY_STEPS, SegmentFactors, TitleFactors, draw_title
 from resonance.training.world.picture import SEGMENT_S, render_frames
@@ -124,13 +125,17 @@ def load_or_render(
             np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
         total = settings.segments + settings.wild
         with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-            jobs = [
-                executor.submit(_render_shard, folder, settings, start)
-                for start in range(0, total, SHARD_ROWS)
-            ]
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                on_progress(min(done * SHARD_ROWS, total), total)
+            with held_interrupts():
+                jobs = [
+                    executor.submit(_render_shard, folder, settings, start)
+                    for start in range(0, total, SHARD_ROWS)
+                ]
+            try:
+                for done, job in enumerate(as_completed(jobs), start=1):
+                    job.result()
+                    on_progress(min(done * SHARD_ROWS, total), total)
+            finally:
+                executor.shutdown(cancel_futures=True)
         marker.write_text(wanted)
     return Pool(settings, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes})
 

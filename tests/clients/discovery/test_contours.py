@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,24 @@ from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.stores import open_sink, open_store
 from tests.clients.discovery.tunes import REED, stored_tune, sung_tune, tune_notes, write_wav
 from tests.clients.ingest.made import SPACE, made_row
+
+#: A job that is stopped by Ctrl-C as a terminal sends it, while its worker waits for another title.
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from resonance.clients.discovery.contouring import StoredSound, update_contours
+
+def stop(outcome):
+    time.sleep(0.5)  # by then it waits
+    os.killpg(0, signal.SIGINT)
+
+if __name__ == "__main__":
+    title = StoredSound("a", sys.argv[2], "v1", ((0, 0.0),), 8.0)
+    try:
+        update_contours(Path(sys.argv[1]), [title], workers=1, on_done=stop)
+    except KeyboardInterrupt:
+        print("stopped")
+"""
 
 
 def wave(folder: Path, seed: int, **how: float) -> Path:
@@ -158,6 +178,19 @@ def test_a_job_that_is_stopped_keeps_what_it_made(tmp_path: Path) -> None:
     assert len(read_contours(out).titles()) == 1
     _, told = update(out, *titles)
     assert len(told) == 3
+
+
+def test_ctrl_c_is_the_commands_alone(tmp_path: Path) -> None:
+    """A terminal sends it to the workers too, which would each tell of it at length."""
+    told = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "c.parquet"), str(wave(tmp_path, 1))],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )
+    assert (told.stdout, told.stderr) == ("stopped\n", "")
+    assert len(read_contours(tmp_path / "c.parquet").titles()) == 1
 
 
 def test_a_process_that_is_killed(tmp_path: Path) -> None:
