@@ -35,7 +35,7 @@ from resonance.clients.discovery.reading import known_title
 from resonance.clients.discovery.reasons import Reasons, above, reasons_of
 from resonance.clients.discovery.sample import sample_library
 from resonance.clients.discovery.sentences import sentence_of
-from resonance.clients.discovery.taste import HALF_LIFE_DAYS, Taste, make_taste
+from resonance.clients.discovery.taste import HALF_LIFE_DAYS, Taste, make_taste, unknown_line
 from resonance.clients.discovery.types import Library
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.media.text import shown
@@ -87,7 +87,7 @@ class ExplainRun:
             if seen:
                 say_remark(console, f"{self.b} was watched itself: left out of the history")
             if taste is not None and taste.unknown:
-                say_remark(console, unknown_line(taste))
+                say_remark(console, unknown_line(taste.unknown))
         return 0
 
     def _facts(self, library: Library, descriptor: Descriptor) -> tuple[SuggestionFacts, Taste | None, int]:
@@ -109,12 +109,6 @@ class ExplainRun:
         sample = sample_library(library)
         facts = explain_suggestion(a, b, self.weights, descriptor, sample, taste)
         return facts, taste[0] if taste else None, seen
-
-
-def unknown_line(taste: Taste) -> str:
-    """Which titles of a history are not in the library."""
-    named = ", ".join(taste.unknown[:5]) + (", …" if len(taste.unknown) > 5 else "")
-    return f"{len(taste.unknown)} titles of the history are not in the library: {named}"
 
 
 def told(facts: SuggestionFacts) -> dict[str, Any]:

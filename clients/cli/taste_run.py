@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 
 from resonance.clients.cli.descriptors import descriptor_for
-from resonance.clients.cli.explain_run import unknown_line
 from resonance.clients.cli.reporting import failed_with, hits_table, say_remark, share_cell, title_cell
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.browsing import all_spellings
@@ -24,7 +23,7 @@ from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.reasons import past_reason
 from resonance.clients.discovery.sample import sample_library
 from resonance.clients.discovery.search import Searcher, TitleHit, told_shares
-from resonance.clients.discovery.taste import HALF_LIFE_DAYS, Taste, make_taste, save_taste
+from resonance.clients.discovery.taste import HALF_LIFE_DAYS, Taste, make_taste, save_taste, unknown_line
 from resonance.clients.discovery.types import Filter, FoundTitle, Library
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.space.descriptor import Descriptor
@@ -78,7 +77,7 @@ class TasteRun:
         else:
             show(taste, found, Console())
             if taste.unknown:
-                say_remark(Console(stderr=True), unknown_line(taste))
+                say_remark(Console(stderr=True), unknown_line(taste.unknown))
         return 0
 
     def _found(self, library: Library, descriptor: Descriptor) -> tuple[Taste, list[Recommended]]:

@@ -164,6 +164,12 @@ def make_taste(
     return Taste(SpaceRef.of(descriptor), query, sigmas, half_life_days, counted, unknown), blend
 
 
+def unknown_line(unknown: Sequence[str]) -> str:
+    """Which titles of a history are not in the library, for people."""
+    named = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+    return f"{len(unknown)} titles of the history are not in the library: {named}"
+
+
 def _nothing_counts(uri: str, wanted: Collection[str], unknown: Sequence[str]) -> str:
     """Why no taste can be made of a history, in words."""
     if not wanted:

@@ -15,6 +15,7 @@ import uvicorn
 
 from resonance.clients.credentials import Credentials
 from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.taste import unknown_line
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import UsageError
 from resonance.clients.explorer.app import make_app
@@ -26,6 +27,7 @@ from resonance.clients.explorer.security import loopback_hosts
 from resonance.clients.explorer.service import Explorer
 from resonance.clients.explorer.settings import ExplorerSettings
 from resonance.clients.explorer.viewer import Viewer
+from resonance.clients.media.text import shown
 
 #: How long answers under way are waited for at the end: a player that is paused would hold them for ever.
 _LAST_ANSWERS_S = 2
@@ -119,6 +121,8 @@ def explore(
         )
         url = f"http://{f'[{host}]' if ':' in host else host}:{taken_port}/"
         tell(f"{store} at {url} (Ctrl+C ends)")
+        if viewer is not None and (unknown := viewer.unknown(library)):
+            tell(shown(unknown_line(unknown)))
         uvicorn_server = uvicorn.Server(
             uvicorn.Config(
                 app,

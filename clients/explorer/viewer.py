@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from resonance.clients.discovery.browsing import all_spellings
+from resonance.clients.discovery.browsing import all_spellings, spellings
 from resonance.clients.discovery.history import Viewing, read_history
 from resonance.clients.discovery.taste import Taste, make_taste
+from resonance.clients.discovery.types import Library
 from resonance.clients.explorer.catalogue import Catalogue
 from resonance.clients.explorer.renewed import Renewed
 from resonance.space.descriptor import Descriptor
@@ -30,6 +31,12 @@ class Viewer:
     def watched(self) -> frozenset[str]:
         """Media ids in all spellings; what was watched is no suggestion."""
         return all_spellings(viewing.media_id for viewing in self._viewings)
+
+    def unknown(self, library: Library) -> tuple[str, ...]:
+        """Titles of the history that the library lacks. Blocks. StoreError: it cannot be read."""
+        names = tuple(dict.fromkeys(viewing.media_id for viewing in self._viewings))
+        there = {facts.media_id for facts in library.facts(all_spellings(names))}
+        return tuple(name for name in names if there.isdisjoint(spellings(name)))
 
     async def taste(self, catalogue: Catalogue, descriptor: Descriptor) -> Taste:
         """Made anew once the library has other titles.

@@ -33,8 +33,13 @@ def run(*arguments: str) -> tuple[int, str]:
     return done.exit_code, " ".join(done.output.split())
 
 
-def test_it_serves_until_it_is_interrupted(made_store: Path) -> None:
-    arguments = [str(made_store), "--server", NOBODY, "--port", "0", "--no-open"]
+def test_it_serves_until_it_is_interrupted(made_store: Path, tmp_path: Path) -> None:
+    history = tmp_path / "anna.csv"
+    history.write_text(
+        "media_id,watched_at,completion\nfilms/000000.mp4,2026-11-01,1\nfilms/\u00e9trange.mp4,2026-11-02,1\n",
+        encoding="utf-8",
+    )
+    arguments = [str(made_store), "--server", NOBODY, "--port", "0", "--no-open", "--history", str(history)]
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as running:
         try:
             assert running.stdout is not None
@@ -42,6 +47,8 @@ def test_it_serves_until_it_is_interrupted(made_store: Path) -> None:
             found = re.search(r"http://127\.0\.0\.1:\d+/", said)
             assert found, said
             assert httpx.get(found[0]).status_code == 200
+            lacking = running.stdout.readline()
+            assert lacking == "1 titles of the history are not in the library: films/\u00e9trange.mp4\n"
             assert httpx.get(f"{found[0]}api/library").json()["titles"] == MADE
             running.send_signal(signal.SIGINT)
             assert running.wait(timeout=20) == 0
