@@ -98,6 +98,7 @@ def coldstart(
         verdict,
     )
     from resonance.clients.audit.report import Report
+    from resonance.clients.audit.stored_names import as_stored, stored_names
     from resonance.clients.audit.tags import read_tags
     from resonance.clients.audit.viewings import read_viewings
     from resonance.clients.errors import ResonanceError, UsageError
@@ -132,6 +133,9 @@ def coldstart(
                 whole, tested = join_logs(whole, read_viewings(test))
             named_new = read_names(held_out) if held_out is not None else ()
             with closing(open_store(store)) as opened:
+                names = stored_names(opened, {*whole.media_ids, *named_new})
+                whole = as_stored(whole, names)
+                named_new = tuple(names.get(name, name) for name in named_new)
                 more = unnamed_titles(
                     opened,
                     whole.media_ids,
@@ -144,7 +148,7 @@ def coldstart(
             viewings, rows = only_titles(whole, titles.media_ids)
             found = read_tags(tags, titles.media_ids) if tags is not None else None
             tagged = tag_features(
-                titles.tags if found is None else [found.get(name, ()) for name in titles.media_ids]
+                titles.tags if found is None else [found.by_title.get(name, ()) for name in titles.media_ids]
             )
             contestants = stored_contestants(titles)
             if tagged is not None:
@@ -198,6 +202,7 @@ def coldstart(
         "titles_not_in_log_of_unknown_date": more.undated,
         "titles_not_in_log_left_out_as_later": more.later,
         "titles_not_in_log_left_out_by_lot": more.beyond,
+        "rows_of_tags_of_other_titles": 0 if found is None else found.others,
         "held_out_not_found": len(set(named_new) - set(titles.media_ids)),
         "viewings": len(viewings),
         "completion": viewings.completion_is,

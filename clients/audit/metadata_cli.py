@@ -63,9 +63,13 @@ def metadata(
                 titles = read_sample(opened, sample, seed)
             finally:
                 opened.close()
+            told: tuple[str, ...] = ()
             if tags is not None:
                 found = read_tags(tags, titles.media_ids)
-                titles = replace(titles, tags=tuple(found.get(name, ()) for name in titles.media_ids))
+                titles = replace(
+                    titles, tags=tuple(found.by_title.get(name, ()) for name in titles.media_ids)
+                )
+                told = found.notes(tags, whole=len(titles.media_ids) == titles.titles)
             audit = audit_metadata(titles, seed=seed, least=least)
         except UsageError:
             raise
@@ -82,6 +86,11 @@ def metadata(
         "seed": seed,
     }
     report = Report(
-        "Audit of metadata", facts, metadata_sections(audit, titles), limits, notes(audit), missing(audit)
+        "Audit of metadata",
+        facts,
+        metadata_sections(audit, titles),
+        limits,
+        (*notes(audit), *told),
+        missing(audit),
     )
     finish(report, json_out=json_out, html=html)

@@ -91,6 +91,7 @@ def resonance(
     from resonance.clients.audit.groups import make_source
     from resonance.clients.audit.ratings import read_genres
     from resonance.clients.audit.report import Report
+    from resonance.clients.audit.stored_names import as_stored, stored_names
     from resonance.clients.audit.viewings import read_viewings
     from resonance.clients.cli.descriptors import descriptor_of_store
     from resonance.clients.cli.reporting import failed_with
@@ -122,6 +123,7 @@ def resonance(
                 status.update("asking for the space")
                 descriptor = descriptor_of_store(store, space, server, credentials)
                 with closing(open_store(store)) as opened:
+                    viewings = as_stored(viewings, stored_names(opened, viewings.media_ids))
                     audit = audit_finishing(
                         opened, viewings, descriptor, settings, more_tags=genres, tell=status.update
                     )

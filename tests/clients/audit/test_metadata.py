@@ -214,10 +214,11 @@ def test_command(tmp_path: Path) -> None:
     assert html.read_text().count("<img") == 3
 
     tags = tmp_path / "tags.csv"
-    tags.write_text("media_id,tags\n" + "".join(f"{i},{'even' if i % 2 else 'odd'}\n" for i in range(2000)))
+    tags.write_text("media_id,tags\n" + "".join(f"{i},{'even' if i % 2 else 'odd'}\n" for i in range(2003)))
     done = run.invoke(app, [store, str(tags), "--limit", "metadata_score>=0.3"])
     assert done.exit_code == 1
     assert "broken: metadata_score" in done.stdout
+    assert "of no title of the store, such as '2000'" in done.stdout
     tags.write_text("media_id,tags\nelsewhere,sea\n")
     assert run.invoke(app, [store, str(tags)]).exit_code == 2
     assert run.invoke(app, [store, str(tmp_path / "none.csv")]).exit_code == 1

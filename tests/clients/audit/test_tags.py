@@ -27,13 +27,29 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_tags_of_the_wanted_titles(file: Path) -> None:
-    assert read_tags(str(file), ["a", "b", "unknown"]) == EXPECTED
+    found = read_tags(str(file), ["a", "b", "unknown"])
+    assert found.by_title == EXPECTED
+    assert (found.others, found.example) == (1, "c")
+    assert found.notes("tags.csv", whole=False) == ()
+    assert found.notes("tags.csv", whole=True) == (
+        "1 row of tags.csv: of no title of the store, such as 'c'.",
+    )
 
 
 def test_rows_of_one_title_are_added_together(tmp_path: Path) -> None:
     path = tmp_path / "tags.csv"
     path.write_text("media_id,tags\na,sea\na,noir\na,sea\n")
-    assert read_tags(str(path), ["a"]) == {"a": ("noir", "sea")}
+    found = read_tags(str(path), ["a"])
+    assert found.by_title == {"a": ("noir", "sea")}
+    assert (found.others, found.notes("tags.csv", whole=True)) == (0, ())
+
+
+def test_accents_may_be_written_otherwise(tmp_path: Path) -> None:
+    together, apart = "\u00e9t\u00e9", "e\u0301te\u0301"
+    path = tmp_path / "tags.csv"
+    path.write_text(f"media_id,tags\n{apart},sea\n{together},noir\n", encoding="utf-8")
+    for name in (together, apart):
+        assert read_tags(str(path), [name]).by_title == {name: ("noir", "sea")}
 
 
 @pytest.mark.parametrize(
