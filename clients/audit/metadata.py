@@ -94,8 +94,8 @@ def audit_metadata(sample: LibrarySample, *, seed: int = 0, least: int = LEAST_C
     having = dict(zip(MODALITIES, sample.present.sum(axis=0).tolist(), strict=True))
     left_out = {name: count for name, count in having.items() if count < LEAST_TITLES}
     if len(left_out) == len(having):
-        told = ", ".join(f"{name} on {count}" for name, count in having.items())
-        raise UsageError(f"{titles} titles: {told}; expected one of these on at least {LEAST_TITLES}")
+        named = ", ".join(f"{name} on {count}" for name, count in having.items())
+        raise UsageError(f"{titles} titles: {named}; expected one of these on at least {LEAST_TITLES}")
     table = tag_table(sample.tags, least)
     score, blocks = metadata_score(sample, table, seed)
     rng = np.random.default_rng([seed, 1])
