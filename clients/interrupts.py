@@ -12,7 +12,8 @@ def held_interrupts() -> Iterator[None]:
     """Processes that are started meanwhile never see Ctrl-C: whoever starts them hears it and ends them.
 
     They inherit the mask of this thread, so that there is no moment, as before an initializer runs, in which
-    it would end them with a traceback. What comes meanwhile is delivered here afterwards.
+    it would end them with a traceback. What comes meanwhile is heard here: at once where another thread of
+    this process takes it (those of libraries do), else afterwards.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
