@@ -29,9 +29,9 @@ _REST = re.compile(
 #: A folder that changed longer ago than this will not change under the same time again: file systems keep
 #: times to 2 s at the coarsest.
 SETTLED_S = 3.0
-#: Until then, and while somebody uploads into it, a folder of more names than these is listed so often at
-#: most: that takes a tenth of a second for a hundred thousand, under a millisecond for a thousand.
-LARGE_NAMES, LARGE_LISTED_EVERY_S = 1000, 1.0
+#: Until then a folder of more names than these, for which listing takes a tenth of a second for a hundred
+#: thousand, is listed so often at most while it does not change: not within what times are kept to here.
+LARGE_NAMES, LARGE_LISTED_EVERY_S, _TICK_S = 1000, 1.0, 0.02
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,14 +79,18 @@ def find_sidecar(path: Path) -> Path | None:
 
 
 class _Folder:
-    """One listing of a folder for all titles in it: there may be a hundred thousand."""
+    """One listing of a folder for all titles in it: there may be a hundred thousand.
+
+    It is never older than a change that the folder's time tells of: who was told of a new file finds it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # of many that ask side by side one lists it
+        self._lock = threading.Lock()
         self._changed_ns = -1
-        self._changed_seen_s = self._listed_s = -math.inf  # by our own clock
-        self._is_settled = self._is_large = False
+        self._stood_s = 0.0  # how long it had not changed when it was listed
+        self._changed_seen_s = self._began_s = self._listed_s = -math.inf  # by our own clock
+        self._is_large = False
         self._by_stem: dict[str, list[str]] = {}
 
     def subtitles_by_stem(self) -> Mapping[str, list[str]]:
@@ -95,21 +99,28 @@ class _Folder:
         Raises:
             OSError: the folder cannot be read.
         """
+        asked_s = time.monotonic()
         with self._lock:
-            now_s, changed_ns = time.monotonic(), self._folder.stat().st_mtime_ns
-            if self._is_settled and changed_ns == self._changed_ns:
+            if asked_s < self._began_s:  # of many that ask side by side one lists it
                 return self._by_stem
-            if self._is_large and now_s - self._listed_s < LARGE_LISTED_EVERY_S:
+            now_s, changed_ns = time.monotonic(), self._folder.stat().st_mtime_ns
+            if changed_ns == self._changed_ns and self._serves(now_s):
                 return self._by_stem
             if changed_ns != self._changed_ns:
                 self._changed_seen_s = now_s
-            self._is_settled = False  # should listing fail
-            self._list()
-            self._changed_ns, self._listed_s = changed_ns, time.monotonic()  # it may have taken long
             # the folder's time may be of another clock, fast or wrong
             stood_s = max(time.time() - changed_ns / 1e9, now_s - self._changed_seen_s)
-            self._is_settled = stood_s > SETTLED_S
+            self._stood_s = 0.0  # should listing fail
+            self._list()
+            self._changed_ns, self._stood_s = changed_ns, stood_s
+            self._began_s, self._listed_s = now_s, time.monotonic()  # it may have taken long
             return self._by_stem
+
+    def _serves(self, now_s: float) -> bool:
+        """Whether nothing can have come since the listing, of a folder with the same time."""
+        if self._is_large and now_s - self._listed_s < LARGE_LISTED_EVERY_S:
+            return self._stood_s > _TICK_S
+        return self._stood_s > SETTLED_S
 
     def _list(self) -> None:
         names, by_stem = os.listdir(self._folder), dict[str, list[str]]()

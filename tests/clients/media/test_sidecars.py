@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,16 +155,58 @@ def test_a_folder_whose_time_lies_ahead_is_listed_until_it_stood_still(
     assert find_sidecar(tmp_path / "film.mp4") == tmp_path / "film.en.srt"
 
 
-def test_a_large_folder_that_somebody_uploads_into_is_listed_once_a_second(
+def large(folder: Path) -> Path:
+    for number in range(LARGE_NAMES + 1):
+        (folder / f"film{number}.mp4").touch()
+    return folder
+
+
+def test_a_large_folder_is_listed_once_a_second_until_it_stood_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(LARGE_NAMES + 1):
-        (tmp_path / f"film{number}.mp4").touch()
+    changed_s = time.time() - SETTLED_S / 2
+    os.utime(large(tmp_path), (changed_s, changed_s))
     clock, listed = Clock(monkeypatch), count_listings(monkeypatch)
-    for number in range(20):
-        (tmp_path / f"film{number}.en.srt").touch()
-        find_sidecar(tmp_path / f"film{number}.mp4")
-    assert len(listed) == 1
-    clock.now_s += LARGE_LISTED_EVERY_S
-    assert find_sidecar(tmp_path / "film7.mp4") == tmp_path / "film7.en.srt"
-    assert len(listed) == 2
+    for count in (1, 2):
+        for number in range(20):
+            assert find_sidecar(tmp_path / f"film{number}.mp4") is None
+        assert len(listed) == count
+        clock.now_s += LARGE_LISTED_EVERY_S
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["another-time", "same-time"])
+def test_subtitles_that_come_while_others_upload_into_a_large_folder_are_found_at_once(
+    tells: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the folder's time is too coarse to tell two uploads apart."""
+    large(tmp_path)
+    Clock(monkeypatch)  # which stands still
+    ahead_s = time.time() + 3600
+    for number in range(5):
+        for name in (f"other{number}.mp4", f"film{number}.en.srt"):
+            (tmp_path / name).touch()
+            if not tells:
+                os.utime(tmp_path, (ahead_s, ahead_s))
+            found = find_sidecar(tmp_path / f"film{number}.mp4")
+            assert found == (tmp_path / name if name.endswith(".srt") else None)
+
+
+def test_many_who_ask_side_by_side_are_answered_from_one_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "film.en.srt").touch()
+    names, listed, first = os.listdir, [], threading.Event()
+
+    def listing(folder: Path) -> list[str]:
+        listed.append(folder)
+        first.set()
+        time.sleep(0.2)  # meanwhile all others ask
+        return names(folder)
+
+    monkeypatch.setattr(os, "listdir", listing)
+    with ThreadPoolExecutor(9) as threads:
+        one = threads.submit(find_sidecar, tmp_path / "film.mp4")
+        first.wait()
+        found = list(threads.map(find_sidecar, [tmp_path / "film.mp4"] * 8))
+    assert [one.result(), *found] == [tmp_path / "film.en.srt"] * 9
+    assert len(listed) == 2  # who asked after the first listing had begun may know of more
