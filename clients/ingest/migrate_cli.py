@@ -62,7 +62,8 @@ def migrate(
 
     The old store is only read, so it serves until the new one is complete; with --follow-s what nightly jobs
     write to it meanwhile is written to the new one, too, until you stop this. With --prune what leaves it
-    leaves the new one.
+    leaves the new one. A later look for which a store is away, or that would remove more than --prune-limit
+    and so removes nothing, is told, and the next one follows.
 
     What a title was embedded with beside its media, recognised speech and a sampling of its own, is not known
     from the store: name it here as it was named then. What differs is told at the end.
@@ -74,7 +75,8 @@ def migrate(
 
     from resonance.clients.cli.reporting import say_failed, say_remark, say_warning
     from resonance.clients.errors import ResonanceError, described
-    from resonance.clients.ingest.migration import arrival
+    from resonance.clients.ingest.errors import PruneError, StoreError
+    from resonance.clients.ingest.migration import Arrival, arrival
     from resonance.clients.ingest.run import IngestRun, IngestSettings
     from resonance.space.errors import SpaceError
 
@@ -96,29 +98,43 @@ def migrate(
     )
     console = Console(stderr=True)
 
+    def tell(found: Arrival) -> None:
+        if json_out:
+            report = {"wanted": found.wanted, "there": found.there, "missing": found.missing}
+            more = {
+                "surplus": found.surplus,
+                "without_transcript": found.without_transcript,
+                "sampled_otherwise": found.sampled_otherwise,
+            }
+            typer.echo(json.dumps({**report, **more, "complete": found.complete}))
+            return
+        state = "complete" if found.complete else "all, and others"
+        if found.missing:
+            state = f"missing, such as {', '.join(found.missing)}"
+        say_remark(console, f"{found.there:,} of {found.wanted:,} titles: {state}")
+        for line in found.warnings():
+            say_warning(console, line)
+
     async def run() -> int:
+        passing: tuple[type[Exception], ...] = (
+            PruneError,
+        )  # a store that the first look lacks may be misspelt
         while True:
-            code = await IngestRun(settings, json_out=False).run()
-            if code > 1:
+            job = IngestRun(settings, json_out=False)
+            code, failure = await job.run(), job.failure
+            if code <= 1:
+                try:
+                    found = await asyncio.to_thread(arrival, store, sink)
+                    tell(found)
+                    code = 0 if found.complete else 1
+                except StoreError as error:
+                    say_failed(console, described(error))
+                    code, failure = 3, error
+            if follow_s is None or (code > 1 and not isinstance(failure, passing)):
                 return code
-            found = await asyncio.to_thread(arrival, store, sink)
-            if json_out:
-                report = {"wanted": found.wanted, "there": found.there, "missing": found.missing}
-                more = {
-                    "surplus": found.surplus,
-                    "without_transcript": found.without_transcript,
-                    "sampled_otherwise": found.sampled_otherwise,
-                }
-                typer.echo(json.dumps({**report, **more, "complete": found.complete}))
-            else:
-                state = "complete" if found.complete else "all, and others"
-                if found.missing:
-                    state = f"missing, such as {', '.join(found.missing)}"
-                say_remark(console, f"{found.there:,} of {found.wanted:,} titles: {state}")
-                for line in found.warnings():
-                    say_warning(console, line)
-            if follow_s is None:
-                return 0 if found.complete else 1
+            if code > 1:
+                say_warning(console, f"the next look is in {follow_s:g} s")
+            passing = (PruneError, StoreError)
             await asyncio.sleep(follow_s)
 
     with wrong_use():

@@ -128,7 +128,11 @@ class IngestSettings:
 
 
 class IngestRun:
-    """Put together, run, and told of at the end; see `resonance.clients.ingest.cli.ingest`."""
+    """Put together, run, and told of at the end; see `resonance.clients.ingest.cli.ingest`.
+
+    Attributes:
+        failure: what it ended with and has told, where the exit code is 3.
+    """
 
     def __init__(self, settings: IngestSettings, *, json_out: bool) -> None:
         self._settings, self._json_out = settings, json_out
@@ -138,6 +142,7 @@ class IngestRun:
         self._stopping = threading.Event()
         self._faulty = self._pruned = 0
         self._task: asyncio.Task[int] | None = None
+        self.failure: ResonanceError | SpaceError | None = None
 
     async def run(self) -> int:
         """The exit code."""
@@ -150,6 +155,7 @@ class IngestRun:
         except (ResonanceError, SpaceError) as error:
             self._tell_error(error)
             if self._stopped_by is None:
+                self.failure = error
                 return 3
         except asyncio.CancelledError:
             if self._stopped_by is None:

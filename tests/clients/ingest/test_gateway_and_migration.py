@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,7 +17,9 @@ from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
 from resonance.clients.credentials import Credentials
+from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
+from resonance.clients.ingest.errors import PruneError, StoreError
 from resonance.clients.ingest.migration import arrival
 from resonance.clients.ingest.removal import remove_titles
 from resonance.clients.ingest.run import IngestSettings
@@ -122,6 +125,8 @@ def test_what_left_the_old_store_is_no_part_of_the_new_one(
     class Run:
         """A job that does what `Ledger.end_catalogue` does of its settings, which has tests of its own."""
 
+        failure = None
+
         def __init__(self, settings: IngestSettings, *, json_out: bool) -> None:
             self._settings = settings
 
@@ -145,6 +150,58 @@ def test_what_left_the_old_store_is_no_part_of_the_new_one(
         assert (plain.exit_code, told["surplus"], told["complete"]) == (1, 1, False)
         assert "2 of 2 titles: all, and others" in plain.stderr
         assert "1 titles are not in the old store, such as b; if they left it, --prune" in plain.stderr
+
+
+AWAY = StoreError("old", "it is away", "a store")
+TOO_MANY = PruneError(3, 10, 0.1)
+SERVER_AWAY = ServerUnavailableError("nobody answers")
+
+
+@pytest.mark.parametrize(
+    ("ends", "followed", "looks"),
+    [
+        ([TOO_MANY, None, AWAY, TOO_MANY, None, 130], True, 6),
+        ([None, "old store", None, 143], True, 4),
+        ([AWAY, None], True, 1),  # as of a name that is wrong
+        ([None, SERVER_AWAY, None], True, 2),
+        ([TOO_MANY, None], False, 1),
+    ],
+)
+def test_what_the_next_look_may_do_better_ends_no_following(
+    ends: list[Any], followed: bool, looks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ends`: what each look's job fails with, its exit code, or which store goes while it is told of."""
+    for name, space in (("old", SPACE), ("new", OTHER_SPACE)):
+        sink = open_sink(str(tmp_path / name), space)
+        sink.write(made_rows("a", space=space), batch="1")
+        sink.close()
+    done: list[Any] = []
+
+    class Run:
+        def __init__(self, settings: IngestSettings, *, json_out: bool) -> None:
+            done.append(ends[len(done)])
+            self.failure = done[-1] if isinstance(done[-1], Exception) else None
+
+        async def run(self) -> int:
+            if (tmp_path / "away").is_dir():
+                (tmp_path / "away").rename(tmp_path / "old")
+            if done[-1] == "old store":
+                (tmp_path / "old").rename(tmp_path / "away")
+            return 3 if self.failure else done[-1] if isinstance(done[-1], int) else 0
+
+    async def sleep(duration_s: float) -> None:
+        assert duration_s == 5.0
+
+    monkeypatch.setattr("resonance.clients.ingest.run.IngestRun", Run)
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    command = ["migrate", str(tmp_path / "old"), "--sink", str(tmp_path / "new"), "--server", "localhost:1"]
+    told = CliRunner().invoke(make_app(), [*command, *(["--follow-s", "5"] if followed else [])])
+    assert len(done) == looks
+    assert told.exit_code == (done[-1] if isinstance(done[-1], int) else 3)
+    assert told.stderr.count("the next look is in 5 s") == sum(
+        end not in (None, 130, 143) for end in ends[: looks - 1]
+    )
+    assert told.stderr.count("1 of 1 titles: complete") == done.count(None)
 
 
 def test_a_migration_that_follows_is_stopped_by_ctrl_c(server: TritonServer, tmp_path: Path) -> None:
