@@ -409,10 +409,15 @@ class Journal:
             for table in ("titles", "segments"):
                 self._db.executemany(f"DELETE FROM {table} WHERE media_id = ? AND fingerprint = ?", ids)
 
-    def unseen(self, fingerprint: str, run: str) -> dict[str, bool]:
-        """Titles that this run has not come upon, and whether the sink has, or may have, one of each name."""
+    def unseen(self, fingerprint: str, run: str, *, ending: str) -> dict[str, bool]:
+        """Titles that this run has not come upon, and whether the sink has, or may have, one of each name.
+
+        `ending`: of the names of the runs that saw them last; of others none is given.
+        """
         found = self._db.execute(
-            "SELECT media_id, sunk FROM titles WHERE fingerprint = ? AND run != ?", (fingerprint, run)
+            "SELECT media_id, sunk FROM titles WHERE fingerprint = ? AND run != ?"
+            " AND substr(run, length(run) - length(?) + 1) = ?",
+            (fingerprint, run, ending, ending),
         )
         return {media_id: bool(sunk) for media_id, sunk in found}
 

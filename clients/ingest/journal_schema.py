@@ -13,7 +13,7 @@ CREATE TABLE titles (
     identity TEXT,               -- by which an unchanged file is known without reading it
     labels TEXT,                 -- what the catalogue said of it (`labels_digest`); null: not known
     said TEXT,                   -- what it says now, until the sink says so too (`labels_text`)
-    run TEXT NOT NULL,           -- the run of the job that saw it last
+    run TEXT NOT NULL,           -- the run that saw it last, a migration's with the store it is of
     sunk INTEGER NOT NULL,       -- whether the sink has, or may have, a version of it
     batch TEXT,
     row BLOB,                    -- from EMBEDDED until STORED

@@ -35,6 +35,7 @@ from resonance.clients.ingest.labels import labels_digest, labels_text
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.rows import with_later_columns
 from resonance.clients.ingest.types import CatalogueItem, Sink
+from resonance.clients.ingest.uris import normal
 from resonance.clients.results import SpaceRef
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Ledger:
         open_sink: called once, with the space.
         stopping: once set, a sink that cannot be written to is not tried again.
         to_remove: only to take titles out, for which the sink may be empty whatever the journal says.
+        migrated_from: the store that all titles come from, which alone may prune them.
 
     Attributes:
         remark: what people should know of what was found when it was opened; empty where that is nothing.
@@ -125,12 +127,14 @@ class Ledger:
         retry_failed: bool = False,
         stopping: threading.Event | None = None,
         to_remove: bool = False,
+        migrated_from: str | None = None,
     ) -> None:
         self._space, self._fingerprint = space, space.fingerprint
         self._batch = batch or BatchSize()
         self._retry_failed = retry_failed
         self._stopping = stopping or threading.Event()
-        self._run = uuid.uuid4().hex
+        self._of = f" of {normal(migrated_from)}" if migrated_from is not None else ""
+        self._run = uuid.uuid4().hex + self._of
         self._pending = _Pending()
         self.remark = ""
         self._label_at_s = time.monotonic() + LABELS_AGE_S
@@ -286,7 +290,8 @@ class Ledger:
         """All of `sources` has been asked about: what is gone from them is forgotten.
 
         Rows, folders and names that are faulty no more leave the quarantine. Titles go from sink and journal
-        where there is a `prune_limit`: the largest share of the stored ones that may.
+        where there is a `prune_limit`: the largest share of the stored ones that may. Of a migration those go
+        that one of the same store was the last to see.
 
         Returns:
             How many stored titles went.
@@ -301,7 +306,7 @@ class Ledger:
         if prune_limit is None:
             return 0
         self._write_batches()
-        unseen = self._journal.unseen(self._fingerprint, self._run)
+        unseen = self._journal.unseen(self._fingerprint, self._run, ending=self._of)
         gone, stored = sum(unseen.values()), self._journal.sunk(self._fingerprint)
         if gone > prune_limit * stored:
             raise PruneError(gone, stored, prune_limit)

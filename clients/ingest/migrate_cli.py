@@ -45,7 +45,10 @@ def migrate(
         typer.Option(min=1, help="Look again every so many seconds for what was stored in STORE meanwhile."),
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove what is in the new store and no more in STORE.")
+        bool,
+        typer.Option(
+            "--prune", help="Remove from the new store what a look before saw in STORE and this one does not."
+        ),
     ] = False,
     prune_limit: Annotated[
         float, typer.Option(min=0, max=1, help="As of `resonance ingest`, each time it looks.")
@@ -112,7 +115,7 @@ def migrate(
         if found.missing:
             state = f"missing, such as {', '.join(found.missing)}"
         say_remark(console, f"{found.there:,} of {found.wanted:,} titles: {state}")
-        for line in found.warnings():
+        for line in found.warnings(pruned=prune):
             say_warning(console, line)
 
     async def run() -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from resonance.clients.ingest.errors import EmptyStoreError
+from resonance.clients.ingest.catalogue import FaultyRow, folder_of
+from resonance.clients.ingest.errors import CatalogueError, EmptyStoreError, MissingPartError
 from resonance.clients.ingest.stores import open_store
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.media.reader import SAMPLINGS
@@ -40,14 +41,15 @@ class Arrival:
         """Whether readers can be moved."""
         return self.there == self.wanted and not self.surplus
 
-    def warnings(self) -> list[str]:
-        """What a person should know before readers are moved."""
+    def warnings(self, *, pruned: bool) -> list[str]:
+        """What a person should know before readers are moved. `pruned`: what left was to be taken out."""
         found = []
         if self.surplus:
-            found.append(
-                f"{self.surplus:,} titles are not in the old store, such as {', '.join(self.for_example)}; "
-                "if they left it, --prune takes them out, as does `resonance remove`"
-            )
+            mend = "if they left it, --prune takes them out, as does `resonance remove`"
+            if pruned:
+                mend = "another job put them there, or the journal is new: `resonance remove` takes them out"
+            examples = ", ".join(self.for_example)
+            found.append(f"{self.surplus:,} titles are not in the old store, such as {examples}; {mend}")
         if self.without_transcript:
             found.append(
                 f"{self.without_transcript:,} titles had a transcript and have none now; if their speech was "
@@ -60,13 +62,19 @@ class Arrival:
         return found
 
 
-def titles_of(store_uri: str) -> Iterator[CatalogueItem]:
-    """The titles of a store, to be read again where they were read. Blocks. Errors: see `open_store`."""
+def titles_of(store_uri: str) -> Iterator[CatalogueItem | FaultyRow]:
+    """The titles of a store, to be read again where they were read; at the end a faulty row where a file of
+    it went meanwhile, whose titles have not left. Blocks. Errors: see `open_store`.
+    """
     columns = ["media_id", "uri", "transcript_uri", "language", "tags", "attributes"]
-    for row in _rows(store_uri, columns):
-        yield CatalogueItem(
-            **{**row, "tags": tuple(row["tags"] or ()), "attributes": dict(row["attributes"] or ())}
-        )
+    try:
+        for row in _rows(store_uri, columns):
+            yield CatalogueItem(
+                **{**row, "tags": tuple(row["tags"] or ()), "attributes": dict(row["attributes"] or ())}
+            )
+    except MissingPartError as error:
+        where = folder_of(store_uri).rstrip("/")
+        yield FaultyRow(where, CatalogueError(error.uri, error.came, error.expected))
 
 
 def arrival(old_uri: str, new_uri: str) -> Arrival:
@@ -113,7 +121,7 @@ def _made_of(row: Mapping[str, Any]) -> _MadeOf:
 def _rows(store_uri: str, columns: list[str]) -> Iterator[dict[str, Any]]:
     store = open_store(store_uri)
     try:
-        for batch in store.titles(columns):
+        for batch in store.titles(columns, all_or_error=True):
             yield from batch.to_pylist()
     finally:
         store.close()

@@ -205,17 +205,24 @@ class ParquetStore:
                 titles += self._folder.count(part)
         return titles
 
-    def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def titles(
+        self, columns: Collection[str] | None = None, *, all_or_error: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """See `Store`; with vectors a row group at a time."""
-        for part in self._parts_now():
+        parts = self._parts_now()
+        missing = sorted(self._states.keys() - set(parts))
+        for part in parts:
             try:
                 yield from self._folder.batches(part, list(columns) if columns is not None else None)
             except MissingPartError:
-                continue
+                missing.append(part)
             except StoreError as error:
                 if not self._lenient:
                     raise
                 self._faults.append(_fault(part, error))
+        if missing and all_or_error:
+            came = "it went while the store was read"
+            raise MissingPartError(self._folder.where(missing[0]), came, "all of its files; look again")
 
     def find(
         self, media_ids: Collection[str], columns: Collection[str] | None = None

@@ -164,8 +164,10 @@ class QdrantStore:
         """See `Store`."""
         return self.collections.count()
 
-    def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """See `Store` and `QdrantTitles.all`."""
+    def titles(
+        self, columns: Collection[str] | None = None, *, all_or_error: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Store` and `QdrantTitles.all`; it has no files that may go."""
         return self._titles.all(columns)
 
     def find(

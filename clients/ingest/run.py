@@ -124,6 +124,7 @@ class IngestSettings:
             batch=BatchSize(titles=self.batch_titles),
             retry_failed=self.retry_failed,
             stopping=stopping,
+            migrated_from=self.sources[0] if self.from_store else None,
         )
 
 

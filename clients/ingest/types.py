@@ -143,11 +143,17 @@ class Store(Protocol):
         """Titles."""
         ...
 
-    def titles(self, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def titles(
+        self, columns: Collection[str] | None = None, *, all_or_error: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """All titles, `columns` of `resonance.clients.ingest.rows.title_schema` or all of them, in batches.
 
+        Args:
+            all_or_error: for whoever takes what does not come for gone; others pass over a file that goes
+                while it is read.
+
         Raises:
-            StoreError: it cannot be read.
+            StoreError: it cannot be read. MissingPartError: at the end, where `all_or_error` says so.
         """
         ...
 

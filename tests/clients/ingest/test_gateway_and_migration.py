@@ -19,16 +19,19 @@ from resonance.clients.cli.main import make_app
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
-from resonance.clients.ingest.errors import PruneError, StoreError
-from resonance.clients.ingest.migration import arrival
+from resonance.clients.ingest.errors import MissingPartError, PruneError, StoreError
+from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
+from resonance.clients.ingest.manifest import FaultyRow
+from resonance.clients.ingest.migration import arrival, titles_of
+from resonance.clients.ingest.part_files import PartFolder
 from resonance.clients.ingest.removal import remove_titles
 from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.ingest.state_files import default_journal
-from resonance.clients.ingest.stores import open_sink
+from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
 from tests.clients.ingest.conftest import BAD, GOOD
-from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_rows
+from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_item, made_row, made_rows
 from tests.clients.ingest.running import COMMAND, ingest, stored
 
 
@@ -103,8 +106,11 @@ def test_what_titles_lost_on_their_way_is_counted(tmp_path: Path) -> None:
     old = stored_as("old", {"a": True, "b": True, "c": False}, "+uniform+tiny.en")
     poorer = arrival(old, stored_as("poorer", {"a": True, "b": False, "c": False}, ""))
     assert (poorer.complete, poorer.without_transcript, poorer.sampled_otherwise) == (True, 1, 3)
-    assert ["--asr MODEL" in line or "--sampling" in line for line in poorer.warnings()] == [True, True]
-    assert arrival(old, old).warnings() == []
+    assert ["--asr MODEL" in line or "--sampling" in line for line in poorer.warnings(pruned=True)] == [
+        True,
+        True,
+    ]
+    assert arrival(old, old).warnings(pruned=False) == []
     (tmp_path / "nothing").mkdir()
     none = arrival(old, str(tmp_path / "nothing"))
     assert (none.wanted, none.there, none.missing) == (3, 0, ("a", "b", "c"))
@@ -150,6 +156,56 @@ def test_what_left_the_old_store_is_no_part_of_the_new_one(
         assert (plain.exit_code, told["surplus"], told["complete"]) == (1, 1, False)
         assert "2 of 2 titles: all, and others" in plain.stderr
         assert "1 titles are not in the old store, such as b; if they left it, --prune" in plain.stderr
+
+
+def test_only_what_a_look_before_saw_in_the_old_store_is_pruned(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+
+    def look(*names: str, migrated_from: str | None = old, limit: float | None = 0.5) -> int:
+        ledger = Ledger(tmp_path / "journal.sqlite", new, OTHER_SPACE, open_sink, migrated_from=migrated_from)
+        try:
+            for name in names:
+                if ledger.look(made_item(name), "size 1") is Verdict.EMBED:
+                    ledger.begin(made_item(name), "size 1", "v1")
+                    ledger.finish(name, "v1", row_bytes(made_row(name, space=OTHER_SPACE)))
+            ledger.flush()
+            return ledger.end_catalogue([old], limit)
+        finally:
+            ledger.close()
+
+    look("a", "b", "c", limit=None)
+    look("put by another job", migrated_from=None, limit=None)
+    assert look("a", "b", migrated_from=str(tmp_path / "another")) == 0
+    assert look("a", "b", migrated_from=f"{tmp_path}/there/../old/") == 1
+    assert stored(new).keys() == {"a", "b", "put by another job"}
+    assert look("a", "b") == 0
+    assert look("a", migrated_from=None, limit=1.0) == 2  # any other catalogue is the whole library
+
+
+@pytest.mark.parametrize("method", ["batches", "schema"])
+def test_a_file_of_the_old_store_that_goes_while_it_is_read_is_told(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, sink = str(tmp_path / "old"), open_sink(str(tmp_path / "old"), SPACE)
+    for name in "abc":
+        sink.write(made_rows(name), batch=name)
+    sink.close()
+    read = getattr(PartFolder, method)
+
+    def gone(folder: PartFolder, name: str, *more: Any) -> Any:
+        return read(folder, "part-gone.parquet" if name == "part-a.parquet" else name, *more)
+
+    monkeypatch.setattr(PartFolder, method, gone)
+    *titles, faulty = titles_of(old)
+    assert [title.media_id for title in titles] == ["b", "c"]
+    assert isinstance(faulty, FaultyRow)
+    assert faulty.where == old
+    assert "part-a.parquet: it went while the store was read; expected all of its files" in str(faulty.error)
+    with pytest.raises(MissingPartError, match=r"part-a\.parquet"):
+        arrival(old, old)
+    store = open_store(old)  # for readers it is as if its titles had gone
+    assert sum(batch.num_rows for batch in store.titles(["media_id"])) == 2
+    store.close()
 
 
 AWAY = StoreError("old", "it is away", "a store")
