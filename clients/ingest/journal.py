@@ -33,6 +33,8 @@ _DELETE_FAULTS = (
     "DELETE FROM titles WHERE fingerprint = ? AND state = ? AND run != ? AND NOT sunk"
     " AND error_type = 'CatalogueError'"
 )
+#: In the place of a digest of labels. No catalogue's is the same, so they are compared with what is stored.
+_EITHER = "either"
 _NONE_STORED = "stored_hash = NULL, stored_identity = NULL, stored_labels = NULL"
 
 
@@ -334,6 +336,14 @@ class Journal:
             if said is not None:
                 items.append(item_said(media_id, said))
         return items
+
+    def labelling(self, items: Iterable[CatalogueItem], fingerprint: str) -> None:
+        """The sink is about to say of these titles what is said here: until it does, it may say either."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE titles SET labels = ? WHERE media_id = ? AND fingerprint = ? AND labels IS NOT NULL",
+                ((_EITHER, item.media_id, fingerprint) for item in items),
+            )
 
     def labelled(self, items: Iterable[CatalogueItem], fingerprint: str) -> None:
         """The sink says of these titles what is said here."""

@@ -11,7 +11,8 @@ CREATE TABLE titles (
     state TEXT NOT NULL,
     uri TEXT NOT NULL,
     identity TEXT,               -- by which an unchanged file is known without reading it
-    labels TEXT,                 -- what the catalogue said of it (`labels_digest`); null: not known
+    labels TEXT,                 -- what the catalogue said of it (`labels_digest`); null: not known,
+                                 -- "either": the sink may say that or `said`
     said TEXT,                   -- what it says now, until the sink says so too (`labels_text`)
     run TEXT NOT NULL,           -- the run that saw it last, a migration's with the store it is of
     sunk INTEGER NOT NULL,       -- whether the sink has, or may have, a version of it

@@ -349,6 +349,7 @@ class Ledger:
             if self._stopping.is_set():
                 return
             items = self._journal.said(self._fingerprint, media_ids)
+            self._journal.labelling(items, self._fingerprint)
             for attempt in self._tries():
                 with attempt:
                     self._sink.relabel({item.media_id: item for item in items})

@@ -135,6 +135,39 @@ def test_a_job_that_is_killed_while_it_writes_them_writes_them_next_time(
     assert all(has_labels(changed(name), stored(uri)[name]) for name in new)
 
 
+@pytest.mark.parametrize("stop", ["sink.relabel", "journal.labelled"])
+def test_labels_that_are_put_right_after_a_job_was_killed_while_it_wrote_wrong_ones(
+    stop: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(uri, tmp_path)
+    before = stored(uri)
+    ledger = opened(uri, tmp_path)
+    for name in NAMES:
+        assert ledger.look(changed(name), "size 1") is Verdict.RELABELLED
+    owner, method = stop.split(".")
+    target = getattr(ledger, f"_{owner}")
+    whole = getattr(target, method)
+
+    def killed(*arguments: object) -> None:
+        if owner == "sink":
+            whole(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target, method, killed)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.flush()
+    ledger.close()
+    assert stored(uri) != before
+    ledger = opened(uri, tmp_path)
+    for name in NAMES:
+        assert ledger.look(made_item(name), "size 1") in (Verdict.RELABELLED, Verdict.UNCHANGED)
+    ledger.flush()
+    assert {ledger.look(made_item(name), "size 1") for name in NAMES} == {Verdict.UNCHANGED}
+    ledger.close()
+    assert stored(uri) == before
+
+
 def test_each_file_is_written_once_in_whatever_order_titles_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
