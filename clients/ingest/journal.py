@@ -431,22 +431,41 @@ class Journal:
         )
         return {media_id: bool(sunk) for media_id, sunk in found}
 
-    def names_sunk(self, fingerprint: str) -> Generator[str, None, None]:
-        """Titles that the sink has, or may have, a version of. Write none while this is read; close it."""
-        found = self._db.execute("SELECT media_id FROM titles WHERE fingerprint = ? AND sunk", (fingerprint,))
+    def versions_sunk(self, fingerprint: str) -> Generator[tuple[str, str | None], None, None]:
+        """Titles that the sink has, or may have, a version of, with its hash where it is known which. Write
+        none while this is read; close it.
+        """
+        found = self._db.execute(
+            "SELECT media_id, CASE state WHEN ? THEN content_hash ELSE stored_hash END FROM titles"
+            " WHERE fingerprint = ? AND sunk",
+            (State.STORED, fingerprint),
+        )
         with closing(found):  # an open one would hold the database after `close`
-            for (media_id,) in found:
-                yield media_id
+            yield from found
 
-    def lost(self, fingerprint: str, media_ids: Iterable[str]) -> None:
-        """The sink has no version of these titles: those that were stored are forgotten."""
-        ids = [(media_id, fingerprint) for media_id in media_ids]
+    def lost(self, fingerprint: str, gone: Iterable[str], changed: Iterable[str]) -> None:
+        """The sink has no version of the titles `gone`: those that were stored are forgotten. Of those that
+        `changed` it has another one: they are to be embedded. What it says of all the others is not known.
+        """
+        none = [(media_id, fingerprint) for media_id in gone]
+        other = [(media_id, fingerprint) for media_id in changed]
         with self._transaction():
             self._db.executemany(
-                f"DELETE FROM titles WHERE media_id = ? AND fingerprint = ? AND state = '{State.STORED}'", ids
+                f"DELETE FROM titles WHERE media_id = ? AND fingerprint = ? AND state = '{State.STORED}'",
+                none,
             )
             self._db.executemany(
-                f"UPDATE titles SET sunk = 0, {_NONE_STORED} WHERE media_id = ? AND fingerprint = ?", ids
+                f"UPDATE titles SET sunk = 0, {_NONE_STORED} WHERE media_id = ? AND fingerprint = ?", none
+            )
+            self._db.executemany(
+                f"UPDATE titles SET state = CASE state WHEN '{State.STORED}' THEN '{State.BEGUN}' ELSE state"
+                f" END, {_NONE_STORED} WHERE media_id = ? AND fingerprint = ?",
+                other,
+            )
+            self._db.execute(
+                "UPDATE titles SET labels = CASE state WHEN ? THEN NULL ELSE labels END, stored_labels = NULL"
+                " WHERE fingerprint = ?",
+                (State.STORED, fingerprint),
             )
 
     def sunk(self, fingerprint: str) -> int:

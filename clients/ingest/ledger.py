@@ -41,6 +41,9 @@ from resonance.clients.results import SpaceRef
 _log = logging.getLogger(__name__)
 #: How long a sink that cannot be written to is tried before the job gives up; nothing is lost then.
 SINK_PATIENCE_S = 120.0
+#: How long while it is looked what it has: one failed request of thousands ends no job, and a file that is
+#: damaged is told soon.
+OPENING_PATIENCE_S = 3.0
 #: How long new labels wait for the end of a catalogue, for they may be those of titles of every file of a
 #: sink; and as many times longer than writing them took, where that is more.
 LABELS_AGE_S, _LABELS_PAUSE = 300.0, 20.0
@@ -166,14 +169,17 @@ class Ledger:
 
     def _forget_lost(self, sink_uri: str) -> None:
         """A store may have lost some: a file of it was removed, or it is back from an older copy."""
-        with closing(self._journal.names_sunk(self._fingerprint)) as names:
-            lost = list(self._sink.lacking(names))
+        for attempt in self._tries(OPENING_PATIENCE_S):
+            with attempt, closing(self._journal.versions_sunk(self._fingerprint)) as versions:
+                lost = list(self._sink.lacking(versions))
+                gone = list(self._sink.lacking((name, None) for name in lost)) if lost else []
         if lost:
-            self._journal.lost(self._fingerprint, lost)
-            self.remark = (
-                f"{sink_uri} lacks {len(lost):,} titles that were stored in it, such as {lost[0]}; those of "
-                "the catalogue are embedded again"
-            )
+            self._journal.lost(self._fingerprint, gone, sorted(set(lost) - set(gone)))
+            found = [f"lacks {len(gone):,} titles that were stored in it"] if gone else []
+            if others := len(lost) - len(gone):
+                found.append(f"has {others:,} titles in another version")
+            told = f"{sink_uri} {' and '.join(found)}, such as {lost[0]}"
+            self.remark = f"{told}; those of the catalogue are embedded again"
 
     def _recover(self) -> None:
         """Write what an earlier job had embedded and had not written, or not known to be written."""
@@ -376,11 +382,11 @@ class Ledger:
                 self._sink.write(table, batch=name, replaces=replaces)
         self._journal.close_batch(name)
 
-    def _tries(self) -> Retrying:
+    def _tries(self, patience_s: float = SINK_PATIENCE_S) -> Retrying:
         """Of the sink. Nobody is answered meanwhile, so one that is away holds the embedding back."""
         return Retrying(
             retry=retry_if_exception_type(StoreError),
-            stop=stop_after_delay(SINK_PATIENCE_S) | stop_when_event_set(self._stopping),
+            stop=stop_after_delay(patience_s) | stop_when_event_set(self._stopping),
             sleep=sleep_using_event(self._stopping),
             wait=wait_exponential_jitter(multiplier=0.5, max=15),
             reraise=True,

@@ -118,9 +118,17 @@ class ParquetSink:
         """See `Sink`."""
         return self._names().find(self._folder, media_ids, columns)
 
-    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
-        """See `Sink`. The names of all titles are read, which the first batch needs anyway."""
-        return self._names().lacking(media_ids)
+    def lacking(self, titles: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+        """See `Sink`. The names of all titles are read, which the first batch needs anyway, and versions."""
+        self._index = None
+        index = _Index(self._folder, [])
+        hashes = index.read(self._folder, self._folder.names(), with_versions=True)
+        there = np.append(np.sort(hashes), np.uint64(0))  # what stands behind the last is no title's
+        self._index, rest = index, iter(titles)
+        while some := list(islice(rest, _NAMES_AT_ONCE)):
+            wanted = _hashes([_versioned(*title) for title in some])
+            found = there[np.searchsorted(there[:-1], wanted)] == wanted
+            yield from (some[number][0] for number in np.flatnonzero(~found))
 
     def is_empty(self) -> bool:
         """See `Sink`. A file without rows has none."""
@@ -258,20 +266,28 @@ class _Index:
         self._part_of = np.empty(0, np.int32)  # of each hash, in `_parts`
         self.read(folder, parts)
 
-    def read(self, folder: PartFolder, parts: Sequence[str]) -> None:
-        """Parts that it has not yet. One that is not there any more has no titles."""
+    def read(
+        self, folder: PartFolder, parts: Sequence[str], *, with_versions: bool = False
+    ) -> NDArray[np.uint64]:
+        """Parts that it has not yet. One that is not there any more has no titles.
 
-        def hashes_of(part: str) -> NDArray[np.uint64]:
+        Gives the hashes of their titles' names, and `with_versions` of names in their version, too.
+        """
+        columns = ["media_id", "content_hash"] if with_versions else ["media_id"]
+
+        def hashes_of(part: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
             with suppress(MissingPartError):
-                batches = folder.batches(part, ["media_id"])
-                return _hashes([name for batch in batches for name in batch[0].to_pylist()])
-            return _hashes([])
+                rows = [row for batch in folder.batches(part, columns) for row in batch.to_pylist()]
+                versions = [_versioned(**row) for row in rows] if with_versions else []
+                return _hashes([row["media_id"] for row in rows]), _hashes(versions)
+            return _hashes([]), _hashes([])
 
-        found: list[NDArray[np.uint64]] = []
+        found: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
         with ThreadPoolExecutor(_PARTS_AT_ONCE) as threads:
             for at in range(0, len(parts), _PARTS_AT_ONCE):
                 found += threads.map(hashes_of, parts[at : at + _PARTS_AT_ONCE])
-        self._extend(parts, found)
+        self._extend(parts, [names for names, _ in found])
+        return np.concatenate([_hashes([]), *(hashes for pair in found for hashes in pair)])
 
     def keep(self, parts: Collection[str]) -> None:
         """Forget all others."""
@@ -296,13 +312,6 @@ class _Index:
         """Parts that may have one of them; no other has."""
         found = self._part_of[np.isin(self._hashes, _hashes(media_ids))]
         return [self._parts[number] for number in np.unique(found)]
-
-    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
-        """Those of the titles that no part has."""
-        order, rest = np.argsort(self._hashes), iter(media_ids)
-        while some := list(islice(rest, _NAMES_AT_ONCE)):
-            part_of = self._looked_up(some, order)
-            yield from (some[at] for at in np.flatnonzero(part_of == len(self._parts)))
 
     def by_part(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
         """Titles in groups: those of a part, of one part after the other; last those that none has."""
@@ -335,6 +344,10 @@ class _Index:
         for part in self.parts_with(wanted):
             with suppress(MissingPartError):
                 yield from folder.rows(part, wanted, None if columns is None else list(columns))
+
+
+def _versioned(media_id: str, content_hash: str | None) -> str:
+    return media_id if content_hash is None else f"{media_id}\0{content_hash}"
 
 
 def _hashes(media_ids: Sequence[str]) -> NDArray[np.uint64]:

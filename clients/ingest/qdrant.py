@@ -111,16 +111,15 @@ class QdrantSink:
         """See `Sink` and `QdrantTitles.find`."""
         return QdrantTitles(self.uri, self.collections, self._space).find(media_ids, columns)
 
-    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
+    def lacking(self, titles: Iterable[tuple[str, str | None]]) -> Iterator[str]:
         """See `Sink`."""
-        collections, rest = self.collections, iter(media_ids)
-        with collections.named():
-            while some := list(islice(rest, _NAMES_AT_ONCE)):
-                points = collections.client.retrieve(
-                    collections.titles, [title_id(name) for name in some], with_payload=False
-                )
-                there = {str(point.id) for point in points}
-                yield from (name for name in some if title_id(name) not in there)
+        rest = iter(titles)
+        with self.collections.named():
+            while some := dict(islice(rest, _NAMES_AT_ONCE)):
+                there = self.collections.versions(some)
+                for name, version in some.items():
+                    if name not in there or version not in (None, there[name]):
+                        yield name
 
     def is_empty(self) -> bool:
         """See `Sink`."""

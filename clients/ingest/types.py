@@ -100,8 +100,11 @@ class Sink(Protocol):
         """Titles that were written, by name; see `Store.find`. Nothing may be written while it goes on."""
         ...
 
-    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
-        """Those of the titles that are not there. Nothing may be written while it goes on.
+    def lacking(self, titles: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+        """Those of the titles that are not there in their version. Nothing may be written while it goes on.
+
+        Args:
+            titles: media id and `content_hash`; None: in any version.
 
         Raises:
             StoreError: it cannot be read.

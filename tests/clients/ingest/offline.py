@@ -60,6 +60,7 @@ def night(folder: Path, sources: Sequence[str], *, prune_limit: float | None = N
         sink, journal = str(folder / "sink"), folder / "journal.sqlite"
         ledger = LedgerThread(lambda: Ledger(journal, sink, SPACE, open_sink))
         try:
+            await ledger.open()
             items = in_thread(cast(Iterator[Any], read_catalogue(sources)))
             await run_job(items, offline_worker(ledger), ledger, concurrency=4, on_outcome=told)
             await ledger.call(lambda opened: opened.end_catalogue(sources, prune_limit))

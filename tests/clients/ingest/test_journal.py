@@ -259,8 +259,8 @@ class FullSink:
     ) -> Iterator[pa.RecordBatch]:
         return iter(())
 
-    def lacking(self, media_ids: Iterable[str]) -> Iterator[str]:
-        return iter(media_ids)
+    def lacking(self, titles: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+        return (media_id for media_id, _ in titles)
 
     def is_empty(self) -> bool:
         return True

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from resonance.clients.ingest.errors import JournalError
+from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
 from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
@@ -278,6 +278,64 @@ def test_titles_that_a_sink_lost_are_embedded_again_and_told(uri: str, tmp_path:
     ledger.close()
     ledger = opened(uri, tmp_path)
     assert ledger.remark == ""
+    ledger.close()
+
+
+def test_titles_that_changed_since_the_copy_that_a_sink_is_back_from_are_embedded_again(
+    uri: str, tmp_path: Path
+) -> None:
+    fill(uri, tmp_path)
+    ledger = opened(uri, tmp_path)
+    new, failed, labelled, same = NAMES[:4]
+    for name in (new, failed):
+        assert ledger.begin(made_item(name), "size 2", "v2").verdict is Verdict.EMBED
+        ledger.finish(name, "v2", row_bytes(made_row(name, "v2", segments=1)))
+    ledger.look(changed(labelled), "size 1")
+    ledger.flush()
+    fault = Fault("NotMediaError", f"{failed}: it cannot be opened", attempts=1, own_fault=True)
+    ledger.fail(made_item(failed), "", identity=None, fault=fault)
+    ledger.close()
+    after = stored(uri)
+    sink = open_sink(uri, SPACE)  # as it was before
+    old = [made_row(name, f"v1 of {name}", segments=300 if name == NAMES[1] else 3) for name in NAMES]
+    sink.write(pa.concat_tables(old), batch="copy", replaces=NAMES)
+    sink.close()
+    ledger = opened(uri, tmp_path)
+    assert f"{uri} has 2 titles in another version, such as film " in ledger.remark
+    assert ledger.stored() == len(NAMES)
+    for name in (new, failed):
+        assert ledger.look(made_item(name), "size 2") is Verdict.EMBED
+        assert ledger.begin(made_item(name), "size 2", "v2").verdict is Verdict.EMBED
+        ledger.finish(name, "v2", row_bytes(made_row(name, "v2", segments=1)))
+    assert ledger.look(changed(labelled), "size 1") is Verdict.UNCHANGED
+    assert ledger.look(made_item(same), "size 1") is Verdict.UNCHANGED
+    ledger.flush()
+    ledger.close()
+    assert stored(uri) == after
+    store = open_store(uri, lenient=True)
+    assert list(store.faults()) == []
+    store.close()
+    ledger = opened(uri, tmp_path)
+    assert ledger.remark == ""
+    ledger.close()
+
+
+def test_one_failed_request_while_it_is_looked_what_a_sink_has_ends_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    batches, failed = PartFolder.batches, []
+
+    def once(folder: PartFolder, *arguments: Any) -> Iterator[pa.RecordBatch]:
+        if not failed:
+            failed.append(folder)
+            raise StoreError(folder.uri, "503 Slow Down", "an answer")
+        return batches(folder, *arguments)
+
+    monkeypatch.setattr(PartFolder, "batches", once)
+    ledger = opened(uri, tmp_path)
+    assert (len(failed), ledger.remark) == (1, "")
     ledger.close()
 
 
