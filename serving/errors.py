@@ -27,7 +27,7 @@ class RepositoryError(ServingError):
 
 
 class RepositoryChangedError(RepositoryError):
-    """A model to be loaded again has other files than the server was started with."""
+    """A model has, or may have been loaded from, other files than the server was started with."""
 
 
 class SharedMemoryError(ServingError):

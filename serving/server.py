@@ -141,6 +141,8 @@ class TritonServer:
         Raises:
             TritonNotUsableError: no Triton, or this environment does not fit it.
             RepositoryError: files are missing, or a model was refused or failed its probe.
+            RepositoryChangedError: files changed while they were being loaded, twice: models may be of two
+                spaces.
             SharedMemoryError: too little room in /dev/shm.
             PortTakenError: a given port is in use.
             StartError: the server ended early or was not ready in time, and `log_tail` has the log's end; or
@@ -180,6 +182,9 @@ class TritonServer:
             _log.warning(
                 "Triton's processes waited too long for each other on a busy machine; starting again"
             )
+            self._launch()
+        except RepositoryChangedError as changed:  # an export ended meanwhile
+            _log.warning("%s; starting again", changed)
             self._launch()
 
     def _launch(self) -> None:
@@ -363,6 +368,8 @@ class TritonServer:
             raise StartError(
                 f"Triton stopped answering while starting{ended}: {reason}", self.log_tail()
             ) from error
+        for name in wanted:  # an export changes files within less than it takes to load them
+            self._check_unchanged(name)
         self._check_ports()
         self._stubs = Counter(process.stubs(self.pid).values())
 

@@ -37,7 +37,7 @@ from resonance.serving.errors import (
 )
 from resonance.serving.loaded_files import LoadedFiles
 from resonance.serving.ports import choose_ports, is_free
-from resonance.serving.readiness import PROBES, probe, probe_inputs
+from resonance.serving.readiness import PROBES, probe, probe_all, probe_inputs
 from resonance.serving.repository import read_repository
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.serving.warm import AT_ONCE
@@ -266,6 +266,25 @@ def test_a_model_whose_files_changed_is_not_loaded_alone(repository, monkeypatch
     with pytest.raises(RepositoryChangedError, match=rf"model slow: {code} changed since .*; expected"):
         server.reload("slow", hung=True)
     assert killed == [{7: "slow"}]  # what hangs holds memory, and requests
+
+
+def test_an_export_that_ends_while_models_are_loaded_has_all_of_them_loaded_again(
+    repository, monkeypatch, caplog
+):
+    weights = repository / "encoder" / "1" / "model.onnx"
+    exports = [weights]
+
+    def probe_all_after_an_export(*args):
+        for changed in exports:
+            os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
+        exports.clear()
+        return probe_all(*args)
+
+    monkeypatch.setattr("resonance.serving.server.probe_all", probe_all_after_an_export)
+    with TritonServer(ServerSettings(model_repository=repository)) as server:
+        assert not any(server._files.changed(model) for model in server.models)
+    (told,) = (record.message for record in caplog.records if "starting again" in record.message)
+    assert told.startswith(f"model encoder: {weights} changed since ")
 
 
 def test_what_a_model_was_loaded_from(repository):

@@ -54,6 +54,14 @@ async def test_a_model_whose_files_changed_has_all_of_triton_started_again(model
     assert (server.starts, supervisor.restarts, loaded_again) == (starts, starts, starts == 0)
 
 
+def test_files_that_change_while_they_are_loaded_again_fail_the_start():
+    server = StandIn()
+    server.failures = [RepositoryChangedError(f"model encoder: changed {at}") for at in "ab"]
+    with pytest.raises(RepositoryChangedError, match="changed b"):
+        server.start()
+    assert server.starts == 2
+
+
 async def test_a_full_disk_is_tried_again_by_the_rule():
     server = StandIn()
     supervisor, health = looking_after(server, restarts=3)
