@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +37,7 @@ from resonance.export.aoti_judge import judge, made_up_rows, outputs_of
 from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE, ArtifactReport, Row, Trial
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.graphs.lowered import lowered
+from resonance.export.staging import hidden_folder
 from resonance.export.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def package_graph(
     precisions = PRECISIONS[device]
     if not hasattr(fp32, "encoder"):
         precisions = {"aoti-fp32": torch.float32}
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+    with hidden_folder(path.parent) as folder:
         for artifact, dtype in precisions.items():
             trial = Trial(artifact)
             report.trials.append(trial)
-            file = Path(folder, AOTI_PACKAGE)
+            file = folder / AOTI_PACKAGE
             try:
                 module = lowered(card.build().eval(), dtype).to(device)
                 compile_package(module, model, card.arguments, file, device=device, autotune=autotune)

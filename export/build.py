@@ -15,7 +15,7 @@ from resonance.export.cards import FamilyCard, GraphReport
 from resonance.export.golden import write_golden
 from resonance.export.onnx_export import export_graph
 from resonance.export.onnx_files import replace_graph
-from resonance.export.staging import staged
+from resonance.export.staging import hidden_folder
 from resonance.space.descriptor import Descriptor
 from resonance.space.reference import Reference
 
@@ -48,10 +48,11 @@ def export_family(
     Raises:
         ExportError: a graph failed its checks.
         AxesFileError, CalibrationError: the axes or the reference set are unusable.
+        OSError: `repository` cannot be written, or has no room for both.
     """
     prompts = read_axes(axes or card.axes)
     reference = None if card.reference is None else Reference.load(card.reference)
-    with staged(repository) as made:
+    with hidden_folder((repository / DESCRIPTOR).parent) as made:
         reports = []
         for graph in card.graphs:
             with _quiet_exporter():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,15 +95,16 @@ def export(
 ) -> None:
     """Export a family to ONNX, check it against torch and describe its space.
 
-    Exit code 0: it stands in the model repository; 1: the family, its weights or its axes cannot be used, or
-    a graph is not equal to torch; 2: wrong use.
+    Exit code 0: it stands in the model repository; 1: the family, its weights or its axes cannot be used,
+    a graph is not equal to torch, another export is under way, or the repository cannot be written; 2: wrong
+    use.
     """
     from rich.console import Console
 
     console = Console(stderr=True)
     if configs_only:
-        _write_configs(console, repository)
-        return
+        with _alone_in(console, repository):
+            return
 
     from resonance.export.aoti import AotiError
     from resonance.export.aoti_cli import export_packages
@@ -110,7 +113,6 @@ def export(
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.heads import unsaid, with_heads
     from resonance.export.onnx_export import ExportError
-    from resonance.export.staging import only_export
     from resonance.export.trt.cli import check_tensorrt, export_plans
     from resonance.export.weights import WeightsError
     from resonance.space.errors import CalibrationError
@@ -141,8 +143,7 @@ def export(
                     markup=False,
                     soft_wrap=True,
                 )
-        _write_configs(console, repository)
-        with only_export(repository):  # to the end: what is derived of the graphs is of this family, too
+        with _alone_in(console, repository):  # to the end: what is derived is of this family, too
             # a space that stands there is left alone, unless axes or 8 bits are to be made of its fp32 graphs
             as_it_is = packages and axes is None and not int8
             if as_it_is and export_packages(console, card, repository, device.value, reference_media):
@@ -195,17 +196,32 @@ def _print_exported(
         console.print(f"calibrated on {card.reference}: {', '.join(descriptor.axes) or 'no axes'}")
 
 
-def _write_configs(console: Console, repository: Path) -> None:
+@contextmanager
+def _alone_in(console: Console, repository: Path) -> Iterator[None]:
+    """No other export into `repository`, whose configs are as they should be. What cannot be written is told
+    in one line."""
     from resonance.clients.errors import UsageError
     from resonance.export.new_paths import new_folder
     from resonance.export.repository import write_configs
+    from resonance.export.staging import ExportUnderWayError, only_export
 
     try:
         new_folder(repository, "--model-repository")
-        write_configs(repository)
-    except (UsageError, OSError) as error:
+        with only_export(repository):
+            write_configs(repository)
+            yield
+    except (UsageError, ExportUnderWayError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+    except OSError as error:
+        console.print(
+            f"{error.filename or repository}: {error.strerror or error}; expected rights to write into "
+            f"{repository}, and room there for this export beside the one before",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1) from error
 
 
 def _quantise(

@@ -27,6 +27,7 @@ from resonance.export.int8_graphs import blocks_graph, linears, rows_graph, save
 from resonance.export.onnx_export import cpu_session, make_inputs
 from resonance.export.onnx_files import replace_graph, save_graph, sha256_of, size_of
 from resonance.export.reference import Arrays, Reference, Row
+from resonance.export.staging import hidden_folder
 
 FP32, ROWS, MIXED, BLOCKS = "fp32", "int8-rows", "int8-rows-mixed", "int8-blocks"
 #: A row alone and the same row in a batch may differ by this much in any number (times the number's
@@ -84,9 +85,9 @@ def quantise_graph(
         report.note = "no reference media for this encoder"
         return report
     expected = [_run(cpu_session(path), row.inputs) for row in rows]
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+    with hidden_folder(path.parent) as folder:
         for candidate in (candidates or default_candidates)(path, card, rows):
-            file = Path(folder, "model.onnx")
+            file = folder / "model.onnx"
             trial = _try(candidate, card, path, file, rows, expected)
             report.trials.append(trial)
             if not trial.refused:

@@ -5,35 +5,44 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from resonance.export.onnx_export import ExportError
+#: What names of hidden folders begin with.
+PREFIX = ".export-"
+
+
+class ExportUnderWayError(RuntimeError):
+    """Another export into the repository is under way."""
 
 
 @contextmanager
 def only_export(repository: Path) -> Iterator[None]:
-    """No other export into `repository` begins meanwhile.
+    """No other export of this machine into `repository` begins meanwhile; what killed ones left is gone.
 
     What is derived of an export (8 bits, packages, plans) belongs to it: another one in between would give
     its space.json to files of this one.
 
     Raises:
-        ExportError: another export into `repository` is under way.
+        ExportUnderWayError: another export into `repository` is under way.
+        OSError: the folder of its descriptor cannot be made or read.
     """
-    home = _home(repository)
+    home = repository / "space_descriptor" / "1"
     home.mkdir(parents=True, exist_ok=True)
     lock = os.open(home, os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ExportError(
+            raise ExportUnderWayError(
                 f"{repository}: another export into it is under way; wait for its end, or name another "
                 "--model-repository"
             ) from error
         try:
+            for left in repository.glob(f"*/1/{PREFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)  # another user's stays, and is in nobody's way
             yield
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # also where a compiler's forked process has it open still
@@ -42,20 +51,15 @@ def only_export(repository: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staged(repository: Path) -> Iterator[Path]:
-    """An empty folder for an export into `repository`, on the same file system; it is gone afterwards.
+def hidden_folder(version: Path) -> Iterator[Path]:
+    """An empty folder of a new name within the folder `version` of a model; it is gone afterwards.
 
-    It stands in a version folder, of which Triton reads what a config names alone. One at a time: see
-    `only_export`.
+    Of a version folder Triton reads what a config names alone. What is made there can take the place of a
+    file in `version` at once, for it is on the same file system.
+
+    Raises:
+        OSError: it cannot be made.
     """
-    made = _home(repository) / ".export"
-    shutil.rmtree(made, ignore_errors=True)  # of one that was killed
-    made.mkdir(parents=True)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _home(repository: Path) -> Path:
-    return repository / "space_descriptor" / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=version, ignore_cleanup_errors=True) as made:
+        yield Path(made)

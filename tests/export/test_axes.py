@@ -19,6 +19,7 @@ from resonance.export.build import export_family
 from resonance.export.cards import FamilyCard
 from resonance.export.families import FAMILIES
 from resonance.export.families.tiny import TINY
+from resonance.export.staging import only_export
 from resonance.space import MODALITIES, CalibrationError, Descriptor, Reference, sigmas, unit
 from resonance.training.world import factors, words
 from tests.export.as_exported import graphs_of
@@ -190,10 +191,11 @@ def contents(repository: Path) -> dict[str, bytes]:
 
 def test_an_export_that_was_killed_leaves_nothing(repository: Path, reference_file: Path) -> None:
     card = card_of(repository, reference_file)
-    left = repository / "space_descriptor" / "1" / ".export" / "fusion_head" / "1" / "model.onnx.data"
+    left = repository / "space_descriptor" / "1" / ".export-killed" / "title_fusion" / "1" / "model.onnx.data"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"of another export")
-    export_family(card, repository)
+    with only_export(repository):
+        export_family(card, repository)
     assert not [name for name in contents(repository) if ".export" in name or name.endswith(".data")]
 
 

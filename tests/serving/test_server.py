@@ -296,11 +296,11 @@ def test_what_a_model_was_loaded_from(repository):
     cached = repository / "slow" / "1" / "__pycache__" / "model.pyc"
     cached.parent.mkdir(exist_ok=True)
     cached.touch()
-    made = repository / "slow" / "1" / ".export" / "encoder" / "1" / "model.onnx"  # by an export under way
+    made = repository / "slow" / "1" / ".export-a" / "encoder" / "1" / "model.onnx"  # by one under way
     made.parent.mkdir(parents=True)
     made.touch()
     loaded = LoadedFiles(models)
-    shutil.rmtree(repository / "slow" / "1" / ".export")
+    shutil.rmtree(repository / "slow" / "1" / ".export-a")
     cached.write_bytes(b"compiled anew")
     weights.with_name("model.plan").touch()  # of another target
     assert not any(loaded.changed(model.name) for model in models)
