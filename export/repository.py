@@ -71,15 +71,19 @@ def code_files() -> Iterator[tuple[Path, str]]:
 
 def write_configs(repository: Path) -> None:
     """Write `config_files` and `code_files` into `repository`. An ensemble also gets the empty version folder
-    that Triton wants."""
-    for path, text in (*config_files(), *code_files()):
+    that Triton wants.
+
+    A file that is as it should be is left alone, and the others are whole at any time: they may be served.
+    """
+    empty = [(Path(ensemble.name, "1", ".gitkeep"), "") for ensemble in ENSEMBLES]
+    for path, text in (*config_files(), *code_files(), *empty):
         target = repository / path
+        if target.is_file() and target.read_bytes() == text.encode():
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    for ensemble in ENSEMBLES:
-        version = repository / ensemble.name / "1"
-        version.mkdir(parents=True, exist_ok=True)
-        (version / ".gitkeep").touch()
+        part = target.with_name(f".{target.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)
 
 
 def render(config: pb.ModelConfig) -> str:

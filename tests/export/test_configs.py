@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from resonance.export import contract
-from resonance.export.repository import config_files, write_configs
+from resonance.export.repository import code_files, config_files, write_configs
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = dict(config_files())
@@ -31,6 +31,19 @@ def test_a_new_repository_has_all_that_the_committed_one_has(tmp_path: Path) -> 
     assert {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()} == committed
     for path in committed:
         assert (tmp_path / path).read_bytes() == (ROOT / "model_repository" / path).read_bytes(), path
+
+
+def test_what_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:
+    """A server that was started with it still has what it was started with."""
+    write_configs(tmp_path)
+    before = {path: path.stat() for path in tmp_path.rglob("*") if path.is_file()}
+    changed = tmp_path / "video_decoder" / "1" / "model.py"
+    changed.write_text("of an earlier version")
+    write_configs(tmp_path)
+    after = {path: path.stat() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after.keys() == before.keys()
+    assert [path for path in before if after[path].st_mtime_ns != before[path].st_mtime_ns] == [changed]
+    assert changed.read_text() == dict(code_files())[changed.relative_to(tmp_path)]
 
 
 def test_no_config_is_committed_that_nothing_generates() -> None:
