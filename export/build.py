@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE, NOTE
@@ -14,7 +15,7 @@ from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
 from resonance.export.golden import write_golden
 from resonance.export.onnx_export import export_graph
-from resonance.export.onnx_files import replace_graph
+from resonance.export.onnx_files import files_of, replace_graph
 from resonance.export.staging import hidden_folder
 from resonance.space.descriptor import Descriptor
 from resonance.space.reference import Reference
@@ -78,16 +79,26 @@ def _graph_in(repository: Path, model: str) -> Path:
 
 
 def _replace(made: Path, repository: Path, models: Sequence[str]) -> None:
-    """Let what was made take the place of what `repository` has of it."""
-    (repository / DESCRIPTOR).unlink(missing_ok=True)
-    for model in models:
-        path = _graph_in(repository, model)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        forget_derived(path.parent)
-        replace_graph(path, _graph_in(made, model))
-    for file in (TOKENIZER, GOLDEN, DESCRIPTOR):
-        (repository / file).parent.mkdir(parents=True, exist_ok=True)
-        (made / file).replace(repository / file)
+    """Let what was made take the place of what `repository` has of it.
+
+    First each file is brought beside the one that it replaces, which may be on another disk: where there is
+    no room or no right for one of them, all stays as it was.
+    """
+    graphs = [_graph_in(Path(), model) for model in models]
+    others = [TOKENIZER, GOLDEN, DESCRIPTOR]
+    with ExitStack() as folders:
+        new = {}
+        for file in (*graphs, *others):
+            folder = folders.enter_context(hidden_folder((repository / file).parent))
+            new[file] = folder / file.name
+            for part in files_of(made / file):
+                shutil.move(part, folder)
+        (repository / DESCRIPTOR).unlink(missing_ok=True)
+        for graph in graphs:
+            forget_derived((repository / graph).parent)
+            replace_graph(repository / graph, new[graph])
+        for file in others:
+            new[file].replace(repository / file)
 
 
 def forget_derived(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,6 +199,42 @@ def test_an_export_that_was_killed_leaves_nothing(repository: Path, reference_fi
     with only_export(repository):
         export_family(card, repository)
     assert not [name for name in contents(repository) if ".export" in name or name.endswith(".data")]
+
+
+def test_a_model_may_stand_on_another_disk(
+    repository: Path, reference_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = (repository / "audio_encoder").rename(tmp_path / "disk")
+    (repository / "audio_encoder").symlink_to(disk)
+    graph = disk / "1" / "model.onnx"
+    exported = graph.read_bytes()
+    graph.write_bytes(b"of before")
+
+    def within_a_disk(move: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+        def checked(source: Path, target: Path) -> None:
+            if len({disk in Path(path).resolve().parents for path in (source, target)}) > 1:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            move(source, target)
+
+        return checked
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, within_a_disk(getattr(os, name)))
+    export_family(card_of(repository, reference_file), repository)
+    assert [path.name for path in graph.parent.iterdir()] == ["model.onnx"]
+    assert graph.read_bytes() == exported
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_another_changes(
+    repository: Path, reference_file: Path
+) -> None:
+    folder = repository / "title_fusion" / "1"
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+    before = contents(repository)
+    with pytest.raises(FileExistsError, match="title_fusion"):
+        export_family(card_of(repository, reference_file), repository)
+    assert contents(repository) == before
 
 
 def test_a_missing_reference_is_refused_before_anything_is_touched(repository: Path, tmp_path: Path) -> None:
