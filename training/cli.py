@@ -194,7 +194,9 @@ def align(
     work: Annotated[Path, typer.Option(help="Where features and checkpoints are kept.")] = Path(
         "build/align"
     ),
-    heads: Annotated[Path, typer.Option(help="Where the heads go.")] = Path("build/align/heads.safetensors"),
+    heads: Annotated[Path, typer.Option(help="Where the heads go (.safetensors).")] = Path(
+        "build/align/heads.safetensors"
+    ),
     steps: Annotated[int, typer.Option(min=1, help="Steps for the projections.")] = 500,
     fusion_steps: Annotated[int, typer.Option(min=1, help="Steps for the fusion head.")] = 300,
     balance: Annotated[
@@ -232,6 +234,7 @@ def align(
 
     from resonance.clients.audit.bias_feed import read_feed
     from resonance.clients.errors import UsageError
+    from resonance.clients.new_files import check_ending, check_no_input
     from resonance.export.checkpoints import CheckpointError, ChoiceError
     from resonance.export.cli import chosen_card
     from resonance.export.new_paths import new_file, new_folder
@@ -250,6 +253,9 @@ def align(
     with _wrong_use(console):
         new_folder(work, "--work")
         new_file(heads, "--heads")
+        check_ending(heads, "--heads", ".safetensors")
+        weights = [Path(pair.partition("=")[2], heads.name) for pair in checkpoint or []]
+        check_no_input(heads, [source, fairness, *weights])
     try:
         card = chosen_card(family, checkpoint or [])
         titles = entries(source)

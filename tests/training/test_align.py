@@ -527,7 +527,8 @@ def test_a_loss_that_is_not_finite_is_said(
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     command = ["align", str(library / "library.csv"), "--work", str(library), "--hardness", "1e39"]
-    result = CliRunner().invoke(make_app(), [*command, *FEW_STEPS, "--heads", str(tmp_path / "heads")])
+    command += [*FEW_STEPS, "--heads", str(tmp_path / "h.safetensors")]
+    result = CliRunner().invoke(make_app(), command)
     assert isinstance(result.exception, SystemExit)
     assert result.exit_code == 1
     assert re.search(r"projections: the loss is \w+ at step 0; expected a finite one", result.output)
@@ -545,11 +546,11 @@ def test_a_checkpoint_of_an_earlier_version_is_said(
     checkpoint.touch()
     (tmp_path / "features").symlink_to(library / "features")
     command = ["align", str(library / "library.csv"), "--work", str(tmp_path), *FEW_STEPS]
-    result = CliRunner().invoke(make_app(), [*command, "--heads", str(tmp_path / "heads")])
+    result = CliRunner().invoke(make_app(), [*command, "--heads", str(tmp_path / "h.safetensors")])
     assert isinstance(result.exception, SystemExit)
     assert result.exit_code == 1
     assert "it does not say what it was made of" in result.output
-    assert not (tmp_path / "heads").exists()
+    assert not (tmp_path / "h.safetensors").exists()
 
 
 def test_what_an_audit_found_enters_the_alignment(

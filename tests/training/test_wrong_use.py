@@ -22,7 +22,7 @@ from resonance.training.tuning import ENVIRONMENT
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a file `afile` and a folder `afolder`; nothing is rendered, trained or exported."""
+    """A folder with files and a folder `afolder`; nothing is rendered, trained or exported."""
 
     def never(*args: object, **named: object) -> None:
         raise AssertionError("the work began")
@@ -34,6 +34,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     (tmp_path / "afile").write_text("no folder")
     (tmp_path / "afolder").mkdir()
+    (tmp_path / "in.safetensors").touch()
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "words.json").write_text('{"figures": {"a": "b"}}')
     monkeypatch.chdir(tmp_path)
@@ -57,6 +58,10 @@ def told(arguments: Sequence[str], code: int) -> str:
         ("export --configs-only --model-repository afile", "--model-repository afile: no folder can be made"),
         ("align afolder --heads afile/h.safetensors", "--heads afile: no folder can be made there"),
         ("align afolder --heads afolder", "--heads afolder is a folder; expected a file"),
+        ("align afolder --heads afile", "--heads afile: ending ''; expected .safetensors"),
+        ("align in.safetensors --heads afolder/../in.safetensors", "it would take the place of what is read"),
+        ("align afolder --fairness in.safetensors --heads in.safetensors", "it would take the place of"),
+        ("align afolder --checkpoint a=. --heads in.safetensors", "it would take the place of what is read"),
         ("align afolder --work afile/z", "--work afile/z: no folder can be made there"),
         ("train-tiny --recipe smoke --weights afile/x", "--weights afile: no folder can be made there"),
         ("train-tiny --recipe smoke --weights afolder", "--weights afolder is a folder"),
