@@ -266,7 +266,8 @@ def feature_file(descriptor: Descriptor, entry: Entry, folder: Path) -> Path:
     A transcript that a manifest names counts though it is not there: a title without words is another.
     """
     paths = (entry.path, entry.transcript or find_sidecar(entry.path))
-    parts = [descriptor.fingerprint, *(_identity(path) for path in paths if path is not None)]
+    # "": where a title's group once stood. Without it, all that was encoded before would be encoded again.
+    parts = [descriptor.fingerprint, "", *(_identity(path) for path in paths if path is not None)]
     key = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return folder / f"{key}.npz"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -112,6 +113,15 @@ def test_cached_titles_are_not_read_again(
     assert None not in files
     assert read == []
     assert problems == [""] * FILMS
+
+
+def test_features_of_earlier_versions_are_found(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    film.write_bytes(b"1234")
+    os.utime(film, ns=(0, 5))
+    parts = [extractor.descriptor.fingerprint, "", str(film.resolve()), "4", "5"]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    assert feature_file(extractor.descriptor, Entry(film), tmp_path).stem == key
 
 
 def test_a_group_is_no_part_of_what_a_title_holds(library: Path, extractor: FeatureExtractor) -> None:
