@@ -8,10 +8,11 @@ most the requests that were under way.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,8 +46,9 @@ SINK_PATIENCE_S = 120.0
 #: damaged is told soon.
 OPENING_PATIENCE_S = 3.0
 #: How long new labels wait for the end of a catalogue, for they may be those of titles of every file of a
-#: sink; and as many times longer than writing them took, where that is more.
-LABELS_AGE_S, _LABELS_PAUSE = 300.0, 20.0
+#: sink; and as many times longer than writing them took, where that is more. At once it takes so long
+#: at most, and a file's time: titles that are embedded meanwhile wait.
+LABELS_AGE_S, _LABELS_PAUSE, LABELS_AT_ONCE_S = 300.0, 20.0, 2.0
 _REMOVED_AT_ONCE = 1024
 
 
@@ -141,6 +143,7 @@ class Ledger:
         self._pending = _Pending()
         self.remark = ""
         self._label_at_s = time.monotonic() + LABELS_AGE_S
+        self._groups: Iterator[list[str]] | None = None  # of titles that labels are being written to
         self._sink = open_sink(sink_uri, space)
         try:
             self._journal = Journal(journal, sink_uri)
@@ -336,22 +339,26 @@ class Ledger:
         if self._is_full() or (pending.rows and now_s - pending.since_s >= self._batch.age_s):
             self._write_batches()
         if now_s >= self._label_at_s:
-            self._label()
+            self._label(LABELS_AT_ONCE_S)
 
     def flush(self) -> None:
         """Write all that is embedded, then new labels of titles that are not; once the job is stopping, what
         is left of these stays in the journal for the next one. Errors: see `finish`.
         """
         self._write_batches()
-        self._label()
+        self._groups = None  # there may be more
+        self._label(math.inf)
 
     def _write_batches(self) -> None:
         self._write_open_batches()  # that the sink would not take a moment ago
         self._write_pending()
 
-    def _label(self) -> None:
-        began_s = time.monotonic()
-        for media_ids in self._sink.groups(self._journal.to_label(self._fingerprint)):
+    def _label(self, at_most_s: float) -> None:
+        """Begin to write new labels, or go on with it, until all are or it took as long."""
+        began_s, pause_s = time.monotonic(), LABELS_AGE_S
+        if self._groups is None:
+            self._groups = self._sink.groups(self._journal.to_label(self._fingerprint))
+        for media_ids in self._groups:
             if self._stopping.is_set():
                 return
             items = self._journal.said(self._fingerprint, media_ids)
@@ -360,8 +367,13 @@ class Ledger:
                 with attempt:
                     self._sink.relabel({item.media_id: item for item in items})
             self._journal.labelled(items, self._fingerprint)
+            if time.monotonic() - began_s >= at_most_s:
+                pause_s = 0.0
+                break
+        else:
+            self._groups = None
         ended_s = time.monotonic()
-        self._label_at_s = ended_s + max(LABELS_AGE_S, _LABELS_PAUSE * (ended_s - began_s))
+        self._label_at_s = ended_s + max(pause_s, _LABELS_PAUSE * (ended_s - began_s))
 
     def _write_pending(self) -> None:
         if not self._pending.rows:

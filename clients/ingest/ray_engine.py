@@ -39,6 +39,7 @@ TITLES_AT_ONCE = 20_000
 #: Titles handed to an actor at once: those it embeds side by side, some times over.
 BLOCKS_PER_SIDE = 4
 STOPPED = "stopped"
+_BESIDE = "beside"  # calls of an actor beside all others
 _OUTCOME = pa.schema(
     [
         ("media_id", pa.string()),
@@ -65,14 +66,22 @@ class Cluster:
 
 
 class LedgerActor:
-    """A `Ledger` as an actor; a call at a time."""
+    """A `Ledger` as an actor; a call at a time, but for `stop`."""
 
-    def open(self, make: Callable[[], Ledger]) -> str:
-        """Before all else; gives its `remark`. No constructor, for of what one raises Ray tells only that the
-        actor died.
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def open(self, make: Callable[[threading.Event], Ledger]) -> str:
+        """Before all else; gives its `remark`. Not by the constructor, for of what that raises Ray tells only
+        that the actor died.
         """
-        self._ledger = make()
+        self._ledger = make(self._stopping)
         return self._ledger.remark
+
+    @ray.method(concurrency_group=_BESIDE)
+    def stop(self) -> None:
+        """Let the call that is under way, and those that come, write no more than they must; see `Ledger`."""
+        self._stopping.set()
 
     def call(self, name: str, args: Sequence[Any], named: dict[str, Any]) -> Any:
         """A method of it."""
@@ -165,15 +174,16 @@ class RayJob:
     """Opened once a process, and closed. Everything here blocks.
 
     Args:
-        make_ledger: opens the ledger, in its actor on this node.
+        make_ledger: opens the ledger, in its actor on this node; the event is `Ledger`'s `stopping`.
 
     Raises:
         ServerError: no such cluster. Others: see `Ledger`.
     """
 
-    def __init__(self, cluster: Cluster, make_ledger: Callable[[], Ledger]) -> None:
+    def __init__(self, cluster: Cluster, make_ledger: Callable[[threading.Event], Ledger]) -> None:
         self._cluster = cluster
-        self._stopping = threading.Event()
+        self._stopping, self._is_over = threading.Event(), False
+        self._ending = threading.Lock()
         if not ray.is_initialized():
             try:
                 ray.init(
@@ -184,7 +194,8 @@ class RayJob:
         ray.data.DataContext.get_current().enable_progress_bars = False  # the job shows its own
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._ledger = ray.remote(num_cpus=0, scheduling_strategy=here)(LedgerActor).remote()
+        options = {"num_cpus": 0, "scheduling_strategy": here, "concurrency_groups": {_BESIDE: 1}}
+        self._ledger = ray.remote(**options)(LedgerActor).remote()
         try:
             remark = self._got(self._ledger.open.remote(make_ledger))
         except BaseException:
@@ -207,8 +218,11 @@ class RayJob:
             raise
 
     def stop(self) -> None:
-        """Let `run` come to its end after the titles under way; from any thread."""
+        """Let `run` come to its end after the titles under way; from any thread, also when all is over."""
         self._stopping.set()
+        with self._ending:
+            if not self._is_over:
+                self._ledger.stop.remote()
 
     def run(
         self, items: Iterator[Given], server: str, credentials: Credentials, options: EmbedOptions
@@ -264,7 +278,9 @@ class RayJob:
         try:
             self.call("close")
         finally:
-            ray.shutdown()
+            with self._ending:
+                self._is_over = True
+                ray.shutdown()
 
 
 def _item(text: str) -> CatalogueItem:

@@ -197,6 +197,37 @@ def test_each_file_is_written_once_in_whatever_order_titles_come(
     assert all(has_labels(changed(name), row) for name, row in stored(uri).items())
 
 
+def test_titles_do_not_wait_until_labels_are_written_to_every_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store")
+    fill(uri, tmp_path)
+    files, written = len(list(Path(uri).glob("*.parquet"))), []
+    write = PartFolder.write
+
+    def counted(folder: PartFolder, name: str, tables: Iterable[pa.Table]) -> None:
+        written.append(name)
+        write(folder, name, tables)
+
+    monkeypatch.setattr(PartFolder, "write", counted)
+    monkeypatch.setattr("resonance.clients.ingest.ledger.LABELS_AT_ONCE_S", 1e-9)
+    ledger = opened(uri, tmp_path, titles=1)
+    for name in NAMES[1:]:
+        assert ledger.look(changed(name), "size 1") is Verdict.RELABELLED
+    for count in (1, 2):
+        monkeypatch.setattr(ledger, "_label_at_s", 0.0)
+        ledger.flush_due()
+        ledger.flush_due()  # not at once
+        assert len(set(written)) == len(written) == count < files
+        assert ledger.look(changed(NAMES[0]), "size 1") is (
+            Verdict.UNCHANGED if count > 1 else Verdict.RELABELLED
+        )
+    ledger.flush()  # that of a file that was written comes late
+    ledger.close()
+    assert len(set(written)) == files
+    assert all(has_labels(changed(name), row) for name, row in stored(uri).items())
+
+
 def test_a_job_that_is_told_to_stop_leaves_them_to_the_next_one(tmp_path: Path) -> None:
     uri, stopping = str(tmp_path / "store"), threading.Event()
     fill(uri, tmp_path)

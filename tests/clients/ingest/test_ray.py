@@ -3,9 +3,14 @@ cannot be opened says so."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +21,7 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.embedding import EmbedOptions
 from resonance.clients.ingest.errors import JournalError, PruneError
+from resonance.clients.ingest.ledger import row_bytes
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
 from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.ingest.stores import open_sink
@@ -25,7 +31,7 @@ from resonance.serving.server import TritonServer
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.conftest import BAD
-from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row
+from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_item, made_row
 from tests.clients.ingest.running import ingest, stored
 
 TITLES = 40
@@ -60,6 +66,56 @@ def test_a_ledger_that_cannot_be_opened_says_why(cluster: RayCluster, tmp_path: 
     finally:
         ledger.close()
     assert not ray.is_initialized()
+
+
+@pytest.mark.timeout(120)
+def test_a_job_that_is_told_to_stop_leaves_new_labels_to_the_next_one(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    settings = IngestSettings(
+        sources=("all",), sink=str(tmp_path / "sink"), server="nowhere", credentials=Credentials()
+    )
+    ledger = settings.open_ledger(SPACE)
+    ledger.begin(made_item("one"), "size 1", "v1")
+    ledger.finish("one", "v1", row_bytes(made_row("one")))
+    ledger.flush()
+    ledger.look(replace(made_item("one"), tags=("new",)), "size 1")
+    ledger.close()
+    wide, tags = Cluster(address=cluster.address, workers=1, side_by_side=1), []
+    for stops in (True, False):
+        job = RayJob(wide, partial(settings.open_ledger, SPACE))
+        if stops:
+            job.stop()
+            time.sleep(1.0)  # nothing waits for it
+        assert list(job.run(iter([]), settings.server, settings.credentials, EmbedOptions())) == []
+        job.close()
+        job.stop()
+        tags.append(stored(tmp_path / "sink")["one"]["tags"])
+    assert tags == [["news", "short"], ["new"]]
+
+
+def test_a_ledger_of_a_cluster_is_stopped_beside_a_call_that_takes_long(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    class Waiting:
+        remark = ""
+
+        def __init__(self, stopping: threading.Event) -> None:
+            self._stopping = stopping
+
+        def flush(self) -> bool:
+            return self._stopping.wait(60)
+
+        def close(self) -> None:
+            pass
+
+    job = RayJob(Cluster(address=cluster.address, workers=1, side_by_side=1), cast(Any, Waiting))
+    with ThreadPoolExecutor(1) as thread:
+        flushing = thread.submit(job.call, "flush")
+        time.sleep(0.5)
+        job.stop()
+        assert flushing.result(30)
+    job.close()
 
 
 @pytest.mark.timeout(240)
