@@ -78,9 +78,8 @@ class LedgerActor:
         self._ledger = make(self._stopping)
         return self._ledger.remark
 
-    @ray.method(concurrency_group=_BESIDE)
     def stop(self) -> None:
-        """Let the call that is under way, and those that come, write no more than they must; see `Ledger`."""
+        """Let the call under way, beside which this runs, and those after it write no more than they must."""
         self._stopping.set()
 
     def call(self, name: str, args: Sequence[Any], named: dict[str, Any]) -> Any:
@@ -222,7 +221,7 @@ class RayJob:
         self._stopping.set()
         with self._ending:
             if not self._is_over:
-                self._ledger.stop.remote()
+                self._ledger.stop.options(concurrency_group=_BESIDE).remote()
 
     def run(
         self, items: Iterator[Given], server: str, credentials: Credentials, options: EmbedOptions
