@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -38,8 +38,8 @@ def align_family(
     heads: Path,
     device: torch.device,
     *,
-    groups: Mapping[Path, str] | None = None,
-    audited: Mapping[Path, tuple[int, ...]] | None = None,
+    groups: Sequence[str] | None = None,
+    audited: Sequence[tuple[int, ...]] | None = None,
 ) -> AlignReport:
     """Train projections and fusion head of `card` on cached features and write `heads`, and beside it a
     reference set (``.reference.npz``).
@@ -47,17 +47,18 @@ def align_family(
     A run that was stopped goes on; one of other titles or settings begins anew beside it.
 
     Args:
-        groups: whose each file's title is, for `settings.balance` and the report; of all files, or None.
-        audited: the groups of each file's title that `settings.fairness` is about; of all files, or None.
+        groups: whose each title is, in the order of `files`, for `settings.balance` and the report. One file
+            may be there for titles of several groups.
+        audited: the groups of each title that `settings.fairness` is about, in the same order.
 
     Raises:
         TooLittleError: there is nothing to learn from.
     """
     titles = load_features(files)
     if groups is not None:
-        titles = [replace(title, group=groups[file]) for title, file in zip(titles, files, strict=True)]
+        titles = [replace(title, group=group) for title, group in zip(titles, groups, strict=True)]
     if audited is not None:
-        titles = [replace(title, audited=audited[file]) for title, file in zip(titles, files, strict=True)]
+        titles = [replace(title, audited=of) for title, of in zip(titles, audited, strict=True)]
     if not titles:
         raise TooLittleError("no title could be read; give media the client can embed")
     segments = Segments.of(titles)

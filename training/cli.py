@@ -271,7 +271,8 @@ def align(
                     progress.console.print(problem, style="yellow", markup=False, soft_wrap=True)
 
             found = cache_features(extractor, titles, work / "features", on_title=on_title)
-        groups = {file: title.group for file, title in zip(found, titles, strict=True) if file is not None}
+        files = [file for file in found if file is not None]
+        groups = [title.group for file, title in zip(found, titles, strict=True) if file is not None]
         base = HeadSettings()
         settings = replace(
             base,
@@ -285,8 +286,7 @@ def align(
         if feed is not None:
             console.print(_audited_line(feed, of_feed), markup=False, highlight=False)
         if feed is not None and feed.dimensions:
-            audited = {file: of for file, of in zip(found, of_feed, strict=True) if file is not None}
-        files = [file for file in found if file is not None]
+            audited = [of for file, of in zip(found, of_feed, strict=True) if file is not None]
         device = default_device()
         report = align_family(card, files, settings, work, heads, device, groups=groups, audited=audited)
     except (

@@ -563,6 +563,28 @@ def test_a_checkpoint_of_an_earlier_version_is_said(
     assert not (tmp_path / "h.safetensors").exists()
 
 
+def test_a_film_in_two_rows_is_in_the_group_of_each(
+    library: Path, titles: list[TitleFeatures], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    learned: list[TitleFeatures] = []
+
+    def look(projections: object, fusion: object, titles: list[TitleFeatures], *more: object) -> None:
+        learned.extend(titles)
+        raise TooLittleError("enough")
+
+    monkeypatch.setattr(align, "train_heads", look)
+    (tmp_path / "features").symlink_to(library / "features")
+    manifest = library / "twice.csv"
+    manifest.write_text("path,transcript,group\nbroken.mkv,,c\n0.mkv,0.srt,a\n0.mkv,0.srt,b\n")
+    heads = str(tmp_path / "h.safetensors")
+    arguments = ["align", str(manifest), "--work", str(tmp_path), "--heads", heads]
+    result = CliRunner().invoke(make_app(), arguments)
+    assert result.output.splitlines()[-1] == "enough"
+    assert [title.group for title in learned] == ["a", "b"]
+
+
 def test_what_an_audit_found_enters_the_alignment(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
