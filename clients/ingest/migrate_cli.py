@@ -119,9 +119,8 @@ def migrate(
             say_warning(console, line)
 
     async def run() -> int:
-        passing: tuple[type[Exception], ...] = (
-            PruneError,
-        )  # a store that the first look lacks may be misspelt
+        # a store that the first look lacks may be misspelt
+        passing: tuple[type[Exception], ...] = (PruneError,)
         while True:
             job = IngestRun(settings, json_out=False)
             code, failure = await job.run(), job.failure
