@@ -29,8 +29,9 @@ _REST = re.compile(
 #: A folder that changed longer ago than this will not change under the same time again: file systems keep
 #: times to 2 s at the coarsest.
 SETTLED_S = 3.0
-#: Until then a folder of more names than these, for which listing takes a tenth of a second for a hundred
-#: thousand, is listed so often at most while it does not change: not within what times are kept to here.
+#: Until then a folder of more names than these is listed so often at most while its time stays the same:
+#: that takes a tenth of a second for a hundred thousand. Not if it had changed within what times are kept to
+#: here; where they are coarser, what comes between two listings may be found by the next one alone.
 LARGE_NAMES, LARGE_LISTED_EVERY_S, _TICK_S = 1000, 1.0, 0.02
 
 

@@ -164,8 +164,9 @@ def large(folder: Path) -> Path:
 def test_a_large_folder_is_listed_once_a_second_until_it_stood_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    large(tmp_path)
     changed_s = time.time() - SETTLED_S / 2
-    os.utime(large(tmp_path), (changed_s, changed_s))
+    os.utime(tmp_path, (changed_s, changed_s))
     clock, listed = Clock(monkeypatch), count_listings(monkeypatch)
     for count in (1, 2):
         for number in range(20):
