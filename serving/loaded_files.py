@@ -1,4 +1,4 @@
-"""The files that a server was started with: a model loaded alone must not bring others into its space."""
+"""The files that a server was started with: what is loaded after a change would be of another space."""
 
 from __future__ import annotations
 
