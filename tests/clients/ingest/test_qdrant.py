@@ -138,7 +138,7 @@ def test_payloads_hold_what_people_filter_by(server: str) -> None:
     assert title.payload is not None
     assert title.payload.keys() == {
         *("media_id", "uri", "transcript_uri", "content_hash", "language", "tags", "attributes"),
-        *("duration_s", "present", "axes", "segments", "fingerprint", "day", "row"),
+        *("duration_s", "present", "axes", "damage", "segments", "fingerprint", "day", "row"),
     }
     assert title.payload["tags"] == ["news", "short"]
     assert title.payload["attributes"] == {"year": "1999"}
