@@ -11,6 +11,7 @@ from rich.table import Table
 from resonance.export.aoti import check_compiler, choose_device, package_family
 from resonance.export.artifact import ArtifactReport
 from resonance.export.cards import FamilyCard
+from resonance.export.contract import DESCRIPTOR
 from resonance.export.weights import weights_sha256
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import DescriptorError
@@ -52,7 +53,7 @@ def export_packages(
 def served_space(card: FamilyCard, repository: Path) -> Descriptor | None:
     """The descriptor in `repository` if it is of the space of `card`, else None."""
     try:
-        descriptor = Descriptor.load(repository / "space_descriptor" / "1" / "space.json")
+        descriptor = Descriptor.load(repository / DESCRIPTOR)
     except DescriptorError:
         return None
     weights = {graph.model: weights_sha256(graph.build()) for graph in card.graphs}

@@ -13,6 +13,7 @@ from resonance.export.artifact import AOTI_NOTE, AOTI_PACKAGE, NOTE
 from resonance.export.axes import read_axes
 from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
+from resonance.export.contract import DESCRIPTOR
 from resonance.export.golden import write_golden
 from resonance.export.onnx_export import export_graph
 from resonance.export.onnx_files import files_of, replace_graph
@@ -21,7 +22,6 @@ from resonance.space.descriptor import Descriptor
 from resonance.space.reference import Reference
 
 #: Files of a repository beside its graphs.
-DESCRIPTOR = Path("space_descriptor", "1", "space.json")
 GOLDEN = DESCRIPTOR.with_name("golden.npz")
 TOKENIZER = Path("transcript_tokenizer", "1", "tokenizer.json")
 #: What an export makes stale: files made of a graph's fp32 ONNX, and what is told of them.

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from resonance.space.descriptor import BLOCK_WIDTH, TITLE_WIDTH
 
+#: What a repository says of its space, from the repository's root.
+DESCRIPTOR = Path("space_descriptor", "1", "space.json")
 FRAME_PX = 224
 WINDOW_SAMPLES = 128_000
 VISUAL_SIGNALS = (

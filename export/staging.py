@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resonance.export.contract import DESCRIPTOR
+
 #: What names of hidden folders begin with.
 PREFIX = ".export-"
 
@@ -29,7 +31,7 @@ def only_export(repository: Path) -> Iterator[None]:
         ExportUnderWayError: another export into `repository` is under way.
         OSError: the folder of its descriptor cannot be made or read.
     """
-    home = repository / "space_descriptor" / "1"
+    home = (repository / DESCRIPTOR).parent
     home.mkdir(parents=True, exist_ok=True)
     lock = os.open(home, os.O_RDONLY)
     try:

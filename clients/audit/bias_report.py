@@ -93,8 +93,7 @@ def why_untold_over_time(audit: BiasAudit) -> str:
     place = "month" if audit.settings.time == "date" else "part of the store"
     least = audit.settings.least_titles
     why = f"no {place} has {least} titles (--least-titles) that could differ from the whole library"
-    undated = int((months.codes == UNKNOWN).sum())
-    if undated:
+    if undated := _undated(audit):
         why += f"; {undated} of {audit.survey.titles} titles have no day in the attribute `{DATE_ATTRIBUTE}`"
     return why
 
@@ -216,12 +215,17 @@ def _time(audit: BiasAudit) -> Iterator[Section]:
         "Each month is compared with the whole library: shares of the groups, and, as `cluster`, the sizes "
         "of the clusters. Bars: 95% intervals by Clopper and Pearson."
     )
-    undated = int((months.codes == UNKNOWN).sum())
-    if undated:
+    if undated := _undated(audit):
         text += f" {undated} titles without a day count in none."
     # a limit on alerts is broken where nothing was looked at
     measures = (Measure(OVER_TIME, float(alerts)),) if own else ()
     yield Section("Over time", text, measures, figures=figures)
+
+
+def _undated(audit: BiasAudit) -> int:
+    """Titles that are in no month, though time was asked for."""
+    months = audit.survey.months
+    return 0 if months is None else int((months.codes == UNKNOWN).sum())
 
 
 def _over_time(audit: BiasAudit) -> list[Finding]:

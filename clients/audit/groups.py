@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resonance.clients.delimited import IN_QUOTES, TOO_MANY, separator_hint
-from resonance.clients.discovery.browsing import spellings
+from resonance.clients.discovery.browsing import spelling_in
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import DATE_ATTRIBUTE
@@ -56,7 +56,8 @@ class GroupSource:
             return self.key if self.key in (value or ()) else ""
         if self.kind == "file":
             listed = self.listed or {}
-            return next((listed[form] for form in spellings(media_id) if form in listed), None)
+            name = spelling_in(listed, media_id)
+            return None if name is None else listed[name]
         told = dict(value or ()).get(self.key)
         return month_of(told) if self.kind == "month" else told or None
 

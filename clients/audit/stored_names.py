@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from resonance.clients.audit.viewing_log import Numbered, ViewingLog
-from resonance.clients.discovery.browsing import spellings
+from resonance.clients.discovery.browsing import all_spellings, spelling_in, spellings
 from resonance.clients.ingest.types import Store
 
 #: Ids asked for at once.
@@ -25,14 +25,13 @@ def stored_names(store: Store, media_ids: Iterable[str]) -> dict[str, str]:
     Raises:
         StoreError: it cannot be read.
     """
-    several = {name: forms for name in media_ids if len(forms := spellings(name)) > 1}
-    asked = list(dict.fromkeys(form for forms in several.values() for form in forms))
+    several = [name for name in media_ids if len(spellings(name)) > 1]
+    asked = list(all_spellings(several))
     there: set[str] = set()
     for first in range(0, len(asked), _AT_ONCE):
         for batch in store.find(asked[first : first + _AT_ONCE], ["media_id"]):
             there.update(batch["media_id"].to_pylist())
-    # the id as it was written comes first
-    stored = {name: next((form for form in forms if form in there), name) for name, forms in several.items()}
+    stored = {name: spelling_in(there, name) or name for name in several}
     return {name: other for name, other in stored.items() if other != name}
 
 

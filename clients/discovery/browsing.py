@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import PurePosixPath
 
 from resonance.clients.discovery.types import Filter, Library, TitleFacts
@@ -41,6 +41,11 @@ def spellings(media_id: str) -> list[str]:
     files from macOS have them)."""
     forms = (media_id, unicodedata.normalize("NFC", media_id), unicodedata.normalize("NFD", media_id))
     return list(dict.fromkeys(forms))
+
+
+def spelling_in(there: Container[str], media_id: str) -> str | None:
+    """The first of its `spellings` that is `there`; None where none is."""
+    return next((form for form in spellings(media_id) if form in there), None)
 
 
 def all_spellings(media_ids: Iterable[str]) -> frozenset[str]:

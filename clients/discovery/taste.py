@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from resonance.clients.discovery.browsing import all_spellings, spellings
+from resonance.clients.discovery.browsing import all_spellings, spelling_in
 from resonance.clients.discovery.errors import EmptyHistoryError
 from resonance.clients.discovery.history import DISLIKE, LIKE, Viewing
 from resonance.clients.discovery.types import Library
@@ -146,7 +146,7 @@ def make_taste(
     require_same_space(descriptor.fingerprint, library.space.fingerprint, library.uri)
     given = {*(viewing.media_id for viewing in history), *less_like}
     vectors = library.vectors(all_spellings(given))
-    stored = {name: next((s for s in spellings(name) if s in vectors), name) for name in given}
+    stored = {name: spelling_in(vectors, name) or name for name in given}
     viewings = [replace(viewing, media_id=stored[viewing.media_id]) for viewing in history]
     disliked = [stored[name] for name in less_like]
     wanted = amounts(viewings, half_life_days=half_life_days, less_like=disliked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from resonance.clients.discovery.browsing import all_spellings, spellings
+from resonance.clients.discovery.browsing import all_spellings, spelling_in
 from resonance.clients.discovery.history import Viewing, read_history
 from resonance.clients.discovery.taste import Taste, make_taste
 from resonance.clients.discovery.types import Library
@@ -36,7 +36,7 @@ class Viewer:
         """Titles of the history that the library lacks. Blocks. StoreError: it cannot be read."""
         names = tuple(dict.fromkeys(viewing.media_id for viewing in self._viewings))
         there = {facts.media_id for facts in library.facts(all_spellings(names))}
-        return tuple(name for name in names if there.isdisjoint(spellings(name)))
+        return tuple(name for name in names if spelling_in(there, name) is None)
 
     async def taste(self, catalogue: Catalogue, descriptor: Descriptor) -> Taste:
         """Made anew once the library has other titles.

@@ -103,13 +103,16 @@ def migrate(
 
     def tell(found: Arrival) -> None:
         if json_out:
-            report = {"wanted": found.wanted, "there": found.there, "missing": found.missing}
-            more = {
+            report = {
+                "wanted": found.wanted,
+                "there": found.there,
+                "missing": found.missing,
                 "surplus": found.surplus,
                 "without_transcript": found.without_transcript,
                 "sampled_otherwise": found.sampled_otherwise,
+                "complete": found.complete,
             }
-            typer.echo(json.dumps({**report, **more, "complete": found.complete}))
+            typer.echo(json.dumps(report))
             return
         state = "complete" if found.complete else "all, and others"
         if found.missing:

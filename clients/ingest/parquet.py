@@ -104,8 +104,9 @@ class ParquetSink:
                 rows = pa.Table.from_batches(said).to_pylist()
                 mine = [(items[row["media_id"]], row) for row in rows if row["media_id"] in items]
                 if not all(has_labels(item, row) for item, row in mine):
-                    tables = map(pa.Table.from_batches, ([batch] for batch in self._folder.batches(part)))
-                    self._folder.write(part, (with_labels(table, items, self._space) for table in tables))
+                    batches = self._folder.batches(part)
+                    tables = (with_labels(pa.Table.from_batches([b]), items, self._space) for b in batches)
+                    self._folder.write(part, tables)
 
     def _names(self) -> _Index:
         if self._index is None:
@@ -122,8 +123,9 @@ class ParquetSink:
         """See `Sink`. The names of all titles are read, which the first batch needs anyway, and versions."""
         self._index = None
         index = _Index(self._folder, [])
-        hashes = index.read(self._folder, self._folder.names(), with_versions=True)
-        there = np.append(np.sort(hashes), np.uint64(0))  # what stands behind the last is no title's
+        versions = index.read(self._folder, self._folder.names(), with_versions=True)
+        there = np.sort(np.concatenate([index.hashes, versions]))
+        there = np.append(there, np.uint64(0))  # what stands behind the last is no title's
         self._index, rest = index, iter(titles)
         while some := list(islice(rest, _NAMES_AT_ONCE)):
             wanted = _hashes([_versioned(*title) for title in some])
@@ -258,11 +260,14 @@ class _Index:
     """In which part a title may be: 12 bytes a title, so that no part is read for one that it has not.
 
     Made from the column of names alone.
+
+    Attributes:
+        hashes: of the names, uint64 [N].
     """
 
     def __init__(self, folder: PartFolder, parts: Sequence[str]) -> None:
         self._parts: list[str] = []
-        self._hashes = _hashes([])
+        self.hashes = _hashes([])
         self._part_of = np.empty(0, np.int32)  # of each hash, in `_parts`
         self.read(folder, parts)
 
@@ -271,15 +276,17 @@ class _Index:
     ) -> NDArray[np.uint64]:
         """Parts that it has not yet. One that is not there any more has no titles.
 
-        Gives the hashes of their titles' names, and `with_versions` of names in their version, too.
+        Gives the hashes of their titles' names in their version, none without `with_versions`.
         """
         columns = ["media_id", "content_hash"] if with_versions else ["media_id"]
 
         def hashes_of(part: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
             with suppress(MissingPartError):
-                rows = [row for batch in folder.batches(part, columns) for row in batch.to_pylist()]
-                versions = [_versioned(**row) for row in rows] if with_versions else []
-                return _hashes([row["media_id"] for row in rows]), _hashes(versions)
+                batches = list(folder.batches(part, columns))
+                names, *versions = (
+                    [value for batch in batches for value in batch[column].to_pylist()] for column in columns
+                )
+                return _hashes(names), _hashes(map(_versioned, names, *versions) if versions else ())
             return _hashes([]), _hashes([])
 
         found: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
@@ -287,7 +294,7 @@ class _Index:
             for at in range(0, len(parts), _PARTS_AT_ONCE):
                 found += threads.map(hashes_of, parts[at : at + _PARTS_AT_ONCE])
         self._extend(parts, [names for names, _ in found])
-        return np.concatenate([_hashes([]), *(hashes for pair in found for hashes in pair)])
+        return np.concatenate([_hashes([]), *(versions for _, versions in found)])
 
     def keep(self, parts: Collection[str]) -> None:
         """Forget all others."""
@@ -295,7 +302,7 @@ class _Index:
         numbers = [number for number, part in enumerate(self._parts) if part in wanted]
         kept = np.isin(self._part_of, numbers)
         self._parts = [self._parts[number] for number in numbers]
-        self._hashes = self._hashes[kept]
+        self.hashes = self.hashes[kept]
         self._part_of = np.searchsorted(numbers, self._part_of[kept]).astype(np.int32)
 
     def add(self, part: str, media_ids: Sequence[str]) -> None:
@@ -305,19 +312,19 @@ class _Index:
     def _extend(self, parts: Sequence[str], hashes: Sequence[NDArray[np.uint64]]) -> None:
         numbers = np.arange(len(self._parts), len(self._parts) + len(parts), dtype=np.int32)
         self._parts += parts
-        self._hashes = np.concatenate([self._hashes, *hashes])
+        self.hashes = np.concatenate([self.hashes, *hashes])
         self._part_of = np.concatenate([self._part_of, np.repeat(numbers, [len(h) for h in hashes])])
 
     def parts_with(self, media_ids: Sequence[str]) -> list[str]:
         """Parts that may have one of them; no other has."""
-        found = self._part_of[np.isin(self._hashes, _hashes(media_ids))]
+        found = self._part_of[np.isin(self.hashes, _hashes(media_ids))]
         return [self._parts[number] for number in np.unique(found)]
 
     def by_part(self, media_ids: Sequence[str]) -> Iterator[list[str]]:
         """Titles in groups: those of a part, of one part after the other; last those that none has."""
         if not media_ids:
             return
-        part_of = self._looked_up(media_ids, np.argsort(self._hashes))
+        part_of = self._looked_up(media_ids, np.argsort(self.hashes))
         by_part = np.argsort(part_of, kind="stable")
         for group in np.split(by_part, np.flatnonzero(np.diff(part_of[by_part])) + 1):
             yield [media_ids[at] for at in group]
@@ -328,11 +335,11 @@ class _Index:
         `order`: in which the hashes are sorted.
         """
         wanted = _hashes(media_ids)
-        at = np.searchsorted(self._hashes, wanted, sorter=order)
+        at = np.searchsorted(self.hashes, wanted, sorter=order)
         part_of = np.full(len(wanted), len(self._parts))
         inside = np.flatnonzero(at < len(order))
         found = order[at[inside]]
-        is_here = self._hashes[found] == wanted[inside]
+        is_here = self.hashes[found] == wanted[inside]
         part_of[inside[is_here]] = self._part_of[found[is_here]]
         return part_of
 
@@ -350,7 +357,7 @@ def _versioned(media_id: str, content_hash: str | None) -> str:
     return media_id if content_hash is None else f"{media_id}\0{content_hash}"
 
 
-def _hashes(media_ids: Sequence[str]) -> NDArray[np.uint64]:
+def _hashes(media_ids: Iterable[str]) -> NDArray[np.uint64]:
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in media_ids)
     return np.frombuffer(digests, np.uint64)  # (N,)
 

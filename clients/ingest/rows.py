@@ -39,6 +39,8 @@ SEGMENT = pa.struct(
         ("frame_times_s", pa.list_(pa.float64())),
     ]
 )
+#: Columns that stores have only since they were thought of: null in what was stored before.
+_LATER = {"damage": DAMAGE}
 _FIELDS = [
     ("media_id", pa.string()),
     ("uri", pa.string()),
@@ -53,10 +55,8 @@ _FIELDS = [
     ("segments", pa.list_(SEGMENT)),
     ("arcs", pa.map_(pa.string(), pa.list_(POINT))),
     ("axes", pa.map_(pa.string(), AXIS)),
-    ("damage", DAMAGE),
+    *_LATER.items(),
 ]
-#: Columns that stores have only since they were thought of: null in what was stored before.
-_LATER = {"damage": DAMAGE}
 
 
 def title_schema(space: SpaceRef) -> pa.Schema:

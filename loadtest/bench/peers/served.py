@@ -23,6 +23,7 @@ from resonance.export.artifact import ArtifactReport
 from resonance.export.build import export_family
 from resonance.export.cards import FamilyCard, GraphCard
 from resonance.export.checkpoints import Checkpoint
+from resonance.export.contract import DESCRIPTOR
 from resonance.export.encoders import graph_card
 from resonance.export.families import FAMILIES
 from resonance.export.families.description import describe_space
@@ -34,7 +35,6 @@ from resonance.space.descriptor import Descriptor, Transcript
 
 PACKAGE = Path(__file__).resolve().parents[3]
 SCRIPTS = PACKAGE / "model_repository"
-DESCRIPTOR = Path("space_descriptor", "1", "space.json")
 VISUAL_GRAPH = Path("visual_encoder", "1", "model.onnx")
 IMAGE_ROWS = 16
 SEED = 596
