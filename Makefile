@@ -29,7 +29,7 @@ SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.p
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test browser promtool serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test test-long browser promtool serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ promtool: ## Put promtool, which the alerts are tested with, in build/ (of Debia
 	{ apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
 	dpkg -x prometheus_*.deb . && mv usr/bin/promtool ../promtool && cd .. && rm -r promtool.deb; } || \
 	echo "promtool cannot be had here (Debian's package prometheus): the tests that ask it are skipped"
+
+test-long: $(SPACE) ## The trainings, kills and samples that `make test` runs in short, whole (about 20 minutes)
+	$(BIN)/pytest -m long --timeout 900
 
 test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
 	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py

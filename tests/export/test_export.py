@@ -10,18 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from resonance.export import contract
+from resonance.export import contract, onnx_export
 from resonance.export.cards import FamilyCard, GraphCard, Tolerance
 from resonance.export.families import FAMILIES
 from resonance.export.onnx_export import (
     TRIMMED_BY_KEY,
     ExportError,
     cpu_session,
+    export_graph,
     make_inputs,
     validate,
 )
 from resonance.export.weights import seed_weights, weights_sha256
 from resonance.space.descriptor import Descriptor
+from tests.export.test_aoti import SmallText, card
 
 
 @pytest.mark.parametrize("graph", FAMILIES["tiny"].graphs, ids=lambda graph: graph.model)
@@ -109,3 +111,18 @@ def test_repository_describes_the_space_it_holds(model_repository: Path) -> None
     card = FAMILIES[descriptor.name]
     weights = {g.model: weights_sha256(g.build()) for g in card.graphs}
     assert card.describe(weights).fingerprint == descriptor.fingerprint
+
+
+def test_weights_too_large_for_one_file_stand_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, path = card(SmallText), tmp_path / "model.onnx"
+    whole = export_graph(graph, path)
+    monkeypatch.setattr(onnx_export, "MOST_INLINE_BYTES", 1000)
+    split = export_graph(graph, path)
+    beside = tmp_path / "model.onnx.data"
+    assert split.size_bytes == path.stat().st_size + beside.stat().st_size
+    assert split.weights_sha256 == whole.weights_sha256
+    monkeypatch.undo()
+    export_graph(graph, path)
+    assert not beside.exists(), "what an earlier export left must go"

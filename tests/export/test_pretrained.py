@@ -17,7 +17,7 @@ import transformers
 from numpy.typing import NDArray
 
 from resonance.clients.media.text import split_text
-from resonance.export import contract, onnx_export
+from resonance.export import contract
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.architectures.subwords import PROBES, served_tokenizer
 from resonance.export.checkpoints import Checkpoint
@@ -34,6 +34,7 @@ from resonance.export.trt.parity import compare
 from resonance.export.trt.precision import write_network
 from tests.export import random_checkpoints, references
 from tests.export.test_trt import LOOKED_UP, troubles
+from tests.lengths import long
 
 CARDS = {card.name: card for card in vars(pretrained).values() if isinstance(card, EncoderCard)}
 WINDOW = contract.WINDOW_SAMPLES
@@ -161,9 +162,10 @@ def test_every_registered_card_has_a_parity_test_and_a_family() -> None:
         assert list(family.encoders) == ["visual_encoder", "audio_encoder", "transcript_encoder"]
 
 
-#: One card for each way a graph can be built.
+#: One card for each way a graph can be built; those marked differ from one before them in little.
 EXPORTED = (
-    "siglip-base", "clip-base", "clap", "clap-fused", "minilm", "e5-base", "bge-m3", "siglip-base-text",
+    "siglip-base", "clip-base", "clap", pytest.param("clap-fused", marks=long), "minilm",
+    pytest.param("e5-base", marks=long), "bge-m3", "siglip-base-text",
 )  # fmt: skip
 
 
@@ -192,22 +194,6 @@ def test_exported_graph_equals_torch_and_rows_do_not_see_each_other(
     made = onnx.load(network, load_external_data=False)
     assert {node.op_type for node in made.graph.node} <= LOOKED_UP
     assert troubles(made) == []
-
-
-def test_weights_too_large_for_one_file_stand_beside_it(
-    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    graph, _ = prepared(CARDS["minilm"], folders(CARDS["minilm"].checkpoint))
-    path = tmp_path / "model.onnx"
-    whole = export_graph(graph, path)
-    monkeypatch.setattr(onnx_export, "MOST_INLINE_BYTES", 1000)
-    split = export_graph(graph, path)
-    beside = tmp_path / "model.onnx.data"
-    assert split.size_bytes == path.stat().st_size + beside.stat().st_size
-    assert split.weights_sha256 == whole.weights_sha256
-    monkeypatch.undo()
-    export_graph(graph, path)
-    assert not beside.exists(), "what an earlier export left must go"
 
 
 # --- pictures -----------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from resonance.export.report import artifact_table, verdict_lines
 from resonance.loadtest.bench.int8_cpu import batch_scaled_graph
 from resonance.space.descriptor import Descriptor
 from tests.export.as_exported import graphs_of
+from tests.lengths import short_and_whole
 
 ENCODERS = ("visual_encoder", "audio_encoder", "transcript_encoder")
 
@@ -327,12 +328,17 @@ def test_candidates_are_made_where_a_server_does_not_look(
     assert [name[0] for name in seen] == ["."]
 
 
+@pytest.mark.parametrize("encoders", short_and_whole(("transcript_encoder",), ENCODERS))
 def test_real_media_accept_8_bits_and_refuse_batch_scaling(
-    media: Path, model_repository: Path, fp32: Callable[[str], Path], tiny: FamilyCard
+    media: Path,
+    model_repository: Path,
+    fp32: Callable[[str], Path],
+    tiny: FamilyCard,
+    encoders: Sequence[str],
 ) -> None:
     descriptor = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
     reference = read_reference(media, descriptor, tiny.tokenizer())
-    for name in ENCODERS:
+    for name in encoders:
         rows = reference.rows[name]
         assert len(rows) >= 16
         assert len({row.label for row in rows}) >= 4

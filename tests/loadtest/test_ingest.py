@@ -11,22 +11,23 @@ from resonance.loadtest.ingest.__main__ import app, film_of
 from resonance.loadtest.ingest.capacity import Costs, needed, throughput_bound
 from resonance.loadtest.ingest.kills import run_with_kills
 from resonance.loadtest.ingest.library import make_title
-
-TITLES = 60
+from tests.lengths import short_and_whole
 
 
 @pytest.mark.timeout(240)
-def test_a_job_and_its_server_killed_at_random(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", short_and_whole(1, 3))
+def test_a_job_and_its_server_killed_at_random(tmp_path: Path, kills: int) -> None:
+    titles = 20 * kills
     library = tmp_path / "library"
     library.mkdir()
-    for number in range(TITLES):
+    for number in range(titles):
         make_title(library, number)
     (library / "bad.mp4").write_bytes(b"no film")
     report = run_with_kills(
-        [str(library)], tmp_path, sink=f"{tmp_path}/{{}}", job_kills=3, server_kills=1, seed=2
+        [str(library)], tmp_path, sink=f"{tmp_path}/{{}}", job_kills=kills, server_kills=1, seed=2
     )
     assert report.faults == 0, report
-    assert (report.titles, report.quarantined) == (TITLES, 1)
+    assert (report.titles, report.quarantined) == (titles, 1)
     assert report.jobs_killed >= 1
 
 

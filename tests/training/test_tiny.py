@@ -29,11 +29,13 @@ from resonance.training.world.factors import SUBJECT_KINDS
 from resonance.training.world.measure import Row, concatenated, recall
 from resonance.training.world.pool import Pool, PoolSettings, encode_factors, load_or_render, title_of
 from resonance.training.world.views import LARGE, Views, moved, resident
+from tests.lengths import short_and_whole
 
 CPU = torch.device("cpu")
-#: Held-out titles of another seed than the model card's: fewer, so that CI has time for them. Among 150
+#: Held-out titles of another seed than the model card's: fewer, so that CI has time for them. Among 60 or 150
 #: clips a query has an easier time than among the 1,001 of `make evaluate-tiny`, whose figures count.
-SHORT = PoolSettings(titles=150, segments_per_title=12, seed=77, held_out=True)
+WHOLE = PoolSettings(titles=150, segments_per_title=12, seed=77, held_out=True)
+SHORT = replace(WHOLE, titles=60)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +43,13 @@ def modules() -> Mapping[str, nn.Module]:
     return load_modules(tiny.WEIGHTS)
 
 
-@pytest.fixture(scope="module")
-def rows(modules: Mapping[str, nn.Module], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
-    pool = load_or_render(tmp_path_factory.mktemp("pool"), SHORT, workers=2)
+@pytest.fixture(scope="module", params=short_and_whole(SHORT, WHOLE))
+def rows(
+    request: pytest.FixtureRequest,
+    modules: Mapping[str, nn.Module],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Row]:
+    pool = load_or_render(tmp_path_factory.mktemp("pool"), request.param, workers=2)
     return {row.name: row for row in evaluate(pool, modules, load_modules(None), CPU)}
 
 

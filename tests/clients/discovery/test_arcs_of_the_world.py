@@ -15,6 +15,7 @@ from resonance.loadtest.discovery.arcs import BAR, POOL, Curves, precisions, swe
 from resonance.space.descriptor import Descriptor
 from resonance.training.tiny import load_modules
 from resonance.training.world.pool import load_or_render
+from tests.lengths import long
 
 #: A third of the titles of the full measure, so that CI has time to render them; another seed.
 SHORT = replace(POOL, titles=120, seed=42)
@@ -45,6 +46,7 @@ def test_every_shape_finds_its_titles_by_their_true_levels(descriptor: Descripto
         assert row.precision >= BAR, row
 
 
+@long
 def test_every_shape_finds_its_titles_as_tiny_sees_and_hears_them(
     descriptor: Descriptor, tmp_path: Path
 ) -> None:

@@ -33,8 +33,7 @@ from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.conftest import BAD
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_item, made_row
 from tests.clients.ingest.running import ingest, stored
-
-TITLES = 40
+from tests.lengths import short_and_whole
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +118,15 @@ def test_a_ledger_of_a_cluster_is_stopped_beside_a_call_that_takes_long(
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("count", short_and_whole(12, 40))
 def test_a_node_that_is_killed_loses_nothing(
-    cluster: RayCluster, server: TritonServer, model_repository: Path, tmp_path: Path
+    cluster: RayCluster, server: TritonServer, model_repository: Path, tmp_path: Path, count: int
 ) -> None:
     other = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     titles = tmp_path / "titles"
     titles.mkdir()
-    for number in range(TITLES):
+    for number in range(count):
         make_title(titles, number)
     for name, data in BAD.items():
         (titles / name).write_bytes(data)
@@ -149,16 +149,16 @@ def test_a_node_that_is_killed_loses_nothing(
         outcomes.append(outcome)
         if len(outcomes) == 4:
             cluster.remove_node(other, allow_graceful=False)
-    assert len(outcomes) == TITLES + len(BAD)
+    assert len(outcomes) == count + len(BAD)
     job.call("write_failures", settings.failed_path)
-    with pytest.raises(PruneError, match=rf"^0 of {TITLES} stored titles") as refused:
+    with pytest.raises(PruneError, match=rf"^0 of {count} stored titles") as refused:
         job.call("end_catalogue", (), -1.0)  # of which none is few enough
     assert type(refused.value) is PruneError
     job.close()
     code, _, _ = ingest(titles, tmp_path / "undisturbed", server.grpc_address)
     assert code == 1
     assert stored(tmp_path / "sink") == stored(tmp_path / "undisturbed")
-    assert len(stored(tmp_path / "sink")) == TITLES
+    assert len(stored(tmp_path / "sink")) == count
     reasons = [
         {row["media_id"]: row["error"] for row in pq.read_table(path).to_pylist()}
         for path in (settings.failed_path, tmp_path / "undisturbed" / "_resonance" / "failed.parquet")

@@ -21,6 +21,7 @@ from resonance.space.errors import SpaceMismatchError
 from tests.clients.ingest.made import OTHER_SPACE, SPACE, made_row, made_rows
 from tests.clients.ingest.object_stores import s3_server
 from tests.clients.ingest.store_uris import KINDS, store_uri
+from tests.lengths import short_and_whole
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -139,9 +140,10 @@ def test_columns_can_be_chosen(uri: str) -> None:
     assert batch.to_pylist() == [{k: expected(made_rows("a"))["a"][k] for k in ("media_id", "present")}]
 
 
+@pytest.mark.parametrize("kills", short_and_whole(1, 4))
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_writer_leaves_nothing_half(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: str, kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed again and again at random points, what is there is always whole; in the end it is all there.
 
@@ -167,7 +169,7 @@ def test_a_killed_writer_leaves_nothing_half(
         for n in range(12):
             new |= expected(made_row(f"old-{n}", "v2"), made_row(f"new-{n}"))
         chance = random.Random(5)
-        for _ in range(4 if kind == "parquet" else 3):
+        for _ in range(kills):
             last = chance.randrange(1, 11)  # the batch that it is killed in
             child = subprocess.Popen(
                 [sys.executable, "-c", program],

@@ -35,6 +35,7 @@ from resonance.training.coldstart.experiment import ColdstartSettings
 from resonance.training.coldstart.two_tower import TowerSettings
 from resonance.training.world.factors import TitleFactors
 from resonance.training.world.viewers import describe
+from tests.lengths import long
 
 TITLES, SEGMENTS = 240, 2
 SETTINGS = ColdstartSettings(tower=TowerSettings(epochs=4, learning_rate=3e-4))
@@ -73,6 +74,7 @@ def test_the_audit_favours_what_taste_follows(
         assert found["tags"] > 1.3 * max(found["fused"], found["text"], found["untrained"])
 
 
+@long
 def test_poorer_tags_are_found_poorer(
     blocks: Mapping[str, NDArray[np.float32]], titles: list[TitleFactors]
 ) -> None:

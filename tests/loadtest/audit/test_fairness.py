@@ -8,6 +8,7 @@ import numpy as np
 
 from resonance.loadtest.audit.fairness import measure, plot, summarise
 from resonance.loadtest.audit.fairness_features import KINDS, MARKED_KIND, Planted, draw_titles
+from tests.lengths import long
 
 
 def test_drawn_groups_are_even_and_the_mark_is_the_group_s_alone() -> None:
@@ -24,6 +25,7 @@ def test_drawn_groups_are_even_and_the_mark_is_the_group_s_alone() -> None:
     assert real.group[real.kinds == MARKED_KIND].mean() == 0.3
 
 
+@long
 def test_the_term_halves_a_planted_over_representation(tmp_path: Path) -> None:
     page = tmp_path / "change.html"
     plain, again, fair = measure([0], (8.0,), html=page)

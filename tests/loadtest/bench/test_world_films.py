@@ -6,8 +6,10 @@ from pathlib import Path
 
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.serving.server import TritonServer
+from tests.lengths import long
 
 
+@long
 def test_windows_of_real_files_are_found_by_what_another_modality_says(
     server: TritonServer, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ from resonance.loadtest.gpu_bench.run import CLOSING_S, LAST_S, allowed, bars, m
 from resonance.loadtest.gpu_bench.timing import percentile
 from resonance.training import tuning
 from resonance.training.tuning import ENVIRONMENT
+from tests.lengths import long
 from tests.loadtest.gpu_bench.small import bench, quick_job
 
 
@@ -106,15 +107,18 @@ def test_the_command_keeps_its_memory(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch compiles C++ and there is no compiler"
 )
-def test_quick_runs_the_compilers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        pytest.param("compiled", ["compiled, activation fused", "compiled"], marks=long),
+        ("aoti", ["AOTI: compile", "AOTI", "AOTI"]),
+    ],
+)
+def test_quick_runs_the_compilers(tmp_path: Path, name: str, variants: list[str]) -> None:
     out = tmp_path / "figures.json"
-    assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", "compiled", "aoti"]) == 0
-    parts = json.loads(out.read_text())["parts"]
-    assert [row["variant"] for row in parts["compiled"]["rows"]] == [
-        "compiled, activation fused",
-        "compiled",
-    ]
-    assert [row["variant"] for row in parts["aoti"]["rows"]] == ["AOTI: compile", "AOTI", "AOTI"]
+    assert main(["--device", "cpu", "--quick", "--out", str(out), "--parts", name]) == 0
+    rows = json.loads(out.read_text())["parts"][name]["rows"]
+    assert [row["variant"] for row in rows] == variants
 
 
 @pytest.mark.parametrize(("before", "after"), [(100.0, 200.0), (200.0, 100.0)])

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from resonance.serving.backends.aoti.runner import Runner
 from resonance.serving.binary import find_triton, lay_out_backends
 from resonance.serving.errors import RepositoryError
 from resonance.serving.server import ServerSettings, TritonServer
+from tests.lengths import long, short_and_whole
 
-ENCODERS = ("audio_encoder", "transcript_encoder")
+TRANSCRIPT, BOTH = ("transcript_encoder",), ("transcript_encoder", "audio_encoder")
 Arrays = dict[str, np.ndarray]
 
 pytestmark = pytest.mark.skipif(
@@ -36,12 +37,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module", params=short_and_whole(TRANSCRIPT, BOTH))
+def encoders(request: pytest.FixtureRequest) -> Sequence[str]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def repository(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two encoders with both artifacts; about a minute of compiling."""
+def repository(
+    model_repository: Path, encoders: Sequence[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Encoders with both artifacts; half a minute of compiling each."""
     root = tmp_path_factory.mktemp("aoti")
     for graph in TINY.graphs:
-        if graph.model not in ENCODERS:
+        if graph.model not in encoders:
             continue
         source, folder = model_repository / graph.model, root / graph.model
         (folder / "1").mkdir(parents=True)
@@ -86,26 +94,26 @@ def rows_of(inputs: Arrays, row: int) -> Arrays:
     return {name: array[row : row + 1] for name, array in inputs.items()}
 
 
-@pytest.mark.parametrize("model", ENCODERS)
 @pytest.mark.parametrize("batch", [1, 3, 7])
-def test_the_aoti_config_gives_what_the_onnx_config_gives(client, onnx_client, model, batch):
-    inputs = make_inputs(contract.model(model), batch=batch, seed=batch)
-    found, expected = infer(client, model, inputs), infer(onnx_client, model, inputs)
-    vectors = contract.model(model).outputs[0].name
-    cosines = (found[vectors] * expected[vectors]).sum(1)
-    assert found[vectors].shape == (batch, 596)
-    assert cosines.min() >= 0.9999
-    for name, values in found.items():
-        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-3)
+def test_the_aoti_config_gives_what_the_onnx_config_gives(client, onnx_client, encoders, batch):
+    for model in encoders:
+        inputs = make_inputs(contract.model(model), batch=batch, seed=batch)
+        found, expected = infer(client, model, inputs), infer(onnx_client, model, inputs)
+        vectors = contract.model(model).outputs[0].name
+        cosines = (found[vectors] * expected[vectors]).sum(1)
+        assert found[vectors].shape == (batch, 596)
+        assert cosines.min() >= 0.9999
+        for name, values in found.items():
+            np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("model", ENCODERS)
-def test_row_i_of_a_batch_is_the_single_request_i(client, model):
-    inputs = make_inputs(contract.model(model), batch=5, seed=11)
-    together = infer(client, model, inputs)
-    for row in range(5):
-        for name, alone in infer(client, model, rows_of(inputs, row)).items():
-            np.testing.assert_allclose(alone[0], together[name][row], rtol=1e-5, atol=1e-6)
+def test_row_i_of_a_batch_is_the_single_request_i(client, encoders):
+    for model in encoders:
+        inputs = make_inputs(contract.model(model), batch=5, seed=11)
+        together = infer(client, model, inputs)
+        for row in range(5):
+            for name, alone in infer(client, model, rows_of(inputs, row)).items():
+                np.testing.assert_allclose(alone[0], together[name][row], rtol=1e-5, atol=1e-6)
 
 
 def test_requests_in_flight_together_get_their_own_rows(client):
@@ -130,6 +138,8 @@ def test_requests_in_flight_together_get_their_own_rows(client):
         np.testing.assert_allclose(answers[0].as_numpy("TRANSCRIPT"), alone[row], rtol=1e-5, atol=1e-6)
 
 
+@long
+@pytest.mark.parametrize("encoders", [BOTH], indirect=True)
 def test_a_bad_request_is_refused_alone_with_what_came(client):
     model = contract.model("audio_encoder")
     inputs = make_inputs(model, batch=1, seed=1)
@@ -204,35 +214,39 @@ def test_a_fault_of_the_device_is_no_fault_of_the_caller(error: Exception, devic
 
 def test_a_missing_package_is_named_with_the_command_that_makes_it(repository: Path, tmp_path: Path):
     copy = Path(shutil.copytree(repository, tmp_path / "models"))
-    (copy / "audio_encoder" / "1" / AOTI_PACKAGE).unlink()
-    with pytest.raises(RepositoryError, match=r"audio_encoder/1/model\.pt2; run `resonance export FAMILY"):
+    (copy / "transcript_encoder" / "1" / AOTI_PACKAGE).unlink()
+    with pytest.raises(
+        RepositoryError, match=r"transcript_encoder/1/model\.pt2; run `resonance export "
+    ):
         TritonServer(ServerSettings(model_repository=copy, target="aoti")).start()
 
 
 def test_a_package_of_another_pytorch_is_refused_at_the_start(repository: Path, tmp_path: Path):
     copy = Path(shutil.copytree(repository, tmp_path / "models"))
-    note = copy / "audio_encoder" / "1" / AOTI_NOTE
+    note = copy / "transcript_encoder" / "1" / AOTI_NOTE
     note.write_text(json.dumps(json.loads(note.read_text()) | {"built_for": {"device": "cpu"}}))
-    with pytest.raises(RepositoryError, match=r"audio_encoder: .*was built for torch None, here") as caught:
+    with pytest.raises(
+        RepositoryError, match=r"transcript_encoder: .*was built for torch None,"
+    ) as caught:
         TritonServer(ServerSettings(model_repository=copy, target="aoti")).start()
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_killed_process_unpacked_goes_with_the_next(repository: Path):
+def test_what_a_killed_process_unpacked_goes_with_the_next(repository: Path, encoders: Sequence[str]):
     server = TritonServer(ServerSettings(model_repository=repository, target="aoti"))
     with server:
         place = server._folder / "tmp"
         before = set(place.iterdir())
-        assert len(before) == len(ENCODERS)
+        assert len(before) == len(encoders)
         assert all(len(list(folder.glob("aotinductor_*"))) == 1 for folder in before)
-        pid = next(pid for pid, name in process.stubs(server.pid).items() if name == "audio_encoder")
+        pid = next(pid for pid, name in process.stubs(server.pid).items() if name == encoders[0])
         os.kill(pid, signal.SIGKILL)
         while pid in process.stubs(server.pid):
             time.sleep(0.01)
-        assert server.check() == ["audio_encoder"]
+        assert server.check() == [encoders[0]]
         after = set(place.iterdir())
-        assert len(after) == len(ENCODERS)
-        assert len(after & before) == len(ENCODERS) - 1
+        assert len(after) == len(encoders)
+        assert len(after & before) == len(encoders) - 1
     assert not place.exists()
 
 
