@@ -215,9 +215,7 @@ def test_a_fault_of_the_device_is_no_fault_of_the_caller(error: Exception, devic
 def test_a_missing_package_is_named_with_the_command_that_makes_it(repository: Path, tmp_path: Path):
     copy = Path(shutil.copytree(repository, tmp_path / "models"))
     (copy / "transcript_encoder" / "1" / AOTI_PACKAGE).unlink()
-    with pytest.raises(
-        RepositoryError, match=r"transcript_encoder/1/model\.pt2; run `resonance export "
-    ):
+    with pytest.raises(RepositoryError, match=r"transcript_encoder/1/model\.pt2; run `resonance export "):
         TritonServer(ServerSettings(model_repository=copy, target="aoti")).start()
 
 
@@ -225,9 +223,7 @@ def test_a_package_of_another_pytorch_is_refused_at_the_start(repository: Path, 
     copy = Path(shutil.copytree(repository, tmp_path / "models"))
     note = copy / "transcript_encoder" / "1" / AOTI_NOTE
     note.write_text(json.dumps(json.loads(note.read_text()) | {"built_for": {"device": "cpu"}}))
-    with pytest.raises(
-        RepositoryError, match=r"transcript_encoder: .*was built for torch None,"
-    ) as caught:
+    with pytest.raises(RepositoryError, match=r"transcript_encoder: .*was built for torch None,") as caught:
         TritonServer(ServerSettings(model_repository=copy, target="aoti")).start()
     assert "\n" not in str(caught.value)
 
