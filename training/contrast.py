@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+#: The furthest that the logit of a negative lies below the best of its row: a probability of e^-60 moves no
+#: sum in float32. Of a well separated batch it would otherwise be a subnormal number, and so would the
+#: gradients: processors multiply those many times as slowly.
+REACH = 60.0
+
 
 def info_nce(
     a: Tensor,
@@ -43,9 +48,11 @@ def info_nce(
 def _logits(similarity: Tensor, scale: Tensor | float, hardness: float) -> Tensor:
     """[B, B] logits; negatives gain log of their importance, whose mean over a row is 1."""
     logits = scale * similarity
+    off = ~torch.eye(similarity.shape[0], dtype=torch.bool, device=similarity.device)
+    least = logits.detach().amax(1, keepdim=True) - REACH  # (B, 1)
+    logits = torch.where(off & (logits < least), least, logits)
     if hardness == 0.0 or similarity.shape[0] < 3:
         return logits
-    off = ~torch.eye(similarity.shape[0], dtype=torch.bool, device=similarity.device)
     tilt = (hardness * similarity.detach()).masked_fill(~off, float("-inf"))
     log_mean = torch.logsumexp(tilt, dim=1, keepdim=True) - torch.log(off.sum(1, keepdim=True).float())
     return logits + torch.where(off, tilt - log_mean, torch.zeros_like(tilt))

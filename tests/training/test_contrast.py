@@ -43,6 +43,28 @@ def test_a_negative_of_its_own_is_counted() -> None:
     assert float(info_nce(a, b, 10.0, extra_negatives=b)) > float(info_nce(a, b, 10.0))
 
 
+def test_gradients_are_those_of_the_formula_and_none_is_subnormal() -> None:
+    """Of rows so far apart that the softmax underflows, but for one pair that is as wrong as can be."""
+    b = torch.eye(8)  # similarities are what `a` holds
+    for wrong in (False, True):
+        a = torch.eye(8)
+        if wrong:
+            a[7, 7] = -1.0
+        doubles = a.double().requires_grad_()
+        target = torch.arange(8)
+        loss = functional.cross_entropy(90 * doubles, target) + functional.cross_entropy(
+            90 * doubles.T, target
+        )
+        (loss / 2).backward()
+        info_nce(a.requires_grad_(), b, 90.0).backward()
+        assert a.grad is not None
+        assert doubles.grad is not None
+        torch.testing.assert_close(a.grad, doubles.grad.float())
+        sizes = a.grad.abs()
+        assert sizes[sizes > 0].tolist() == sizes[sizes >= torch.finfo(torch.float32).tiny].tolist()
+    assert a.grad[7, 7] == pytest.approx(-90 / 8)
+
+
 def test_group_weights_make_groups_count_alike() -> None:
     groups = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
     weights = group_weights(groups)
