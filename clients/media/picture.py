@@ -12,6 +12,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, ResonanceError
+from resonance.clients.media.heif import HEAD_BYTES, is_heic, open_heic
 from resonance.clients.media.types import ByteArray, Frames
 from resonance.space.descriptor import FrameGeometry
 
@@ -119,12 +120,15 @@ def open_picture(file: BinaryIO, name: str) -> Image.Image | None:
     """The still picture in `file`, header read only; None where it is none.
 
     Raises:
-        MediaLimitError: Pillow's own guard against decompression bombs. ResonanceError: the source's.
+        MediaLimitError: Pillow's own guard against decompression bombs; a HEIC photo of too many bytes.
+        CorruptMediaError: a HEIC photo that is cut off. ResonanceError: the source's.
     """
     try:
         with warnings.catch_warnings():  # pixels are counted in `read_picture`
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(file, formats=PICTURE_FORMATS)
+            head = file.read(HEAD_BYTES)
+            file.seek(0)
+            return open_heic(file, name) if is_heic(head) else Image.open(file, formats=PICTURE_FORMATS)
     except Image.DecompressionBombError as error:
         raise MediaLimitError(name, "a picture of too many pixels", f"fewer ({error})") from error
     except ResonanceError:  # of the source, whose connection broke

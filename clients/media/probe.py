@@ -83,8 +83,8 @@ def probe(source: Source, limits: Limits) -> Probed:
 
 
 def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -> None:
-    """A photo in HEIC is a grid of tiles, which FFmpeg gives as a stream each; a thumbnail or a map of
-    depths may be beside them.
+    """A photo in HEIC that libheif would not open is a grid of tiles, which FFmpeg gives as a stream each; a
+    thumbnail or a map of depths may be beside them.
 
     Raises:
         NotMediaError: it is one.
@@ -94,8 +94,8 @@ def _refuse_tiles(container: InputContainer, chosen: Stream | None, name: str) -
     if container.format.name == STATING and tiles and not whole:
         raise NotMediaError(
             name,
-            f"a HEIC (HEIF) photo in {len(tiles)} tiles, which are not put together here",
-            "the photo as JPEG, PNG, WebP or AVIF; convert it first",
+            f"a HEIC (HEIF) photo in {len(tiles)} tiles that cannot be put together",
+            "a whole one, or the photo as JPEG, PNG, WebP or AVIF",
         )
 
 

@@ -16,7 +16,10 @@ from resonance.clients.media.text import TEXT_SUFFIXES
 from resonance.clients.paths import is_file
 
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ico")
+PICTURE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif",
+    ".ico",
+)  # fmt: skip
 #: Endings of what has no words to be subtitled: film.srt beside film.jpg and film.mp4 belongs to the film.
 _WITHOUT_SUBTITLES = (*PICTURE_SUFFIXES, *TEXT_SUFFIXES)
 #: What follows the stem: a language, then what kind of subtitles they are. "hi" alone is Hindi; sdh and cc

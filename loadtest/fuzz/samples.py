@@ -13,6 +13,7 @@ import numpy as np
 from av.subtitles.codeccontext import SubtitleCodecContext
 from PIL import Image
 
+from resonance.loadtest.fuzz.heic import photo_of
 from resonance.loadtest.fuzz.mutate import Sample
 from resonance.loadtest.fuzz.structure import elements
 
@@ -42,6 +43,7 @@ class Recipe:
     seconds: int = SECONDS
     size: tuple[int, int] = (WIDTH, HEIGHT)
     fps: int = FPS
+    keyframes_alone: bool = False
 
 
 RECIPES = (
@@ -85,6 +87,8 @@ RECIPES = (
     Recipe("bare.hevc", "hevc", "libx265", seconds=1, size=(128, 96)),
     Recipe("bare.m1v", "mpeg1video", "mpeg1video", fps=25, seconds=1),
 )
+#: Four pictures, which a photo in HEIC has as its tiles.
+TILES = Recipe("tiles.mp4", "mp4", "libx265", seconds=1, fps=4, size=(128, 96), keyframes_alone=True)
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "AVIF")
 SRT = (
     "1\n00:00:00,500 --> 00:00:02,000\nThe sea is <i>calm</i>.\n\n"
@@ -101,7 +105,8 @@ TEXT = "A lighthouse keeper counts the ships that pass. " * 20
 def made_samples() -> list[Sample]:
     """Good small files, one or more of every container and picture format that is read."""
     films = [Sample(recipe.name, make_film(recipe)[:MADE_BYTES]) for recipe in RECIPES]
-    return [*films, *(Sample(f"still.{kind.lower()}", make_picture(kind)) for kind in PICTURES)]
+    photo = Sample("photo.heic", photo_of(make_film(TILES), TILES.size))
+    return [*films, photo, *(Sample(f"still.{kind.lower()}", make_picture(kind)) for kind in PICTURES)]
 
 
 def word_samples() -> list[Sample]:
@@ -132,7 +137,7 @@ def _video(container: av.container.OutputContainer, recipe: Recipe) -> Iterator[
     stream.width, stream.height = recipe.size
     stream.pix_fmt = "yuvj420p" if recipe.video == "mjpeg" else "yuv420p"
     stream.codec_context.thread_count = 1
-    stream.gop_size = 2 * recipe.fps
+    stream.gop_size = 1 if recipe.keyframes_alone else 2 * recipe.fps
     stream.bit_rate = 20_000_000 if recipe.muxer == "mxf" else 60_000
     if recipe.video in ("libx264", "libx265"):
         stream.options = {"preset": "ultrafast"}

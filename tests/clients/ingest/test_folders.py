@@ -30,7 +30,7 @@ FILES = (
 )
 TITLES = {
     *("film.mp4", "film.part2.srt", "alone.srt", "poster.jpg", "poster.srt"),
-    *("below/Film #1 [x]?.MKV", "below/deep/song.flac", "below/essay.txt"),
+    *("below/Film #1 [x]?.MKV", "below/deep/song.flac", "below/essay.txt", "below/IMG_1.HEIC"),
 }
 
 
@@ -288,7 +288,7 @@ def test_titles_of_a_folder_that_may_be_listed_only_are_handed_out(library: Path
     [
         ("**", TITLES),
         ("**/**", TITLES),
-        ("**/*e*/**/*", {"below/deep/song.flac", "below/essay.txt", "below/Film #1 [x]?.MKV"}),
+        ("**/*e*/**/*", {title for title in TITLES if "/" in title}),
         ("*/deep/*", {"below/deep/song.flac"}),
         ("**/deep/*", {"below/deep/song.flac"}),
         ("*/*[[]x[]]*", {"below/Film #1 [x]?.MKV"}),

@@ -1,12 +1,8 @@
-"""Photos in HEIC, as phones write them: boxes of ISO/IEC 23008-12 round pictures in HEVC."""
+"""Photos in HEIC whose pictures are numbered."""
 
 from __future__ import annotations
 
-import io
-import struct
-
-import av
-
+from resonance.loadtest.fuzz.heic import photo_of
 from tests.clients.media.synthetic import film
 
 TILE = (128, 96)
@@ -23,59 +19,6 @@ def tiled_photo() -> bytes:
 
 
 def _photo(tiles: int) -> bytes:
-    headers, pictures = _encoded(tiles)
-    kind = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")
-    length = len(kind) + len(_meta(headers, pictures, 0))
-    return kind + _meta(headers, pictures, length + 8) + _box(b"mdat", *pictures)
-
-
-def _encoded(count: int) -> tuple[bytes, list[bytes]]:
     options = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=1"}
-    data = film([float(i) for i in range(count)], codec="libx265", gop=1, options=options, size=TILE, rate=1)
-    with av.open(io.BytesIO(data)) as file:
-        [stream] = file.streams.video
-        return bytes(stream.codec_context.extradata or b""), [bytes(p) for p in file.demux(stream) if p.size]
-
-
-def _meta(headers: bytes, pictures: list[bytes], first_at: int) -> bytes:
-    """The items: each picture, and behind them, where there are several, the grid that they make."""
-    tiles, is_grid = len(pictures), len(pictures) > 1
-    grid = tiles + 1
-    items = list(range(1, tiles + 1 + is_grid))
-    kinds = [_full(b"infe", 2, is_grid, struct.pack(">HH4s", i, 0, b"hvc1"), b"\0") for i in items[:tiles]]
-    kinds += [_full(b"infe", 2, 0, struct.pack(">HH4s", i, 0, b"grid"), b"\0") for i in items[tiles:]]
-    width, height = TILE
-    properties = _box(
-        b"ipco",
-        _box(b"hvcC", headers),
-        _full(b"ispe", 0, 0, struct.pack(">II", width, height)),
-        _full(b"ispe", 0, 0, struct.pack(">II", 2 * width, 2 * height)),
-    )
-    owned = [struct.pack(">HBBB", i, 2, 0x81, 2) for i in items[:tiles]]
-    owned += [struct.pack(">HBB", i, 1, 3) for i in items[tiles:]]
-    places, at = [], first_at
-    for item, picture in zip(items, pictures, strict=False):
-        places.append(struct.pack(">HHHHII", item, 0, 0, 1, at, len(picture)))
-        at += len(picture)
-    parts = [
-        _full(b"hdlr", 0, 0, struct.pack(">I4s12x", 0, b"pict"), b"\0"),
-        _full(b"pitm", 0, 0, struct.pack(">H", items[-1])),
-        _full(b"iinf", 0, 0, struct.pack(">H", len(items)), *kinds),
-        _box(b"iprp", properties, _full(b"ipma", 0, 0, struct.pack(">I", len(items)), *owned)),
-    ]
-    if is_grid:
-        of = struct.pack(f">HH{tiles}H", grid, tiles, *items[:tiles])
-        parts.append(_full(b"iref", 0, 0, _box(b"dimg", of)))
-        parts.append(_box(b"idat", struct.pack(">BBBBHH", 0, 0, 1, 1, 2 * width, 2 * height)))
-        places.append(struct.pack(">HHHHII", grid, 1, 0, 1, 0, 8))
-    parts.append(_full(b"iloc", 1, 0, struct.pack(">BBH", 0x44, 0, len(items)), *places))
-    return _full(b"meta", 0, 0, *parts)
-
-
-def _box(kind: bytes, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
-def _full(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
-    return _box(kind, struct.pack(">I", version << 24 | flags), *parts)
+    times_s = [float(number) for number in range(tiles)]
+    return photo_of(film(times_s, codec="libx265", gop=1, options=options, size=TILE, rate=1), TILE)

@@ -29,8 +29,7 @@ from resonance.clients.media.clip import decode_clip
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from resonance.clients.media.words import SubtitleFile
-from tests.clients.media.heic import tiled_photo, whole_photo
-from tests.clients.media.synthetic import SRT, even_times, film, film_in_huffyuv, read_number, with_subtitles
+from tests.clients.media.synthetic import SRT, even_times, film, film_in_huffyuv, with_subtitles
 from tests.lengths import short_and_whole
 
 ReadAll = Callable[..., list[SegmentInput]]
@@ -147,19 +146,6 @@ def test_nothing_is_left_out_of_what_is_read_whole(
     for name in ("video/transcode_elf_hevc_aac.mp4", "odd/streams_mp3_with_cover_art.mp3"):
         with open_title(media / name) as reader:
             assert reader.info.left_out == {}
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_a_photo_in_tiles_is_refused_by_name_and_never_taken_for_its_first_tile(
-    read_all: ReadAll, sampling: str
-) -> None:
-    with pytest.raises(NotMediaError, match=r"IMG_1.HEIC: a HEIC \(HEIF\) photo in 4 tiles.*convert it"):
-        read_all(tiled_photo(), name="IMG_1.HEIC", sampling=sampling)
-
-
-def test_a_photo_in_heic_that_is_one_picture_is_seen(read_all: ReadAll, show: Show) -> None:
-    [segment] = read_all(whole_photo())
-    assert read_number(show(segment).pixels[0]) == 0
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequ
 from resonance.space.descriptor import Descriptor
 from tests.clients.media.animations import FORMATS, animation
 from tests.clients.media.conftest import make_descriptor
+from tests.clients.media.heic import tiled_photo, whole_photo
 from tests.clients.media.same import assert_same
 from tests.clients.media.synthetic import even_times, film
 from tests.lengths import long
@@ -76,6 +78,18 @@ async def test_all_media_strictly_confined(
 @pytest.mark.parametrize("form", FORMATS)
 async def test_animations_strictly_confined(descriptor: Descriptor, tmp_path: Path, form: str) -> None:
     data = animation(form, [100] * 120)
+    process = make_process(descriptor, tmp_path, size_bytes=len(data))
+    async with sending(process, data, chunk=len(data) // 5):
+        came = await read_to_end(process)
+    with open_media(data, descriptor) as reader:
+        assert_same(came, list(reader.segments()))
+
+
+@pytest.mark.parametrize("photo", [whole_photo, tiled_photo])
+async def test_photos_in_heic_strictly_confined(
+    descriptor: Descriptor, tmp_path: Path, photo: Callable[[], bytes]
+) -> None:
+    data = photo()
     process = make_process(descriptor, tmp_path, size_bytes=len(data))
     async with sending(process, data, chunk=len(data) // 5):
         came = await read_to_end(process)
