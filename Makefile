@@ -16,7 +16,8 @@ PARTS ?=
 PROMTOOL := build/promtool
 # Three kinds. Those that wait, for restarts, drains, a browser and deadlines of seconds, share the machine with each
 # other, the longest first.
-WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_peers) tests/loadtest/gpu_bench tests/clients/explorer \
+WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_path bench_peers bench_decoding \
+	bench_report bench_check) tests/loadtest/gpu_bench tests/clients/explorer \
 	$(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
 	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway) tests/clients/test_triton_replicas.py
