@@ -12,7 +12,7 @@ from av.stream import Stream
 
 from resonance.clients.ingest.opening import identity, open_uri
 from resonance.clients.ingest.uris import suffix
-from resonance.clients.media.container import choose_stream, opened_container, typed_errors
+from resonance.clients.media.container import choose_stream, opened_container, origin_s, typed_errors
 from resonance.clients.media.picture import open_picture
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES
 from resonance.clients.media.text import TEXT_SUFFIXES
@@ -52,6 +52,9 @@ _CODECS = {
     "flac": "flac",
     "pcm_s16le": "1",
 }
+#: How far from 0 the times of a file may begin that is played as it is. Browsers disagree about others: some let
+#: them stand and cannot seek past the duration, which does not count from there, others begin at 0.
+MOST_OFFSET_S = 0.25
 
 
 class UriSource:
@@ -110,7 +113,8 @@ def _looked(uri: str) -> MediaKind:
     with opened_container(UriSource(uri), LIMITS.stall_timeout_s) as container, typed_errors(uri):
         video, sound = choose_stream(container, "video"), choose_stream(container, "audio")
         name = "video" if video is not None else "sound"
-        return MediaKind(name, _direct(container, video, sound))
+        begins_late = abs(origin_s(container)) > MOST_OFFSET_S
+        return MediaKind(name, None if begins_late else _direct(container, video, sound))
 
 
 def _direct(container: InputContainer, video: Stream | None, sound: Stream | None) -> str | None:

@@ -22,7 +22,7 @@ from resonance.clients.explorer.kinds import media_kind
 from resonance.clients.explorer.posters import make_poster
 from resonance.clients.explorer.ranges import parse_range
 from tests.clients.explorer.conftest import HOSTILE
-from tests.clients.media.synthetic import film, numbered_picture, read_number, with_display_matrix
+from tests.clients.media.synthetic import even_times, film, numbered_picture, read_number, with_display_matrix
 
 FILM = key_of("films/000000.mp4")
 
@@ -282,6 +282,15 @@ def test_avc_and_hevc_are_named_for_the_browser_to_decide(media: Path) -> None:
     assert media_kind(str(media / "video" / "transcode_elf_mpeg4_noaudio.avi")).direct is None
     wrong = media_kind(str(media / "odd" / "wrongname_flac_content.mp3"))
     assert wrong.content_type == "audio/flac"
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_a_file_whose_times_begin_late_is_no_file_for_the_browser(tmp_path: Path, container: str) -> None:
+    for start_s, plays in ((0.0, True), (0.1, True), (20.0, False)):
+        path = tmp_path / f"{start_s}"
+        codec = "libx264" if container == "mp4" else "libvpx-vp9"
+        path.write_bytes(film(even_times(1.0, start_s=start_s), codec=codec, container=container))
+        assert (media_kind(str(path)).direct is not None) == plays, start_s
 
 
 async def test_what_is_made_is_made_once_and_kept_within_bounds() -> None:
