@@ -112,6 +112,8 @@ def _looked(uri: str) -> MediaKind:
             return MediaKind("image")
     with opened_container(UriSource(uri), LIMITS.stall_timeout_s) as container, typed_errors(uri):
         video, sound = choose_stream(container, "video"), choose_stream(container, "audio")
+        if video is None and sound is None and choose_stream(container, "subtitle") is not None:
+            return MediaKind("text")
         name = "video" if video is not None else "sound"
         begins_late = abs(origin_s(container)) > MOST_OFFSET_S
         return MediaKind(name, None if begins_late else _direct(container, video, sound))

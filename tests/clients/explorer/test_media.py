@@ -18,7 +18,7 @@ from resonance.clients.explorer.cache import RenderCache
 from resonance.clients.explorer.clips import make_clip
 from resonance.clients.explorer.errors import NothingToShowError
 from resonance.clients.explorer.keys import key_of
-from resonance.clients.explorer.kinds import media_kind
+from resonance.clients.explorer.kinds import MediaKind, media_kind
 from resonance.clients.explorer.posters import make_poster
 from resonance.clients.explorer.ranges import parse_range
 from tests.clients.explorer.conftest import HOSTILE
@@ -291,6 +291,18 @@ def test_a_file_whose_times_begin_late_is_no_file_for_the_browser(tmp_path: Path
         codec = "libx264" if container == "mp4" else "libvpx-vp9"
         path.write_bytes(film(even_times(1.0, start_s=start_s), codec=codec, container=container))
         assert (media_kind(str(path)).direct is not None) == plays, start_s
+
+
+def test_subtitles_alone_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "words.mkv"
+    cues = io.BytesIO(b"1\n00:00:01,000 --> 00:00:02,000\nA quiet room.\n")
+    with av.open(cues, format="srt") as read, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(read.streams[0])
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    assert media_kind(str(path)) == MediaKind("text")
 
 
 async def test_what_is_made_is_made_once_and_kept_within_bounds() -> None:
