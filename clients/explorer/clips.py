@@ -15,6 +15,7 @@ from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from resonance.clients.discovery.reel_media import LEADS_S
 from resonance.clients.errors import CorruptMediaError
 from resonance.clients.explorer.errors import NothingToShowError
 from resonance.clients.explorer.frames import (
@@ -40,6 +41,7 @@ class _Writer:
     """Streams are added once the first picture tells a size; sound before it is held.
 
     `standing`: the last picture before the clip, which stands until its first one.
+    `lacks_first`: no picture is known that stands when the clip begins.
     """
 
     out: OutputContainer
@@ -51,17 +53,23 @@ class _Writer:
     last_pts: int = -1
     samples: int = 0
     standing: av.VideoFrame | None = None
+    lacks_first: bool = field(init=False)
     held: list[av.AudioFrame] = field(default_factory=list)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
     resampler: AudioResampler = field(
         default_factory=lambda: AudioResampler(format="fltp", layout="stereo", rate=SOUND_RATE_HZ)
     )
 
+    def __post_init__(self) -> None:
+        self.lacks_first = self.source_video is not None
+
     def add_picture(self, frame: av.VideoFrame, time_s: float) -> None:
         """A picture at `time_s` of the clip, its first one after that which stands."""
         if time_s < -0.001:  # times are rounded
-            self.standing = frame
+            self.standing, self.lacks_first = frame, False
             return
+        if self.video is None and time_s <= 0.001:
+            self.lacks_first = False
         standing, self.standing = self.standing, None
         if standing is not None and time_s > 0.001:
             self.add_picture(standing, 0.0)
@@ -124,8 +132,26 @@ def make_clip(uri: str, at_s: float, length_s: float, timeout_s: float) -> bytes
         NothingToShowError: nothing in it plays. MediaError: it is away, or no longer media.
         ServerError, UsageError: its store's.
     """
-    data = io.BytesIO()
     deadline_s = time.monotonic() + timeout_s
+    late: list[bytes] = []
+    for lead_s in LEADS_S:
+        made, is_whole = _clip(uri, at_s, length_s, lead_s, deadline_s)
+        if made is not None and is_whole:
+            return made
+        late += [made] if made is not None else []
+        if is_whole or time.monotonic() > deadline_s:
+            break
+    if not late:
+        raise CorruptMediaError(uri, f"nothing that decodes from {at_s:.1f} s on", "a time in the title")
+    return late[0]
+
+
+def _clip(
+    uri: str, at_s: float, length_s: float, lead_s: float, deadline_s: float
+) -> tuple[bytes | None, bool]:
+    """The clip after a seek to `lead_s` before it, None where nothing is in it; and whether the seek did not
+    pass over the picture that it begins with."""
+    data = io.BytesIO()
     with opened_container(UriSource(uri), LIMITS.stall_timeout_s) as container, typed_errors(uri):
         video, sound = choose_stream(container, "video"), choose_stream(container, "audio")
         if isinstance(video, VideoStream):
@@ -136,7 +162,7 @@ def make_clip(uri: str, at_s: float, length_s: float, timeout_s: float) -> bytes
         with av.open(data, "w", format="mp4") as out:
             picture = video if isinstance(video, VideoStream) else None
             writer = _Writer(out, picture, has_sound=sound is not None)
-            seek(container, chosen[0], at_s)
+            moved = seek(container, chosen[0], at_s, lead_s)
             first_s, open_streams, broken = origin_s(container) + at_s, {s.index for s in chosen}, 0
             for packet in container.demux(chosen):
                 if not open_streams or time.monotonic() > deadline_s or broken > MAX_BROKEN_PACKETS:
@@ -152,11 +178,8 @@ def make_clip(uri: str, at_s: float, length_s: float, timeout_s: float) -> bytes
                 for frame in frames:
                     if not _add(writer, frame, first_s, length_s):
                         open_streams.discard(packet.stream.index)
-            if not writer.finish():
-                raise CorruptMediaError(
-                    uri, f"nothing that decodes from {at_s:.1f} s on", "a time in the title"
-                )
-    return data.getvalue()
+            is_there = writer.finish()
+    return data.getvalue() if is_there else None, not (moved and writer.lacks_first)
 
 
 def _add(writer: _Writer, frame: av.VideoFrame | av.AudioFrame, first_s: float, length_s: float) -> bool:

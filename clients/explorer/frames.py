@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,19 +21,26 @@ from resonance.space.descriptor import FrameGeometry
 
 MAX_BROKEN_PACKETS = 200
 #: Containers without an index, in which a seek may land between keyframes; so it aims this much earlier,
-#: which is x264's longest distance between them at 25 pictures a second.
+#: which is x264's longest distance between them at 25 pictures a second. Where it lands too late after all,
+#: it is tried from further back.
 _NO_INDEX, _EARLIER_S = frozenset(("mpegts", "mpeg")), 10.0
 
 
-def seek(container: InputContainer, stream: Stream, time_s: float) -> None:
-    """To a keyframe at or before `time_s` of a title; where the container cannot, it stays at its start."""
+def seek(container: InputContainer, stream: Stream, time_s: float, lead_s: float = 0.0) -> bool:
+    """To a keyframe at or before `lead_s` before `time_s` of a title; whether it moved.
+
+    It stays at the container's start where that is meant, and where the container cannot seek.
+    """
     assert stream.time_base is not None
-    if time_s <= 0:
-        return
-    aim_s = max(time_s - (_EARLIER_S if container.format.name in _NO_INDEX else 0.0), 0.0)
+    aim_s = time_s - lead_s - (_EARLIER_S if container.format.name in _NO_INDEX else 0.0)
+    if aim_s <= 0:
+        return False
     stamp = round((aim_s + origin_s(container)) / float(stream.time_base))
-    with contextlib.suppress(av.error.FFmpegError):
+    try:
         container.seek(stamp, stream=stream, backward=True)
+    except av.error.FFmpegError:
+        return False
+    return True
 
 
 def check_size(stream: VideoStream, name: str) -> None:

@@ -52,8 +52,8 @@ _CODECS = {
     "flac": "flac",
     "pcm_s16le": "1",
 }
-#: How far from 0 the times of a file may begin that is played as it is. Browsers disagree about others: some let
-#: them stand and cannot seek past the duration, which does not count from there, others begin at 0.
+#: How far from 0 the times of a file may begin that is played as it is. Others begin at 0 in some browsers;
+#: in some their times stand, and no seek goes past the duration, which is too short then.
 MOST_OFFSET_S = 0.25
 
 

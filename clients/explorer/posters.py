@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import time
+from dataclasses import dataclass
 
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
+from resonance.clients.discovery.reel_media import LEADS_S
 from resonance.clients.errors import CorruptMediaError
 from resonance.clients.explorer.errors import NothingToShowError
 from resonance.clients.explorer.frames import as_shown, check_size, decoded, fitted, seek, upright
@@ -61,25 +64,52 @@ def _still(image: Image.Image, name: str, most_px: int) -> ByteArray:
     return picture
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A picture, uint8 RGB [height, width, 3], or None where none decodes.
+
+    late_s: how long after the wanted time it is; 0 or less: nothing between them was passed over.
+    from_start: nothing before it was passed over.
+    """
+
+    picture: ByteArray | None
+    late_s: float
+    from_start: bool
+
+
 def _frame(uri: str, at_s: float, most_px: int, deadline_s: float) -> ByteArray:
+    found: list[_Found] = []
+    for lead_s in LEADS_S:
+        found.append(_found(uri, at_s, lead_s, most_px, deadline_s))
+        if found[-1].from_start or found[-1].late_s <= 0 or time.monotonic() > deadline_s:
+            break
+    picture = min(found, key=lambda one: abs(one.late_s)).picture
+    if picture is None:
+        raise CorruptMediaError(uri, "no picture that decodes", "a whole file")
+    return picture
+
+
+def _found(uri: str, at_s: float, lead_s: float, most_px: int, deadline_s: float) -> _Found:
+    """The last picture at or before `at_s`, else the first one after it, after a seek to `lead_s` before."""
     with opened_container(UriSource(uri), LIMITS.stall_timeout_s) as container, typed_errors(uri):
         stream = choose_stream(container, "video")
         if not isinstance(stream, VideoStream):
             raise NothingToShowError(f"{uri} has no picture")
         check_size(stream, uri)
-        start = origin_s(container)
+        wanted_s = origin_s(container) + at_s
         discard_all_but(container, stream)
-        seek(container, stream, at_s)
+        from_start = not seek(container, stream, at_s, lead_s)
         last = None
         for frame in decoded(container.demux(stream)):
-            late = frame.time is not None and frame.time - start > at_s
+            late = frame.time is not None and frame.time > wanted_s
             if last is None or not late:
                 last = frame
             if late or time.monotonic() > deadline_s:
                 break
         if last is None:
-            raise CorruptMediaError(uri, "no picture that decodes", "a whole file")
-        return upright(last, as_shown(last, stream, most_px), VideoReformatter())
+            return _Found(None, math.inf, from_start)
+        picture = upright(last, as_shown(last, stream, most_px), VideoReformatter())
+        return _Found(picture, 0.0 if last.time is None else last.time - wanted_s, from_start)
 
 
 def _jpeg(picture: ByteArray) -> bytes:

@@ -228,6 +228,18 @@ def test_a_mirrored_film_is_shown_as_players_show_it(tmp_path: Path) -> None:
         assert read_number(next(clip.decode(video=0)).to_ndarray(format="rgb24")) == expected
 
 
+def test_a_container_without_an_index_shows_what_lies_far_from_a_keyframe(tmp_path: Path) -> None:
+    path = tmp_path / "broadcast.ts"
+    path.write_bytes(film(even_times(40.0, rate=2.0), container="mpegts", gop=70, rate=2))  # keys at 0 and 35
+    for at_s in (1.0, 9.0, 13.0, 34.0, 36.0, 99.0):
+        number = min(round(2 * at_s), 79)
+        poster = Image.open(io.BytesIO(make_poster(str(path), at_s, 128, 5.0)))
+        assert read_number(np.asarray(poster)) == number, at_s
+        with av.open(io.BytesIO(make_clip(str(path), at_s, 2.0, 20.0))) as clip:
+            first = next(clip.decode(video=0))
+        assert (first.time, read_number(first.to_ndarray(format="rgb24"))) == (0.0, number), at_s
+
+
 def test_a_clip_that_takes_too_long_is_a_shorter_one(media: Path) -> None:
     uri = str(media / "video" / "animation_claymation_man_tree.ogv")
     with av.open(io.BytesIO(make_clip(uri, 0.0, 20.0, 0.4))) as clip:
