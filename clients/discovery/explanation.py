@@ -56,7 +56,8 @@ class BlockPart:
         usual: of the same query with titles of the sample that have, or lack, the modality as B does: an
             inferred block lies elsewhere in the space than a real one. None where they are too few.
         a_inferred, b_inferred: the title lacks the modality, its block was inferred.
-        moment: the segments most alike in this block alone; None where a title has no such segment.
+        moment: the segments most alike in this block alone; None where a title has no such segment, or where
+            it was not looked for.
     """
 
     modality: str
@@ -118,7 +119,7 @@ class SuggestionFacts:
 
     Attributes:
         sampled: titles of the library that were compared with. moment: the segments most alike over all
-            blocks, as they are weighted; None where a title has no segments.
+            blocks, as they are weighted; None where a title has no segments, or where it was not looked for.
     """
 
     a: str
@@ -139,10 +140,16 @@ def explain_suggestion(
     descriptor: Descriptor,
     sample: LibrarySample,
     taste: tuple[Taste, Blend] | None = None,
+    *,
+    moments: bool = True,
 ) -> SuggestionFacts:
     """Why `b` is suggested after `a`; with `taste` (of `make_taste`) also what the history says of it.
 
     `a`, `b` and the titles of the history are left out of `sample`.
+
+    Args:
+        moments: look for the segments most alike, which compares each of `a` with each of `b`; else they are
+            None.
 
     Raises:
         UsageError: the two titles are one. SpaceError: vectors or weights that cannot be scored.
@@ -163,7 +170,7 @@ def explain_suggestion(
             usual=_usual(shares[others.present[:, m] == b.facts.present[m], m]),
             a_inferred=not a.facts.present[m],
             b_inferred=share.inferred,
-            moment=_moment_of_block(m, a, b, weights, descriptor),
+            moment=_moment_of_block(m, a, b, weights, descriptor) if moments else None,
         )
         for m, share in enumerate(told.shares)
     )
@@ -172,7 +179,7 @@ def explain_suggestion(
         b=b.facts.media_id,
         score=told.score,
         blocks=blocks,
-        moment=_moment(a.segments, b.segments, weights, descriptor),
+        moment=_moment(a.segments, b.segments, weights, descriptor) if moments else None,
         axes=_axes(a, b),
         signals=_signals(a, b, others),
         sampled=len(others.media_ids),

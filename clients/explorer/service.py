@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,7 @@ class Explorer:
         query, weights = await self._query(asked), asked.block_weights()
         title = await self.catalogue.title(media_id)
         return {
-            "scores": segment_scores(query, weights, title.segments),
+            "scores": await asyncio.to_thread(segment_scores, query, weights, title.segments),
             "sentence": await self._comparison(title, asked),
         }
 
@@ -115,7 +117,10 @@ class Explorer:
             return None
         (other,) = (await self.catalogue.stored(names)).values()
         sample, descriptor = await self.catalogue.sample(), await self.server.descriptor()
-        return sentence_of(explain_suggestion(other, title, asked.block_weights(), descriptor, sample))
+        moments = len(other.segments) * len(title.segments) <= self.settings.moment_pairs
+        explain = partial(explain_suggestion, moments=moments)
+        facts = await asyncio.to_thread(explain, other, title, asked.block_weights(), descriptor, sample)
+        return sentence_of(facts)
 
     async def details(self, media_id: str) -> dict[str, Any]:
         """A title with its segments and arcs.

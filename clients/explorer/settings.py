@@ -21,6 +21,8 @@ class ExplorerSettings:
         clip_length_s, clip_timeout_s: of a clip made for a browser that cannot play the file; after the
             timeout what is there by then is the clip.
         browse_timeout_s: how long titles are looked through for a name or a tag.
+        moment_pairs: pairs of segments compared at most for the moments that the sentence of an opened title
+            names, as of two films of three hours; with more it names none.
     """
 
     max_upload_bytes: int = 512 * MIB
@@ -34,3 +36,4 @@ class ExplorerSettings:
     clip_length_s: float = 20.0
     clip_timeout_s: float = 15.0
     browse_timeout_s: float = 3.0
+    moment_pairs: int = 2_000_000

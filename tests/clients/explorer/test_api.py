@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import unicodedata
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from resonance.clients.discovery.explanation import SuggestionFacts, explain_suggestion
 from resonance.clients.discovery.history import read_history
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.taste import make_taste
+from resonance.clients.explorer import service
 from resonance.clients.explorer.errors import ExpiredExampleError, UnknownTitleError
 from resonance.clients.explorer.keys import key_of, media_id_of
 from resonance.clients.explorer.settings import ExplorerSettings
@@ -126,6 +129,30 @@ def test_moments_of_a_title(client: TestClient) -> None:
     assert max(answer["scores"]) == pytest.approx(hit["segment"]["score"])
     assert int(np.argmax(answer["scores"])) == hit["segment"]["index"]
     assert "gone.mp4" in answer["sentence"]
+
+
+def test_long_titles_are_compared_beside_the_event_loop_and_without_moments(
+    made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[SuggestionFacts] = []
+
+    def watched(*given: Any, **named: Any) -> SuggestionFacts:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        told.append(explain_suggestion(*given, **named))
+        return told[-1]
+
+    monkeypatch.setattr(service, "explain_suggestion", watched)
+    body = {"parts": [{"source": "title", "key": key_of("gone.mp4")}]}
+    for pairs in (4, 3):  # of two segments with two
+        with make_client(made_store, tmp_path, ExplorerSettings(moment_pairs=pairs)) as client:
+            answer = client.post(f"/api/titles/{key_of('secret')}/matches", json=body, headers=ORIGIN)
+        assert "gone.mp4" in answer.json()["sentence"]
+    near, far = told
+    assert near.moment is not None
+    assert all(block.moment is not None for block in near.blocks)
+    assert (far.moment, [block.moment for block in far.blocks]) == (None, [None] * 3)
+    assert far.score == near.score
 
 
 def test_details_hold_the_arcs(client: TestClient) -> None:
