@@ -76,7 +76,7 @@ class Trait:
     Attributes:
         a, b: values: of an axis 0 to 1, of a signal in its unit.
         a_place, b_place: 0 to 1, 0.5 in the middle: of an axis the value itself, of a signal the share of the
-            sampled titles below it. None where the sample is too small.
+            sampled titles below it, see `place_among`. None where the sample is too small.
         low, high: labels of an axis' ends; None of a signal.
     """
 

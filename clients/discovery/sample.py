@@ -97,11 +97,15 @@ def title_signals(title: StoredTitle) -> dict[str, float]:
 
 
 def place_among(values: FloatArray, value: float) -> float | None:
-    """The share of `values` [n] below `value`, 0 to 1, equal ones half; None where too few are known."""
+    """The share of `values` [n] below `value`, 0 to 1; None where too few are known.
+
+    Equal ones count as below or above, whatever brings it nearer to 0.5: what most others have, too, tells a
+    title from none of them.
+    """
     known: NDArray[np.float64] = values[np.isfinite(values)]
     if len(known) < LEAST_COMPARED:
         return None
-    return float((known < value).mean() + (known == value).mean() / 2)
+    return min(max(0.5, float((known < value).mean())), float((known <= value).mean()))
 
 
 def _hash(name: str) -> bytes:

@@ -237,11 +237,25 @@ def test_signals_of_a_title_are_means_by_salience() -> None:
     assert title_signals(replace(title, segments=parts)) == {"motion": pytest.approx(0.3), "y": 1.0}
 
 
-def test_places_count_equal_ones_half() -> None:
+def test_equal_ones_bring_a_place_nearer_to_the_middle() -> None:
     values = np.array([0.0] * 5 + [1.0] * 10 + [2.0] * 5 + [np.nan] * 3)
-    assert place_among(values, 1.0) == 0.5
-    assert place_among(values, 3.0) == 1.0
+    assert [place_among(values, value) for value in (-1.0, 0.0, 1.0, 2.0, 3.0)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert place_among(values, 0.5) == 0.25
     assert place_among(values[: LEAST_COMPARED - 1], 1.0) is None
+
+
+def test_what_most_titles_have_too_is_not_named() -> None:
+    def told(still_share: float) -> str:
+        rates = np.where(np.linspace(0, 1, len(SAMPLE.media_ids)) < still_share, 0.0, 3.0)
+        sample = replace(SAMPLE, signals={"cut_rate_per_min": rates})
+        titles = []
+        for title in (A, suggested()):
+            still = tuple(replace(s, signals={"cut_rate_per_min": 0.0}) for s in title.segments)
+            titles.append(replace(title, segments=still))
+        return sentence_of(explain_suggestion(*titles, Weights(), DESCRIPTOR, sample))
+
+    assert "more slowly cut than most titles" in told(still_share=0.2)
+    assert "cut than most titles" not in told(still_share=0.64)
 
 
 def test_a_title_beside_itself_is_refused() -> None:
