@@ -40,8 +40,33 @@ def test_of_a_page_only_the_article_is_left(tmp_path: Path) -> None:
 
 
 def test_a_page_without_an_article() -> None:
-    with pytest.raises(NoModalityError, match="a page of HTML without an article"):
-        article_text(b"<!doctype html><html><body></body></html>")
+    for empty in (b"<!doctype html><html><body></body></html>", b"<div></div>"):
+        with pytest.raises(NoModalityError, match="HTML without an article"):
+            article_text(empty)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ['<div class="post">', "<main>", "<section>", "<header>News</header>", "<h1>Bird</h1>", "<p>"],
+)
+def test_a_part_of_a_page_is_read_as_one(begin: str) -> None:
+    menu = '<nav><a href="/">Home</a> <a href="/sport">Sport</a></nav>'
+    body = "".join(f'<p data-id="0">{sentence}</p>' for sentence in SENTENCES)
+    text = article_text(f"{begin}{menu}{body}<footer>Imprint</footer>".encode())
+    for sentence in SENTENCES:
+        assert sentence in text
+    for other in ("Sport", "Imprint", "data-id", "<"):
+        assert other not in text
+    assert article_text(b"<p>A <b>short</b> one.</p>") == "A short one."
+
+
+def test_the_name_says_that_it_is_html_where_the_text_does_not() -> None:
+    given = f"{SENTENCES[0]}<br>{SENTENCES[1]}"
+    assert article_text(given.encode(), "story.txt") == given
+    read = article_text(given.encode(), "story.HTML")
+    assert "<br>" not in read
+    assert SENTENCES[0] in read
+    assert article_text(b"<John> hello", "chat.txt") == "<John> hello"
 
 
 def test_what_is_no_text(tmp_path: Path) -> None:
