@@ -6,8 +6,10 @@ which one to install. Commands import what they need when they are called.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -34,6 +36,8 @@ EXTRAS = {
 SERVERS = ("serve", "gateway")
 #: Packages that an option of a command needs, with an extra of their own.
 _EXTRAS_OF_OPTIONS = {"ray": "ray"}
+#: What a write fails with on a disk that is full, or for somebody who may use no more of it.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_app() -> typer.Typer:
@@ -92,5 +96,24 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main() -> None:
-    """Entry point of the `resonance` script."""
-    make_app()()
+    """Entry point of the `resonance` script. Where there is no room for what it writes, one line says so."""
+    try:
+        try:
+            make_app()()
+        finally:
+            if sys.stdout is not None:  # as it is where it was closed before
+                sys.stdout.flush()  # a short output is written only here
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, *NO_ROOM):
+            raise
+        _drop_stdout()
+        if error.errno != errno.EPIPE:  # whoever reads no further knows it
+            typer.echo(f"resonance: the output cannot be written ({error.strerror})", err=True)
+        sys.exit(1)
+
+
+def _drop_stdout() -> None:
+    """What is still held of it goes nowhere: Python would try to write it once more in the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -39,6 +39,17 @@ def test_help_lists_the_commands_without_importing_torch_or_the_server() -> None
     assert loaded.stdout.strip() == "[]"
 
 
+def test_output_without_room_is_one_line() -> None:
+    short = "import resonance.clients.cli.main as m; m.make_app = lambda: lambda: print('short'); m.main()"
+    for command in ([COMMAND, "--help"], [sys.executable, "-c", short]):
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (
+            1,
+            "resonance: the output cannot be written (No space left on device)\n",
+        )
+
+
 def test_json_goes_to_stdout_and_nothing_else_does(server: TritonServer, media: Path) -> None:
     shown = run(
         "embed",
