@@ -12,6 +12,8 @@ import { setUpTheme } from "./theme.js";
 
 const STARTING = "Drop something on the page, or start from one of these with “More like this”.";
 const ADDING = "“More like this” adds one to the examples.";
+const EMPTY = "This library is empty. `resonance ingest FOLDER --sink STORE` fills it; then load this page again.";
+const UNFINISHED = "The library is too large to look through all of its titles here; `resonance titles STORE WORDS` does.";
 const knownTags = new Set();
 let asking = false;
 let wanted = false; // something changed since the last question was asked
@@ -63,12 +65,12 @@ async function askBrowse() {
   showTitles(found.titles, { ranked: false });
   byId("results-title").textContent = state.name || state.tags.size ? "Titles that fit" : "In this library";
   byId("results-note").textContent = found.titles.length ? (ready().length ? ADDING : STARTING) : "";
-  const isEmpty = found.all && !state.name && !state.tags.size;
-  const empty = isEmpty ? "This library is empty. `resonance ingest FOLDER --sink STORE` fills it; then load this page again." : "No title has such a name.";
-  showNothing(found.titles.length, empty);
-  byId("more").hidden = found.all || state.limit === MOST;
+  const isCut = !found.all && found.titles.length < state.limit; // the time was up first
+  if (isCut && found.titles.length) byId("results-note").textContent = UNFINISHED;
+  showNothing(found.titles.length, isCut ? `None was found so far. ${UNFINISHED}` : state.name || state.tags.size ? "No title has such a name." : EMPTY);
+  byId("more").hidden = found.all || isCut || state.limit === MOST;
   noteTags(found.titles);
-  announce(`${counted(found.titles.length, "title")} shown.`);
+  announce(`${counted(found.titles.length, "title")} shown.${isCut ? ` ${UNFINISHED}` : ""}`);
 }
 
 function showNothing(count, text) {
