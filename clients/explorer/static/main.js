@@ -140,13 +140,17 @@ function setRange(range, value, digits) {
 /** Look for what the address says. */
 function restore() {
   const { titles, weights, diversity, tags, name, opened } = readAddress();
+  const before = lookedFor();
   setTitles(titles);
   Object.assign(state, { weights, diversity, tags, name });
   byId("find-name").value = name;
   showSliders();
   openFrom(opened);
-  changed();
+  if (lookedFor() === before) changed(state.limit); // as many titles as there were, when only a title was closed
+  else changed();
 }
+
+const lookedFor = () => JSON.stringify([searchRequest(), state.name]);
 
 /** Links within the page move the focus; the address is not theirs. */
 function setUpInnerLinks() {
