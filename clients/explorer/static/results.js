@@ -19,6 +19,7 @@ export function showTitles(titles, { ranked }) {
   const list = byId("results");
   const before = new Map([...list.children].map((node) => [node, node.getBoundingClientRect()]));
   const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const place = [...list.children].findIndex((node) => node.contains(focused));
   const scale = scaleOf(titles);
   const wanted = titles.map((title, at) => {
     const card = cards.get(title.key) ?? newCard();
@@ -33,6 +34,7 @@ export function showTitles(titles, { ranked }) {
   for (const [key, card] of cards) if (!card.node.isConnected) cards.delete(key);
   markOpen(openKey);
   if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
+  if (focused && !focused.isConnected) (wanted[place]?.querySelector(".poster") ?? byId("results-title")).focus();
   if (!calmMotion()) slide(wanted, before);
 }
 
