@@ -52,8 +52,18 @@ export function browse({ name, tags, limit }) {
   return ask(`/api/titles?${query}`);
 }
 
-export function addFile(file, signal) {
+export async function addFile(file, signal) {
+  await checkReadable(file);
   const name = [...file.name].slice(-120).join(""); // its end tells the kind
   const headers = { "Content-Type": "application/octet-stream", "X-Example-Name": encodeURIComponent(name) };
   return ask("/api/examples/file", { method: "POST", headers, body: file, signal });
+}
+
+/** A file that changed since it was chosen is refused by the browser, as is a folder; `fetch` would not say which. */
+async function checkReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new ApiError("UnreadableFile", `${file.name} cannot be read: it changed or went away since it was chosen, or is a folder. Choose the file again.`, 0);
+  }
 }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from resonance.clients.discovery.history import Viewing
 from resonance.clients.explorer.remembered import remember
@@ -29,6 +29,8 @@ ARGUMENTS = (
 )
 WIDE, NARROW = (1280, 900), (360, 740)
 SEARCHED_MS = 20_000
+#: Titles that are shown before somebody asks for more.
+EACH_PAGE = 24
 #: What axe calls the rest of is shown, but fails nothing.
 FAILING = ("serious", "critical")
 
@@ -485,6 +487,64 @@ def test_what_is_no_media_says_so(site: Site, media: Path, open_page: Opener) ->
     expect(fault).to_contain_text("notmedia_22_bytes_text.wav: ", timeout=SEARCHED_MS)
     expect(fault).to_contain_text("expected")
     expect(page.locator("#results-title")).to_have_text("In this library")
+
+
+def test_a_file_that_changed_since_it_was_chosen_is_told(
+    away: Site, open_page: Opener, tmp_path: Path
+) -> None:
+    page = open_page(away)
+    page.route("**/api/examples/file", lambda route: route.fulfill(status=500, body="{}"))
+    path = tmp_path / "note.txt"
+    path.write_text("one")
+    page.set_input_files("#file", str(path))
+    fault = page.locator(".example[data-status=failed] .fault")
+    expect(fault).to_contain_text("answered 500")
+    path.write_text("another")
+    page.get_by_role("button", name="Try again").click()
+    expect(fault).to_contain_text("note.txt cannot be read: it changed")
+
+
+def test_a_search_by_name_that_ran_out_of_time_says_so(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    page.route("**/api/titles?name=film*", lambda route: route.fulfill(json={"titles": [], "all": False}))
+    page.get_by_role("searchbox", name="Find a title by name").fill("film")
+    expect(page.locator("#nothing")).to_contain_text("too large to look through all of its titles")
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_back_leaves_as_many_titles_as_were_shown(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    keys = [f"extra{at}" for at in range(EACH_PAGE + 4)]
+    present = {"visual": False, "audio": True, "transcript": False}
+    rest = {"language": None, "tags": [], "attributes": {}, "duration_s": 8, "present": present}
+    titles = [{"key": key, "media_id": key, "name": key, **rest} for key in keys]
+
+    def some(route: Route) -> None:
+        limit = int(re.findall(r"limit=(\d+)", route.request.url)[0])
+        route.fulfill(json={"titles": titles[:limit], "all": limit >= len(titles)})
+
+    page.route("**/api/titles?*", some)
+    page.reload()
+    cards = page.locator("#results > li")
+    expect(cards).to_have_count(EACH_PAGE)
+    page.get_by_role("button", name="Show more").click()
+    expect(cards).to_have_count(len(titles))
+    poster = cards.last.locator(".poster")
+    poster.click()
+    expect(page.locator("#stage-title")).to_be_focused()
+    page.go_back()
+    expect(page.locator("#stage")).to_be_hidden()
+    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
+    expect(cards).to_have_count(len(titles))
+    expect(poster).to_be_focused()
+
+
+def test_the_focus_stays_in_the_results_when_its_card_goes(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    shown = Shown(page)
+    shown.card(shown.names()[1]).get_by_role("button", name="More like").press("Enter")
+    shown.settled()
+    expect(page.locator("#results > li").nth(1).locator(".poster")).to_be_focused()
 
 
 def test_by_keyboard_alone(site: Site, open_page: Opener) -> None:
