@@ -86,6 +86,7 @@ class MediaProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = self._ended = False
+        self._due_at = 0  # without a size: where the next chunk begins, whether or not it is wanted any more
         self.times: ReadTimes = self._answers.times
         self.spooled: bool | None = None if request.mode == "encoded" else False
         self.pid: int | None = None
@@ -108,9 +109,11 @@ class MediaProcess:
 
         Raises:
             MediaLimitError: too many bytes. OverloadedError: no room on disk, or for a process.
-            InvalidFieldError: a chunk where none belongs. MediaError: reading has failed.
+            InvalidFieldError: a chunk where none belongs; without a size one belongs where the bytes so far
+                end, and nowhere else. MediaError: reading has failed.
         """
         self._check_chunk(offset, len(data))
+        self._due_at = offset + len(data)
         await self._start()
         self._raise_fault()
         if self._closed or self._answers.over or not data:
@@ -288,11 +291,12 @@ class MediaProcess:
                 f"bytes up to {offset + length:,}",
                 f"at most size_bytes, which is {size:,}",
             )
-        if size is None and offset > self._spool.end_bytes:
+        if size is None and offset != self._due_at:  # 0 is also what a caller says who leaves it out
             raise InvalidFieldError(
                 "chunk.offset_bytes",
                 f"{offset:,}",
-                f"{self._spool.end_bytes:,}: in order, without size_bytes",
+                f"{self._due_at:,}, where the bytes so far end: each chunk has it, and comes in order "
+                "without start.size_bytes",
             )
 
     def _too_large(self, came: int, allowed: int) -> MediaError:

@@ -286,7 +286,7 @@ async def test_the_budget_and_the_limits_hold(
 ) -> None:
     budget = SpoolBudget(150_000)
     first = make_process(descriptor, tmp_path, budget=budget)
-    second = make_process(descriptor, tmp_path, budget=budget)
+    second = make_process(descriptor, tmp_path, budget=budget, size_bytes=len(long_film))
     await first.feed(0, long_film[:100_000])
     with pytest.raises(OverloadedError, match=r"100,000 bytes on disk and 60,000 came.*150,000"):
         await second.feed(0, long_film[:60_000])
@@ -294,8 +294,6 @@ async def test_the_budget_and_the_limits_hold(
     await second.feed(0, long_film[:60_000])
     await second.feed(0, long_film[:60_000])  # the same bytes take no more room
     assert budget.used_bytes == second.received_bytes == 60_000
-    with pytest.raises(InvalidFieldError, match="in order"):
-        await second.feed(70_000, b"x")
     await second.close()
 
     small = ReadLimits(max_media_bytes=1000)
@@ -314,6 +312,35 @@ async def test_the_budget_and_the_limits_hold(
     with pytest.raises(InvalidFieldError, match="size_bytes"):
         await cut.feed(len(long_film), b"x")
     await cut.close()
+
+
+@pytest.mark.parametrize("mode", ["encoded", "text", "live"])
+@pytest.mark.parametrize("offset", [0, 999, 1001])  # 0: left out
+async def test_without_a_size_a_chunk_begins_where_the_bytes_so_far_end(
+    descriptor: Descriptor, tmp_path: Path, mode: str, offset: int
+) -> None:
+    as_a_feed = {"mode": "encoded", "live": True}
+    process = make_process(descriptor, tmp_path, **(as_a_feed if mode == "live" else {"mode": mode}))
+    try:
+        await process.feed(0, b"words " * 100)
+        await process.feed(600, b"words " * 66 + b"more")
+        with pytest.raises(InvalidFieldError, match=f"offset_bytes: {offset:,}; expected 1,000, where"):
+            await process.feed(offset, b"words " * 100)
+    finally:
+        await process.close()
+
+
+async def test_what_comes_in_order_after_all_that_is_wanted_is_passed_over(
+    descriptor: Descriptor, media: Path, tmp_path: Path
+) -> None:
+    picture = (media / "image" / "food_cherries.jpg").read_bytes() + bytes(1 << 20)
+    process = make_process(descriptor, tmp_path)
+    await process.feed(0, picture)
+    assert len(await read_to_end(process)) == 1
+    for at in range(len(picture), len(picture) + 300, 100):
+        await process.feed(at, bytes(100))
+    await process.end()
+    await process.close()
 
 
 async def test_an_upload_is_held_back_and_what_is_waited_for_is_taken(
