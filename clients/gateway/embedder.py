@@ -239,7 +239,8 @@ class GatewayEmbedder:
         Args:
             modalities: what will be sent; a window waits for each of them.
             live: without an end: rolling titles come every `rolling_every` segments, over the last ones only.
-            done: segments of an earlier feed of the same media.
+            done: segments of an earlier feed of the same media. Times go on: what lies in the windows up to
+                the last of them is passed over.
 
         Raises:
             InvalidFieldError: an unknown modality. ServerError: no answer.

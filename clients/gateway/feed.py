@@ -43,7 +43,8 @@ class Feed:
                 ...  # MediaInfo, Segment, ..., rolling MediaEmbedding, ..., the last MediaEmbedding
 
     Whoever takes no parts is in the end not sent to either: `frame` and the others wait. What was sent cannot
-    be sent again, so a broken feed is not taken up again by itself: open another with ``done=feed.segments``.
+    be sent again, so a broken feed is not taken up again by itself: open another with ``done=feed.segments``,
+    and let its times go on; a clock that begins anew is passed over as far as those segments reach.
 
     Attributes:
         segments: those answered so far and given as `done`, of a live feed the last that its title covers.

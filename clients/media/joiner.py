@@ -103,7 +103,8 @@ class Joiner:
     by a thread of its own from a container of its own, so that neither bad interleaving nor a gap of
     hours makes one stream's packets pile up while another's are looked for.
 
-    Windows below `first_index` are read over: whoever resumes a title has them already.
+    Windows below `first_index` are read over: whoever resumes a title has them already. `resumed`: windows
+    came before these, so that none is no error and a short one at the end is dropped.
     """
 
     def __init__(
@@ -114,8 +115,10 @@ class Joiner:
         sound: Callable[[], Iterator[tuple[int, SoundWindow]]] | None = None,
         words: Callable[[], Iterator[tuple[int, WordsWindow | None]]] | None = None,
         first_index: int = 0,
+        resumed: bool = False,
     ) -> None:
         self._title, self._first_index = title, first_index
+        self._resumed = resumed or first_index > 0
         self._segment = title.descriptor.segment
         self._windows = title.windows
         self._sources = (video, sound, words)
@@ -135,7 +138,7 @@ class Joiner:
         heard = Feed(self._title, sound, "sound") if sound else None
         spoken = Feed(self._title, words, "words") if words else None
         self._feeds = [feed for feed in (pictures, heard, spoken) if feed is not None]
-        emitted = min(self._first_index, 1)  # of a resumed title the window before the first was handed out
+        emitted = int(self._resumed)  # of a resumed title the window before the first was handed out
         last = -1
         while True:
             shown, sounding = pictures and pictures.head(), heard and heard.head()

@@ -108,6 +108,7 @@ class _Wanted:
     sampling: str
     transcript: Path | SubtitleFile | None
     first_index: int
+    resumed: bool
     modalities: frozenset[str]
 
     def check(self, name: str, held: Collection[str]) -> None:
@@ -132,6 +133,7 @@ def open_media(
     limits: Limits | None = None,
     name: str | None = None,
     first_index: int = 0,
+    resumed: bool = False,
     modalities: Collection[str] | None = None,
     form: str | None = None,
 ) -> MediaReader:
@@ -144,6 +146,7 @@ def open_media(
         transcript: a subtitle file; by default one beside the path, else an embedded stream.
         name: what to call the media; a `Source` has its own.
         first_index: windows before it were embedded already; they are neither decoded nor handed out.
+        resumed: other media went on as this one, and their windows count as the first of the title.
         modalities: those to use of ``visual``, ``audio``, ``transcript``; by default all.
         form: one of `FORMS`; by default text and subtitles are told by the path's suffix.
 
@@ -160,7 +163,7 @@ def open_media(
     if form is not None and form not in FORMS:
         raise UsageError(f"form is '{form}'; expected one of {', '.join(FORMS)}")
     words = Path(transcript) if isinstance(transcript, str) else transcript
-    wanted = _Wanted(sampling, words, first_index, chosen)
+    wanted = _Wanted(sampling, words, first_index, resumed, chosen)
     opened = source if isinstance(source, Source) else MediaSource(source, name=name, limits=limits)
     title = Title(opened, descriptor, limits, ReadTimes())
     try:
@@ -256,7 +259,12 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
 
 
 def _open_animation(title: Title, wanted: _Wanted, container: str) -> MediaReader:
-    joiner = Joiner(title, video=AnimationReader(title).windows, first_index=wanted.first_index)
+    joiner = Joiner(
+        title,
+        video=AnimationReader(title).windows,
+        first_index=wanted.first_index,
+        resumed=wanted.resumed,
+    )
     closing = contextlib.ExitStack()
     closing.callback(title.source.close)
     closing.callback(joiner.close)
@@ -315,6 +323,7 @@ def _open_streams(given: Title, wanted: _Wanted) -> MediaReader:
         sound=sound.windows if sound else None,
         words=words,
         first_index=wanted.first_index,
+        resumed=wanted.resumed,
     )
     closing.callback(joiner.close)  # last in, first out: the threads end before what they read is closed
     if isinstance(source, GrowingSource):

@@ -10,7 +10,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from resonance.clients.errors import MediaError, MediaLimitError
@@ -67,6 +67,7 @@ class Child:
         self._credit = _Credit()
         self._decodes: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._forgotten = 0
+        self._before = job.request.first_index if job.request.live else 0  # windows that are not in the bytes
         self._reader: MediaReader | None = None
         self._source = GrowingSource(
             job.request.media_id,
@@ -105,7 +106,8 @@ class Child:
                 stall_timeout_s=limits.stall_timeout_s,
                 max_media_s=limits.max_media_s,
             ),
-            first_index=request.first_index,
+            first_index=request.first_index - self._before,
+            resumed=self._before > 0,
             modalities=request.modalities,
             form=form,
         )
@@ -119,11 +121,24 @@ class Child:
             left_out=info.left_out,
         )
         for segment in reader.segments():
-            parts, fields = segments.write_segment(segment)
+            parts, fields = segments.write_segment(self._numbered(segment))
             self._credit.take()
             self._send("segment", parts, **fields)
         self._report_once()
         self._send("end")
+
+    def _numbered(self, segment: SegmentInput) -> SegmentInput:
+        """The segment in the clock of the whole feed, of which the bytes may be a later part."""
+        before_s = self._before * self._job.descriptor.segment.length_s
+        if not before_s or segment.start_s is None or segment.end_s is None:
+            return segment
+        return replace(
+            segment,
+            index=self._before + segment.index,
+            start_s=before_s + segment.start_s,
+            end_s=before_s + segment.end_s,
+            frame_times_s=tuple(before_s + time_s for time_s in segment.frame_times_s),
+        )
 
     def _fail(self, error: Exception) -> None:
         """Tell what the media is at fault with; of a machine that has no thread left the end tells."""
@@ -197,7 +212,7 @@ class Child:
     def _decoded(self, index: int) -> Frames | None:
         if self._reader is None:
             return None
-        wanted = SegmentInput(index=index, start_s=0.0, end_s=0.0, sampled_by=SampledBy.NONE)
+        wanted = SegmentInput(index=index - self._before, start_s=0.0, end_s=0.0, sampled_by=SampledBy.NONE)
         return self._reader.decode_segment(wanted)
 
 

@@ -14,7 +14,8 @@ class ReadRequest:
         mode: ``encoded``, ``text`` or ``subtitles``.
         sampling: ``keyframes`` or ``uniform``; None: what the space says.
         modalities: those of ``visual``, ``audio``, ``transcript`` to read; None: all.
-        first_index: windows before it were embedded by an earlier call.
+        first_index: windows before it were embedded by an earlier call, and are read over; of a live feed,
+            whose bytes go on where that call ended, the first one is counted so.
         live: a feed without an end; old bytes are forgotten.
         size_bytes: of the whole file, where it is known; chunks may come in any order then.
         subtitles: (format, bytes) to be taken instead of those inside; with ``subtitles`` the format of

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from resonance.clients.errors import MediaError
@@ -19,7 +20,7 @@ from tests.clients.media.animations import FORMATS, animation
 from tests.clients.media.conftest import make_descriptor
 from tests.clients.media.heic import tiled_photo, whole_photo
 from tests.clients.media.same import assert_same
-from tests.clients.media.synthetic import even_times, film
+from tests.clients.media.synthetic import even_times, film, sound
 from tests.lengths import long
 from tests.serving.gateway.reading_kit import make_process, read_to_end, sending
 
@@ -119,6 +120,43 @@ async def test_segments_can_be_decoded_again(descriptor: Descriptor, tmp_path: P
                 assert came is not None
                 assert expected is not None
                 assert_same([replace(here, video=came)], [replace(there, video=expected)])
+
+
+async def test_what_a_live_feed_sends_on_follows_the_windows_of_an_earlier_call(
+    descriptor: Descriptor, tmp_path: Path
+) -> None:
+    data = film(even_times(24.5, 10, start_s=31.0), rate=10, gop=20, container="mpegts")
+    first, later = (make_process(descriptor, tmp_path, live=True, first_index=index) for index in (0, 3))
+    async with sending(first, data), sending(later, data):
+        expected, came = await read_to_end(first), await read_to_end(later)
+        assert [s.index for s in expected] == [0, 1, 2]  # a tail under 1 s is dropped
+        moved = [
+            replace(
+                s,
+                index=s.index + 3,
+                start_s=(s.start_s or 0.0) + 24.0,
+                end_s=(s.end_s or 0.0) + 24.0,
+                frame_times_s=tuple(t + 24.0 for t in s.frame_times_s),
+            )
+            for s in expected
+        ]
+        assert_same(came, moved)
+        again = [await p.decode_segment(s[1]) for p, s in ((first, expected), (later, came))]
+    assert again[0] is not None
+    assert again[1] is not None
+    np.testing.assert_array_equal(again[0].pixels, again[1].pixels)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.0])
+async def test_a_live_feed_with_nothing_after_an_earlier_call_is_no_error(
+    descriptor: Descriptor, tmp_path: Path, seconds: float
+) -> None:
+    silence = sound(
+        np.full(round((seconds or 3.0) * 16_000), 0.1 * (seconds > 0), np.float32), rate_hz=16_000
+    )
+    process = make_process(descriptor, tmp_path, live=True, first_index=3)
+    async with sending(process, silence):
+        assert await read_to_end(process) == []
 
 
 async def test_text_subtitles_and_words_beside(descriptor: Descriptor, media: Path, tmp_path: Path) -> None:
