@@ -72,6 +72,15 @@ _SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confide
 _VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
 _PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
 _AXIS = pa.struct([("value", pa.float64()), ("low", pa.string()), ("high", pa.string())])
+_DAMAGE = pa.struct(
+    [
+        ("unreadable_packets", pa.int64()),
+        ("missing_s", pa.float64()),
+        ("late_frames", pa.int64()),
+        ("late_sound_s", pa.float64()),
+        ("late_cues", pa.int64()),
+    ]
+)
 _STREAM_SIGNALS = ("cut_rate_per_min", "motion")
 
 
@@ -120,7 +129,7 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
             ("arcs", pa.map_(pa.string(), pa.list_(point))),
             ("axes", pa.map_(pa.string(), _AXIS)),
             ("timing_ms", pa.map_(pa.string(), pa.float64())),
-            ("damage", pa.struct([("unreadable_packets", pa.int64()), ("missing_s", pa.float64())])),
+            ("damage", _DAMAGE),
         ],
         metadata={"resonance.fingerprint": fingerprint, "resonance.space": rows[0].space.name},
     )

@@ -38,8 +38,13 @@ def facts_of(row: Mapping[str, Any]) -> TitleFacts:
         duration_s=row["duration_s"],
         present=_present(row["present"]),
         axes={name: AxisValue(**value) for name, value in dict(row["axes"] or ()).items()},
-        damage=Damage(**(row.get("damage") or {})),
+        damage=_damage(row.get("damage")),
     )
+
+
+def _damage(value: Mapping[str, Any] | None) -> Damage:
+    """Of a row or payload; what nobody counted yet when it was stored is null, or not there."""
+    return Damage(**{name: count for name, count in (value or {}).items() if count is not None})
 
 
 def arcs_of(column: Any) -> dict[str, list[tuple[float, float]]]:

@@ -7,7 +7,7 @@ back in the order in which the pipeline has them, and None for a signal that was
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -228,8 +228,7 @@ def title_to_message(result: MediaEmbedding) -> pb.Title:
         rolling=result.rolling,
     )
     if result.damage != Damage():
-        message.damage.unreadable_packets = result.damage.unreadable_packets
-        message.damage.missing_s = result.damage.missing_s
+        message.damage.CopyFrom(pb.Damage(**asdict(result.damage)))
     message.MergeFromString(vector_message_bytes(result.title, pb.Title.VECTOR_FIELD_NUMBER))
     for name, points in result.arcs.items():
         arc = message.arcs[name]  # an arc without points is kept, too
@@ -289,7 +288,11 @@ def title_from_message(
         axes=_ordered(axes, names.axes),
         rolling=message.rolling,
         damage=Damage(
-            message.damage.unreadable_packets, finite(message.damage.missing_s, "title.damage.missing_s")
+            unreadable_packets=message.damage.unreadable_packets,
+            missing_s=finite(message.damage.missing_s, "title.damage.missing_s"),
+            late_frames=message.damage.late_frames,
+            late_sound_s=finite(message.damage.late_sound_s, "title.damage.late_sound_s"),
+            late_cues=message.damage.late_cues,
         ),
     )
 

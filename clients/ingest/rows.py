@@ -23,7 +23,15 @@ VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
 PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
 SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confidence", pa.float64())])
 AXIS = pa.struct([("value", pa.float64()), ("low", pa.string()), ("high", pa.string())])
-DAMAGE = pa.struct([("unreadable_packets", pa.int64()), ("missing_s", pa.float64())])
+DAMAGE = pa.struct(
+    [
+        ("unreadable_packets", pa.int64()),
+        ("missing_s", pa.float64()),
+        ("late_frames", pa.int64()),
+        ("late_sound_s", pa.float64()),
+        ("late_cues", pa.int64()),
+    ]
+)
 POINT = pa.struct([("t_s", pa.float64()), ("value", pa.float64())])
 SEGMENT = pa.struct(
     [
@@ -39,7 +47,7 @@ SEGMENT = pa.struct(
         ("frame_times_s", pa.list_(pa.float64())),
     ]
 )
-#: Columns that stores have only since they were thought of: null in what was stored before.
+#: Columns that stores have, or have in full, only since they were thought of: null in what was stored before.
 _LATER = {"damage": DAMAGE}
 _FIELDS = [
     ("media_id", pa.string()),
@@ -76,8 +84,11 @@ def title_schema(space: SpaceRef) -> pa.Schema:
 def with_later_columns(rows: Rows, columns: Collection[str] | None = None) -> Rows:
     """`rows` of a store that may be older than some of `columns`, or of all columns."""
     for name, kind in _LATER.items():
-        if name not in rows.schema.names and (columns is None or name in columns):
+        at = rows.schema.get_field_index(name)
+        if at < 0 and (columns is None or name in columns):
             rows = rows.append_column(pa.field(name, kind), pa.nulls(rows.num_rows, kind))
+        elif at >= 0 and rows.schema.field(at).type != kind:
+            rows = rows.set_column(at, pa.field(name, kind), rows.column(at).cast(kind))
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from resonance.clients.errors import InvalidFieldError, MediaLimitError, NoModalityError, UsageError
 from resonance.clients.media.feed_clocks import BEHIND_S
 from resonance.clients.media.feed_values import SAME_TIME_S, check_channels, check_rate, check_time
-from resonance.clients.media.feed_windows import FeedWindows, Late
+from resonance.clients.media.feed_windows import FeedWindows
 from resonance.clients.media.types import ByteArray, FloatArray, Frames, MediaInfo, ReadTimes, SegmentInput
 from resonance.clients.media.words import Cue
 from resonance.space.descriptor import MODALITIES, Descriptor
@@ -30,7 +30,8 @@ class FeedReader:
 
     A window closes when pictures and sound, as far as they are declared, have passed its end, and words have
     too (by a cue's start or a mark) or the others are 4 s past it. What is more than 8 s behind the other is
-    not waited for; what comes of it after its window closed is dropped and counted in `late`.
+    not waited for. What comes of it after its window closed is dropped and counted in `times` where the feed
+    is live, and refused where it is not: whoever reads from a file can send it in the order of time.
 
     Memory does not grow with the feed or its speed: adding waits while more than `MAX_READY` closed windows
     are to be taken by `next`. With windows of 8 s there are never more than six (16 frames of the space's
@@ -41,6 +42,7 @@ class FeedReader:
         media_id: what to call the feed in errors.
         modalities: those that will come.
         first_index: windows before this one are ignored, for a feed that is resumed.
+        live: it happens now.
         max_frame_pixels: largest frame taken.
         max_media_s: latest time taken; None: any.
 
@@ -55,6 +57,7 @@ class FeedReader:
         media_id: str,
         modalities: frozenset[str],
         first_index: int = 0,
+        live: bool,
         max_frame_pixels: int,
         max_media_s: float | None = None,
     ) -> None:
@@ -67,9 +70,13 @@ class FeedReader:
         self._max_frame_pixels, self._max_media_s = max_frame_pixels, max_media_s
         self._silence_dbfs = descriptor.sound.silence_dbfs
         self._windows: FeedWindows | None = FeedWindows(
-            descriptor, name=media_id, modalities=modalities, first_index=first_index, times=self.times
+            descriptor,
+            name=media_id,
+            modalities=modalities,
+            first_index=first_index,
+            live=live,
+            times=self.times,
         )
-        self._late = Late(0, 0.0, 0)
         self._after: dict[str, tuple[float, str]] = {}  # by modality: what may come now, and since what
         self._ended = False
         self._news, self._room = asyncio.Event(), asyncio.Event()
@@ -106,7 +113,7 @@ class FeedReader:
 
     async def close(self) -> None:
         """Forget everything. What is added from now on is dropped, and whoever waits goes on."""
-        self._late, self._windows = self.late, None
+        self._windows = None
         self._news.set()
         self._room.set()
 
@@ -117,18 +124,14 @@ class FeedReader:
 
     # The feeding side.
 
-    @property
-    def late(self) -> Late:
-        """What came after its window was closed so far."""
-        return self._windows.late if self._windows is not None else self._late
-
     async def add_frame(self, time_s: float, rgb: ByteArray) -> None:
         """A picture uint8 RGB [H, W, 3] that is shown at `time_s`; frames come in rising time.
 
         An array that may be written to is copied; another is kept until the next frame.
 
         Raises:
-            InvalidFieldError: no such array, or a time that is none, falls back or was marked as passed.
+            InvalidFieldError: no such array, or a time that is none, falls back, was marked as passed, or is
+                too late for a feed that is not live.
             MediaLimitError: too many pixels, or too late a time. UsageError: undeclared, or after the end.
         """
         windows = await self._room_for("visual", "frame")
@@ -156,7 +159,7 @@ class FeedReader:
 
         Raises:
             InvalidFieldError: no such array, rate or channels out of bounds, too long a stretch, or a time
-                that is none, falls back or was marked as passed.
+                that is none, falls back, was marked as passed, or is too late for a feed that is not live.
             MediaLimitError: too late a time. UsageError: undeclared, or after the end.
         """
         windows = await self._room_for("audio", "sound")
@@ -185,7 +188,8 @@ class FeedReader:
         """Words that are shown or said from `start_s` to `end_s`; cues come in rising start.
 
         Raises:
-            InvalidFieldError: a time that is none, falls back or was marked as passed.
+            InvalidFieldError: a time that is none, falls back, was marked as passed, or is too late for a
+                feed that is not live.
             MediaLimitError: too late a time, or more words than may wait. UsageError: undeclared, or after
                 the end.
         """

@@ -31,9 +31,10 @@ class FeedSound:
         self._filler = Filler(sound)
         self._position: int | None = None  # of the next sample out of the resampler
         self._end = 0.0  # of the sound put into it
-        self._floor = self._first = first_index * sound.window_samples  # earlier samples are dropped
-        self._reached = self._first
-        self._late_samples = 0
+        self._floor = self._reached = (
+            first_index * sound.window_samples
+        )  # samples before the floor are dropped
+        self._late_samples = 0  # not those of an overlap, which were heard before
 
     @property
     def reached_s(self) -> float:
@@ -95,7 +96,7 @@ class FeedSound:
             self._position += block.size
             if first < self._floor:
                 dropped = min(self._floor - first, block.size)
-                self._late_samples += max(first + dropped - max(first, self._first), 0)
+                self._late_samples += max(first + dropped - max(first, self._reached), 0)
                 block, first = block[dropped:], first + dropped
             if block.size:
                 done += self._filler.put(first, block)

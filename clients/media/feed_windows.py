@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from resonance.clients.errors import MediaLimitError
-from resonance.clients.media.feed_clocks import FeedClocks
+from resonance.clients.errors import InvalidFieldError, MediaLimitError
+from resonance.clients.media.feed_clocks import BEHIND_S, WORDS_WAIT_S, FeedClocks
 from resonance.clients.media.feed_pictures import FeedPictures
 from resonance.clients.media.feed_sound import FeedSound
 from resonance.clients.media.feed_values import SAME_TIME_S
@@ -23,15 +23,6 @@ from resonance.space.descriptor import Descriptor
 #: Characters of words that may wait for their windows to be complete, each cue counted as 64 more.
 MAX_WORDS_HELD = 1 << 20
 _CUE_CHARACTERS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """What came after its window had been closed, and was dropped: frames, seconds of sound, cues."""
-
-    frames: int
-    sound_s: float
-    cues: int
 
 
 @dataclass(slots=True)
@@ -49,13 +40,21 @@ class FeedWindows:
 
     Args:
         name: what to call the feed in errors.
-        times: the time spent is added to it.
+        live: what comes after its window was closed is dropped and counted; else it is refused.
+        times: the time spent is added to it, and what was dropped.
     """
 
     def __init__(
-        self, descriptor: Descriptor, *, name: str, modalities: Set[str], first_index: int, times: ReadTimes
+        self,
+        descriptor: Descriptor,
+        *,
+        name: str,
+        modalities: Set[str],
+        first_index: int,
+        live: bool,
+        times: ReadTimes,
     ) -> None:
-        self._name, self._first_index, self._times = name, first_index, times
+        self._name, self._first_index, self._live, self._times = name, first_index, live, times
         self._min_tail_s = descriptor.segment.min_tail_s
         self._windows = Windows(descriptor.segment.length_s)
         self._clocks = FeedClocks(modalities, self._windows.start_s(first_index))
@@ -66,7 +65,6 @@ class FeedWindows:
         self._closed = first_index  # windows before this one are
         self._last_shown = -1  # the last window that pictures, sound or their marks reach into
         self._words_held = 0
-        self._late_frames = self._late_cues = 0
         self._ready: deque[tuple[int, _Window]] = deque()
         self._finished = False
         self.given = 0
@@ -75,11 +73,6 @@ class FeedWindows:
     def ready(self) -> int:
         """Closed windows that wait to be taken."""
         return len(self._ready)
-
-    @property
-    def late(self) -> Late:
-        """What came too late so far."""
-        return Late(self._late_frames, self._sound.late_s, self._late_cues)
 
     def take(self) -> SegmentInput | None:
         """The next closed window with content; None while there is none. Counted in `given`."""
@@ -93,35 +86,50 @@ class FeedWindows:
         return None
 
     def put_frame(self, time_s: float, rgb: ByteArray) -> None:
-        """A frame uint8 [H, W, 3], kept until the next one."""
+        """A frame uint8 [H, W, 3], kept until the next one.
+
+        Raises:
+            InvalidFieldError: its window was closed, and the feed is not live.
+        """
         time_s = self._windows.settled_s(time_s)
         index = self._windows.index(time_s)
+        if self._first_index <= index < self._closed:
+            self._met_late("frame.time_s", time_s)
+            self._times.late_frames += 1
         self._last_shown = max(self._last_shown, index)
         if index >= self._closed:
             started = time.perf_counter()
             self._saw(self._pictures.put(time_s, rgb))
             self._times.decode_s += time.perf_counter() - started
-        elif index >= self._first_index:
-            self._late_frames += 1
         self._reach("visual", time_s)
 
     def put_sound(self, time_s: float, samples: FloatArray, sample_rate_hz: int) -> None:
-        """Samples float32 [n, channels]."""
+        """Samples float32 [n, channels].
+
+        Raises:
+            InvalidFieldError: a window of theirs was closed without them, and the feed is not live.
+        """
         started = time.perf_counter()
+        end_s = time_s + samples.shape[0] / sample_rate_hz
+        unheard_s = max(time_s, self._sound.reached_s)
+        if unheard_s + SAME_TIME_S < min(end_s, self._windows.start_s(self._closed)):
+            self._met_late("sound.time_s", time_s)
         self._heard(self._sound.put(time_s, samples, sample_rate_hz))
         self._times.decode_s += time.perf_counter() - started
-        self._show_until(time_s + samples.shape[0] / sample_rate_hz)
+        self._show_until(end_s)
         self._reach("audio", self._sound.reached_s)
 
     def put_cue(self, cue: Cue) -> None:
         """Words, kept in every window where they count by the rules for subtitles of files.
 
         Raises:
+            InvalidFieldError: one of them was closed, and the feed is not live.
             MediaLimitError: more than `MAX_WORDS_HELD` wait.
         """
         indices = [index for index, _ in words_by_window([cue], self._windows.length_s)]
-        if indices:
-            self._late_cues += self._first_index <= indices[0] < self._closed
+        if indices and max(indices[0], self._first_index) < min(indices[-1] + 1, self._closed):
+            self._met_late("cue.start_s", cue.start_s)
+            self._times.late_cues += 1
         if indices and indices[-1] >= self._closed:
             size = len(cue.text) + _CUE_CHARACTERS
             if self._words_held + size > MAX_WORDS_HELD:
@@ -160,6 +168,16 @@ class FeedWindows:
         self._finished = True
         self._close_before(max(self._open, default=self._closed) + 1)
 
+    def _met_late(self, field: str, time_s: float) -> None:
+        """What does not happen now could come in another order, and is refused."""
+        if not self._live:
+            raise InvalidFieldError(
+                field,
+                f"{time_s:,.3f} s, in a window that was complete without it",
+                f"what is after {self._windows.start_s(self._closed):,.0f} s: interleave media, sound and "
+                f"pictures at most {BEHIND_S:g} s behind each other, words at most {WORDS_WAIT_S:g} s",
+            )
+
     def _reach(self, modality: str, time_s: float) -> None:
         self._clocks.reach(modality, time_s)
         complete = self._windows.index(self._clocks.complete_s())
@@ -181,6 +199,7 @@ class FeedWindows:
             self._at(done[0]).seen = done[1]
 
     def _heard(self, done: list[tuple[int, SoundWindow]]) -> None:
+        self._times.late_sound_s = self._sound.late_s
         for index, window in done:
             self._at(index).heard = window
 

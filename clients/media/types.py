@@ -130,25 +130,34 @@ class ReadTimes:
     broken: int = 0
     #: Seconds before the end that the container states of which nothing was there; known once all is read.
     missing_s: float = 0.0
+    #: Of a live feed of frames, sound and cues: what came after its windows were complete.
+    late_frames: int = 0
+    late_sound_s: float = 0.0
+    late_cues: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What of a medium could not be read; it is in no vector.
+    """What of a medium could not be read or came too late; it is in no vector.
 
     unreadable_packets: packets, or frames of an animation, that could not be decoded, and streams that broke
     off.
     missing_s: seconds before the end that its container states of which nothing was there, as of a file that
     was cut off.
+    late_frames, late_sound_s, late_cues: of a live feed of frames, sound and cues, what came after its
+    windows were complete; of a cue that reaches into later ones, those have it.
     """
 
     unreadable_packets: int = 0
     missing_s: float = 0.0
+    late_frames: int = 0
+    late_sound_s: float = 0.0
+    late_cues: int = 0
 
     @classmethod
     def of(cls, times: ReadTimes) -> Damage:
         """What its reader met so far."""
-        return cls(times.broken, times.missing_s)
+        return cls(times.broken, times.missing_s, times.late_frames, times.late_sound_s, times.late_cues)
 
     def remarks(self, name: str) -> list[str]:
         """What is to be told of the vectors of the medium `name`, a line each."""
@@ -158,6 +167,11 @@ class Damage:
             found.append(f"{name}: {packets} of it could not be read; what they held is in no vector")
         if self.missing_s:
             found.append(f"{name}: its last {self.missing_s:,.1f} s are not there, as if it were cut off")
+        if self.late_frames or self.late_sound_s or self.late_cues:
+            late = (
+                f"{self.late_frames:,} frames, {self.late_sound_s:,.1f} s of sound, {self.late_cues:,} cues"
+            )
+            found.append(f"{name}: {late} came after their windows were complete, and are left out there")
         return found
 
 

@@ -190,7 +190,11 @@ async def _window_of_sound(
 def _feed(descriptor: Descriptor, modality: str) -> FeedReader:
     """As the gateway makes it for such a call."""
     return FeedReader(
-        descriptor, media_id=modality, modalities=frozenset({modality}), max_frame_pixels=1 << 24
+        descriptor,
+        media_id=modality,
+        modalities=frozenset({modality}),
+        live=False,
+        max_frame_pixels=1 << 24,
     )
 
 

@@ -157,6 +157,7 @@ def make_intake(start: Start, descriptor: Descriptor, first_index: int, shared: 
                 media_id=start.media_id,
                 modalities=start.modalities or frozenset(MODALITIES),
                 first_index=first_index,
+                live=start.live,
                 max_frame_pixels=limits.max_video_pixels,
                 max_media_s=None if start.live else limits.max_media_s,
             )

@@ -25,7 +25,7 @@ from resonance.clients.gateway.messages import (
     segments_from_messages,
     title_to_message,
 )
-from resonance.clients.media.types import MediaInfo, SegmentInput
+from resonance.clients.media.types import Damage, MediaInfo, SegmentInput
 from resonance.clients.pipeline import Part, TitleOptions, TitlePipeline
 from resonance.clients.results import Segment
 from resonance.clients.transport import Transport
@@ -203,12 +203,23 @@ class MediaCall:
     async def _receive(self, intake: Intake, message: pb.EmbedMediaRequest | None) -> None:
         """Messages into the source until the caller has finished sending."""
         while message is not None:
-            before = intake.received_bytes
+            before, late_before = intake.received_bytes, Damage.of(intake.source.times)
             await intake.take(message)
             self.received_bytes = intake.received_bytes
             self._shared.metrics.bytes_received(self.received_bytes - before)
+            self._count_late(intake, late_before)
             message = await self._requests.next()
+        late_before = Damage.of(intake.source.times)
         await intake.end()
+        self._count_late(intake, late_before)
+
+    def _count_late(self, intake: Intake, before: Damage) -> None:
+        now = Damage.of(intake.source.times)
+        self._shared.metrics.media_late(
+            now.late_frames - before.late_frames,
+            now.late_sound_s - before.late_sound_s,
+            now.late_cues - before.late_cues,
+        )
 
     @asynccontextmanager
     async def _slot(self, given: SegmentInput) -> AsyncIterator[None]:

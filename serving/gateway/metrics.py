@@ -93,6 +93,9 @@ class GatewayMetrics:
         self._media_seconds = self._counter("media_seconds", "Seconds of media answered")
         self._resumed = self._counter("segments_resumed", "Segments that callers brought along")
         self._received = self._counter("received_bytes", "Bytes of media received")
+        self._late_frames = self._counter("late_frames", "Frames of live feeds that came too late")
+        self._late_sound = self._counter("late_sound_seconds", "Seconds of their sound that came so")
+        self._late_cues = self._counter("late_cues", "Cues of theirs that came so")
         self._killed = self._counter("readers_killed", "Reader processes that were killed", "reason")
         self._stages = self._histogram("stage_seconds", "Time by stage", "stage")
         self._inference = self._histogram("inference_seconds", "Requests to models", "model")
@@ -196,6 +199,12 @@ class GatewayMetrics:
     def bytes_received(self, count: int) -> None:
         """`count` bytes of media came."""
         self._received.inc(count)
+
+    def media_late(self, frames: int, sound_s: float, cues: int) -> None:
+        """So much more of a live feed came after its windows were complete."""
+        self._late_frames.inc(frames)
+        self._late_sound.inc(sound_s)
+        self._late_cues.inc(cues)
 
     def reader_killed(self, reason: str) -> None:
         """A reader process was killed."""

@@ -63,7 +63,8 @@ def test_json_has_the_documented_fields_and_exact_vectors() -> None:
         *("media", "space", "duration_s", "modalities", "title", "segments", "arcs", "axes", "timing_ms"),
         "damage",
     ]
-    assert read["damage"] == {"unreadable_packets": 0, "missing_s": 0.0}
+    nothing_late = {"late_frames": 0, "late_sound_s": 0.0, "late_cues": 0}
+    assert read["damage"] == {"unreadable_packets": 0, "missing_s": 0.0, **nothing_late}
     assert read["space"] == {"name": "tiny", "fingerprint": "f" * 64, "trained": False}
     assert set(read["timing_ms"]) == {"demux", "decode", "queue", "inference", "total"}
     np.testing.assert_array_equal(np.array(read["title"], np.float32), given.title)

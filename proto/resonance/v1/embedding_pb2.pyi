@@ -402,12 +402,18 @@ class Title(_message.Message):
     def __init__(self, media_id: _Optional[str] = ..., fingerprint: _Optional[str] = ..., vector: _Optional[_Iterable[float]] = ..., present: _Optional[_Union[Presence, _Mapping]] = ..., duration_s: _Optional[float] = ..., salience: _Optional[_Iterable[float]] = ..., first_index: _Optional[int] = ..., arcs: _Optional[_Mapping[str, Arc]] = ..., axes: _Optional[_Mapping[str, AxisValue]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., rolling: bool = ..., damage: _Optional[_Union[Damage, _Mapping]] = ...) -> None: ...
 
 class Damage(_message.Message):
-    __slots__ = ("unreadable_packets", "missing_s")
+    __slots__ = ("unreadable_packets", "missing_s", "late_frames", "late_sound_s", "late_cues")
     UNREADABLE_PACKETS_FIELD_NUMBER: _ClassVar[int]
     MISSING_S_FIELD_NUMBER: _ClassVar[int]
+    LATE_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    LATE_SOUND_S_FIELD_NUMBER: _ClassVar[int]
+    LATE_CUES_FIELD_NUMBER: _ClassVar[int]
     unreadable_packets: int
     missing_s: float
-    def __init__(self, unreadable_packets: _Optional[int] = ..., missing_s: _Optional[float] = ...) -> None: ...
+    late_frames: int
+    late_sound_s: float
+    late_cues: int
+    def __init__(self, unreadable_packets: _Optional[int] = ..., missing_s: _Optional[float] = ..., late_frames: _Optional[int] = ..., late_sound_s: _Optional[float] = ..., late_cues: _Optional[int] = ...) -> None: ...
 
 class EmbedQueryRequest(_message.Message):
     __slots__ = ("query_id", "parts", "weights", "expected_fingerprint")

@@ -28,6 +28,7 @@ from tests.clients.discovery.made import DESCRIPTOR, random_titles, write
 #: As macOS writes the name of a file: the accent apart.
 APART = unicodedata.normalize("NFD", "films/Café (take 1).mp4")
 STEERING = "films/\x1b[31mred.mp4"
+NOTHING_LATE = {"late_frames": 0, "late_sound_s": 0.0, "late_cues": 0}
 #: The first three are a film of all modalities, one without sound, and a sound; the last has no clock.
 MADE = [
     replace(title, media_id=name, clock=name != "talk")
@@ -75,7 +76,7 @@ def test_as_json_each_is_an_object_of_its_own(store: str) -> None:
         "language": "en",
         "tags": ["film", "rare"],
         "attributes": {},
-        "damage": {"unreadable_packets": 0, "missing_s": 0.0},
+        "damage": {"unreadable_packets": 0, "missing_s": 0.0, **NOTHING_LATE},
     }
 
 
@@ -86,7 +87,7 @@ def test_a_title_of_damaged_media_says_so(tmp_path: Path) -> None:
         "talk" in line for line in out.splitlines()[1:]
     ]
     _, out, _ = run("titles", str(tmp_path / "store"), "--json", "talk")
-    assert json.loads(out)["damage"] == {"unreadable_packets": 2, "missing_s": 3.5}
+    assert json.loads(out)["damage"] == {"unreadable_packets": 2, "missing_s": 3.5, **NOTHING_LATE}
 
 
 def test_words_are_found_however_their_letters_are_written(store: str) -> None:

@@ -127,7 +127,7 @@ def make_title(count: int = 3, first: int = 0) -> MediaEmbedding:
 
 @pytest.mark.parametrize("rolling", [False, True])
 def test_a_title_survives_the_wire(rolling: bool) -> None:
-    damage = Damage(294, 13.36) if rolling else Damage()
+    damage = Damage(294, 13.36, 7, 2.5, 3) if rolling else Damage()
     title = replace(make_title(3, first=2), rolling=rolling, damage=damage)
     wire = title_to_message(title).SerializeToString()
     older = [replace(make_segment(i), salience=None) for i in range(5)]

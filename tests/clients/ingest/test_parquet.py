@@ -15,12 +15,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from resonance.clients.discovery.rows import facts_of
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import EmptyStoreError, StoreError
 from resonance.clients.ingest.ledger import read_row, row_bytes
 from resonance.clients.ingest.parquet import ParquetSink
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, PartFolder, row_groups
-from resonance.clients.ingest.rows import title_schema
+from resonance.clients.ingest.rows import DAMAGE, title_schema
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import Store
 from resonance.clients.media.types import Damage
@@ -270,6 +271,24 @@ def test_an_open_store_elsewhere_sees_what_is_written() -> None:
     assert _found(store, "a", "b") == {"a": "v1"}
     sink.write(made_rows("a", "b", version="v2"), batch="2", replaces={"a"})
     assert _found(store, "a", "b") == {"a": "v2", "b": "v2"}
+
+
+def test_a_store_of_before_what_is_late_was_counted_goes_on(tmp_path: Path) -> None:
+    rows = pa.concat_tables([made_row("cut", damage=Damage(2, 3.5)), made_rows("whole")])
+    at = rows.schema.get_field_index("damage")
+    short = pa.struct([DAMAGE.field("unreadable_packets"), DAMAGE.field("missing_s")])
+    older = rows.set_column(at, pa.field("damage", short), rows["damage"].cast(short))
+    pq.write_table(older, tmp_path / "part-1.parquet")
+    sink = ParquetSink(str(tmp_path), SPACE)
+    sink.write(made_row("feed", damage=Damage(late_cues=1)), batch="2")
+    sink.write(made_row("whole", "v2"), batch="3")  # the older file is written anew
+    store = open_store(str(tmp_path))
+    found = pa.Table.from_batches(list(store.titles()))
+    assert found.schema.equals(title_schema(SPACE))
+    damage = {row["media_id"]: facts_of(row).damage for row in found.to_pylist()}
+    assert damage == {"cut": Damage(2, 3.5), "feed": Damage(late_cues=1), "whole": Damage()}
+    named = ds.dataset(tmp_path, schema=title_schema(SPACE)).to_table(["damage"])
+    assert named.num_rows == 3
 
 
 def test_a_store_of_before_damage_was_kept_goes_on(tmp_path: Path) -> None:

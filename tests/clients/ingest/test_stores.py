@@ -64,11 +64,18 @@ def expected(*tables: pa.Table) -> dict[str, dict]:
 def test_what_is_written_is_read_back_bit_for_bit(uri: str) -> None:
     sink = open_sink(uri, SPACE)
     sink.write(made_rows("a", "b"), batch="1")
-    long, cut_off = made_row("long", segments=300), made_row("cut off", damage=Damage(2, 3.5))
+    damage = Damage(2, 3.5, late_frames=4, late_sound_s=1.5, late_cues=1)
+    long, cut_off = made_row("long", segments=300), made_row("cut off", damage=damage)
     sink.write(pa.concat_tables([long, cut_off]), batch="2")
     sink.close()
     assert stored(uri) == expected(made_rows("a", "b"), long, cut_off)
-    assert stored(uri)["cut off"]["damage"] == {"unreadable_packets": 2, "missing_s": 3.5}
+    assert stored(uri)["cut off"]["damage"] == {
+        "unreadable_packets": 2,
+        "missing_s": 3.5,
+        "late_frames": 4,
+        "late_sound_s": 1.5,
+        "late_cues": 1,
+    }
     assert stored(uri)["a"]["damage"] is None
     store = open_store(uri)
     assert store.space == SPACE

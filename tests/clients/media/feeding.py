@@ -27,6 +27,7 @@ Step = Callable[[FeedReader], Awaitable[None]]
 def make_feed(*modalities: str, descriptor: Descriptor | None = None, **options: Any) -> FeedReader:
     """A feed with the tests' space; all modalities unless some are named."""
     options.setdefault("max_frame_pixels", 1 << 21)
+    options.setdefault("live", True)
     return FeedReader(
         descriptor or make_descriptor(),
         media_id="feed",

@@ -114,6 +114,11 @@ def test_a_length_that_is_reckoned_from_the_bit_rate_is_not_stated(open_title: O
     assert damage_of(open_title, bytes(pipe.data)) == Damage()
 
 
+def test_what_came_late_is_told() -> None:
+    (line,) = Damage(late_frames=1_200, late_sound_s=2.5, late_cues=3).remarks("cam")
+    assert line.startswith("cam: 1,200 frames, 2.5 s of sound, 3 cues came after their windows were complete")
+
+
 def test_packets_that_do_not_decode_are_counted(open_title: Opened) -> None:
     samples = np.random.default_rng(0).normal(0, 0.1, 20 * 44_100).astype(np.float32)
     data = bytearray(sound(samples, codec="aac", container="mp4"))

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import InvalidFieldError, MediaLimitError, NoModalityError, UsageError
 from resonance.clients.media.feed import MAX_READY
-from resonance.clients.media.feed_windows import MAX_WORDS_HELD, Late
+from resonance.clients.media.feed_windows import MAX_WORDS_HELD
 from resonance.clients.media.reader import open_media
-from resonance.clients.media.types import Frames, SampledBy, SegmentInput
+from resonance.clients.media.types import Damage, Frames, SampledBy, SegmentInput
 from resonance.clients.media.words import Cue, words_by_window
 from resonance.clients.pipeline import TitleOptions, TitlePipeline
 from resonance.clients.results import MediaEmbedding
@@ -93,7 +93,7 @@ async def test_a_real_clip_gives_what_uniform_gives(media: Path, descriptor: Des
     feed = make_feed(*decoded.modalities)
     segments = await run(feed, decoded.steps)
     assert [s.index for s in segments] == [s.index for s in expected]
-    assert feed.late == Late(0, 0.0, 0)
+    assert Damage.of(feed.times) == Damage()
     for ours, files in zip(segments, expected, strict=True):
         assert ours.sampled_by is files.sampled_by is SampledBy.UNIFORM
         assert ours.frame_times_s == pytest.approx(files.frame_times_s, abs=1e-4)
@@ -189,6 +189,10 @@ def _to(seconds: float) -> list[Step]:
     return _pictures([i / 2 for i in range(round(seconds * 2))] + [seconds])
 
 
+def _eight_seconds(samples: NDArray[np.float32], start: int) -> list[Step]:
+    return [sound(float(start), samples[start * RATE_HZ : (start + 8) * RATE_HZ], RATE_HZ)]
+
+
 def _both(seconds: float) -> list[Step]:
     """Pictures and sound, half a second of each in turn."""
     samples = _noise(seconds + 0.5)
@@ -252,8 +256,8 @@ async def test_what_falls_too_far_behind_is_dropped_and_counted_and_may_catch_up
         ],
     )
     assert [s.index for s in segments] == [0, 1, 2, 3, 4]
-    assert feed.late.sound_s == pytest.approx(12.0, abs=1 / RATE_HZ)
-    assert (feed.late.frames, feed.late.cues) == (0, 1)
+    assert feed.times.late_sound_s == pytest.approx(12.0, abs=1 / RATE_HZ)
+    assert (feed.times.late_frames, feed.times.late_cues) == (0, 1)
     assert segments[0].pcm is not None
     assert segments[0].pcm.length == pytest.approx(4 * RATE_HZ, abs=0.2 * RATE_HZ)
     assert segments[1].pcm is None
@@ -265,9 +269,65 @@ async def test_late_pictures_are_counted() -> None:
     segments = await run(
         feed, [frame(0.0, _picture(1)), *_stretches(_noise(18.0), RATE_HZ, [RATE_HZ]), *_to(18.0)[1:]]
     )
-    assert feed.late.frames == 31  # 0.5 to 15.5 s
+    assert feed.times.late_frames == 31  # 0.5 to 15.5 s
     assert segments[0].frame_times_s == (0.0,)
     assert [s.sampled_by for s in segments] == [SampledBy.UNIFORM, SampledBy.NONE, SampledBy.UNIFORM]
+
+
+async def test_what_is_late_in_a_feed_that_is_not_live_is_refused_and_leaves_it_as_it_was() -> None:
+    spoken = _stretches(_noise(30.0), RATE_HZ, [RATE_HZ])
+    orders: list[tuple[str, list[Step], list[Step]]] = [
+        (
+            r"sound.time_s: 0.000 s, .* complete without it; expected what is after 24 s: .* 8 s",
+            _to(30.0),
+            spoken,
+        ),
+        (
+            r"frame.time_s: 0.500 s, .*; expected what is after 24 s",
+            [frame(0.0, _picture(1)), *spoken],
+            _to(30)[1:],
+        ),
+        (
+            r"cue.start_s: 1.000 s, .*; expected what is after 24 s: .* 4 s",
+            _both(30.0),
+            [cue(1.0, 2.0, "late")],
+        ),
+        (r"cue.start_s: 7.000 s, .*; expected what is after 24 s", _both(30.0), [cue(7.0, 40.0, "late")]),
+    ]
+    for says, first, late in orders:
+        feed = make_feed(live=False)
+        taking = asyncio.create_task(take_all(feed))
+        for step in first:
+            await step(feed)
+        with pytest.raises(InvalidFieldError, match=says):
+            await late[0](feed)
+        await feed.end()
+        assert [s.index for s in await taking] == [0, 1, 2, 3]
+        assert Damage.of(feed.times) == Damage()
+
+
+async def test_all_sound_of_windows_that_pictures_have_not_reached_is_not_late() -> None:
+    feed = make_feed("visual", "audio", live=False)
+    samples = _noise(32.0)
+    steps = [
+        step for t in range(0, 32, 8) for step in (*_pictures([t, t + 7.5]), *_eight_seconds(samples, t))
+    ]
+    segments = await run(feed, steps)
+    np.testing.assert_allclose(_heard(segments, 32.0), samples[: 32 * RATE_HZ, 0], atol=1e-6)
+    assert all(s.video is not None for s in segments)
+
+
+async def test_an_overlap_over_the_edge_of_two_windows_is_not_late() -> None:
+    for live in (True, False):
+        feed = make_feed("audio", live=live)
+        await run(feed, [sound(0.0, _noise(9.0), RATE_HZ), sound(7.5, _noise(9.0), RATE_HZ)])
+        assert Damage.of(feed.times) == Damage()
+
+
+async def test_a_cue_that_reaches_into_the_windows_after_the_stored_ones_may_be_late() -> None:
+    feed = make_feed("visual", "transcript", first_index=1)
+    await run(feed, [*_to(20.5), cue(6.0, 9.0, "late for the second window"), cue(6.0, 7.0, "stored")])
+    assert Damage.of(feed.times) == Damage(late_cues=1)
 
 
 async def test_a_short_last_window_is_dropped_if_there_is_another() -> None:
@@ -321,7 +381,7 @@ async def test_a_resumed_feed_gives_the_later_windows_as_they_were() -> None:
     rest = await run(feed, steps)
     assert [s.index for s in whole] == [0, 1, 2, 3]
     assert [s.index for s in rest] == [2, 3]
-    assert feed.late == Late(0, 0.0, 0)
+    assert Damage.of(feed.times) == Damage()
     for a, b in zip(whole[2:], rest, strict=True):
         assert (a.start_s, a.end_s, a.frame_times_s, a.text) == (b.start_s, b.end_s, b.frame_times_s, b.text)
         assert a.words_per_second == b.words_per_second

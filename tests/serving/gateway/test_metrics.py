@@ -59,6 +59,7 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
         metrics.segment_answered(4.5)
         metrics.segments_resumed(3)
         metrics.bytes_received(1000)
+        metrics.media_late(2, 1.5, 3)
         metrics.reader_killed("memory")
         metrics.observe(Stage.ADMISSION, 0.02)
         with metrics.time(Stage.FUSION):
@@ -85,6 +86,9 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
             ("media_seconds_total", {}, 12.5),
             ("segments_resumed_total", {}, 3),
             ("received_bytes_total", {}, 1000),
+            ("late_frames_total", {}, 2),
+            ("late_sound_seconds_total", {}, 1.5),
+            ("late_cues_total", {}, 3),
             ("readers_killed_total", {"reason": "memory"}, 1),
             ("stage_seconds_bucket", {"stage": "admission", "le": "0.025"}, 1),
             ("stage_seconds_count", {"stage": "fusion"}, 1),

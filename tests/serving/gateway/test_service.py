@@ -337,6 +337,30 @@ async def test_frames_sound_and_words_as_they_happen(stub: EmbeddingServiceStub)
     assert found["title"][-1].media_id == "camera"
 
 
+def late_words(**fields: Any) -> list[pb.EmbedMediaRequest]:
+    """A feed of pictures with words for its first window, which come when that is complete."""
+    seen = [pb.MODALITY_VISUAL, pb.MODALITY_TRANSCRIPT]
+    cue = pb.EmbedMediaRequest(cue=pb.Cue(start_s=1, end_s=2, text="said long ago"))
+    begun = started(mode=pb.MODE_FRAMES, modalities=seen, **fields)
+    return [begun, *map(frame, range(14)), cue, *map(frame, range(14, 32))]
+
+
+async def test_what_came_late_in_a_live_feed_is_told(make_gateway: MakeGateway) -> None:
+    feed = late_words(live=True, rolling_title_segments=1)
+    async with make_gateway() as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+        titles = by_kind(await answers_of(EmbeddingServiceStub(channel), feed))["title"]
+        assert gateway.metrics.value("late_cues_total") == 1
+    assert [title.rolling for title in titles] == [True, True, True, True, False]
+    assert [title.damage for title in titles[1:]] == [pb.Damage(late_cues=1)] * 4
+
+
+async def test_what_is_late_only_for_its_order_is_refused(stub: EmbeddingServiceStub) -> None:
+    refused = await refusal(answers_of(stub, late_words()))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    (violation,) = refused.by_type[details.BadRequest].field_violations
+    assert violation.field == "cue.start_s"
+
+
 async def test_a_query_equals_that_of_the_embedder(
     stub: EmbeddingServiceStub, embedder: Embedder, media: Path
 ) -> None:
