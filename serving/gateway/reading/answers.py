@@ -8,7 +8,7 @@ from collections import deque
 
 from resonance.clients import errors
 from resonance.clients.errors import MediaError, MediaLimitError, ResonanceError
-from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SegmentInput
+from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SampledBy, SegmentInput
 from resonance.serving.gateway.reading.child import READ_AHEAD_SEGMENTS
 from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
 from resonance.serving.gateway.reading.segments import SegmentCheck
@@ -49,7 +49,7 @@ class Answers:
         self.error: ResonanceError | None = None
         self.over = False
         self.progressed_at = time.monotonic()
-        self._name, self._limits = request.media_id, limits
+        self._name, self._limits, self._live = request.media_id, limits, request.live
         self._check = SegmentCheck(descriptor, request.first_index)
         self._info: MediaInfo | None = None
         self._segments: deque[SegmentInput] = deque()
@@ -150,6 +150,12 @@ class Answers:
         most_s = self._limits.max_media_s
         if most_s is not None and segment.end_s is not None and segment.end_s > most_s:
             self.fail(self._too_long(segment.end_s))
+            return
+        if self._live and segment.sampled_by is SampledBy.IMAGE:  # what follows the first would be lost
+            expected = (
+                "what goes on, such as MPEG-TS; or pictures as `frame` in MODE_FRAMES; or one, not live"
+            )
+            self.fail(errors.InvalidFieldError("start.live", "true, with a still picture", expected))
             return
         self._segments.append(segment)
         self.progressed()

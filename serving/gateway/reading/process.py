@@ -110,7 +110,7 @@ class MediaProcess:
         Raises:
             MediaLimitError: too many bytes. OverloadedError: no room on disk, or for a process.
             InvalidFieldError: a chunk where none belongs; without a size one belongs where the bytes so far
-                end, and nowhere else. MediaError: reading has failed.
+                end, and nowhere else. Or a still picture as a live feed. MediaError: reading has failed.
         """
         self._check_chunk(offset, len(data))
         self._due_at = offset + len(data)

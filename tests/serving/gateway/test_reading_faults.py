@@ -428,6 +428,17 @@ async def test_a_live_feed_that_cannot_be_read_as_it_comes_is_refused(
     assert budget.used_bytes == 0
 
 
+@pytest.mark.parametrize("stored", [0, 3])
+async def test_pictures_one_after_the_other_are_no_live_feed(
+    descriptor: Descriptor, media: Path, tmp_path: Path, stored: int
+) -> None:
+    picture = (media / "image" / "food_cherries.jpg").read_bytes()
+    process = make_process(descriptor, tmp_path, live=True, first_index=stored)
+    with pytest.raises(InvalidFieldError, match=r"start\.live: true, with a still picture; .* MODE_FRAMES"):
+        async with sending(process, picture * 4):
+            await read_to_end(process)
+
+
 async def test_a_gateway_that_is_killed_takes_its_processes_along(long_film: bytes, tmp_path: Path) -> None:
     (tmp_path / "film").write_bytes(long_film[:100_000])
     gateway = await asyncio.create_subprocess_exec(
