@@ -238,7 +238,9 @@ class GatewayEmbedder:
 
         Args:
             modalities: what will be sent; a window waits for each of them.
-            live: without an end: rolling titles come every `rolling_every` segments, over the last ones only.
+            live: without an end: rolling titles come every `rolling_every` segments, over the last ones only,
+                and what comes too late for its window is dropped and told in their `damage`. Where it is not
+                live, that is refused.
             done: segments of an earlier feed of the same media. Times go on: what lies in the windows up to
                 the last of them is passed over.
 
