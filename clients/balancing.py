@@ -44,6 +44,7 @@ KEEPALIVE = (
 _DNS = "dns:"
 
 _READY, _AWAY = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
+_CLOSED = grpc.ChannelConnectivity.SHUTDOWN
 _STARTING = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
 
 
@@ -155,11 +156,16 @@ class Replicas(Generic[C]):
 
         gRPC changes them in a thread of its own, at any time: they are taken before `come` looks, for from
         states that are found only when waiting begins, what is waited for may never change again.
+
+        Raises:
+            UsageError: they were closed here, and nothing will come.
         """
         while True:
             known = [replica.state for replica in self.all]
             if come():
                 return
+            if _CLOSED in known:
+                raise UsageError(f"{self.all[0].address}: closed here while a call was under way")
             await self._changed(known)
 
     async def _changed(self, known: Sequence[grpc.ChannelConnectivity]) -> None:

@@ -42,6 +42,9 @@ class Embedder:
             async for part in embedder.stream("clip.mp4"):
                 ...  # MediaInfo, Segment, Segment, ..., MediaEmbedding
 
+    It can be made anywhere, and belongs to the event loop and the process of its first call: elsewhere, in a
+    second ``asyncio.run`` or after a fork, its calls raise UsageError. So do those that its closing ends.
+
     Args:
         server: ``grpc://host:port`` of a gateway, ``triton://host:port`` (or just ``host:port``) of Triton;
             of several with one space ``grpc://a:8080,b:8080``, ``grpc://dns:///name:8080`` (each address of

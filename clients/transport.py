@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from resonance.clients.channels import Belonging
 from resonance.clients.credentials import Credentials, proxy_options
 from resonance.clients.errors import (
     DeadlineExceededError,
@@ -78,18 +80,26 @@ CHANNEL_OPTIONS = [
 ]
 
 
-def triton_client(
-    server: str, credentials: Credentials, options: Sequence[tuple[str, int]] = ()
-) -> triton.InferenceServerClient:
+def triton_client(server: str, credentials: Credentials) -> triton.InferenceServerClient:
     """The library's client of the Triton at `server`, host:port, over a channel of its own.
 
     Raises:
         CredentialsError: a file cannot be read, or a token would travel in the open.
     """
+    return _client_maker(server, credentials)()
+
+
+def _client_maker(
+    server: str, credentials: Credentials, options: Sequence[tuple[str, int]] = ()
+) -> Callable[[], triton.InferenceServerClient]:
+    """Makes that client; the files of `credentials` are read now, so that errors are those of now."""
     credentials.check_for(server)
     proxy = proxy_options(server, encrypted=credentials.secure)
-    return triton.InferenceServerClient(
-        server, creds=credentials.channel(), channel_args=[*CHANNEL_OPTIONS, *proxy, *options]
+    return partial(
+        triton.InferenceServerClient,
+        server,
+        creds=credentials.channel(),
+        channel_args=[*CHANNEL_OPTIONS, *proxy, *options],
     )
 
 
@@ -125,11 +135,26 @@ class TritonTransport:
         self.server = server
         self._headers = headers
         self._credentials = credentials or Credentials()
-        self._client = triton_client(server, self._credentials, options)
-        #: Its state says whether the server can be reached; the library keeps it to itself.
-        self.channel: grpc.aio.Channel = self._client._channel
+        self._make_client = _client_maker(server, self._credentials, options)
+        self._made: triton.InferenceServerClient | None = None  # at the first call, on whose loop it stays
+        self._belonging = Belonging(server)
         self._attempts = attempts
         self._in_flight = InFlight()
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """Its state says whether the server can be reached; the library keeps it to itself.
+
+        Raises:
+            UsageError: see `Belonging.check`.
+        """
+        return self._client()._channel
+
+    def _client(self) -> triton.InferenceServerClient:
+        self._belonging.check()
+        if self._made is None:
+            self._made = self._make_client()
+        return self._made
 
     async def infer(
         self, model: str, inputs: Tensors, outputs: Sequence[str], *, timeout_s: float
@@ -149,7 +174,7 @@ class TritonTransport:
         self, model: str, inputs: Tensors, outputs: Sequence[str], timeout_s: float
     ) -> dict[str, NDArray[Any]]:
         async def request() -> triton.InferResult:
-            return await self._client.infer(
+            return await self._client().infer(
                 model,
                 [_input(name, array) for name, array in inputs.items()],
                 outputs=[triton.InferRequestedOutput(name) for name in outputs],
@@ -158,7 +183,8 @@ class TritonTransport:
             )
 
         try:
-            answer = await self._in_flight.result_of(request, timeout_s=timeout_s)
+            with self._belonging.calling():
+                answer = await self._in_flight.result_of(request, timeout_s=timeout_s)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"{self.server}: model {model} gave no answer for {timeout_s:g} s; is it overloaded?"
@@ -175,8 +201,10 @@ class TritonTransport:
 
     async def close(self) -> None:
         """See `Transport`."""
-        await self._in_flight.settle(SETTLE_S)
-        await self._client.close()
+        if self._belonging.leave():
+            await self._in_flight.settle(SETTLE_S)
+            if self._made is not None:
+                await self._made.close()
 
 
 def error_of(fault: InferenceServerException, where: str) -> ResonanceError:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from resonance.clients.balancing import KEEPALIVE, Replica, Replicas, Turn, hosts_of, is_name_of_several
+from resonance.clients.channels import Belonging
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import ServerFaultError, UsageError
 from resonance.clients.transport import ATTEMPTS, RETRIED, WAIT, Tensors, TritonTransport
@@ -44,16 +45,18 @@ class TritonReplicas:
     """
 
     def __init__(self, address: str, *, credentials: Credentials | None = None) -> None:
-        replicas = []
+        self._transports: list[TritonTransport] = []
         for host in hosts_of(address):
             if is_name_of_several(host):
                 raise UsageError(
                     f"'{host}' stands for several Tritons, and which one answers cannot be told, nor whether "
                     "all have one space; name each, or put a gateway before each and use grpc://"
                 )
-            one = TritonTransport(host, attempts=1, credentials=credentials, options=KEEPALIVE)
-            replicas.append(Replica(host, one, one.channel))
-        self._replicas: Replicas[TritonTransport] = Replicas(replicas)
+            self._transports.append(
+                TritonTransport(host, attempts=1, credentials=credentials, options=KEEPALIVE)
+            )
+        self._belonging = Belonging(address)
+        self._begun: Replicas[TritonTransport] | None = None  # at the first call, on whose loop they stay
         self._fingerprint: str | None = None
         self._fingerprints: dict[bytes, str] = {}
         self._known: set[Replica[TritonTransport]] = set()
@@ -66,26 +69,33 @@ class TritonReplicas:
 
         Raises:
             SpaceMismatchError: the servers do not embed into one space.
+            UsageError: see `Belonging.check`.
         """
-        if not self._watching:
-            self._watching = [asyncio.create_task(self._watch(replica)) for replica in self._replicas.all]
-        turn = self._replicas.turn()
+        turn = self._replicas().turn()
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=WAIT,
             retry=retry_if_exception_type(RETRIED),
             reraise=True,
         ):
-            with attempt:
+            with attempt, self._belonging.calling():
                 return await self._infer_somewhere(turn, model, inputs, outputs, timeout_s)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def close(self) -> None:
         """See `Transport`."""
-        for task in self._watching:
-            task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
-        await asyncio.gather(*(replica.client.close() for replica in self._replicas.all))
+        if self._belonging.leave():
+            for task in self._watching:
+                task.cancel()
+            await asyncio.gather(*self._watching, return_exceptions=True)
+            await asyncio.gather(*(one.close() for one in self._transports))
+
+    def _replicas(self) -> Replicas[TritonTransport]:
+        self._belonging.check()
+        if self._begun is None:
+            self._begun = Replicas([Replica(one.server, one, one.channel) for one in self._transports])
+            self._watching = [asyncio.create_task(self._watch(replica)) for replica in self._begun.all]
+        return self._begun
 
     async def _infer_somewhere(
         self,
@@ -118,7 +128,7 @@ class TritonReplicas:
         """
         answer = await first.client.infer(SPACE_MODEL, inputs, outputs, timeout_s=timeout_s)
         found = {first: self._fingerprint_in(answer, first.address)}
-        others = [replica for replica in self._replicas.serving() if replica is not first]
+        others = [replica for replica in self._replicas().serving() if replica is not first]
         answers = await asyncio.gather(
             *(other.client.infer(SPACE_MODEL, inputs, outputs, timeout_s=timeout_s) for other in others),
             return_exceptions=True,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import grpc
 
 from resonance.clients.balancing import Replica, Replicas, Turn, hosts_of, is_name_of_several, round_robin
+from resonance.clients.channels import Belonging
 from resonance.clients.credentials import Credentials, proxy_options
 from resonance.clients.errors import InvalidFieldError, ServerFaultError
 from resonance.clients.gateway.faults import from_rpc_error
@@ -62,17 +63,18 @@ class GatewayConnection:
         self.timeout_s = timeout_s
         self._retries = retries
         self._credentials = credentials or Credentials()
-        hosts = hosts_of(address)
-        for host in hosts:
+        self._hosts = hosts_of(address)
+        for host in self._hosts:
             self._credentials.check_for(host)
-        several = len(hosts) > 1
-        self._replicas = Replicas([self._replica(host, several=several) for host in hosts])
+        self._encryption = self._credentials.channel()
+        self._belonging = Belonging(address)
+        self._replicas: Replicas[Any] | None = None  # made at the first call, on whose loop they stay
 
-    def _replica(self, host: str, *, several: bool) -> Replica[Any]:
+    def _replica(self, host: str) -> Replica[Any]:
         # One gateway alone is asked whatever its health: it says itself what does not serve.
-        balanced = several or is_name_of_several(host)
+        balanced = len(self._hosts) > 1 or is_name_of_several(host)
         more = dict(round_robin(HEALTH_SERVICE)) if balanced else {}
-        encryption = self._credentials.channel()
+        encryption = self._encryption
         proxy = proxy_options(host, encrypted=encryption is not None)
         options = (*(dict(OPTIONS) | more).items(), *proxy)
         channel = (
@@ -84,12 +86,28 @@ class GatewayConnection:
         return Replica(host, stub, channel, tries=2 if is_name_of_several(host) else 1)
 
     def turn(self) -> Turn[Any]:
-        """The tries of one call; a replica's `client` is its stub."""
+        """The tries of one call; a replica's `client` is its stub.
+
+        Raises:
+            UsageError: see `calling`.
+        """
+        self._belonging.check()
+        if self._replicas is None:
+            self._replicas = Replicas([self._replica(host) for host in self._hosts])
         return self._replicas.turn()
+
+    def calling(self) -> AbstractContextManager[None]:
+        """Around a call.
+
+        Raises:
+            UsageError: on another event loop than the first call, in a forked process, or closed here.
+        """
+        return self._belonging.calling()
 
     async def close(self) -> None:
         """End what is under way and free the connections."""
-        await asyncio.gather(*(replica.channel.close(None) for replica in self._replicas.all))
+        if self._belonging.leave() and self._replicas is not None:
+            await asyncio.gather(*(replica.channel.close(None) for replica in self._replicas.all))
 
     @contextmanager
     def reading_answer(self) -> Iterator[None]:
@@ -112,15 +130,17 @@ class GatewayConnection:
 
         Raises:
             ResonanceError, SpaceError: as the gateway raised it; DeadlineExceededError after `timeout_s`.
+            UsageError: see `calling`.
         """
         turn, retrying = self.turn(), Retrying(self._retries)
-        while True:
-            replica = await turn.pick()
-            call = getattr(replica.client, method)
-            try:
-                return await call(request, timeout=self.timeout_s, metadata=await self.metadata())
-            except grpc.aio.AioRpcError as fault:
-                error = from_rpc_error(fault, replica.address)
-                if not may_retry(error):
-                    raise error from fault
-            await turn.failed(error, retrying.wait_after)
+        with self.calling():
+            while True:
+                replica = await turn.pick()
+                call = getattr(replica.client, method)
+                try:
+                    return await call(request, timeout=self.timeout_s, metadata=await self.metadata())
+                except grpc.aio.AioRpcError as fault:
+                    error = from_rpc_error(fault, replica.address)
+                    if not may_retry(error):
+                        raise error from fault
+                await turn.failed(error, retrying.wait_after)

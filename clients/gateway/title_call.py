@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from resonance.clients.balancing import Turn
-from resonance.clients.errors import DeadlineExceededError, ResonanceError, UsageError
+from resonance.clients.errors import DeadlineExceededError, ResonanceError
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.faults import from_rpc_error
 from resonance.space.errors import SpaceError
@@ -42,50 +42,47 @@ async def embed_media(
 
     Raises:
         ResonanceError, SpaceError: as the gateway raised it. What `requests` raises.
-        DeadlineExceededError: after `silence_s`. UsageError: the connection was closed here meanwhile.
+        DeadlineExceededError: after `silence_s`. UsageError: see `GatewayConnection.calling`.
     """
-    metadata = await connection.metadata()
-    gateway = await turn.pick()
-    call = gateway.client.EmbedMedia(metadata=metadata)
-    end = _End(call)
-    # not call.read(), which forgets answers that arrived when the call's end did
-    arriving = aiter(call)
-    sender = _Sender(call, requests)
-    sending = asyncio.create_task(sender.run())
-    reading: asyncio.Task[pb.EmbedMediaResponse | None] | None = None
-    try:
-        while True:
-            reading = asyncio.create_task(_next(arriving))
-            asked = time.monotonic()
-            while not reading.done():
-                waits = {reading} if sending.done() else {reading, sending}
-                await asyncio.wait(waits, timeout=min(LOOK_S, silence_s), return_when=asyncio.FIRST_COMPLETED)
-                if sending.done():
-                    sending.result()  # the media's own fault ends the call
-                silent_s = time.monotonic() - max(asked, sender.sent_at)
-                if not reading.done() and silent_s > silence_s:
-                    raise DeadlineExceededError(
-                        f"{gateway.address}: nothing was taken and nothing answered for {silent_s:.0f} s"
-                    )
-            answer, reading = reading.result(), None
-            if answer is None:
-                return
-            yield answer
-    except grpc.aio.AioRpcError as fault:
-        error = await end.instead_of(fault)
-        if error is not None:
-            raise from_rpc_error(error, gateway.address) from fault
-    except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise UsageError(f"{gateway.address}: closed here while a title was under way") from cancelled
-    finally:
-        call.cancel()
-        tasks = [sending, *([reading] if reading is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    with connection.calling():
+        metadata = await connection.metadata()
+        gateway = await turn.pick()
+        call = gateway.client.EmbedMedia(metadata=metadata)
+        end = _End(call)
+        # not call.read(), which forgets answers that arrived when the call's end did
+        arriving = aiter(call)
+        sender = _Sender(call, requests)
+        sending = asyncio.create_task(sender.run())
+        reading: asyncio.Task[pb.EmbedMediaResponse | None] | None = None
+        try:
+            while True:
+                reading = asyncio.create_task(_next(arriving))
+                asked = time.monotonic()
+                while not reading.done():
+                    waits = {reading} if sending.done() else {reading, sending}
+                    look_s = min(LOOK_S, silence_s)
+                    await asyncio.wait(waits, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+                    if sending.done():
+                        sending.result()  # the media's own fault ends the call
+                    silent_s = time.monotonic() - max(asked, sender.sent_at)
+                    if not reading.done() and silent_s > silence_s:
+                        raise DeadlineExceededError(
+                            f"{gateway.address}: nothing was taken and nothing answered for {silent_s:.0f} s"
+                        )
+                answer, reading = reading.result(), None
+                if answer is None:
+                    return
+                yield answer
+        except grpc.aio.AioRpcError as fault:
+            error = await end.instead_of(fault)
+            if error is not None:
+                raise from_rpc_error(error, gateway.address) from fault
+        finally:
+            call.cancel()
+            tasks = [sending, *([reading] if reading is not None else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def finish(answers: AsyncGenerator[pb.EmbedMediaResponse, None]) -> None:

@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
 
 from resonance.clients.embedder import Embedder
+from resonance.clients.errors import UsageError
 from resonance.clients.results import MediaEmbedding
 from resonance.clients.sync import SyncEmbedder
 from resonance.serving.server import TritonServer
@@ -51,6 +54,104 @@ def test_ctrl_c_ends_what_is_under_way() -> None:
             embedder._call(work())
         assert ended == [True]
         assert embedder._call(asyncio.sleep(0, "still there")) == "still there"
+
+
+class Silent:
+    """A transport whose server never answers."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    async def infer(self, *request: object, timeout_s: float) -> Never:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def close(self) -> None: ...
+
+
+def test_closing_ends_the_calls_of_other_threads() -> None:
+    """As where one file of a pool fails: the embedder is closed first, and the pool waits for the others."""
+    silent = Silent()
+    with ThreadPoolExecutor(2) as pool, SyncEmbedder("far:1", transport=silent) as embedder:
+        calls = [pool.submit(embedder.space), pool.submit(embedder.embed_text, "words")]
+        assert silent.asked.wait(5)
+    for call in calls:
+        with pytest.raises(UsageError, match=r"far:1: (closed here while a call was under way|asked after)"):
+            call.result(5)
+
+
+CALLS: dict[str, Callable[[SyncEmbedder], object]] = {
+    "embed": lambda embedder: embedder.embed("film.mp4"),
+    "stream": lambda embedder: next(embedder.stream("film.mp4")),
+    "space": lambda embedder: embedder.space(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_after_its_end_a_call_is_refused(call: Callable[[SyncEmbedder], object]) -> None:
+    embedder = SyncEmbedder("far:1")
+    embedder.close()
+    embedder.close()
+    with pytest.raises(UsageError, match="far:1: asked after it was closed; make another embedder"):
+        call(embedder)
+    gc.collect()  # a coroutine that was never awaited would be told of now
+
+
+def test_closing_ends_streams_that_were_left_half_way() -> None:
+    embedder = SyncEmbedder("127.0.0.1:1")
+    ended = []
+
+    async def parts(source: object, **options: object) -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append(True)
+
+    embedder._embedder.stream = parts  # type: ignore[assignment, method-assign]
+    stream = embedder.stream("film")
+    assert next(stream) == 1
+    embedder.close()
+    assert ended == [True]
+    with pytest.raises(UsageError):
+        next(stream)
+
+
+FORKING = """
+import os, signal, sys
+from resonance.clients.errors import ServerUnavailableError, UsageError
+from resonance.clients.sync import SyncEmbedder
+
+def says(embedder, kind, word):
+    try:
+        embedder.space()
+    except kind as error:
+        assert word in str(error), error
+        return
+    sys.exit("expected " + kind.__name__)
+
+def in_a_child(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        work()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+parents = SyncEmbedder("grpc://127.0.0.1:1")
+in_a_child(lambda: (says(parents, UsageError, "make one in the child"), parents.close()))
+in_a_child(lambda: says(SyncEmbedder("grpc://127.0.0.1:1"), ServerUnavailableError, ""))
+says(parents, ServerUnavailableError, "")
+parents.close()
+for server in ("grpc://127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2"):
+    in_a_child(lambda: says(SyncEmbedder(server), UsageError, "forked after gRPC was used"))
+"""
+
+
+def test_in_a_forked_process_it_says_so_and_does_not_hang() -> None:
+    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=100)
 
 
 class Forgotten:
