@@ -60,6 +60,9 @@ configs: $(STAMP) ## Write Triton's configs again from export/contract.py
 proto: $(STAMP) ## Generate the protobuf code again
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/resonance/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=proto proto/resonance/v1/embedding.proto
+	# types of the service, which protoc writes of messages alone; servicers may leave methods out, as in Python
+	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=$(BIN)/protoc-gen-mypy_grpc \
+		--mypy_grpc_out=generate_concrete_servicer_stubs:proto proto/resonance/v1/embedding.proto
 
 proto-check: $(STAMP) ## Lint the protobuf files and hold them against the last release (proto/released.binpb)
 	cd proto && ../$(BIN)/buf format --diff --exit-code && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
