@@ -49,7 +49,7 @@ class Embedder:
         server: ``grpc://host:port`` of a gateway, ``triton://host:port`` (or just ``host:port``) of Triton;
             of several with one space ``grpc://a:8080,b:8080``, ``grpc://dns:///name:8080`` (each address of
             the name) or ``triton://a:8001,b:8001``, see `resonance.clients.balancing`.
-        expected_fingerprint: refuse a server that embeds into another space.
+        expected_fingerprint: refuse a server that embeds into another space; all 64 digits.
         max_in_flight: segments read and not yet answered; a gateway has its own bound.
         request_timeout_s: deadline of each request to a model, and of a gateway's single answers.
         limits: caps on hostile input that is read here; a gateway has its own.
@@ -58,6 +58,7 @@ class Embedder:
 
     Raises:
         UsageError: an address of neither kind, or credentials that contradict it.
+        InvalidFieldError: a fingerprint that is none.
     """
 
     def __init__(

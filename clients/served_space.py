@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-from resonance.clients.errors import ServerFaultError, SpaceChangedError
+from resonance.clients.errors import InvalidFieldError, ServerFaultError, SpaceChangedError
 from resonance.clients.transport import Transport
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import DescriptorError, SpaceMismatchError
 
 MODEL = "space_descriptor"
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
+
+
+def check_fingerprint(expected: str | None) -> None:
+    """Refuse what no space has, such as the digits that messages show.
+
+    Raises:
+        InvalidFieldError: not 64 hexadecimal digits.
+    """
+    if expected is not None and not _FINGERPRINT.fullmatch(expected):
+        raise InvalidFieldError(
+            "expected_fingerprint",
+            f"'{expected[:80]}'",
+            "all 64 lower-case hexadecimal digits, as in `fingerprint` of a result or of the server's space",
+        )
 
 
 class ServedSpace:
@@ -19,6 +35,9 @@ class ServedSpace:
         expected_fingerprint: refuse a server of another space.
         timeout_s: deadline of a request.
         on_change: called with the space when it is first known, and whenever it is another.
+
+    Raises:
+        InvalidFieldError: a fingerprint that is none.
     """
 
     def __init__(
@@ -29,6 +48,7 @@ class ServedSpace:
         timeout_s: float = 30.0,
         on_change: Callable[[Descriptor], None] = lambda space: None,
     ) -> None:
+        check_fingerprint(expected_fingerprint)
         self._transport, self._timeout_s = transport, timeout_s
         self._expected = expected_fingerprint
         self._on_change = on_change

@@ -12,6 +12,9 @@ SpaceError
 
 from __future__ import annotations
 
+#: Of a fingerprint, in messages; more where two begin alike.
+_SHOWN_DIGITS = 12
+
 
 class SpaceError(ValueError):
     """Root of every error that `resonance.space` raises."""
@@ -40,9 +43,13 @@ class SpaceMismatchError(SpaceError):  # the state of two spaces, not the fault 
         self.expected = expected
         self.found = found
         self._where = where
+        digits = _SHOWN_DIGITS
+        while found[:digits] == expected[:digits] and digits < len(found):
+            digits += 1
         super().__init__(
-            f"{where}: space {found[:12]}, expected space {expected[:12]}; vectors of two spaces are never "
-            "compared: use the server, store or file of the expected one, or embed the media again with it"
+            f"{where}: space {found[:digits]}, expected space {expected[:digits]}; vectors of two spaces are "
+            "never compared: use the server, store or file of the expected one, or embed the media again "
+            "with it"
         )
 
     def __reduce__(self) -> tuple[type[SpaceMismatchError], tuple[str, str, str]]:

@@ -40,7 +40,7 @@ def embed(
         Path | None, typer.Option(help="Draw the arcs into this picture, such as arcs.png.")
     ] = None,
     fingerprint: Annotated[
-        str | None, typer.Option(help="Refuse a server that embeds into another space.")
+        str | None, typer.Option(help="Refuse a server that embeds into another space; all 64 digits.")
     ] = None,
     token_file: TokenFileOption = None,
     tls: TlsOption = False,

@@ -22,6 +22,7 @@ from resonance.clients.gateway.titles import TitleUpload, UploadProgress
 from resonance.clients.gateway.uploading import Upload, open_upload, read_example, text_upload
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment, SpaceRef
+from resonance.clients.served_space import check_fingerprint
 from resonance.space.descriptor import MODALITIES, Descriptor
 from resonance.space.errors import DescriptorError, SpaceMismatchError
 from resonance.space.scores import Weights
@@ -48,7 +49,7 @@ class GatewayEmbedder:
         silence_s: a title or feed of which for so long nothing was taken and nothing answered is given up.
 
     Raises:
-        UsageError: an empty or a repeated host.
+        UsageError: an empty or a repeated host. InvalidFieldError: a fingerprint that is none.
         CredentialsError: a file cannot be read, or a token would travel in the open.
     """
 
@@ -62,6 +63,7 @@ class GatewayEmbedder:
         retries: RetryPolicy | None = None,
         silence_s: float = 300.0,
     ) -> None:
+        check_fingerprint(expected_fingerprint)
         self._connection = GatewayConnection(
             address, credentials, timeout_s=request_timeout_s, retries=SINGLE_CALL_RETRIES
         )

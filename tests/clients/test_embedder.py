@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from resonance.clients.embedder import Embedder
-from resonance.clients.errors import MediaError, NoModalityError, NotMediaError, ServerUnavailableError
+from resonance.clients.errors import (
+    InvalidFieldError,
+    MediaError,
+    NoModalityError,
+    NotMediaError,
+    ServerUnavailableError,
+)
 from resonance.clients.media.types import MediaInfo, SampledBy
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.serving.server import TritonServer
@@ -170,6 +176,13 @@ async def test_a_server_of_another_space_is_refused(server: TritonServer, media:
     async with Embedder(server.grpc_address, expected_fingerprint="0" * 64) as embedder:
         with pytest.raises(SpaceMismatchError, match="000000000000"):
             await embedder.embed(media / GOOD)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:1", "grpc://127.0.0.1:1"])
+@pytest.mark.parametrize("cut", ["1a06db3c10ce", "AB" * 32, "zz", ""])
+def test_a_fingerprint_that_is_none_is_refused(server: str, cut: str) -> None:
+    with pytest.raises(InvalidFieldError, match=f"expected_fingerprint: '{cut}'; expected all 64"):
+        Embedder(server, expected_fingerprint=cut)
 
 
 async def test_no_server_is_a_typed_error(media: Path) -> None:

@@ -29,3 +29,13 @@ def test_an_error_is_the_same_on_the_other_side(error: ResonanceError | SpaceErr
     assert type(there) is type(error)
     assert str(there) == str(error)
     assert vars(there) == vars(error)
+
+
+def test_two_spaces_that_begin_alike_are_told_apart() -> None:
+    text = str(SpaceMismatchError("ab" * 6, "ab" * 32, "the server"))
+    assert "space ababababababa, expected space abababababab;" in text
+    text = str(SpaceMismatchError("ab" * 10 + "0" * 44, "ab" * 32, "the server"))
+    assert f"space {'ab' * 10}a, expected space {'ab' * 10}0;" in text
+    assert "space abababababab, expected space cdcdcdcdcdcd;" in str(
+        SpaceMismatchError("cd" * 32, "ab" * 32, "the server")
+    )
