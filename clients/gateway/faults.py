@@ -28,12 +28,16 @@ DEFAULT_RETRY_S = 1.0
 #: More than a day is no hint of a server in its right mind.
 MAX_RETRY_S = 86_400.0
 
-#: What gRPC itself says of a message over a bound, with the code of a server that is full; it never passes.
-_TOO_LARGE = "message larger than max"
-_SEND_LESS = (
-    "send less in one message: a smaller or shorter example, a smaller frame, fewer segments (a gateway's "
-    "bound is --max-message-bytes)"
-)
+#: What is said, mostly by gRPC itself, of a message or headers over a bound, and what follows it here. It
+#: comes with the code of a server that is full and without details, and never passes.
+_TOO_LARGE = {
+    "message larger than max": (
+        " bytes; send less in one message: a smaller or shorter example, a smaller frame, fewer segments (a "
+        "gateway's bound is --max-message-bytes)"
+    ),
+    "headers over": "; send less metadata with a call",
+    "metadata size exceeds": "; send less metadata with a call",
+}
 
 Kind = type[Exception]
 _Code = grpc.StatusCode
@@ -155,8 +159,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError, server: str) -> Exception:
     status = _status_in(error)
     if status is None:
         said = f"{server}: {_one_line(error.details()) or code.name}"
-        if code is _Code.RESOURCE_EXHAUSTED and _TOO_LARGE in said:
-            return e.RequestRejectedError(f"{said} bytes; {_SEND_LESS}")
+        if code is _Code.RESOURCE_EXHAUSTED:
+            for sign, advice in _TOO_LARGE.items():
+                if sign in said:
+                    return e.RequestRejectedError(f"{said}{advice}")
         return _by_code(code, f"{said}{_advice(code)}", None)
     message = _one_line(status.message or error.details())
     info, retry_after_s, media = details.ErrorInfo(), None, "media"

@@ -228,6 +228,21 @@ async def test_a_message_that_can_never_pass_is_no_overload() -> None:
     assert re.search(r"larger than max \(2000 vs\. 1000\) bytes; send less .*--max-message-bytes", str(back))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "headers over 16,384 bytes",  # the gateway's own
+        "received metadata size exceeds hard limit (value length 200000 vs. 65536)",  # gRPC's
+    ],
+)
+def test_headers_that_can_never_pass_are_no_overload(said: str) -> None:
+    none = grpc.aio.Metadata()
+    refused = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, none, none, said)
+    back = from_rpc_error(refused, "far:1")
+    assert type(back) is e.RequestRejectedError
+    assert str(back) == f"far:1: {said}; send less metadata with a call"
+
+
 async def test_no_server_says_how_to_start_one() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         back = await caught(channel)
