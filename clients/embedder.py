@@ -161,7 +161,9 @@ class Embedder:
         Args:
             source: a path, the bytes of a file, or a binary file object.
             sampling: ``keyframes`` or ``uniform``; by default what the space says.
-            transcript: a subtitle file or its bytes; by default one beside the path, else a stream in it.
+            transcript: the path of a subtitle file, or its bytes as a
+                `resonance.clients.media.words.SubtitleFile`; by default one beside `source`, else a stream in
+                it.
             name: what to call the media in results and errors.
             done: segments that an earlier run of the same media handed out, in order from the first. The
                 later ones are handed out, and a title of all.

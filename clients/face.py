@@ -14,7 +14,7 @@ from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Weights
 
 Source = str | Path | bytes | BinaryIO
-#: A subtitle file: where it is, or its bytes.
+#: A subtitle file: where it is, or its bytes with their format.
 Transcript = str | Path | SubtitleFile
 
 
