@@ -42,6 +42,9 @@ class Embedder:
             async for part in embedder.stream("clip.mp4"):
                 ...  # MediaInfo, Segment, Segment, ..., MediaEmbedding
 
+    Feeds, progress and status, which only a gateway has, are on
+    `resonance.clients.gateway.embedder.GatewayEmbedder`.
+
     It can be made anywhere, and belongs to the event loop and the process of its first call: elsewhere, in a
     second ``asyncio.run`` or after a fork, its calls raise UsageError. So do those that its closing ends.
 

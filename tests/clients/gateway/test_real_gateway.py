@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -352,3 +353,14 @@ async def test_the_commands_speak_to_a_gateway(gateway: Gateway, media: Path) ->
     assert len(title["title"]) == 1788
     assert status["fingerprint"] == title["space"]["fingerprint"]
     assert {"uploads", "live_feeds", "queued", "segments_per_s", "refused"} <= status.keys()
+
+
+async def test_the_documents_live_feed(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "gateway.md").read_text()
+    (block,) = [part for part in document.split("```") if "gateway.feed(" in part]
+    example: dict[str, Any] = {"__name__": "example"}
+    exec(compile(block.removeprefix("python"), "docs/gateway.md", "exec"), example)  # noqa: S102
+    await example["watch"](gateway.address, 68)
+    said = [line.partition(" [")[0] for line in capsys.readouterr().out.splitlines()]
+    windows = [f"{at} to {at + 8} s" for at in range(0, 64, 8)]
+    assert said == [*windows, "so far", "64 to 68 s", "in all"]
