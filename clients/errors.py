@@ -145,7 +145,8 @@ class AuthenticationError(RequestRejectedError):
 
 
 class UsageError(ResonanceError):
-    """The caller's arguments contradict each other or name something unknown."""
+    """The caller's arguments contradict each other or name something unknown, or a call comes where none can
+    be made: after `close`, on another event loop, in a forked process."""
 
 
 class InvalidFieldError(UsageError):
