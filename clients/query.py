@@ -24,7 +24,7 @@ MODALITIES_OF_KIND: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Example:
     """An embedded example: its kind, its title, how much it counts among others with the same modality.
 

@@ -1,4 +1,7 @@
-"""What embedding gives back: segments while they complete, the title last."""
+"""What embedding gives back: segments while they complete, the title last.
+
+What holds arrays is equal to itself alone, and hashed so; compare vectors with numpy.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class AxisValue:
     high: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Segment:
     """One window of a title.
 
@@ -79,7 +82,7 @@ class Timing:
     total_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MediaEmbedding:
     """A whole title.
 
@@ -103,7 +106,7 @@ class MediaEmbedding:
     damage: Damage = field(default_factory=Damage)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class QueryEmbedding:
     """What a store is asked with.
 

@@ -30,7 +30,7 @@ class Redecoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Encoded:
     """What one modality's ensemble said: block float32 [596] and its signals."""
 

@@ -15,7 +15,7 @@ OUTPUTS = ("TITLE", "SEGMENTS", "SALIENCE")
 BLOCKS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FusionRows:
     """Fusion's input. blocks float32 [N, 3, 596]; present bool [N, 3]; times_s float32 [N], ascending."""
 
@@ -30,7 +30,7 @@ class FusionRows:
         return FusionRows(self.blocks[rows], self.present[rows], self.times_s[rows])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FusedTitle:
     """title float32 [1788]; segments float32 [N, 1788]; salience float32 [N], sums to 1."""
 

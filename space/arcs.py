@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 REACH = 6.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Arc:
     """Values over time. times_s: float64 [n], rising; values: float64 [n], NaN where unknown.
 

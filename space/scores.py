@@ -82,7 +82,7 @@ class Weights:
         return cls.from_mapping(weights)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What is searched for: one block a title block, each already divided by its sigma.
 

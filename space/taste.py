@@ -23,7 +23,7 @@ from resonance.space.errors import WeightError
 from resonance.space.scores import Query, Weights, weighted_blocks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Blend:
     """What a taste is made of. Make one with `Blend.of`.
 

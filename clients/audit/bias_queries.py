@@ -29,7 +29,7 @@ _EXPECTED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AskedQuery:
     """One query; exactly one of `like`, `taste` and `vector` is there.
 

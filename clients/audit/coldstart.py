@@ -21,7 +21,7 @@ RECALL, NDCG, AUC = "recall", "ndcg", "auc"
 FOUND = (RECALL, NDCG, AUC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reliability:
     """Viewings expected against those that came, of pairs of viewer and new title in groups about as large.
 

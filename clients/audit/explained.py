@@ -35,7 +35,7 @@ LEAST_TITLES = 100
 _RIDGE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Explained:
     """What was explained of each title, float64 [n] each; 0 in all three where a title does not count.
 
@@ -86,7 +86,7 @@ class Explained:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Predicted:
     """Attributes:
     centred: y less its mean in the other folds. predicted: the prediction less the same; float64 [n, d] each.

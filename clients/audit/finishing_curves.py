@@ -40,7 +40,7 @@ class Estimate:
     unweighted: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """An outcome by groups of the score, the lowest first; all [G].
 
@@ -230,7 +230,7 @@ def weighted_correlation(x: FloatArray, y: FloatArray, weights: FloatArray) -> f
     return float(wx @ dy / spread) if spread > 1e-12 * total else float("nan")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
     """Rows of which correlations are taken, all [R]: who, what, how far (`outcome`), how much it counts."""
 

@@ -30,7 +30,7 @@ LEAST_CLICKS, LEAST_VIEWERS, LEAST_TITLES = 50, 20, 8
 MOST_TAGS = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """Some rows, bool [R], by what they have in common: `family` such as tag, `name` such as noir."""
 

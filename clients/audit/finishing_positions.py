@@ -21,7 +21,7 @@ SCORE_GROUPS = 40
 _ROUNDS, _TOLERANCE, _TOLERANCE_DRAWN = 2000, 1e-9, 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PositionFit:
     """Chances by position, and what they were fitted to.
 

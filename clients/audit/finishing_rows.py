@@ -50,7 +50,7 @@ class FinishingSettings:
         check_sources(self.sources)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FinishingRows:
     """The rows that are looked at, all [R].
 

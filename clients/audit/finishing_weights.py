@@ -31,7 +31,7 @@ SUPPOSED = "supposed: (1 / position)^{bias:g}"
 NONE = "not known: the log has neither propensity nor position, so that all rows count alike"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SeenWeights:
     """Attributes:
     weights: 1 / chance, clipped, float64 [R]; NaN where the chance is not known.

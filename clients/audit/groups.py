@@ -67,7 +67,7 @@ class GroupSource:
         return self.group_of(facts.media_id, columns.get(self.column))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dimension:
     """Titles by group.
 

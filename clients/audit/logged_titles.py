@@ -19,7 +19,7 @@ from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
 _AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Titles:
     """Titles by their place in a log's `media_ids`, N of them.
 

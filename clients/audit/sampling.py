@@ -21,7 +21,7 @@ from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 _COLUMNS = ("media_id", "tags", "present", "vector")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LibrarySample:
     """Titles of a library, drawn without replacement, each with the same probability.
 

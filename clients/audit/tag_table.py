@@ -20,7 +20,7 @@ MOST_TAGS = 400
 COMPONENTS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TagTable:
     """Attributes:
     names: p tags, the most common first.
@@ -59,7 +59,7 @@ def tag_table(tags: Sequence[tuple[str, ...]], least: int = LEAST_CARRIERS) -> T
     return TagTable(tuple(names), carried, len(counts) - len(names))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Components:
     """Titles along directions of largest variance of their present blocks.
 

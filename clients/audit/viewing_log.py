@@ -19,7 +19,7 @@ EXPECTED = (
 WATCHED = "share watched, as the log has it"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recommended:
     """How each title came to be shown: one row per impression, so a row that was not clicked has clicked
     False and completion 0.
@@ -38,7 +38,7 @@ class Recommended:
     watch_s: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ViewingLog:
     """Viewings, oldest first; those of one moment in the order of the log.
 

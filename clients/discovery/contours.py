@@ -41,7 +41,7 @@ EXPECTED_CONTOURS = "a file that `resonance contours` wrote"
 _SEAM_HOPS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SegmentContour:
     """The contour of one segment, float32 [steps]."""
 
@@ -50,7 +50,7 @@ class SegmentContour:
     contour: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Track:
     """A stretch of a title's contour without a gap in time.
 

@@ -25,7 +25,7 @@ from resonance.clients.media.types import ByteArray, Limits
 from resonance.space.descriptor import Descriptor, FrameGeometry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MadeClip:
     """A clip ready to be appended."""
 

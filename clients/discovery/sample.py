@@ -30,7 +30,7 @@ SAMPLE_TITLES = 100
 LEAST_COMPARED = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LibrarySample:
     """Sampled titles.
 

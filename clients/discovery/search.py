@@ -50,7 +50,7 @@ class SegmentMatch:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TitleHit:
     """A title found.
 

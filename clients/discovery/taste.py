@@ -62,7 +62,7 @@ class Counted:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Taste:
     """A taste: a query, and what it is made of.
 

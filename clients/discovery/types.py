@@ -81,7 +81,7 @@ class TitleFacts:
     damage: Damage = field(default_factory=Damage)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FoundTitle:
     """A title by its vector, float32 [1788]."""
 
@@ -97,7 +97,7 @@ class FoundSegment:
     segment: Segment
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredTitle:
     """A title with all that is stored of it.
 

@@ -59,7 +59,7 @@ class Faults:
             self.kinds.setdefault(kind, Tally()).add(where, times)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Profile:
     """How the titles of a store lie in the space.
 

@@ -49,7 +49,7 @@ class Clip:
     mirrored: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frames:
     """Decoded frames, padded to their bucket.
 
@@ -62,7 +62,7 @@ class Frames:
     times_s: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pcm:
     """Mono sound of one segment. samples: float32 [window_samples], zero after `length` valid samples."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from time import process_time
 
@@ -350,7 +351,8 @@ def test_files_of_groups_and_targets(tmp_path: Path) -> None:
 def test_files_of_queries(tmp_path: Path) -> None:
     path = tmp_path / "queries.txt"
     path.write_text("a b\n\nc\n")
-    assert read_queries(path) == [AskedQuery("like a b", like="a b"), AskedQuery("like c", like="c")]
+    expected = [AskedQuery("like a b", like="a b"), AskedQuery("like c", like="c")]
+    assert [asdict(query) for query in read_queries(path)] == [asdict(query) for query in expected]
     path = tmp_path / "queries.jsonl"
     path.write_text(
         json.dumps({"like": "a"})
