@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from resonance.clients.errors import ServerError, UsageError
+from resonance.clients.errors import OverloadedError, ServerError, UsageError
 
 C = TypeVar("C")
 
@@ -223,8 +223,10 @@ class Turn(Generic[C]):
             Exception: what `wait` raises, which gets `error` and gives up by raising it.
         """
         if self._last is not None:
-            asked_s = error.retry_after_s if isinstance(error, ServerError) else None
-            self._last.rests_until = time.monotonic() + max(asked_s or 0.0, REST_S)
+            asked_s = (error.retry_after_s or 0.0) if isinstance(error, ServerError) else 0.0
+            # a full one knows when it has a place; that may be in 50 ms
+            knows = isinstance(error, OverloadedError) and asked_s
+            self._last.rests_until = time.monotonic() + (asked_s if knows else max(asked_s, REST_S))
         if self.another():
             return
         if await self._another_comes(asyncio.ensure_future(wait(error))):

@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resonance.clients.errors import ServerError, UsageError
+from resonance.clients.errors import OverloadedError, ServerError, UsageError
 from resonance.clients.transport import RETRIED
+
+#: How much longer than a full server asks a wait may be: the server has spread its callers already.
+_SPREAD = 0.25
 
 
 def may_retry(error: Exception) -> bool:
@@ -23,10 +26,12 @@ class RetryPolicy:
     """How long to go on trying without any progress.
 
     Attributes:
-        attempts: tries in all; a new segment starts the count again.
+        attempts: tries in all; a new segment starts the count again. What a full server refuses and says when
+            to come again is not counted: that may be in 50 ms. It is asked until `retry_for_s` is over.
         retry_for_s: seconds in all, likewise.
         first_wait_s, most_wait_s: the bound of the wait doubles from the first to the most. A wait is random
-            below its bound, so that callers who were cut off together do not come back together.
+            below its bound, so that callers who were cut off together do not come back together. After what a
+            full server asks for, the bound is a quarter of that, at least the first.
     """
 
     attempts: int = 10
@@ -59,9 +64,12 @@ class Retrying:
     def next_wait_s(self, error: Exception) -> float | None:
         """How long to wait after `error`, at least as the server asks for; None: give up."""
         policy = self._policy
-        self._failed += 1
-        most_s = min(policy.first_wait_s * 2.0 ** (self._failed - 1), policy.most_wait_s)
         asked_s = (error.retry_after_s or 0.0) if isinstance(error, ServerError) else 0.0
+        if isinstance(error, OverloadedError) and asked_s:
+            most_s = min(max(_SPREAD * asked_s, policy.first_wait_s), policy.most_wait_s)
+        else:
+            self._failed += 1
+            most_s = min(policy.first_wait_s * 2.0 ** (self._failed - 1), policy.most_wait_s)
         wait_s = asked_s + most_s * self._chance()
         spent_s = time.monotonic() - self._since
         if self._failed >= policy.attempts or spent_s + wait_s > policy.retry_for_s:

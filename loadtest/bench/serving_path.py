@@ -181,7 +181,8 @@ def measure_path(
     """
     chosen, models = settings or Settings(), bare or BareModels(repository)
     most = chosen.concurrency
-    limits = {"max-uploads": most, "max-queries": most, "max-queued": most}
+    flags = ("max-uploads", "max-queries", "max-queued", "max-queued-queries")
+    limits = dict.fromkeys(flags, most)
     rows: list[PathRow] = []
     with Stack(repository, triton=server, limits=limits) as stack:
         for item in items:

@@ -31,6 +31,7 @@ RPC_LIMITS: Mapping[str, float] = {
     "max-uploads": 64,
     "max-queries": 64,
     "max-queued": 256,
+    "max-queued-queries": 256,
     "queue-timeout-s": 8.0,
 }
 RPC_AT_ONCE = 8

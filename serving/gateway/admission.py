@@ -9,6 +9,7 @@ cannot come again later: they have a bound of their own.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,9 +42,22 @@ class Admission:
         self._queries: Counter[str] = Counter()
         self.segments_in_flight = 0
         self._segment_places = asyncio.Semaphore(limits.max_segments_in_flight)
-        queue = (limits.max_queued, limits.queue_timeout_s)
-        self._upload_places = Places("uploads", limits.max_uploads, *queue, self._busy_uploads, on_refused)
-        self._query_places = Places("queries", limits.max_queries, *queue, lambda: self._queries, on_refused)
+        self._upload_places = Places(
+            what="uploads",
+            most=limits.max_uploads,
+            max_queued=limits.max_queued,
+            queue_timeout_s=limits.queue_timeout_s,
+            busy=self._busy_uploads,
+            on_refused=on_refused,
+        )
+        self._query_places = Places(
+            what="queries",
+            most=limits.max_queries,
+            max_queued=limits.max_queued_queries,
+            queue_timeout_s=limits.queue_timeout_s,
+            busy=lambda: self._queries,
+            on_refused=on_refused,
+        )
 
     @property
     def uploads(self) -> int:
@@ -90,11 +104,14 @@ class Admission:
             await self._upload_places.enter(caller)
         stream = Stream(caller, live=live)
         self._streams.add(stream)
+        let_in_s = time.monotonic()
         try:
             yield stream
         finally:
             self._streams.discard(stream)
-            self._upload_places.left()
+            if not live:
+                # its pauses count, too, though it kept no place then: others may come later than they could
+                self._upload_places.left(time.monotonic() - let_in_s)
 
     def store(self, stream: Stream, segments: int) -> None:
         """Let a call hold so many segments of earlier ones, in memory until it ends.
@@ -121,12 +138,13 @@ class Admission:
         """
         await self._query_places.enter(caller)
         self._queries[caller] += 1
+        let_in_s = time.monotonic()
         try:
             yield
         finally:
             self._queries[caller] -= 1
             self._queries += Counter()  # keeps no names of callers who have none under way
-            self._query_places.left()
+            self._query_places.left(time.monotonic() - let_in_s)
 
     @asynccontextmanager
     async def segment(self) -> AsyncIterator[None]:

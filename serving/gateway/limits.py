@@ -12,6 +12,8 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+_MAY_BE_NONE = ("max_queued", "max_queued_queries")
+
 
 def _limit(default: float, text: str) -> Any:
     """A field with the help of its flag."""
@@ -51,7 +53,8 @@ class GatewayLimits:
         0, "Uploads that keep the gateway busy at a time; one that waits for its caller does not. [1 a core]"
     )
     max_queries: int = _limit(0, "Queries and fusions at a time. [1 a core]")
-    max_queued: int = _limit(1, "Uploads, and queries, that wait for a place.")
+    max_queued: int = _limit(1, "Uploads that wait for a place.")
+    max_queued_queries: int = _limit(8, "Queries and fusions that wait for a place.")
     queue_timeout_s: float = _limit(2.0, "How long one waits for a place.")
     max_segments_in_flight: int = _limit(0, "Segments at the models, of all calls together. [8 a core]")
     max_segments_per_stream: int = _limit(
@@ -77,7 +80,7 @@ class GatewayLimits:
                 object.__setattr__(self, name, value)
         for bound in fields(self):
             value = getattr(self, bound.name)
-            if value < 0 or (value == 0 and bound.name != "max_queued"):
+            if value < 0 or (value == 0 and bound.name not in _MAY_BE_NONE):
                 raise GatewayConfigError(f"{bound.name} is {value}; expected more than 0")
         if self.max_media_bytes > self.max_spool_bytes:
             raise GatewayConfigError(

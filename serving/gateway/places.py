@@ -15,6 +15,11 @@ from resonance.serving.gateway.reasons import Refusal
 #: How often the first of those who wait looks whether a place has become free without anybody leaving.
 LOOK_S = 0.02
 
+#: Nobody is told to come again sooner: a place that is just being left is not free on the way to the caller.
+LEAST_RETRY_S = 0.05
+#: How long a place is kept, until calls have told; then their moving mean, of which the last one is so much.
+FIRST_KEPT_S, KEPT_SHARE = 0.1, 0.1
+
 #: Told why a call was refused, for metrics.
 OnRefused = Callable[[Refusal], None]
 
@@ -36,8 +41,13 @@ class Places:
     full line is no wall around them either: who has at least two calls more, waiting or busy, than who comes
     gives up the last of its own that waits.
 
+    Who is refused is told to come again when a place may be free: behind those who wait, and behind those who
+    were told so before and are yet to come, each after as long as places really take. Told all the same, they
+    would come all at once, to be refused again.
+
     Args:
         what: in words, for errors. most: places. busy: how many of each caller's keep theirs busy now.
+        queue_timeout_s: how long one waits; nobody is told to come again later than that.
     """
 
     what: str
@@ -47,6 +57,8 @@ class Places:
     busy: Callable[[], Counter[str]]
     on_refused: OnRefused
     queue: list[Waiting] = field(default_factory=list)
+    _kept_s: float = FIRST_KEPT_S
+    _told_until: float = 0.0  # monotonic: when all who were told to come again have
 
     async def enter(self, caller: str) -> None:
         """Return once there is a place for a call of `caller`, which then counts as busy.
@@ -82,10 +94,16 @@ class Places:
         finally:
             if not waiting.displaced:
                 self.queue.remove(waiting)
-            self.left()  # the next one is the first now
+            self._look()  # the next one is the first now
 
-    def left(self) -> None:
-        """A place became free: the first of those who wait looks at once, not `LOOK_S` later."""
+    def left(self, kept_s: float) -> None:
+        """A place that was kept so long is free: the first who waits looks at once, not `LOOK_S` later."""
+        # what takes longer makes no longer delay, and shall not count for more after it
+        kept_s = min(kept_s, self.queue_timeout_s * self.most)
+        self._kept_s += KEPT_SHARE * (kept_s - self._kept_s)
+        self._look()
+
+    def _look(self) -> None:
         if self.queue:
             self._first().turn.set()
 
@@ -121,5 +139,11 @@ class Places:
         self.on_refused(reason)
         return OverloadedError(
             f"{came}; expected at most {self.most} {self.what} and {self.max_queued} waiting; come again",
-            retry_after_s=self.queue_timeout_s,
+            retry_after_s=self._come_again_after_s(),
         )
+
+    def _come_again_after_s(self) -> float:
+        now, turn_s = time.monotonic(), self._kept_s / self.most
+        turn = max(self._told_until, now + len(self.queue) * turn_s) + turn_s
+        self._told_until = min(turn, now + self.queue_timeout_s)
+        return min(max(turn - now, LEAST_RETRY_S), self.queue_timeout_s)

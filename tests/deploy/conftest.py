@@ -26,7 +26,7 @@ START_TIMEOUT_S = 120
 #: So low that a test can reach them; each capacity has a reason of its own.
 LIMITS = (
     *("--max-live-feeds=1", "--max-streams-per-caller=1"),
-    *("--max-queries=1", "--max-queued=1", "--queue-timeout-s=0.001"),
+    *("--max-queries=1", "--max-queued-queries=1", "--queue-timeout-s=0.001"),
 )
 #: `export` finds what was exported here already; everything else is the real command.
 RESONANCE = """#!/usr/bin/env bash

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 
 import pytest
 
@@ -39,7 +40,7 @@ async def test_uploads_over_the_places_wait_and_over_the_queue_are_refused_at_on
         ) as no:
             await inside.enter_async_context(door.admission.stream("d", live=False))
         assert time.monotonic() - started < 1  # it does not wait for its 5 s
-        assert no.value.retry_after_s == 5
+        assert no.value.retry_after_s == pytest.approx(2 * places.FIRST_KEPT_S / 2)  # one waits, two places
         await leaves.aclose()
         await asyncio.wait_for(third, 1)
     assert door.refused == ["full"]
@@ -110,7 +111,8 @@ async def test_a_full_line_of_one_caller_makes_room_for_another() -> None:
         late = asyncio.create_task(inside.enter_async_context(door.admission.stream("late", live=False)))
         with pytest.raises(OverloadedError, match="1 uploads under way and 1 waiting") as displaced:
             await asyncio.wait_for(waits, 1)
-        assert displaced.value.retry_after_s == 5
+        # behind the one that waits, and the one that was told so before
+        assert displaced.value.retry_after_s == pytest.approx(3 * places.FIRST_KEPT_S, abs=0.05)
         with pytest.raises(OverloadedError):  # one call each: who waits already stays
             await door.admission.stream("third", live=False).__aenter__()
         assert not late.done()
@@ -121,7 +123,7 @@ async def test_a_full_line_of_one_caller_makes_room_for_another() -> None:
 
 
 async def test_queries_are_shared_alike() -> None:
-    door = Door(max_queries=1, max_queued=1, queue_timeout_s=5)
+    door = Door(max_queries=1, max_queued_queries=1, queue_timeout_s=5)
     async with contextlib.AsyncExitStack() as inside:
         leaves = contextlib.AsyncExitStack()
         await leaves.enter_async_context(door.admission.query("busy"))
@@ -193,6 +195,48 @@ def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(GatewayConfigError, match="max_media_bytes is 0; expected more than 0"):
         GatewayLimits(max_media_bytes=0)
     assert GatewayLimits(max_queued=0).max_queued == 0
+    assert GatewayLimits(max_queued_queries=0).max_queued_queries == 0
+
+
+def full_places(*, most: int, queue_timeout_s: float = 2.0) -> places.Places:
+    """All taken, and nobody may wait."""
+    busy = Counter({"a": most})
+    return places.Places("queries", most, 0, queue_timeout_s, lambda: busy, lambda reason: None)
+
+
+async def asked_s(full: places.Places, callers: int) -> list[float]:
+    """How long so many, who come at once, are asked to wait."""
+    told = []
+    for _ in range(callers):
+        with pytest.raises(OverloadedError) as refused:
+            await full.enter("b")
+        assert refused.value.retry_after_s is not None
+        told.append(refused.value.retry_after_s)
+    return told
+
+
+async def test_who_is_refused_comes_again_when_a_place_may_be_free() -> None:
+    full = full_places(most=2)
+    for _ in range(200):
+        full.left(0.012)
+    told = await asked_s(full, 400)
+    assert told[0] == places.LEAST_RETRY_S
+    assert told == sorted(told)
+    # 6 ms from one to the next, as two places are kept for 12 ms each: not all come at one moment
+    assert told[99] == pytest.approx(0.6, abs=0.1)
+    assert told[-1] == 2.0
+
+
+async def test_places_that_are_kept_long_are_asked_for_again_no_later_than_one_waits() -> None:
+    slow, mixed = full_places(most=2), full_places(most=2)
+    for _ in range(200):
+        slow.left(3600.0)
+        mixed.left(3600.0)
+    assert await asked_s(slow, 2) == pytest.approx([2.0, 2.0])
+    for _ in range(100):  # what took an hour is forgotten after some short ones
+        mixed.left(0.012)
+    assert await asked_s(mixed, 1) == [places.LEAST_RETRY_S]
+    assert await asked_s(full_places(most=2, queue_timeout_s=0.001), 1) == [0.001]
 
 
 async def test_a_long_line_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
