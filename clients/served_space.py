@@ -14,15 +14,15 @@ MODEL = "space_descriptor"
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
-def check_fingerprint(expected: str | None) -> None:
-    """Refuse what no space has, such as the digits that messages show.
+def check_fingerprint(expected: str | None, field: str = "expected_fingerprint") -> None:
+    """Refuse what no space has, such as the digits that messages show; `field` for the error.
 
     Raises:
         InvalidFieldError: not 64 hexadecimal digits.
     """
     if expected is not None and not _FINGERPRINT.fullmatch(expected):
         raise InvalidFieldError(
-            "expected_fingerprint",
+            field,
             f"'{expected[:80]}'",
             "all 64 lower-case hexadecimal digits, as in `fingerprint` of a result or of the server's space",
         )

@@ -11,6 +11,7 @@ from resonance.clients.media.text import TextReader, decode_text
 from resonance.clients.pipeline import TitleOptions, TitlePipeline
 from resonance.clients.query import MODALITIES_OF_KIND, Example, query_of
 from resonance.clients.results import MediaEmbedding, QueryEmbedding
+from resonance.clients.served_space import check_fingerprint
 from resonance.clients.sources import InlineSource, SegmentSource
 from resonance.clients.transport import Transport
 from resonance.serving.gateway.reading import MediaProcess, ReadRequest
@@ -30,7 +31,8 @@ async def embed_query(
     """The query of all parts.
 
     Raises:
-        InvalidFieldError: no part, an empty one, too many or too large ones. MediaError: a part's own fault.
+        InvalidFieldError: no part, an empty one, too many or too large ones, or part of a fingerprint.
+        MediaError: a part's own fault.
         SpaceMismatchError, SpaceError, ServerError: see `resonance.clients.errors`.
     """
     check_id(request.query_id, "query_id")
@@ -41,6 +43,7 @@ async def embed_query(
         raise InvalidFieldError(
             "parts", f"{size_bytes:,} bytes", f"at most {shared.limits.max_query_bytes:,}"
         )
+    check_fingerprint(request.expected_fingerprint or None)
     weights = _weights(request)
     descriptor = await shared.served.known()
     if request.expected_fingerprint not in ("", descriptor.fingerprint):

@@ -19,6 +19,7 @@ from resonance.clients.gateway.messages import (
     vector_message_bytes,
 )
 from resonance.clients.pipeline import fuse_segments
+from resonance.clients.served_space import check_fingerprint
 from resonance.serving.gateway.call_transport import CallTransport
 from resonance.serving.gateway.calls import abort, current_call
 from resonance.serving.gateway.media_call import MediaCall
@@ -93,6 +94,7 @@ class EmbeddingService(EmbeddingServiceServicer):
 
         async def fused() -> pb.FuseTitleResponse:
             check_id(request.media_id, "media_id")
+            check_fingerprint(request.fingerprint, "fingerprint")
             descriptor = await self._shared.served.known()
             if request.fingerprint != descriptor.fingerprint:
                 raise SpaceMismatchError(request.fingerprint, descriptor.fingerprint, "the server")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from resonance.clients.errors import InvalidFieldError
 from resonance.clients.gateway.enums import modality_from_message, sampling_from_message
+from resonance.clients.served_space import check_fingerprint
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.v1 import embedding_pb2 as pb
 
@@ -60,6 +61,7 @@ def read_start(message: pb.EmbedMediaStart, limits: GatewayLimits) -> Start:
         raise InvalidFieldError(
             "start.size_bytes", f"{message.size_bytes:,}", f"at most {limits.max_media_bytes:,}"
         )
+    check_fingerprint(message.expected_fingerprint or None, "start.expected_fingerprint")
     return Start(
         media_id=message.media_id,
         mode=mode,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resonance.clients.errors import MediaLimitError, OverloadedError
+from resonance.clients.errors import InvalidFieldError, MediaLimitError, OverloadedError
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import Tensors
 from resonance.serving.gateway.admission import Admission
@@ -69,6 +69,15 @@ async def test_a_full_spool_refuses_a_query_and_its_place_is_free_again(
     with pytest.raises(OverloadedError, match=r"on disk and 32,0.. came"):
         await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 5)
     assert shared.admission.queries == 0
+
+
+async def test_a_query_for_a_space_whose_fingerprint_was_cut_is_refused(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    shared = shared_of(model_repository, tmp_path, GatewayLimits())
+    request = pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x")], expected_fingerprint="1a06db3c10ce")
+    with pytest.raises(InvalidFieldError, match=r"expected_fingerprint: '1a06db3c10ce'; expected all 64"):
+        await embed_query(request, shared, shared.transport, "a")
 
 
 async def test_a_query_has_media_of_a_bounded_length(model_repository: Path, tmp_path: Path) -> None:

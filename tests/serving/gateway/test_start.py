@@ -31,7 +31,7 @@ def test_what_is_said_is_read() -> None:
         start(
             modalities=[pb.MODALITY_AUDIO],
             sampling=pb.SAMPLING_UNIFORM,
-            expected_fingerprint="f",
+            expected_fingerprint="f" * 64,
             idempotency_key="k",
             live=True,
             size_bytes=7,
@@ -40,7 +40,7 @@ def test_what_is_said_is_read() -> None:
         LIMITS,
     )
     assert read.modalities == frozenset({"audio"})
-    assert (read.sampling, read.expected_fingerprint, read.idempotency_key) == ("uniform", "f", "k")
+    assert (read.sampling, read.expected_fingerprint, read.idempotency_key) == ("uniform", "f" * 64, "k")
     assert (read.rolling_every, read.size_bytes, read.subtitles) == (8, 7, ("srt", b"1"))
 
 
@@ -55,6 +55,10 @@ def test_what_is_said_is_read() -> None:
         ({"sampling": 9}, "sampling: 9"),
         ({"mode": pb.MODE_TEXT, "live": True}, "start.live: true with mode text"),
         ({"rolling_title_segments": 3}, "start.rolling_title_segments: set without live"),
+        (
+            {"expected_fingerprint": "1a06db3c10ce"},
+            "start.expected_fingerprint: '1a06db3c10ce'; expected all 64",
+        ),
         ({"size_bytes": 1001}, "start.size_bytes: 1,001; expected at most 1,000"),
         ({"mode": pb.MODE_FRAMES, "subtitles": SRT}, "start.subtitles: there with mode frames"),
         ({"mode": pb.MODE_SUBTITLES}, "start.subtitles: absent"),
