@@ -54,7 +54,14 @@ def serve(
         int, typer.Option(min=0, max=65535, help="0 picks a free one; so does the default with --gateway.")
     ] = GRPC_PORT,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8002,
+    metrics_port: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Triton's; the gateway has its own, --metrics-port after --. 0 picks a free one.",
+        ),
+    ] = 8002,
     metrics_host: Annotated[
         str | None,
         typer.Option(

@@ -37,16 +37,21 @@ class SharedMemoryError(ServingError):
 class PortTakenError(ServingError):
     """A port that was asked for is in use, or was asked for twice.
 
+    Args:
+        flag: what gives another one; by default called by `purpose`.
+
     Attributes:
         port: its number.
     """
 
-    def __init__(self, purpose: str, host: str, port: int, *, given_for: str | None = None) -> None:
+    def __init__(
+        self, purpose: str, host: str, port: int, *, given_for: str | None = None, flag: str | None = None
+    ) -> None:
         self.port = port
         took = f"the {given_for} port, too; " if given_for else "taken by another program; stop it or "
         super().__init__(
             f"{purpose} port {port} on {host} is {took}"
-            f"give another with --{purpose}-port (0 picks a free one)"
+            f"give another with {flag or f'--{purpose}-port'} (0 picks a free one)"
         )
 
 

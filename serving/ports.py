@@ -25,7 +25,10 @@ _picking = threading.Lock()
 
 
 def choose_ports(
-    host: str, wanted: Mapping[str, int], others: Mapping[str, str | None] | None = None
+    host: str,
+    wanted: Mapping[str, int],
+    others: Mapping[str, str | None] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """The given ports, each checked, and a free one for each 0.
 
@@ -35,6 +38,7 @@ def choose_ports(
     Args:
         wanted: purpose (``grpc``, ``http``, ``metrics``) -> port.
         others: purpose -> host, of those that are elsewhere than `host`.
+        flags: purpose -> what gives its port, for errors; see `PortTakenError`.
 
     Raises:
         PortTakenError: a given port is in use, or given twice.
@@ -42,14 +46,17 @@ def choose_ports(
     """
     hosts = {purpose: (others or {}).get(purpose) or host for purpose in wanted}
     chosen: dict[str, int] = {}
+    given_by = flags or {}
     for purpose, port in wanted.items():
         if not port:
             continue
         for other, taken in chosen.items():
             if hosts[other] == hosts[purpose] and taken == port:
-                raise PortTakenError(purpose, hosts[purpose], port, given_for=other)
+                raise PortTakenError(
+                    purpose, hosts[purpose], port, given_for=other, flag=given_by.get(purpose)
+                )
         if not is_free(hosts[purpose], port):
-            raise PortTakenError(purpose, hosts[purpose], port)
+            raise PortTakenError(purpose, hosts[purpose], port, flag=given_by.get(purpose))
         chosen[purpose] = port
     for purpose in wanted.keys() - chosen.keys():
         chosen[purpose] = _free_port(hosts[purpose], set(chosen.values()) | set(wanted.values()))

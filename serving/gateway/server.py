@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -39,6 +40,7 @@ from resonance.serving.gateway.tokens import TokenFile
 from resonance.serving.gateway.tracing import Tracing, otlp_exporter
 from resonance.serving.health import ModelHealth, ModelState
 from resonance.serving.ports import choose_ports
+from resonance.serving.signs_of_life import SUPERVISED_VARIABLE
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceError
 from resonance.v1 import embedding_pb2 as pb
@@ -206,7 +208,7 @@ class Gateway:
         settings = self.settings
         tokens = TokenFile(settings.token_file) if settings.token_file else None
         wanted = {"gateway": settings.port, "metrics": settings.metrics_port}
-        ports = choose_ports(settings.host, wanted, {"metrics": settings.metrics_host})
+        ports = choose_ports(settings.host, wanted, {"metrics": settings.metrics_host}, _port_flags())
         options = [
             *header_options(),
             ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
@@ -237,7 +239,9 @@ class Gateway:
             metrics_server = MetricsServer(self.metrics, host=settings.metrics_host, port=ports["metrics"])
         except OSError:  # another program was faster, or this gateway has the port on all interfaces
             await server.stop(None)
-            raise PortTakenError("metrics", settings.metrics_host, ports["metrics"]) from None
+            raise PortTakenError(
+                "metrics", settings.metrics_host, ports["metrics"], flag=_port_flags()["metrics"]
+            ) from None
         self._closing.callback(metrics_server.close)
         self.metrics_port = metrics_server.port
 
@@ -250,7 +254,7 @@ class Gateway:
             self.metrics.certificate_in_use(lambda: certificates.validity)
             return int(server.add_secure_port(address, certificates.credentials()))
         except RuntimeError:  # gRPC's only sign that another program was faster
-            raise PortTakenError("gateway", self.settings.host, port) from None
+            raise PortTakenError("gateway", self.settings.host, port, flag=_port_flags()["gateway"]) from None
 
     def _show_gauges(self, shared: Shared) -> None:
         """Numbers that others keep, read when they are asked for."""
@@ -318,6 +322,13 @@ def _log_fault(task: asyncio.Task[None]) -> None:
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _port_flags() -> dict[str, str]:
+    """What gives the gateway's ports: `resonance serve` has one; its other is Triton's."""
+    if os.environ.get(SUPERVISED_VARIABLE):
+        return {"gateway": "--gateway-port", "metrics": "--metrics-port after --"}
+    return {"gateway": "--port", "metrics": "--metrics-port"}
 
 
 def _address(host: str, port: int) -> str:

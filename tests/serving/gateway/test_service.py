@@ -709,6 +709,30 @@ async def test_settings_that_nothing_could_work_with_are_refused_at_the_start(
                 pass
 
 
+@pytest.mark.parametrize(
+    ("environment", "flags"),
+    [
+        ({}, ("--port", "--metrics-port")),
+        ({"RESONANCE_SUPERVISED": "1"}, ("--gateway-port", "--metrics-port after --")),
+    ],
+    ids=["alone", "behind serve"],
+)
+async def test_a_port_that_is_taken_is_told_with_the_flag_that_moves_it(
+    make_gateway: MakeGateway,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    flags: tuple[str, str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for wanted, flag in zip(({"port": port}, {"metrics_port": port}), flags, strict=True):
+            with pytest.raises(PortTakenError, match=rf"give another with {flag} \(0"):
+                async with make_gateway(**wanted):
+                    pass
+
+
 async def test_a_proxy_of_the_environment_is_not_for_triton(
     make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch, media: Path
 ) -> None:
