@@ -31,6 +31,7 @@ from resonance.serving.gateway.interceptors import CallInterceptor
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.listening import RefusedBelow, header_options
 from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer
+from resonance.serving.gateway.models_transport import ModelsTransport
 from resonance.serving.gateway.reading import NURSERY, SpoolBudget, check_spool_folder
 from resonance.serving.gateway.reasons import Refusal
 from resonance.serving.gateway.service import EmbeddingService
@@ -148,7 +149,8 @@ class Gateway:
             otlp_exporter(settings.otlp_endpoint) if settings.otlp_endpoint else None, version=__version__
         )
         self._closing.callback(tracing.close)
-        transport = TritonTransport(settings.triton, headers=tracing.request_headers)
+        triton = TritonTransport(settings.triton, headers=tracing.request_headers)
+        transport = ModelsTransport(triton, settings.triton)
         self._closing.push_async_callback(transport.close)
         served = ServedSpace(transport, timeout_s=limits.request_timeout_s, on_change=self._space_changed)
         await self._ask_space(served)
@@ -194,7 +196,7 @@ class Gateway:
             except (ResonanceError, SpaceError) as error:
                 if time.monotonic() > deadline:
                     raise GatewayConfigError(
-                        f"no space from Triton at {self.settings.triton}: {error}"
+                        f"no space from Triton at {self.settings.triton}: {error.__cause__ or error}"
                     ) from None
                 await asyncio.sleep(_SPACE_RETRY_S)
             else:
