@@ -28,14 +28,13 @@ DEFAULT_RETRY_S = 1.0
 #: More than a day is no hint of a server in its right mind.
 MAX_RETRY_S = 86_400.0
 
-#: What is said, mostly by gRPC itself, of a message or headers over a bound, and what follows it here. It
-#: comes with the code of a server that is full and without details, and never passes.
+#: What gRPC itself says of a message or headers over a bound, and what follows it here. It comes with the
+#: code of a server that is full and without details, and never passes.
 _TOO_LARGE = {
     "message larger than max": (
         " bytes; send less in one message: a smaller or shorter example, a smaller frame, fewer segments (a "
         "gateway's bound is --max-message-bytes)"
     ),
-    "headers over": "; send less metadata with a call",
     "metadata size exceeds": "; send less metadata with a call",
 }
 
@@ -100,7 +99,7 @@ def reason_of(kind: Kind) -> str:
 
 
 _KINDS: Mapping[str, Kind] = {reason_of(kind): kind for kind in FAULTS}
-INTERNAL_REASON = "INTERNAL"
+INTERNAL_REASON, NO_METHOD_REASON = "INTERNAL", "NO_SUCH_METHOD"
 
 
 def listed_kind(error: BaseException) -> Kind | None:
@@ -121,8 +120,7 @@ def to_status(error: BaseException, media_id: str) -> Status:
     """
     kind = listed_kind(error)
     if kind is None:
-        status = Status(code=_number(_Code.INTERNAL), message="the server failed; its log says why")
-        _add(status, details.ErrorInfo(reason=INTERNAL_REASON, domain=DOMAIN))
+        status = status_of(_Code.INTERNAL, INTERNAL_REASON, "the server failed; its log says why")
     else:
         status = Status(code=_number(FAULTS[kind].code), message=_bounded(str(error)))
         info = details.ErrorInfo(reason=reason_of(kind), domain=DOMAIN)
@@ -134,6 +132,13 @@ def to_status(error: BaseException, media_id: str) -> Status:
         _add(status, details.ResourceInfo(resource_type="media", resource_name=_bounded(media_id)))
     if kind is not None:
         _add_particulars(status, error, FAULTS[kind])
+    return status
+
+
+def status_of(code: grpc.StatusCode, reason: str, message: str) -> Status:
+    """What stands behind no class of error."""
+    status = Status(code=_number(code), message=message)
+    _add(status, details.ErrorInfo(reason=reason, domain=DOMAIN))
     return status
 
 

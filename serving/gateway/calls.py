@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import grpc
+from google.rpc.status_pb2 import Status
 
+from resonance.clients.gateway.faults import STATUS_TRAILER
 from resonance.serving.gateway.callers import Caller
 
+CODES = {code.value[0]: code for code in grpc.StatusCode}
 #: How long the end of a call is waited for that its caller does not read.
 ABORT_S = 1.0
 
@@ -50,16 +53,12 @@ def current_call() -> Call:
     return _current.get()
 
 
-async def abort(
-    context: grpc.aio.ServicerContext,
-    code: grpc.StatusCode,
-    message: str,
-    trailer: tuple[tuple[str, bytes], ...] = (),
-) -> NoReturn:
-    """End the call, whose caller may not be reading."""
+async def abort(context: grpc.aio.ServicerContext, status: Status) -> NoReturn:
+    """End the call, whose caller may not be reading, with `status` and its details."""
     try:
         async with asyncio.timeout(ABORT_S):
-            await context.abort(code, message, trailer)
+            trailer = ((STATUS_TRAILER, status.SerializeToString()),)
+            await context.abort(CODES[status.code], status.message, trailer)
     except TimeoutError:  # gRPC tells it once the caller reads; nothing here waits for that
         raise asyncio.CancelledError from None
     raise AssertionError("unreachable: abort raises")

@@ -15,11 +15,12 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
+from google.rpc.status_pb2 import Status
 
-from resonance.clients.errors import InvalidFieldError
-from resonance.clients.gateway.faults import STATUS_TRAILER, to_status
+from resonance.clients.errors import AuthenticationError, InvalidFieldError
+from resonance.clients.gateway.faults import INTERNAL_REASON, NO_METHOD_REASON, status_of, to_status
 from resonance.serving.gateway.callers import Authenticator, Caller, CallerKind, peer_address
-from resonance.serving.gateway.calls import Call, abort, begin_call
+from resonance.serving.gateway.calls import CODES, Call, abort, begin_call
 from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.logs import failure_place
 from resonance.serving.gateway.metrics import UNKNOWN_METHOD, GatewayMetrics
@@ -35,7 +36,6 @@ OPEN_METHODS = ("/grpc.health.v1.Health/",)
 WATCH = "/grpc.health.v1.Health/Watch"
 #: The same for no token, a malformed and a wrong one.
 UNAUTHENTICATED = "a valid bearer token is needed"
-HEADERS_TOO_LARGE = f"headers over {MAX_HEADER_BYTES:,} bytes"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -129,15 +129,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _known_call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
         metadata = context.invocation_metadata() or ()
-        if sum(len(key) + len(value) for key, value in metadata) > MAX_HEADER_BYTES:
+        size_bytes = sum(len(key) + len(value) for key, value in metadata)
+        if size_bytes > MAX_HEADER_BYTES:
             self._metrics.call_refused(Refusal.HEADER_BYTES)
-            await self._refuse(method, context, grpc.StatusCode.RESOURCE_EXHAUSTED, HEADERS_TOO_LARGE)
+            too_large = InvalidFieldError("headers", f"{size_bytes:,} bytes", f"at most {MAX_HEADER_BYTES:,}")
+            await self._refuse(method, context, to_status(too_large, ""))
         caller = self._authenticator.caller(
             metadata, context.peer(), context.auth_context(), open_to_all=method.startswith(OPEN_METHODS)
         )
         if caller is None:
             self._metrics.call_unauthenticated(method)
-            await self._refuse(method, context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+            await self._refuse(method, context, _unauthenticated())
         call = Call(method, caller)
         begin_call(call)
         if caller.kind is CallerKind.TOKEN:
@@ -150,7 +152,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 code = _set_code(context) or grpc.StatusCode.OK
             except _RevokedError:
                 code = grpc.StatusCode.UNAUTHENTICATED
-                await abort(context, code, UNAUTHENTICATED)
+                await abort(context, _unauthenticated())
             except grpc.aio.AbortError:
                 code = _set_code(context) or grpc.StatusCode.UNKNOWN
                 raise
@@ -159,8 +161,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from error
             except InvalidFieldError as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
-                status = to_status(error, call.media_id)
-                await abort(context, code, status.message, ((STATUS_TRAILER, status.SerializeToString()),))
+                await abort(context, to_status(error, call.media_id))
             except Exception as error:
                 code = grpc.StatusCode.INTERNAL
                 incident = secrets.token_hex(4)
@@ -168,7 +169,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _log.error(
                     "a call failed for a fault of this server: %s", place, extra={"incident": incident}
                 )
-                await abort(context, code, f"internal fault {incident}; the server's log says more")
+                said = f"internal fault {incident}; the server's log says more"
+                await abort(context, status_of(code, INTERNAL_REASON, said))
             except BaseException:  # cancelled: the caller is gone, or waited no longer
                 code = self._abandon(method, context)
                 raise
@@ -202,14 +204,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         late = remaining_s is not None and remaining_s <= 0
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
-    async def _refuse(
-        self, method: str, context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str
-    ) -> NoReturn:
+    async def _refuse(self, method: str, context: grpc.aio.ServicerContext, status: Status) -> NoReturn:
+        code = CODES[status.code]
         self._metrics.call_ended(method, code.name, None)
         caller, name = peer_address(context.peer()), method.rpartition("/")[2]
         _log.info("call refused", extra={"caller": caller, "method": name, "code": code.name})
-        await context.abort(code, message)
-        raise AssertionError("unreachable: abort raises")
+        await abort(context, status)
 
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
         if code is not grpc.StatusCode.OK:
@@ -253,8 +253,12 @@ def _checked(handler: Callable[..., Any], *, streaming: bool) -> Callable[..., A
     return answer
 
 
+def _unauthenticated() -> Status:
+    return to_status(AuthenticationError(UNAUTHENTICATED), "")
+
+
 async def _not_here(request: Any, context: grpc.aio.ServicerContext) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+    await abort(context, status_of(grpc.StatusCode.UNIMPLEMENTED, NO_METHOD_REASON, "no such method"))
 
 
 def _set_code(context: grpc.aio.ServicerContext) -> grpc.StatusCode | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import grpc
-from google.rpc.status_pb2 import Status
 
 from resonance.clients.errors import ResonanceError
-from resonance.clients.gateway.faults import STATUS_TRAILER, code_of, to_status
+from resonance.clients.gateway.faults import to_status
 from resonance.clients.gateway.messages import (
     FieldNames,
     presence_to_message,
@@ -63,7 +62,7 @@ class EmbeddingService(EmbeddingServiceServicer):
         try:
             await call.run()
         except OURS as error:
-            await _abort(context, error, call.media_id)
+            await abort(context, to_status(error, call.media_id))
         finally:
             about.media_id, about.segments = call.media_id, call.answered
             about.received_bytes = call.received_bytes
@@ -159,13 +158,7 @@ class EmbeddingService(EmbeddingServiceServicer):
         try:
             return await work()
         except OURS as error:
-            await _abort(context, error, media_id)
-
-
-async def _abort(context: grpc.aio.ServicerContext, error: Exception, media_id: str) -> NoReturn:
-    status: Status = to_status(error, media_id)
-    trailer = ((STATUS_TRAILER, status.SerializeToString()),)
-    await abort(context, code_of(error), status.message, trailer)
+            await abort(context, to_status(error, media_id))
 
 
 def _model(name: str, state: ModelState) -> pb.ModelStatus:

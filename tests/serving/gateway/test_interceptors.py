@@ -8,8 +8,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from resonance.clients.errors import (
+    AuthenticationError,
+    InvalidFieldError,
+    RequestRejectedError,
+    ServerFaultError,
+)
+from resonance.clients.gateway.faults import STATUS_TRAILER, from_rpc_error
+from resonance.clients.gateway.retrying import may_retry
+from resonance.serving.gateway.listening import MAX_HEADER_BYTES
 from resonance.serving.gateway.tokens import TokenFile
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc as pb_grpc
@@ -59,6 +70,34 @@ async def test_every_kind_of_call_is_asked_for_a_token_and_counted(tmp_path: Pat
         assert door.metrics.value("calls_running", method=f"{SERVICE}/EmbedMedia") == 0
         # what was refused at the door took no time: else a scan for tokens would be the median of a method
         assert door.metrics.value("call_seconds_count", method=f"{SERVICE}/EmbedMedia") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "reason", "kind"),
+    [
+        ("GetSpace", {}, "AUTHENTICATION", AuthenticationError),
+        ("GetSpace", {"x-large": "x" * MAX_HEADER_BYTES}, "INVALID_FIELD", InvalidFieldError),
+        ("GetStatus", bearer(ALICE), "INTERNAL", ServerFaultError),
+        ("Nothing", bearer(ALICE), "NO_SUCH_METHOD", RequestRejectedError),
+    ],
+)
+async def test_whoever_is_refused_is_told_the_reason_in_a_status(
+    tmp_path: Path, method: str, headers: dict[str, str], reason: str, kind: type[Exception]
+) -> None:
+    async with (
+        open_door(tokens=TokenFile(write_tokens(tmp_path / "tokens"))) as door,
+        door.plain() as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await channel.unary_unary(f"{SERVICE}/{method}")(b"", metadata=tuple(headers.items()), timeout=5)
+    status = Status.FromString(dict(refused.value.trailing_metadata())[STATUS_TRAILER])
+    info = ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.domain, info.reason) == ("resonance", reason)
+    assert (status.code, status.message) == (refused.value.code().value[0], refused.value.details())
+    back = from_rpc_error(refused.value, "here:1")
+    assert type(back) is kind
+    assert not may_retry(back) or kind is ServerFaultError
 
 
 async def test_a_call_ends_when_its_token_is_taken_away(tmp_path: Path) -> None:
