@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import grpc
 import pytest
 
 from resonance.clients.balancing import Replica, Replicas
-from resonance.clients.errors import ServerUnavailableError
+from resonance.clients.errors import OverloadedError, ServerUnavailableError
 
 CONNECTING, READY = grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.READY
 
@@ -67,3 +68,24 @@ async def test_one_that_connects_in_between_ends_the_pause_after_another_failed(
         assert (await turn.pick()).address == "server0"
         await turn.failed(ServerUnavailableError("gone"), pause)
         assert (await turn.pick()).address == "server1"
+
+
+@pytest.mark.parametrize(
+    ("error", "rests_s"),
+    [
+        (OverloadedError("full", retry_after_s=0.05), 0.05),
+        (OverloadedError("full", retry_after_s=2.0), 2.0),
+        (OverloadedError("full"), 1.0),
+        (ServerUnavailableError("stops", retry_after_s=0.05), 1.0),
+    ],
+)
+async def test_who_is_full_is_left_alone_for_as_long_as_it_asks(error: Exception, rests_s: float) -> None:
+    turn = replicas_of(Channel(0, READY), Channel(0, READY)).turn()
+
+    async def pause(error: Exception) -> None:
+        raise AssertionError("another serves")
+
+    picked = await turn.pick()
+    before = time.monotonic()
+    await turn.failed(error, pause)
+    assert picked.rests_until == pytest.approx(before + rests_s, abs=0.04)
