@@ -11,7 +11,7 @@ import av
 
 def photo_of(film: bytes, size: tuple[int, int]) -> bytes:
     """The pictures of a film in HEVC of keyframes alone: one as it is, four as two by two tiles of `size`."""
-    with av.open(io.BytesIO(film)) as file:
+    with av.open(io.BytesIO(film), "r") as file:
         [stream] = file.streams.video
         headers = bytes(stream.codec_context.extradata or b"")
         pictures = [bytes(packet) for packet in file.demux(stream) if packet.size]

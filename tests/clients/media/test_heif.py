@@ -39,9 +39,7 @@ def test_a_photo_in_heic_is_one_picture(
 def test_a_photo_in_heic_that_is_cut_off_is_told(read_all: ReadAll, photo: Callable[[], bytes]) -> None:
     data = photo()
     for kept in (len(data) - 1, len(data) // 2):
-        with pytest.raises(
-            CorruptMediaError, match=rf"IMG_1.HEIC: a HEIC photo .*after {kept:,} bytes"
-        ):
+        with pytest.raises(CorruptMediaError, match=rf"IMG_1.HEIC: a HEIC photo .*after {kept:,} bytes"):
             read_all(data[:kept], name="IMG_1.HEIC")
 
 
