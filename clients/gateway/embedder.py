@@ -264,6 +264,10 @@ class GatewayEmbedder:
                 yield feed
         except (SpaceChangedError, SpaceMismatchError) as other:
             raise self._forget_space(other) from other
+        except BaseExceptionGroup as several:  # of a TaskGroup around sending and taking
+            if several.subgroup((SpaceChangedError, SpaceMismatchError)) is not None:
+                self._space = None
+            raise
 
     async def _ask(self, method: str, request: object) -> Any:
         try:

@@ -35,8 +35,11 @@ _TOO_LARGE = {
         " bytes; send less in one message: a smaller or shorter example, a smaller frame, fewer segments (a "
         "gateway's bound is --max-message-bytes)"
     ),
-    "metadata size exceeds": "; send less metadata with a call",
+    "received metadata size exceeds hard limit": "; send less metadata with a call",
 }
+
+#: Of headers of the answer, which this side refuses.
+_OF_THE_ANSWER = "Stream removed"
 
 Kind = type[Exception]
 _Code = grpc.StatusCode
@@ -166,7 +169,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, server: str) -> Exception:
         said = f"{server}: {_one_line(error.details()) or code.name}"
         if code is _Code.RESOURCE_EXHAUSTED:
             for sign, advice in _TOO_LARGE.items():
-                if sign in said:
+                if sign in said and _OF_THE_ANSWER not in said:
                     return e.RequestRejectedError(f"{said}{advice}")
         return _by_code(code, f"{said}{_advice(code)}", None)
     message = _one_line(status.message or error.details())

@@ -74,7 +74,7 @@ class Feed:
             expected_fingerprint=descriptor.fingerprint,
             idempotency_key=uuid.uuid4().hex,
             live=live,
-            rolling_title_segments=rolling_every,
+            rolling_title_segments=rolling_every if live else 0,
         )
         self._answers = embed_media(
             connection, connection.turn(), self._requests(start, tuple(done)), silence_s=silence_s

@@ -27,7 +27,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: tries in all; a new segment starts the count again. What a full server refuses and says when
-            to come again is not counted: that may be in 50 ms. It is asked until `retry_for_s` is over.
+            to come again is not counted, unless there is one try: that may be in 50 ms. It is asked until
+            `retry_for_s` is over.
         retry_for_s: seconds in all, likewise.
         first_wait_s, most_wait_s: the bound of the wait doubles from the first to the most. A wait is random
             below its bound, so that callers who were cut off together do not come back together. After what a
@@ -72,7 +73,7 @@ class Retrying:
             most_s = min(policy.first_wait_s * 2.0 ** (self._failed - 1), policy.most_wait_s)
         wait_s = asked_s + most_s * self._chance()
         spent_s = time.monotonic() - self._since
-        if self._failed >= policy.attempts or spent_s + wait_s > policy.retry_for_s:
+        if policy.attempts == 1 or self._failed >= policy.attempts or spent_s + wait_s > policy.retry_for_s:
             return None
         return wait_s
 

@@ -76,8 +76,10 @@ class FeedSound:
         floor = index * self._window_samples
         if floor <= self._floor:
             return []
-        self._floor = floor
-        return list(self._filler.flush(whole=True))
+        late = self._position is not None and self._position < floor
+        done = self._flush() if late else []  # what waits in the resampler came in time
+        self._floor = max(self._floor, floor)
+        return [*done, *self._filler.flush(whole=True)]
 
     def finish(self) -> list[tuple[int, SoundWindow]]:
         """The last windows."""

@@ -117,7 +117,7 @@ class FeedWindows:
         self._heard(self._sound.put(time_s, samples, sample_rate_hz))
         self._times.decode_s += time.perf_counter() - started
         self._show_until(end_s)
-        self._reach("audio", self._sound.reached_s)
+        self._reach("audio", self._sound.reached_s, end_s)
 
     def put_cue(self, cue: Cue) -> None:
         """Words, kept in every window where they count by the rules for subtitles of files.
@@ -178,8 +178,8 @@ class FeedWindows:
                 f"pictures at most {BEHIND_S:g} s behind each other, words at most {WORDS_WAIT_S:g} s",
             )
 
-    def _reach(self, modality: str, time_s: float) -> None:
-        self._clocks.reach(modality, time_s)
+    def _reach(self, modality: str, time_s: float, came_s: float | None = None) -> None:
+        self._clocks.reach(modality, time_s, came_s)
         complete = self._windows.index(self._clocks.complete_s())
         if complete > self._closed:
             self._close_before(complete)

@@ -10,11 +10,12 @@ Conventions of this file:
 - Vectors of two spaces must never be compared or stored together. The space is named by its fingerprint, 64
   hexadecimal digits.
 - Errors are google.rpc.Status in the trailer `grpc-status-details-bin`, with an ErrorInfo of the domain
-  "resonance" (its reason is the kind of error, its metadata has `came` and `expected`), a ResourceInfo that
-  names the media, and where it fits BadRequest with the fields, QuotaFailure with the limit, RetryInfo with the
-  time to wait.
-- CANCELLED that the caller did not ask for has none of these: gRPC refuses calls so while too many wait for a busy
-  server. It is to be retried, after a pause that grows.
+  "resonance" (its reason is the kind of error, its metadata has `came` and `expected` of a media or a `field`,
+  `found` and `expected` of a space), a ResourceInfo that names the media, and where it fits BadRequest with the
+  fields, QuotaFailure with the limit, RetryInfo with the time to wait.
+- What gRPC itself refuses has none of these. CANCELLED that the caller did not ask for: too many calls wait for a
+  busy server; it is to be retried, after a pause that grows. RESOURCE_EXHAUSTED: a message, or headers over 64
+  KiB, that never pass.
 """
 
 from collections import abc as _abc

@@ -27,6 +27,7 @@ from resonance.clients.errors import (
     UsageError,
 )
 from resonance.clients.gateway.embedder import GatewayEmbedder
+from resonance.clients.gateway.feed import Feed
 from resonance.clients.gateway.server_status import ServerStatus
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.pipeline import Part
@@ -334,6 +335,34 @@ async def test_a_live_feed_gives_parts_while_it_goes_on(here: GatewayEmbedder) -
     brightness = [signal_value(s.signals["brightness"]) for s in titles[-1].segments]
     assert brightness == sorted(brightness, key=lambda b: b or 0.0)
     assert titles[-1].present == (True, True, False)
+
+
+async def test_a_feed_that_ends_and_one_of_another_space(here: GatewayEmbedder) -> None:
+    tone = (0.1 * np.sin(2 * np.pi * 440 / 16_000 * np.arange(16_000))).astype(np.float32)
+
+    async def title() -> MediaEmbedding:
+        parts: list[Part] = []
+
+        async def send(feed: Feed) -> None:
+            for second in range(3):
+                await feed.sound(float(second), tone, 16_000)
+            await feed.end()
+
+        async with here.feed("tone", modalities=("audio",), live=False) as feed, asyncio.TaskGroup() as both:
+            both.create_task(send(feed))
+            async for part in feed:
+                parts.append(part)
+        assert isinstance(parts[-1], MediaEmbedding)
+        return parts[-1]
+
+    assert len((await title()).segments) == 1
+    known = await here.space()
+    quieter = replace(known.sound, silence_dbfs=known.sound.silence_dbfs - 1)
+    here._space = replace(known, sound=quieter)  # that of the gateway before it came back
+    with pytest.raises(ExceptionGroup) as group:
+        await title()
+    assert group.group_contains(SpaceMismatchError)
+    assert len((await title()).segments) == 1, "the space is asked for again"
 
 
 async def test_the_commands_speak_to_a_gateway(gateway: Gateway, media: Path) -> None:

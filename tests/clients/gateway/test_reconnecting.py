@@ -428,6 +428,7 @@ def test_waits_grow_are_random_and_end() -> None:
     assert [retrying.next_wait_s(short) for _ in range(9)] == [1.25] * 9  # a full server is no failure
     assert retrying.next_wait_s(OverloadedError("x")) == 1.0  # one that does not say when is
     assert retrying.next_wait_s(plain) == 2.0
+    assert Retrying(RetryPolicy(attempts=1)).next_wait_s(short) is None  # one try is one
     for wrong in ({"attempts": 0}, {"retry_for_s": -1.0}, {"most_wait_s": float("inf")}):
         with pytest.raises(UsageError):
             RetryPolicy(**wrong)  # type: ignore[arg-type]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,25 @@ import pytest
 import resonance.v1.embedding_pb2 as pb
 
 GENERATED = Path(pb.__file__).parent
+ROOT = Path(__file__).resolve().parents[3]
 METHODS = {method.name for method in pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods}
+
+
+def test_the_generated_code_is_that_of_the_proto(tmp_path: Path) -> None:
+    """By the commands of `make proto`."""
+    rule = (ROOT / "Makefile").read_text().partition("\nproto:")[2].partition("\n\n")[0].replace("\\\n", " ")
+    commands = [
+        line.strip() for line in rule.splitlines() if "protoc" in line and not line.strip().startswith("#")
+    ]
+    assert len(commands) == 3
+    for command in commands:
+        here = command.replace("$(BIN)", str(Path(sys.executable).parent))
+        here = re.sub(r"(_out=(?:\w+:)?)proto", rf"\g<1>{tmp_path}", here)
+        subprocess.run(here, shell=True, check=True, cwd=ROOT)
+    made = {path.name: path.read_bytes() for path in (tmp_path / "resonance" / "v1").iterdir()}
+    assert len(made) >= 4
+    for name, data in made.items():
+        assert (GENERATED / name).read_bytes() == data, f"{name}: run `make proto`"
 
 
 def test_the_package_says_that_it_is_typed() -> None:

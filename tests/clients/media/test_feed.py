@@ -306,6 +306,33 @@ async def test_what_is_late_in_a_feed_that_is_not_live_is_refused_and_leaves_it_
         assert Damage.of(feed.times) == Damage()
 
 
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 44_100])
+async def test_sound_that_ends_before_the_pictures_is_there_to_its_end(rate_hz: int) -> None:
+    """Some of it waits in the resampler when its window is closed."""
+    feed = make_feed("visual", "audio", live=False)
+    steps: list[Step] = []
+    for second in range(30):
+        steps.append(frame(float(second), _picture(second)))
+        if second < 5:
+            steps.append(sound(float(second), _noise(1.0, rate_hz, seed=second), rate_hz))
+    segments = await run(feed, steps)
+    assert segments[0].pcm is not None
+    assert segments[0].pcm.length == pytest.approx(5 * RATE_HZ, abs=1)
+    assert Damage.of(feed.times) == Damage()
+
+
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 44_100])
+async def test_sound_a_whole_window_behind_is_in_time_at_every_rate(rate_hz: int) -> None:
+    feed = make_feed("visual", "audio", live=False)
+    steps: list[Step] = []
+    for window in range(4):
+        steps += [frame(8.0 * window + half / 2, _picture(half)) for half in range(1, 17)]
+        steps.append(sound(8.0 * window, _noise(8.0, rate_hz, seed=window), rate_hz))
+    segments = await run(feed, steps)
+    assert [s.pcm is not None for s in segments[:4]] == [True] * 4
+    assert Damage.of(feed.times) == Damage()
+
+
 async def test_all_sound_of_windows_that_pictures_have_not_reached_is_not_late() -> None:
     feed = make_feed("visual", "audio", live=False)
     samples = _noise(32.0)
