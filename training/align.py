@@ -97,7 +97,7 @@ def align_family(
 
 
 def _dependence(blocks: Tensor, segments: Segments) -> float:
-    return mean_dependence(blocks, segments.present, segments.audited)
+    return mean_dependence(blocks, segments.present, segments.audited, segments.titles)
 
 
 def _run_name(

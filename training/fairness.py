@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from resonance.clients.audit.bias_feed import BiasFeed
 from resonance.clients.audit.groups import UNKNOWN
@@ -21,8 +22,8 @@ from resonance.training.features import Entry
 #: Inverse squared bandwidths, of the batch's median squared distance: a wide one sees that the means of
 #: groups differ, a narrow one that a neighbourhood has too many of one.
 BANDWIDTHS = (1.0, 4.0)
-#: Rows of either kind below which nothing is said of a batch; the unbiased estimate needs four in all.
-FEWEST_ROWS = 2
+#: Titles of either kind below which nothing is said of a batch; the unbiased estimate needs four in all.
+FEWEST_TITLES = 2
 #: Segments that the dependence is reported of, at most.
 MOST_COMPARED = 2048
 
@@ -31,24 +32,33 @@ class FairnessError(ValueError):
     """What an audit found cannot be used for these titles; the message says what came and what is needed."""
 
 
-def dependence(blocks: Tensor, groups: Tensor) -> Tensor:
-    """How much unit rows [B, D] say of groups int64 [B]: about 0 where nothing, at most 1; fp32.
+def dependence(blocks: Tensor, groups: Tensor, titles: Tensor) -> Tensor:
+    """How much unit rows [B, D] say of their titles' groups: about 0 where nothing, at most 1; fp32.
+
+    groups, titles: int64 [B]; all rows of a title are of one group.
 
     The Hilbert-Schmidt independence criterion (Gretton et al. 2005) in its unbiased form (Song et al. 2012,
     "Feature selection via dependence maximization", eq. 5), which chance makes negative as often as positive;
     over the geometric mean of both kernels with themselves (Cortes et al. 2012), so that it has no unit.
     Kernels: Gaussians of the median distance (Gretton et al. 2012) and of half of it; equality of groups.
+    What is independent are titles, not their rows, which resemble each other: the kernel of two titles is
+    the mean over pairs of their rows, the inner product of their mean embeddings (Smola et al. 2007, "A
+    Hilbert space embedding for distributions"). Rows taken one by one would show a dependence by chance.
     Gradients flow through the numerator alone: a space that is merely more spread out gains nothing.
     """
-    counts = torch.unique(groups, return_counts=True)[1]
-    if len(groups) < 4 or int((counts >= FEWEST_ROWS).sum()) < 2:
+    _, owner, sizes = torch.unique(titles, return_inverse=True, return_counts=True)
+    of = groups.new_zeros(len(sizes)).scatter_(0, owner, groups)  # (T,)
+    counts = torch.unique(of, return_counts=True)[1]
+    if len(of) < 4 or int((counts >= FEWEST_TITLES).sum()) < 2:
         return blocks.new_zeros((), dtype=torch.float32)
     with torch.autocast(blocks.device.type, enabled=False):
         rows = blocks.float()
         squared = (2.0 - 2.0 * rows @ rows.T).clamp_min(0.0)  # (B, B)
         typical = squared.detach().median().clamp_min(1e-6)
         near = torch.stack([torch.exp(-rate * squared / typical) for rate in BANDWIDTHS]).sum(0)
-        same = (groups[:, None] == groups[None]).float()
+        mean = one_hot(owner, len(sizes)).float() / sizes  # (B, T)
+        near = mean.T @ near @ mean  # (T, T)
+        same = (of[:, None] == of[None]).float()
         scale = torch.sqrt((hsic(near, near) * hsic(same, same)).clamp_min(1e-12)).detach()
         return hsic(near, same) / scale
 
@@ -62,23 +72,26 @@ def hsic(first: Tensor, second: Tensor) -> Tensor:
     return (total - 2.0 / (count - 2) * (by_row @ by_other)) / (count * (count - 3))
 
 
-def fairness_loss(blocks: Tensor, present: Tensor, audited: Tensor) -> Tensor:
-    """The dependence of blocks [B, 3, 596] on each audited grouping, int64 [B, G], summed over modalities and
-    groupings; rows of which a group is not known, or a modality not present (bool [B, 3]), do not count."""
+def fairness_loss(blocks: Tensor, present: Tensor, audited: Tensor, titles: Tensor) -> Tensor:
+    """The dependence of blocks [B, 3, 596] on each audited grouping of their titles, summed over modalities
+    and groupings; rows of which a group is not known, or a modality not present, do not count.
+
+    present: bool [B, 3]. audited: int64 [B, G]. titles: int64 [B].
+    """
     total = blocks.new_zeros((), dtype=torch.float32)
     for groups in audited.T:
         for m in range(blocks.shape[1]):
             rows = present[:, m] & (groups != UNKNOWN)
-            total = total + dependence(blocks[rows, m], groups[rows])
+            total = total + dependence(blocks[rows, m], groups[rows], titles[rows])
     return total
 
 
-def mean_dependence(blocks: Tensor, present: Tensor, audited: Tensor) -> float:
+def mean_dependence(blocks: Tensor, present: Tensor, audited: Tensor, titles: Tensor) -> float:
     """The same, a mean instead of a sum, among at most `MOST_COMPARED` rows drawn at random."""
     drawn = np.random.Generator(np.random.PCG64(0)).permutation(len(blocks))[:MOST_COMPARED]
     rows = torch.from_numpy(drawn)
     terms = max(blocks.shape[1] * audited.shape[1], 1)
-    return float(fairness_loss(blocks[rows], present[rows], audited[rows])) / terms
+    return float(fairness_loss(blocks[rows], present[rows], audited[rows], titles[rows])) / terms
 
 
 def audited_groups(feed: BiasFeed, titles: Sequence[Entry]) -> list[tuple[int, ...]]:

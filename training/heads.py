@@ -116,7 +116,8 @@ def train_projections(
             )
         total = torch.stack(list(parts.values())).sum()
         if fair:
-            parts["fairness"] = fairness_loss(blocks, present, segments.audited[rows].to(device))
+            audited, titles = segments.audited[rows].to(device), segments.titles[rows].to(device)
+            parts["fairness"] = fairness_loss(blocks, present, audited, titles)
             total = total + settings.fairness * parts["fairness"]
         return {"loss": total, **parts}
 

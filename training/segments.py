@@ -20,12 +20,13 @@ PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
 @dataclass(frozen=True, slots=True)
 class Segments:
     """Segments of titles: features by modality fp32 [R, hidden], present bool [R, 3], groups int64 [R],
-    audited int64 [R, G] (see `TitleFeatures`; G may be 0)."""
+    audited int64 [R, G] (see `TitleFeatures`; G may be 0), titles int64 [R]: which title each is of."""
 
     features: tuple[Tensor, ...]
     present: Tensor
     groups: Tensor
     audited: Tensor
+    titles: Tensor
 
     @classmethod
     def of(cls, titles: list[TitleFeatures]) -> Segments:
@@ -39,12 +40,17 @@ class Segments:
             torch.from_numpy(np.concatenate([t.present for t in titles])),
             torch.from_numpy(groups),
             torch.from_numpy(audited),
+            torch.from_numpy(np.repeat(np.arange(len(titles)), lengths)),
         )
 
     def take(self, rows: Tensor) -> Segments:
-        """Those of `rows`, bool [R] or int64 [n]; groups keep their numbers."""
+        """Those of `rows`, bool [R] or int64 [n]; groups and titles keep their numbers."""
         return Segments(
-            tuple(f[rows] for f in self.features), self.present[rows], self.groups[rows], self.audited[rows]
+            tuple(f[rows] for f in self.features),
+            self.present[rows],
+            self.groups[rows],
+            self.audited[rows],
+            self.titles[rows],
         )
 
     def to(self, device: torch.device) -> Segments:
@@ -54,6 +60,7 @@ class Segments:
             self.present.to(device),
             self.groups.to(device),
             self.audited.to(device),
+            self.titles.to(device),
         )
 
 

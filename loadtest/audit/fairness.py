@@ -196,7 +196,7 @@ def _run(
         blocks = project(projections, segments.features)
         by_group = group_recalls(blocks, replace(segments, groups=of_group))
         recall = group_recalls(blocks, replace(segments, groups=torch.zeros_like(of_group)))[0]
-        dependence = mean_dependence(blocks, segments.present, of_group[:, None])
+        dependence = mean_dependence(blocks, segments.present, of_group[:, None], segments.titles)
     worst = max(change.moved, key=lambda one: one.before.value, default=None)
     return Run(
         seed=seed,

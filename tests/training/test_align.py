@@ -633,6 +633,7 @@ def test_recall_is_told_beside_what_guessing_reaches() -> None:
     has = [(1, 1, 0), (1, 1, 0), (1, 1, 0), (1, 1, 1), (1, 0, 1), (0, 1, 0)]
     present = torch.tensor(has, dtype=torch.bool)
     features = tuple(torch.ones(6, 2) for _ in range(3))
-    segments = Segments(features, present, torch.tensor([0, 0, 0, 1, 1, 0]), torch.zeros(6, 0))
+    groups, titles = torch.tensor([0, 0, 0, 1, 1, 0]), torch.arange(6)
+    segments = Segments(features, present, groups, torch.zeros(6, 0), titles)
     assert compared_counts(segments) == {"visual-audio": 4, "visual-transcript": 2}
     assert chance_recalls(segments) == {0: 1 / 4, 1: (1 / 4 + 1 / 2) / 2}

@@ -48,37 +48,65 @@ def test_hsic_is_the_mean_over_all_quadruples() -> None:
 def test_chance_makes_it_negative_as_often_as_positive() -> None:
     chance = np.random.default_rng(0)
     values = [
-        float(dependence(unit_rows(64, seed), torch.from_numpy(chance.integers(2, size=64))))
+        float(
+            dependence(unit_rows(64, seed), torch.from_numpy(chance.integers(2, size=64)), torch.arange(64))
+        )
         for seed in range(200)
     ]
     assert abs(np.mean(values)) < 3 * np.std(values) / len(values) ** 0.5
     assert 0.3 < np.mean(np.array(values) > 0) < 0.7
 
 
+def test_segments_of_a_title_that_resemble_each_other_show_no_dependence() -> None:
+    """50 titles of 6 segments, groups by lot: taken one by one, their segments would say 0.1 of the group."""
+    chance = np.random.default_rng(0)
+    owner = torch.arange(50).repeat_interleave(6)
+    values, row_by_row = [], []
+    for seed in range(40):
+        rows = unit_rows(50, seed)[owner] + 0.5 * unit_rows(300, 1000 + seed)
+        rows = torch.nn.functional.normalize(rows, dim=1)
+        groups = torch.from_numpy(chance.integers(2, size=50))[owner]
+        values.append(float(dependence(rows, groups, owner)))
+        row_by_row.append(float(dependence(rows, groups, torch.arange(300))))
+    assert abs(np.mean(values)) < 3 * np.std(values) / len(values) ** 0.5
+    assert 0.3 < np.mean(np.array(values) > 0) < 0.7
+    assert min(row_by_row) > 0.03  # what it guards against
+
+
+def test_a_title_counts_once_however_many_segments_it_has() -> None:
+    groups, rows = torch.arange(24) % 2, unit_rows(24, 0)
+    owner = torch.arange(24).repeat_interleave(torch.arange(24) % 3 + 1)
+    told = float(dependence(rows[owner], groups[owner], owner))
+    assert told == pytest.approx(float(dependence(rows, groups, torch.arange(24))), rel=0.05)
+
+
 def test_a_group_that_is_elsewhere_is_told() -> None:
     groups = torch.arange(64) % 2
     rows = unit_rows(64, 0)
     apart = torch.nn.functional.normalize(rows + 3.0 * (groups[:, None] * 2 - 1) * torch.eye(16)[0], dim=1)
-    assert float(dependence(apart, groups)) > 0.7
+    assert float(dependence(apart, groups, torch.arange(64))) > 0.7
     # so is one that has the same mean as the others and stands closer together
     ends = torch.where(torch.arange(64) % 4 < 2, 1.0, -1.0)[:, None] * torch.eye(16)[1]
     closer = torch.where(groups[:, None] == 1, ends, rows)
-    assert float(dependence(closer, groups)) > 0.1
+    assert float(dependence(closer, groups, torch.arange(64))) > 0.1
 
 
 def test_its_gradient_brings_groups_together() -> None:
-    groups = torch.arange(64) % 2
+    groups, titles = torch.arange(64) % 2, torch.arange(64)
     rows = (unit_rows(64, 0) + 0.5 * (groups[:, None] * 2 - 1) * torch.eye(16)[0]).requires_grad_()
-    before = dependence(torch.nn.functional.normalize(rows, dim=1), groups)
+    before = dependence(torch.nn.functional.normalize(rows, dim=1), groups, titles)
     (slope,) = torch.autograd.grad(before, rows)
-    after = dependence(torch.nn.functional.normalize(rows - 20.0 * slope, dim=1), groups)
+    after = dependence(torch.nn.functional.normalize(rows - 20.0 * slope, dim=1), groups, titles)
     assert float(after.detach()) < 0.9 * float(before.detach())
 
 
 @pytest.mark.parametrize("groups", [[0] * 8, [0] * 7 + [1], [0, 1, 0]])
 def test_too_few_of_a_group_say_nothing(groups: list[int]) -> None:
     rows = unit_rows(len(groups), 0).requires_grad_()
-    assert float(dependence(rows, torch.tensor(groups))) == 0.0
+    assert float(dependence(rows, torch.tensor(groups), torch.arange(len(groups)))) == 0.0
+    # many segments of them do not help
+    owner = torch.arange(len(groups)).repeat(5)
+    assert float(dependence(rows[owner], torch.tensor(groups)[owner], owner)) == 0.0
 
 
 def test_unknown_groups_and_absent_modalities_do_not_count() -> None:
@@ -86,9 +114,13 @@ def test_unknown_groups_and_absent_modalities_do_not_count() -> None:
     present = torch.ones(40, 3, dtype=torch.bool)
     present[30:, 1] = False
     groups = torch.tensor([*(at % 2 for at in range(35)), *[UNKNOWN] * 5])[:, None]
-    expected = sum(dependence(blocks[:rows, m], groups[:rows, 0]) for m, rows in ((0, 35), (1, 30), (2, 35)))
-    assert torch.equal(fairness_loss(blocks, present, groups), torch.as_tensor(expected))
-    assert float(fairness_loss(blocks, present, groups[:, :0])) == 0.0
+    titles = torch.arange(40)
+    expected = sum(
+        dependence(blocks[:rows, m], groups[:rows, 0], titles[:rows])
+        for m, rows in ((0, 35), (1, 30), (2, 35))
+    )
+    assert torch.equal(fairness_loss(blocks, present, groups, titles), torch.as_tensor(expected))
+    assert float(fairness_loss(blocks, present, groups[:, :0], titles)) == 0.0
 
 
 def aligned(titles: list[TitleFeatures], folder: Path, **changes: float) -> nn.ModuleList:
@@ -112,7 +144,9 @@ def test_training_lowers_it_and_nothing_else_changes_where_nothing_was_audited(t
     both = aligned(audited, tmp_path / "both", fairness=16.0, balance=0.5)
     with torch.inference_mode():
         before, after, balanced = (
-            mean_dependence(project(one, segments.features), segments.present, segments.audited)
+            mean_dependence(
+                project(one, segments.features), segments.present, segments.audited, segments.titles
+            )
             for one in (plain, fair, both)
         )
     assert after < 0.7 * before
