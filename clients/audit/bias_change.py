@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from resonance.clients.audit.bias import BiasAudit, audit_bias
 from resonance.clients.audit.bias_feeding import space_alerts
@@ -29,6 +30,8 @@ Rows = NDArray[np.int64]
 
 #: Neighbours of a title that are compared; titles that are asked, of a cluster and of the whole library.
 NEIGHBOURS, ASKED = 20, 300
+#: Draws whose sums over neighbours are held at once.
+_DRAWS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,7 @@ class Moved:
             Intervals: bootstrap over titles. after: None without a `place`. ratio: after over before; None
             where `before` may be 0, too.
         near_before, near_after, near_ratio: the same among the 20 nearest neighbours of the old cluster's
-            titles, in either space; draws are of those titles. None where no title has a neighbour of known
-            group in both.
+            titles, in either space. None where no title has a neighbour of known group in both.
     """
 
     finding: Finding
@@ -108,7 +110,7 @@ def audit_change(uri: str, before: str, settings: BiasSettings) -> BiasChange:
         _neighbours(store, rows, asked) for store, rows in ((before, old_rows), (uri, new_rows))
     )
     moved = [
-        _moved(one, old, new, old_rows, new_rows, (near_old[at], near_new[at]), chance)
+        _moved(one, old, new, old_rows, new_rows, asked[at], (near_old[at], near_new[at]), chance)
         for at, one in enumerate(alerts, 1)
     ]
     shared = [
@@ -169,6 +171,7 @@ def _moved(
     new: BiasAudit,
     old_rows: Rows,
     new_rows: Rows,
+    asked: Rows,
     near: tuple[Rows, Rows],
     chance: np.random.Generator,
 ) -> Moved:
@@ -183,8 +186,7 @@ def _moved(
     overlap = (both / np.maximum(counts + (known & inside).sum() - both, 1))[: len(places.groups)]
     best = int(overlap.argmax()) if overlap.any() else None
     before, after, ratio = _excesses(group, inside, None if best is None else codes == best, chance)
-    base = np.nanmean(group)
-    near_before, near_after, near_ratio = _near_excesses(group, near, base, chance)
+    near_before, near_after, near_ratio = _near_excesses(group, asked, near, chance)
     return Moved(
         finding=finding,
         place=None if best is None else places.groups[best],
@@ -198,27 +200,68 @@ def _moved(
     )
 
 
-def _shares(group: NDArray[np.float64], near: Rows) -> NDArray[np.float64]:
-    """Of the neighbours [n, 20] whose group is known, the share of the group; NaN where none is; [n]."""
-    of = np.where(near >= 0, group[near], np.nan)
-    known = ~np.isnan(of)
-    return np.where(known.any(1), np.nansum(of, axis=1) / np.maximum(known.sum(1), 1), np.nan)
-
-
 def _near_excesses(
-    group: NDArray[np.float64], near: tuple[Rows, Rows], base: float, chance: np.random.Generator
+    group: NDArray[np.float64], asked: Rows, near: tuple[Rows, Rows], chance: np.random.Generator
 ) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
-    """Before, after and their ratio among the neighbours of the same titles in either space, [n, 20] each."""
-    excess = np.stack([_shares(group, rows) - base for rows in near])  # (2, n)
-    excess = excess[:, ~np.isnan(excess).any(0)]
-    titles = excess.shape[1]
-    if not titles:
+    """Before, after and their ratio among the neighbours of the same titles in either space, [n, 20] each.
+
+    Titles of the library are drawn anew `DRAWS` times, and count as often as they were drawn: as asked, as
+    neighbours and among all. To draw the asked alone would take the groups of their neighbours as certain:
+    those are few, and near to many. Who is near whom stands, as clusters do.
+
+    Args:
+        group: of all N titles, NaN where it is not known. asked: places among them, [n]. near: theirs; -1:
+            none.
+    """
+    known = ~np.isnan(group)
+    kept = np.all([(known[rows] & (rows >= 0)).any(1) for rows in near], axis=0)
+    if not kept.any():
         return None, None, None
-    drawn = chance.integers(titles, size=(DRAWS, titles))
-    before, after = np.concatenate([excess.mean(1)[:, None], excess[:, drawn].mean(2)], axis=1)
+    asked, near = asked[kept], (near[0][kept], near[1][kept])
+    # all others are of three kinds: of the group, of another, not known
+    those = np.unique(np.concatenate([asked, *(rows[rows >= 0] for rows in near)]))
+    kinds = np.where(known, group, 2).astype(np.int64)
+    others = np.bincount(np.delete(kinds, those), minlength=3)
+    law = np.concatenate([np.ones(len(those)), others]) / len(group)
+    neighbours = [_sums(those, rows, known) for rows in near]
+    values = []
+    for first in range(0, 1 + DRAWS, _DRAWS_AT_ONCE):
+        drawn = chance.multinomial(len(group), law, min(_DRAWS_AT_ONCE, 1 + DRAWS - first))
+        if not first:  # the figures themselves
+            drawn[0] = np.concatenate([np.ones(len(those), np.int64), others])
+        times = drawn[:, : len(those)].T.astype(np.float64)  # (M, d)
+        of = times * np.where(known, group, 0)[those, None]
+        of_all, not_of = (
+            of.sum(0) + drawn[:, -2],
+            (times[known[those]] - of[known[those]]).sum(0) + drawn[:, -3],
+        )
+        base = of_all / (of_all + not_of)
+        weights = times[np.searchsorted(those, asked)]  # (n, d)
+        values.append([_mean_share(one @ of, one @ times, weights) - base for one in neighbours])
+    before, after = np.concatenate(values, axis=1)
     told = of_draws(before)
-    ratio = of_draws(after / before) if told.interval[0] > 0 else None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = of_draws(after / before) if told.interval[0] > 0 else None
     return told, of_draws(after), ratio
+
+
+def _sums(those: Rows, near: Rows, known: BoolArray) -> csr_array:
+    """What sums over each title's neighbours of known group, sparse [n, M]; near: [n, 20], places in `those`
+    by their number."""
+    counted = (near >= 0) & known[near]
+    columns = np.searchsorted(those, near[counted])
+    starts = np.concatenate([[0], np.cumsum(counted.sum(1))])
+    return csr_array((np.ones(len(columns)), columns, starts), shape=(len(near), len(those)))
+
+
+def _mean_share(
+    of: NDArray[np.float64], counted: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The mean of of / counted over the first axis by weights, [n, d] each, of those that count any; [d]."""
+    weights = np.where(counted > 0, weights, 0)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = (weights * of / np.maximum(counted, 1)).sum(0) / weights.sum(0)
+    return mean
 
 
 def _excesses(

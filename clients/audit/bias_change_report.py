@@ -135,9 +135,9 @@ def _excess(change: BiasChange) -> Section:
         "Excess: the share of a group in a cluster less its share among all titles of both stores. The "
         "cluster of after is that which shares most titles with the one of before; where they overlap "
         f"little, look at the neighbours: the excess among the {NEIGHBOURS} nearest neighbours of the "
-        "titles of the cluster of before, in either space. Intervals: 95%, bootstrap over titles; clusters "
-        "are taken as they are, though another training alone finds others. The measures are of the surest "
-        "alert before."
+        "titles of the cluster of before, in either space. Intervals: 95%, bootstrap over titles, which "
+        "count as neighbours, too; clusters and neighbourhoods are taken as they are, though another "
+        "training alone finds other clusters. The measures are of the surest alert before."
         if change.moved
         else f"{_EVEN[0].upper()}{_EVEN[1:]}, as far as was tested: there is nothing to compare."
     )

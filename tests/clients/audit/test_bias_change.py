@@ -295,12 +295,36 @@ def test_groups_that_are_known_in_part(tmp_path: Path) -> None:
 
 
 def test_neighbours_of_no_known_group_are_no_figure(stores: tuple[str, str]) -> None:
-    group = np.array([1.0, 0.0, np.nan, np.nan])
+    group = np.array([1.0, 0.0, np.nan, np.nan, 0.0, 0.0])
     known, unknown = np.array([[0, 1]]), np.array([[2, 3]])
-    chance = np.random.default_rng(0)
-    assert _near_excesses(group, (known, unknown), 0.5, chance) == (None, None, None)
-    before, after, _ = _near_excesses(group, (known, known), 0.25, chance)
-    assert before == after == Estimate(0.25, (0.25, 0.25))
+    asked, chance = np.array([5]), np.random.default_rng(0)
+    assert _near_excesses(group, asked, (known, unknown), chance) == (None, None, None)
+    before, after, _ = _near_excesses(group, asked, (known, known), chance)
+    assert before is not None
+    assert before == after
+    assert before.value == 0.25
+
+
+def test_neighbours_are_drawn_like_those_whose_they_are() -> None:
+    """100 titles that all have the same 20 neighbours: what chance does to those does not average out."""
+    group = np.zeros(400)
+    group[:12] = 1.0  # of the 20 neighbours
+    group[20:88] = 1.0
+    near = np.tile(np.arange(20), (100, 1))
+    asked, chance = np.arange(300, 400), np.random.default_rng(0)
+    told, again, ratio = _near_excesses(group, asked, (near, near), chance)
+    assert told is not None
+    assert told.value == pytest.approx(0.6 - 0.2)
+    # a share of 20, less that of all, which they are part of
+    reach = 1.96 * np.sqrt(0.6 * 0.4 / 20)
+    assert told.interval == pytest.approx((0.4 - reach, 0.4 + reach), abs=0.05)
+    assert again == told
+    assert ratio == Estimate(1.0, (1.0, 1.0))
+    # titles without a neighbour in either space are left out
+    other = np.where(np.arange(100)[:, None] < 50, near, -1)
+    half, _, _ = _near_excesses(group, asked, (other, near), chance)
+    assert half is not None
+    assert half.value == pytest.approx(0.4)
 
 
 def test_neighbours_are_those_of_all_vectors(stores: tuple[str, str]) -> None:
