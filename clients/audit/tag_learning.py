@@ -15,9 +15,14 @@ from sklearn.metrics import adjusted_mutual_info_score
 from resonance.clients.audit.explained import Z_95, Explained, Predicted, out_of_fold
 from resonance.clients.audit.tag_table import LEAST_CARRIERS, TagTable
 from resonance.space.blocks import BoolArray, FloatArray
+from resonance.space.descriptor import BLOCK_WIDTH
 
 CLUSTERS = 32
 _STRUCTURE_DIRECTIONS = 16
+#: Of the error of an AUC out of fold, in DeLong's, which takes predictions as given. Where a tag is not told
+#: they are made of the others' tags alone: a pair of titles counts when either predicts the other, its noise
+#: adds up before it is squared, and the variance is twice DeLong's. Well told tags have a little less.
+_OUT_OF_FOLD = float(np.sqrt(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +72,16 @@ def learn_tags(
     for at, tag in enumerate(table.names):
         carried = table.carried[:, at]
         auc, influence = _auc(read.predicted[:, at], carried)
-        half = Z_95 * float(np.sqrt((influence**2).sum()))
-        interval = (max(auc - half, 0.0), min(auc + half, 1.0))
+        interval = _interval(auc, influence)
         information = float(adjusted_mutual_info_score(carried, clusters, average_method="min"))
         told.append(Told(tag, int(carried.sum()), auc, interval, information))
         influences += influence / len(table.names)
     sets = _common_sets(tags)
     mean = float(np.mean([one.auc for one in told]))
-    half = Z_95 * float(np.sqrt((influences**2).sum()))
     return Learned(
         tags=tuple(sorted(told, key=lambda one: -one.auc)),
         auc=mean,
-        auc_interval=(max(mean - half, 0.0), min(mean + half, 1.0)),
+        auc_interval=_interval(mean, influences),
         explained=read.explained(),
         information=float(adjusted_mutual_info_score(sets, clusters)) if sets.any() else None,
         clusters=number,
@@ -95,6 +98,12 @@ def _auc(values: FloatArray, carried: BoolArray) -> tuple[float, FloatArray]:
     auc = float(above.mean())
     influence[carried], influence[~carried] = (above - auc) / n_in, (below - auc) / n_out
     return auc, influence
+
+
+def _interval(auc: float, influence: FloatArray) -> tuple[float, float]:
+    """95%, of an AUC of predictions out of fold; influence [n]: of each title with predictions as given."""
+    half = Z_95 * _OUT_OF_FOLD * float(np.sqrt((influence**2).sum()))
+    return max(auc - half, 0.0), min(auc + half, 1.0)
 
 
 def _common_sets(tags: Sequence[tuple[str, ...]]) -> NDArray[np.intp]:
@@ -123,10 +132,12 @@ def tag_structure(table: TagTable, folds: NDArray[np.intp]) -> Explained:
 
 
 def vector_structure(centred: NDArray[np.float32], rng: np.random.Generator) -> Explained:
-    """Of centred blocks [n, d]: what the 16 largest directions of one half of the titles hold of the other.
+    """Of centred blocks [n, 1788]: what the 16 largest directions of half of the titles hold of the others.
 
-    Less what they hold of noise that has no direction, 16 / d, and over what is left: 0 in the mean for
-    such noise, 1 where nothing lies outside them.
+    Less what they hold of noise that has no direction within a modality, and over what is left: 0 in the mean
+    for such noise, 1 where nothing lies outside them. Of a block of |y|^2 in d numbers, noise that has no
+    direction gives directions whose squares in this block sum to a the share a / d in the mean. They lie
+    mostly where most titles have a block, so that each modality has a share of its own.
     """
     half = rng.permutation(len(centred)) < len(centred) // 2
     alive = centred[:, centred.any(axis=0)]
@@ -135,8 +146,17 @@ def vector_structure(centred: NDArray[np.float32], rng: np.random.Generator) -> 
         return Explained(nothing, nothing, nothing, nothing)
     one, other = alive[half], alive[~half]
     directions = np.linalg.eigh((one.T @ one).astype(np.float64))[1][:, -_STRUCTURE_DIRECTIONS:]
-    total = np.einsum("nd,nd->n", other, other, dtype=np.float64)
     held = ((other @ directions.astype(np.float32)) ** 2).sum(axis=1, dtype=np.float64)
-    chance = min(_STRUCTURE_DIRECTIONS / alive.shape[1], 0.5)
-    beyond = (held - chance * total) / (1 - chance)
+    squares = (other.astype(np.float64)) ** 2
+    modality = np.flatnonzero(centred.any(axis=0)) // BLOCK_WIDTH
+    total, by_chance = np.zeros((2, len(other)))
+    for at in np.unique(modality):
+        mine = modality == at
+        of_block = squares[:, mine].sum(axis=1)
+        total += of_block
+        by_chance += of_block * float((directions[mine] ** 2).sum(axis=1).mean())
+    left = 1 - by_chance.sum() / total.sum()
+    if left < 0.5:  # hardly more numbers than directions
+        by_chance, left = by_chance * 0.5 / (1 - left), 0.5
+    beyond = (held - by_chance) / left
     return Explained(beyond, beyond, total, np.zeros(len(total)))
