@@ -20,6 +20,8 @@ _ABSENT = {
     "transcript": "no transcript",
 }
 _MOST_IN_A_PICTURE = 25
+#: Of what titles carry, a share of tags that do not count from which on the report says so.
+_RARE_SHARE = 0.01
 
 #: What limits may be about; words in capitals stand for any text.
 MEASURES = (
@@ -52,7 +54,15 @@ def metadata_sections(audit: MetadataAudit, sample: LibrarySample) -> tuple[Sect
 
 def notes(audit: MetadataAudit) -> tuple[str, ...]:
     """What the score says nothing of, though some titles have it."""
-    return tuple(f"{name}: {why}." for name, why in _untold(audit).items() if audit.left_out[name])
+    found = [f"{name}: {why}." for name, why in _untold(audit).items() if audit.left_out[name]]
+    table = audit.table
+    if table.rare_share >= _RARE_SHARE:
+        found.append(
+            f"{table.rare} of {len(table.names) + table.left_out} tags are on too few titles to count "
+            f"(--least): {table.rare_share:.0%} of all tags that titles carry. What they say is no part of "
+            "the score."
+        )
+    return tuple(found)
 
 
 def missing(audit: MetadataAudit) -> dict[str, str]:
@@ -218,7 +228,7 @@ def _todo(what: str, gain: Gain) -> str:
 
 def _spread(audit: MetadataAudit) -> Section:
     widest = audit.spreads[:_MOST_IN_A_PICTURE]
-    below = sum(spread.interval[1] < audit.mean_cosine for spread in audit.spreads)
+    below = sum(spread.at_most < audit.mean_cosine for spread in audit.spreads)
     return Section(
         "Spread inside each tag",
         f"{below} of {len(audit.spreads)} tags are wider than the library: their titles lie farther from "
