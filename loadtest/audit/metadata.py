@@ -1,7 +1,8 @@
 """`python -m resonance.loadtest.audit.metadata`: the metadata score on libraries whose truth is known.
 
 With `--runs N`: of N libraries, how often the interval covers the truth, and whether the score falls as tags
-are made poorer. With `--titles N`: time and memory of a whole audit of a store of N titles.
+are made poorer; with `--sizes`: by size, how far rare tags, which do not count, lower it. With `--titles N`:
+time and memory of a whole audit of a store of N titles.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ import numpy as np
 import typer
 
 from resonance.clients.audit.metadata import metadata_score
-from resonance.clients.audit.tag_table import tag_table
+from resonance.clients.audit.tag_table import LEAST_CARRIERS, tag_table
 from resonance.loadtest.audit.stored import write_store
-from resonance.loadtest.audit.tagged import WAYS, FactorModel, Poorer, draw_tags, draw_untagged
+from resonance.loadtest.audit.tagged import WAYS, FactorModel, Poorer, draw_sample, draw_tags, draw_untagged
 
 #: Titles of each library of `--runs`.
 RUN_TITLES = 2000
 #: So few carriers that tags count at every level, as the truth has it.
 _LEAST = 2
+#: Titles of libraries of `--sizes`.
+SIZES = (300, 600, 1000, 2000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,41 @@ class Covered:
     score: float
     covered: int
     runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """Right tags of libraries of one size, tags of at least `least` titles counted: of all that titles carry
+    the share that is left out; means of truth and score; how many intervals cover the truth."""
+
+    titles: int
+    least: int
+    left_out: float
+    truth: float
+    score: float
+    covered: int
+    runs: int
+
+
+def measure_sizes(runs: int) -> list[Sized]:
+    """By size, with all tags and with those of the default number of titles."""
+    found = []
+    for titles in SIZES:
+        for least in (_LEAST, LEAST_CARRIERS):
+            left_out, truths, shares, covered = [], [], [], 0
+            for run in range(runs):
+                model = FactorModel(np.random.default_rng([run, 0]))
+                sample = draw_sample(model, titles, Poorer(), np.random.default_rng([run, 1]))
+                table = tag_table(sample.tags, least)
+                score, _ = metadata_score(sample, table, seed=run)
+                low, high = score.interval
+                left_out.append(table.rare_share)
+                truths.append(model.truth(Poorer()))
+                shares.append(score.share)
+                covered += low <= truths[-1] <= high
+            means = (float(np.mean(values)) for values in (left_out, truths, shares))
+            found.append(Sized(titles, least, *means, covered, runs))
+    return found
 
 
 def measure_coverage(runs: int, titles: int = RUN_TITLES) -> tuple[list[Covered], int]:
@@ -107,13 +145,17 @@ def measure_size(titles: int, folder: Path) -> dict[str, float]:
 
 def main(
     runs: Annotated[int, typer.Option(help="Libraries to measure coverage on; 0: none.")] = 0,
+    sizes: Annotated[bool, typer.Option("--sizes", help="By size of the libraries instead.")] = False,
     titles: Annotated[
         int, typer.Option(help="Titles of a store to measure time and memory on; 0: none.")
     ] = 0,
     folder: Annotated[Path | None, typer.Option(help="Where the store is written; 6.6 GB a million.")] = None,
 ) -> None:
     """Print what was measured as JSON lines."""
-    if runs:
+    if runs and sizes:
+        for size in measure_sizes(runs):
+            typer.echo(json.dumps(asdict(size)))
+    elif runs:
         rows, fell = measure_coverage(runs)
         for row in rows:
             typer.echo(json.dumps(asdict(row)))

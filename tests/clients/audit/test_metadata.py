@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from resonance.clients.audit.explained import out_of_fold, random_folds
-from resonance.clients.audit.metadata import audit_metadata, metadata_score
+from resonance.clients.audit.metadata import MetadataAudit, audit_metadata, metadata_score
 from resonance.clients.audit.metadata_cli import metadata
 from resonance.clients.audit.metadata_report import MEASURES, missing, notes, verdict
 from resonance.clients.audit.options import is_known
 from resonance.clients.audit.sampling import LibrarySample, read_sample
-from resonance.clients.audit.tag_learning import _auc
+from resonance.clients.audit.tag_learning import _auc, learn_tags, vector_structure
 from resonance.clients.audit.tag_pairs import mean_cosine, spreads, tag_pairs
-from resonance.clients.audit.tag_table import tag_table
+from resonance.clients.audit.tag_table import centred_blocks, tag_table
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.stores import open_store
 from resonance.loadtest.audit.metadata import measure_coverage
@@ -26,6 +27,11 @@ from resonance.loadtest.audit.tagged import FactorModel, Poorer, draw_sample
 
 MODEL = FactorModel(np.random.default_rng(0))
 RIGHT = draw_sample(MODEL, 1500, Poorer(), np.random.default_rng(1), unit=True)
+
+
+@pytest.fixture(scope="module")
+def right() -> MetadataAudit:
+    return audit_metadata(RIGHT)
 
 
 def made_of_noise(sample: LibrarySample) -> LibrarySample:
@@ -77,7 +83,7 @@ def test_useless_tags_do_not_raise_the_score() -> None:
     assert alone < score / 20
 
 
-def test_noise_on_either_side_is_told() -> None:
+def test_noise_on_either_side_is_told(right: MetadataAudit) -> None:
     noise = audit_metadata(made_of_noise(RIGHT))
     assert noise.score.interval[0] <= 0
     assert "Doubt the vectors" in verdict(noise)
@@ -88,7 +94,7 @@ def test_noise_on_either_side_is_told() -> None:
     assert "Doubt the tags" in verdict(random_tags)
     assert abs(random_tags.learned.auc - 0.5) < 0.05
     assert random_tags.learned.explained.interval[0] <= 0
-    assert "Tags explain" in verdict(audit_metadata(RIGHT))
+    assert "Tags explain" in verdict(right)
 
 
 def test_inferred_blocks_do_not_count() -> None:
@@ -102,7 +108,7 @@ def test_inferred_blocks_do_not_count() -> None:
     assert audit.score.share > 0.4
 
 
-def test_a_modality_of_few_titles_is_left_out_and_told() -> None:
+def test_a_modality_of_few_titles_is_left_out_and_told(right: MetadataAudit) -> None:
     """Tags that say everything of every block: never fitted is not nothing in common."""
     rng = np.random.default_rng(9)
     kinds = np.arange(180) % 4
@@ -124,7 +130,25 @@ def test_a_modality_of_few_titles_is_left_out_and_told() -> None:
         "audio: 70 titles have it, which is no part of the score; expected at least 100.",
     )
     assert sorted(missing(audit)) == ["explained_audio", "explained_transcript", "r2_audio", "r2_transcript"]
-    assert notes(audit_metadata(RIGHT)) == ()
+    assert notes(right) == ()
+
+
+def test_the_score_is_of_tags_that_count_and_what_is_left_out_is_told(right: MetadataAudit) -> None:
+    """Of 300 titles, most subjects and settings are on fewer than 20."""
+    some = draw_sample(MODEL, 300, Poorer(), np.random.default_rng(1))
+    truth = MODEL.truth(Poorer())
+    few, all_of_them = tag_table(some.tags), tag_table(some.tags, 2)
+    assert metadata_score(some, few, seed=0)[0].interval[1] < truth
+    low, high = metadata_score(some, all_of_them, seed=0)[0].interval
+    assert low < truth < high
+    rare = [tag for tag, count in Counter(tag for own in some.tags for tag in own).items() if count < 20]
+    carried = sum(tag in rare for own in some.tags for tag in own)
+    assert few.rare_share == carried / 1500
+    assert notes(replace(right, table=few)) == (
+        f"{len(rare)} of 64 tags are on too few titles to count (--least): {carried / 1500:.0%} of all tags "
+        "that titles carry. What they say is no part of the score.",
+    )
+    assert notes(replace(right, table=all_of_them)) == ()
 
 
 def test_auc_is_that_of_scikit_learn_and_its_influence_gives_its_spread() -> None:
@@ -138,6 +162,68 @@ def test_auc_is_that_of_scikit_learn_and_its_influence_gives_its_spread() -> Non
         aucs.append(auc)
         halves.append(np.sqrt((influence**2).sum()))
     assert np.mean(halves) == pytest.approx(np.std(aucs), rel=0.2)
+
+
+def thrown_on(titles: int, tags: int, share: float, rng: np.random.Generator) -> list[tuple[str, ...]]:
+    """Tags by lot."""
+    return [tuple(f"t{i}" for i in np.flatnonzero(rng.random(tags) < share)) for _ in range(titles)]
+
+
+def test_tags_by_lot_are_told_as_seldom_as_the_interval_says() -> None:
+    told = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        tags = thrown_on(200, 40, 0.2, rng)
+        scores = rng.standard_normal((200, 32))
+        learned = learn_tags(scores, tags, tag_table(tags), random_folds(200, rng), seed)
+        told += [one.interval[0] > 0.5 for one in learned.tags]
+    # 2.5% of 400 expected; with predictions taken as given 27 were told
+    assert sum(told) <= 16
+
+
+def test_noise_of_which_some_titles_have_no_words_has_no_structure() -> None:
+    rng = np.random.default_rng(1)
+    blocks = np.zeros((300, 3, 596), np.float32)
+    blocks[..., :100] = rng.standard_normal((300, 3, 100))  # fewer directions are found sooner
+    blocks /= np.linalg.norm(blocks, axis=-1, keepdims=True)
+    present = np.ones((300, 3), np.bool_)
+    present[:, 2] = rng.random(300) < 0.2
+    found = vector_structure(centred_blocks(blocks, present), rng)
+    low, high = found.interval
+    assert low <= 0 <= high
+    assert high - low < 0.02
+
+
+def test_the_interval_of_shared_neighbours_is_of_pairs_that_share_a_title() -> None:
+    """Against the definition: the sum over all two pairs that have a title in common."""
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((40, 6)).astype(np.float32)
+    vectors[:, 0] += 2 * (np.arange(40) < 8)  # some are near to many
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    tags = [(f"t{at}",) for at in rng.integers(3, size=40)]
+    found = tag_pairs(vectors, tags, rng)
+    cosines = vectors @ vectors.T - 2 * np.eye(40)
+    pairs = [(i, int(j)) for i in range(40) for j in np.argsort(-cosines[i])[:10]]
+    above = np.array([tags[i] == tags[j] for i, j in pairs]) - found.neighbours_share
+    touching = np.array([[bool({*one} & {*other}) for other in pairs] for one in pairs])
+    half = 1.96 * np.sqrt(above @ touching @ above) / len(pairs)
+    low, high = found.interval
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-4)
+
+
+def test_tags_by_lot_are_seldom_wider_than_the_library() -> None:
+    """Small tags of unequal clusters, whose mean cosines are skewed."""
+    centres = np.random.default_rng(1).standard_normal((10, 64))
+    wider = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        vectors = centres[np.minimum(rng.geometric(0.4, 600) - 1, 9)] + 0.5 * rng.standard_normal((600, 64))
+        vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        found, _ = spreads(vectors, tag_table(thrown_on(600, 30, 0.05, rng)))
+        mean = mean_cosine(vectors)
+        assert all(one.interval[1] < one.at_most for one in found)
+        wider += any(one.at_most < mean for one in found)
+    assert wider <= 3  # with an interval of 95% for each tag 6
 
 
 def test_spread_is_the_mean_over_pairs() -> None:
