@@ -75,8 +75,8 @@ def measure_sizes(runs: int) -> list[Sized]:
                 truths.append(model.truth(Poorer()))
                 shares.append(score.share)
                 covered += low <= truths[-1] <= high
-            means = (float(np.mean(values)) for values in (left_out, truths, shares))
-            found.append(Sized(titles, least, *means, covered, runs))
+            left, truth, share = (float(np.mean(values)) for values in (left_out, truths, shares))
+            found.append(Sized(titles, least, left, truth, share, covered, runs))
     return found
 
 
