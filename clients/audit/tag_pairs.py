@@ -102,7 +102,7 @@ def spreads(vectors: NDArray[np.float32], table: TagTable) -> tuple[list[Spread]
         cosines = (own @ own.sum(axis=0) - 1) / (n - 1)  # (n,), each title to the others
         cosine = float(cosines.mean())
         # a mean over pairs: to leave a title out moves it by twice its distance over n - 2
-        error = 2 * float(cosines.std()) * (n - 1) / (n - 2) / np.sqrt(n - 1)
+        error = 2 * float(cosines.std()) * np.sqrt(n - 1) / max(n - 2, 1)
         half, reach = error * student.ppf((0.975, 1 - 0.025 / len(table.names)), n - 1)
         interval = (cosine - half, cosine + half)
         found.append(Spread(tag, n, cosine, interval, cosine + reach))

@@ -32,6 +32,8 @@ RUN_TITLES = 2000
 _LEAST = 2
 #: Titles of libraries of `--sizes`.
 SIZES = (300, 600, 1000, 2000)
+#: All tags; those of the least number of titles that the command takes; of its default.
+LEASTS = (_LEAST, 10, LEAST_CARRIERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,10 @@ class Sized:
 
 
 def measure_sizes(runs: int) -> list[Sized]:
-    """By size, with all tags and with those of the default number of titles."""
+    """By size and by `LEASTS`."""
     found = []
     for titles in SIZES:
-        for least in (_LEAST, LEAST_CARRIERS):
+        for least in LEASTS:
             left_out, truths, shares, covered = [], [], [], 0
             for run in range(runs):
                 model = FactorModel(np.random.default_rng([run, 0]))
