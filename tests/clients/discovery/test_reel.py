@@ -40,6 +40,7 @@ from resonance.loadtest.reel.measure import moved_apart_s
 from resonance.space.scores import Weights
 from tests.clients.discovery.made import DESCRIPTOR
 from tests.lengths import short_and_whole
+from tests.real_media import rows_of
 
 SMALL = ReelFormat(320, 180, 25)
 Titles = Sequence[tuple[str, str, Sequence[Part]]]
@@ -452,9 +453,10 @@ UNREADABLE = (
 )
 
 
-@pytest.mark.parametrize("one_of", short_and_whole(4, 1))
-def test_real_media_of_all_kinds_make_one_film(tmp_path: Path, media: Path, one_of: int) -> None:
-    paths = sorted(p for folder in ("video", "odd") for p in (media / folder).iterdir())[::one_of]
+@pytest.mark.parametrize("whole", short_and_whole(False, True))
+def test_real_media_of_all_kinds_make_one_film(tmp_path: Path, media: Path, whole: bool) -> None:
+    videos = [media / row["path"] for row in rows_of(media, "video", whole=whole)]
+    paths = sorted([*videos, *sorted((media / "odd").iterdir())[:: 1 if whole else 4]])
     titles = []
     for at, path in enumerate(paths):
         still = path.name.startswith("image_")

@@ -19,6 +19,7 @@ from resonance.clients.media.types import Damage
 from resonance.clients.media.words import SubtitleFile
 from tests.clients.media.synthetic import even_times, film, sound, with_subtitles
 from tests.lengths import short_and_whole
+from tests.real_media import rows_of
 
 Opened = Callable[..., MediaReader]
 
@@ -130,11 +131,11 @@ def test_packets_that_do_not_decode_are_counted(open_title: Opened) -> None:
     assert line.startswith(f"song: {damage.unreadable_packets:,} packets of it could not be read")
 
 
-@pytest.mark.parametrize("one_of", short_and_whole(3, 1))
+@pytest.mark.parametrize("whole", short_and_whole(False, True))
 def test_real_files_that_are_whole_have_no_damage_and_cut_ones_have(
-    open_title: Opened, media: Path, one_of: int
+    open_title: Opened, media: Path, whole: bool
 ) -> None:
-    for path in sorted((media / "video").iterdir())[::one_of]:
+    for path in [media / row["path"] for row in rows_of(media, "video", whole=whole)]:
         assert damage_of(open_title, path) == Damage(), path
     for name in ("trunc_30pct.flac", "trunc_half.webm", "trunc_index_first_60pct.mp4"):
         assert damage_of(open_title, media / "odd" / name).missing_s >= 2.0, name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import threading
 import time
@@ -31,6 +30,7 @@ from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, Segme
 from resonance.clients.media.words import SubtitleFile
 from tests.clients.media.synthetic import SRT, even_times, film, film_in_huffyuv, with_subtitles
 from tests.lengths import short_and_whole
+from tests.real_media import rows_of
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -43,13 +43,6 @@ SILENT = {
     "people_dark_room_embedded_subs",
 }
 ODD_LIMIT_S = 10.0
-
-
-def _rows(media: Path, kind: str) -> list[dict[str, Any]]:
-    rows = json.loads((media / "manifest.json").read_text())
-    found = [row for row in rows if row["kind"] == kind]
-    assert found, f"the manifest has no {kind}"
-    return found
 
 
 def _well_formed(segments: list[SegmentInput]) -> None:
@@ -73,12 +66,12 @@ def _well_formed(segments: list[SegmentInput]) -> None:
             assert s.video.mask.any()
 
 
-@pytest.mark.parametrize("one_of", short_and_whole(3, 1))
+@pytest.mark.parametrize("whole", short_and_whole(False, True))
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_every_video_has_the_modalities_of_the_manifest(
-    read_all: ReadAll, media: Path, sampling: str, one_of: int
+    read_all: ReadAll, media: Path, sampling: str, whole: bool
 ) -> None:
-    for row in _rows(media, "video")[::one_of]:
+    for row in rows_of(media, "video", whole=whole):
         segments = read_all(media / row["path"], sampling=sampling)
         _well_formed(segments)
         assert all(s.video is not None for s in segments), row["path"]
@@ -89,7 +82,7 @@ def test_every_video_has_the_modalities_of_the_manifest(
 
 
 def test_every_sound_is_heard(read_all: ReadAll, media: Path) -> None:
-    for row in _rows(media, "audio"):
+    for row in rows_of(media, "audio"):
         segments = read_all(media / row["path"])
         _well_formed(segments)
         assert all(s.video is None for s in segments), row["path"]
@@ -99,7 +92,7 @@ def test_every_sound_is_heard(read_all: ReadAll, media: Path) -> None:
 
 
 def test_every_picture_is_seen(read_all: ReadAll, media: Path) -> None:
-    for row in _rows(media, "image"):
+    for row in rows_of(media, "image"):
         path = media / row["path"]
         [segment] = read_all(path)
         _well_formed([segment])
@@ -179,13 +172,13 @@ def test_every_odd_file_gives_segments_or_one_typed_line(
     assert outcomes["empty_header_only.wav"] == "NoModalityError"
 
 
-@pytest.mark.parametrize("one_of", short_and_whole(3, 1))
+@pytest.mark.parametrize("whole", short_and_whole(False, True))
 def test_frames_of_real_files_are_those_of_their_times(
-    read_all: ReadAll, show: Show, media: Path, one_of: int
+    read_all: ReadAll, show: Show, media: Path, whole: bool
 ) -> None:
     """Against a full decode in order by PyAV alone, scaled by Pillow."""
     compared = 0
-    for row in _rows(media, "video")[::one_of]:
+    for row in rows_of(media, "video", whole=whole):
         if "av1" in row["codecs"] or row["dur"] > 45:
             continue  # slow to decode in full; their times are tested on films made for it
         shown = {}
@@ -215,7 +208,7 @@ def test_frames_of_real_files_are_those_of_their_times(
                 assert likeness > 0.985 or np.asarray(grey).std() < 4, (row["path"], frame.pts)
                 compared += 1
         assert len(shown) <= 1, (row["path"], shown.keys())  # H.264 in AVI and the like round times
-    assert compared > 80 / one_of
+    assert compared > (80 if whole else 40)
 
 
 def _decoded_in_order(file: av.container.InputContainer) -> Iterator[av.VideoFrame]:

@@ -36,7 +36,6 @@ from resonance.loadtest.gpu_bench.run import CLOSING_S, LAST_S, allowed, bars, m
 from resonance.loadtest.gpu_bench.timing import percentile
 from resonance.training import tuning
 from resonance.training.tuning import ENVIRONMENT
-from tests.lengths import long
 from tests.loadtest.gpu_bench.small import bench, quick_job
 
 
@@ -110,7 +109,7 @@ def test_the_command_keeps_its_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "variants"),
     [
-        pytest.param("compiled", ["compiled, activation fused", "compiled"], marks=long),
+        ("compiled", ["compiled, activation fused", "compiled"]),
         ("aoti", ["AOTI: compile", "AOTI", "AOTI"]),
     ],
 )
