@@ -49,16 +49,17 @@ def group_recalls(blocks: Tensor, segments: Segments) -> dict[int, float]:
 
 
 def mean_recall(blocks: Tensor, segments: Segments, *, balance: float = 0.0) -> float:
-    """Recall@1 over all groups, the mean over the pairs; rows weigh what they weigh in the loss.
+    """Recall@1 over all groups and pairs, the mean over the rows of all pairs: of the few rows that a rare
+    pair may have, each is a large step, and would tell the pair's recall as surely as of many.
 
     Args:
-        balance: see `group_weights`.
+        balance: see `group_weights`; within a pair rows weigh what they weigh in the loss.
     """
     found = []
     for a, b, rows in _compared(segments):
-        weights = group_weights(segments.groups[rows], balance)
-        found.append(float((recall_hits(blocks[rows, a], blocks[rows, b]) * weights).mean()))
-    return float(np.mean(found))
+        weights = group_weights(segments.groups[rows], balance)  # of mean 1: a pair counts as its rows do
+        found.append(recall_hits(blocks[rows, a], blocks[rows, b]) * weights)
+    return float(torch.cat(found).mean())
 
 
 def chance_recalls(segments: Segments) -> dict[int, float]:

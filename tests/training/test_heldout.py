@@ -208,6 +208,19 @@ def test_rows_of_held_out_groups_weigh_what_they_weigh_in_the_loss() -> None:
     assert mean_recall(blocks, segments, balance=1.0) == pytest.approx(0.5)
 
 
+def test_two_segments_with_words_do_not_decide_which_look_is_best() -> None:
+    """Before, the two segments that have words are found by all pairs; after, all but their words are."""
+    segments = Segments.of(make_titles(30))
+    rows = nn.functional.normalize(torch.randn(120, 596, generator=torch.Generator().manual_seed(0)), dim=1)
+    present = segments.present.clone()
+    present[2:, 2] = False
+    segments = replace(segments, present=present)
+    few = torch.stack([rows, torch.cat([rows[:2], rows[2:].roll(7, 0)]), rows], 1)
+    words_crossed = torch.stack([rows, rows, torch.cat([rows[:2].flip(0), rows[2:]])], 1)
+    assert mean_recall(few, segments) == pytest.approx((2 + 2 + 2) / 124)
+    assert mean_recall(words_crossed, segments) == pytest.approx((120 + 0 + 0) / 124)
+
+
 def test_groups_are_compared_by_the_pairs_that_all_of_them_have() -> None:
     """Both groups are found alike by picture and sound. One has words too, which nobody finds: that lowers
     the mean over its pairs, and is no gap."""
