@@ -10,6 +10,8 @@ from torch.nn import functional
 #: sum in float32. Of a well separated batch it would otherwise be a subnormal number, and so would the
 #: gradients: processors multiply those many times as slowly.
 REACH = 60.0
+#: Cosines this near each other are equal: sums of equal rows may differ by their order in fp32.
+TIED = 1e-6
 
 
 def info_nce(
@@ -77,9 +79,15 @@ def recall_by_group(a: Tensor, b: Tensor, groups: Tensor) -> dict[int, float]:
 
 
 def recall_hits(a: Tensor, b: Tensor) -> Tensor:
-    """1 where the nearest of rows of `b` [B, D] to a row of `a` [B, D] is its own, else 0; fp32 [B]."""
-    similarity = a.float() @ b.float().T
-    return (similarity.argmax(1) == torch.arange(a.shape[0], device=a.device)).float()
+    """1 where the nearest of unit rows of `b` [B, D] to a row of `a` [B, D] is its own, else 0; fp32 [B].
+
+    Of n nearest that are equal, such as copies of one film, its own counts 1/n: what is expected of ties that
+    are broken by lot (McSherry and Najork, "Computing information retrieval performance measures efficiently
+    in the presence of tied scores", ECIR 2008).
+    """
+    similarity = a.float() @ b.float().T  # (B, B)
+    nearest = similarity >= similarity.amax(1, keepdim=True) - TIED
+    return nearest.diagonal().float() / nearest.sum(1)
 
 
 def recall_gap(recalls: dict[int, float]) -> float:

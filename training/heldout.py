@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from resonance.space.descriptor import MODALITIES
 from resonance.training.features import TitleFeatures
 from resonance.training.recalls import mean_recall
 from resonance.training.segments import Segments, project
@@ -26,23 +28,40 @@ LOOK_EVERY, MOST_JUDGED = 10, 1024
 def held_out_titles(titles: Sequence[TitleFeatures], share: float, seed: int) -> NDArray[np.bool_]:
     """Which of N titles are held out, bool [N]: the fewest, at least `share` of all and of each group alike,
     that have `LEAST_JUDGED` segments of two modalities. None where `MOST_HELD_OUT` of the titles are too few.
+
+    A film in several rows, of which the encoders say the same, counts once and is held out from all of them
+    or none: learned from one, it would be found by heart in the other. Its group is that of its first row.
     """
     chosen = np.zeros(len(titles), np.bool_)
     if share <= 0:
         return chosen
+    films = _films(titles)
+    firsts = [titles[rows[0]] for rows in films]
     rng = np.random.Generator(np.random.PCG64(seed))
-    places = np.zeros(len(titles))  # of each title in its group, 0 to 1
+    places = np.zeros(len(films))  # of each film in its group, 0 to 1
     of_group: dict[str, list[int]] = {}
-    for at, title in enumerate(titles):
+    for at, title in enumerate(firsts):
         of_group.setdefault(title.group, []).append(at)
     for members in of_group.values():
         places[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
     order = np.argsort(places, kind="stable")
-    judged = np.cumsum([int((titles[at].present.sum(axis=1) >= 2).sum()) for at in order])
-    count = max(math.ceil(share * len(titles)), int(np.searchsorted(judged, LEAST_JUDGED)) + 1)
-    if count <= MOST_HELD_OUT * len(titles):
-        chosen[order[:count]] = True
+    judged = np.cumsum([int((firsts[at].present.sum(axis=1) >= 2).sum()) for at in order])
+    count = max(math.ceil(share * len(films)), int(np.searchsorted(judged, LEAST_JUDGED)) + 1)
+    if count <= MOST_HELD_OUT * len(films):
+        for at in order[:count]:
+            chosen[films[at]] = True
     return chosen
+
+
+def _films(titles: Sequence[TitleFeatures]) -> list[list[int]]:
+    """The places of each film's titles: those of equal features and presence, wherever their files are."""
+    found: dict[bytes, list[int]] = {}
+    for at, title in enumerate(titles):
+        digest = hashlib.sha256(title.present.tobytes())
+        for modality in MODALITIES:
+            digest.update(title.features[modality].tobytes())
+        found.setdefault(digest.digest(), []).append(at)
+    return list(found.values())
 
 
 def held_out_rows(titles: Sequence[TitleFeatures], share: float, seed: int) -> Tensor:

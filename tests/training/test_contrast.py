@@ -89,6 +89,16 @@ def test_recall_by_group_and_its_gap() -> None:
     assert recall_gap(found) == pytest.approx(0.8)
 
 
+def test_copies_share_a_hit_and_a_collapsed_space_finds_by_chance() -> None:
+    """The same films in two groups are found alike in both."""
+    films = rows(20, 0)
+    twice = torch.cat([films, films])
+    groups = torch.tensor([0] * 20 + [1] * 20)
+    assert recall_by_group(twice, twice, groups) == {0: pytest.approx(0.5), 1: pytest.approx(0.5)}
+    same = rows(1, 0).expand(40, -1)
+    assert recall_by_group(same, same, groups) == {0: pytest.approx(1 / 40), 1: pytest.approx(1 / 40)}
+
+
 def balanced_gap(balance: float) -> float:
     """Gap of recall between a large and a small group whose features need different projections."""
     torch.manual_seed(0)

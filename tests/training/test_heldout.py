@@ -161,6 +161,17 @@ def test_titles_are_held_out_whole_and_of_each_group_alike() -> None:
     assert not held_out_titles(titles, 0.0, 3).any()
 
 
+def test_a_film_in_two_rows_is_held_out_from_both() -> None:
+    """Under two paths and in two groups; it counts once, so as many films are held out as of each once."""
+    films = make_titles(60, group="a")
+    copies = [replace(film, features={m: f.copy() for m, f in film.features.items()}) for film in films]
+    twice = [*films, *(replace(film, group="b") for film in copies)]
+    chosen = held_out_titles(twice, 0.1, 0)
+    assert (chosen[:60] == held_out_titles(films, 0.1, 0)).all()
+    assert (chosen[60:] == chosen[:60]).all()
+    assert not held_out_titles(make_titles(5) * 10, 0.1, 0).any(), "five films are too few, however often"
+
+
 @pytest.mark.parametrize(("count", "segments", "held"), [(24, 4, 6), (23, 4, 0), (96, 1, 24), (95, 1, 0)])
 def test_more_are_held_out_of_small_libraries_and_none_of_tiny_ones(
     count: int, segments: int, held: int
