@@ -5,9 +5,17 @@ rows. The difference of two ratios has the influence
 
     w (a - r_kind) / W_kind   in the kind,   - w (a - r_rest) / W_rest   outside,
 
-summed by viewer and by title (`two_way`). The interval is Student's with one degree of freedom less than the
-kind or the rest has viewers or titles, whichever are fewest, at 1 - alpha / tests: all intervals of a report
-hold together with 95%, and a kind is found where its interval leaves 0 out.
+summed by viewer and by title (`two_way`). A kind of which no click was abandoned has no influence, and yet
+says little of the next one. So the error is at least that of clicks abandoned by lot, all at the rate r of
+both together,
+
+    sqrt(r (1 - r) (1 / n_kind + 1 / n_rest)),   n = (sum w)^2 / sum w^2 of each,
+
+the standard error of the score test of two shares (Agresti, "Categorical Data Analysis", 3rd edition, 2013),
+with n the effective size (Kish, "Survey Sampling", 1965). The interval is Student's with one
+degree of freedom less than the kind or the rest has viewers or titles, whichever are fewest, at
+1 - alpha / tests: all intervals of a report hold together with 95%, and a kind is found where its interval
+leaves 0 out.
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resonance.clients.audit.finishing_curves import IntArray
+from resonance.clients.audit.finishing_weights import effective_size
 from resonance.clients.audit.logged_titles import Titles
 from resonance.clients.audit.two_way import TwoWay, quantile
 from resonance.space.blocks import BoolArray, FloatArray
@@ -166,7 +175,9 @@ def _judge(
     viewers, own_titles = (len(np.unique(codes[inside])) for codes in (users, titles))
     # the error is as uncertain as that of the side of fewer clusters, whichever it is
     fewest = min(viewers, own_titles, *(len(np.unique(codes[~inside])) for codes in (users, titles)))
-    half = quantile(fewest, tests) * clusters.error(influence)
+    pooled = float(weights @ abandoned / weights.sum())
+    by_lot = np.sqrt(pooled * (1 - pooled) * sum(1 / effective_size(w) for w in (mine, others)))
+    half = quantile(fewest, tests) * max(clusters.error(influence), by_lot)
     difference = rate - rest
     rates = [np.nan, np.nan]
     if not clicked.all():

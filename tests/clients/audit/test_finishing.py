@@ -390,6 +390,28 @@ def test_a_kind_is_as_sure_as_the_few_titles_that_it_is_held_against() -> None:
     assert alarms <= 6  # of 60, where 2.5% are promised
 
 
+@pytest.mark.parametrize(("clicks", "is_finished"), [(60, False), (400, True)])
+def test_a_kind_with_no_abandoned_click_is_finished_only_if_it_has_many(
+    clicks: int, is_finished: bool
+) -> None:
+    """Of 60 clicks at 5% none is abandoned once in 22 times; of 400, never."""
+    rows = np.arange(4000)
+    inside = rows < clicks
+    (found,) = judge_kinds(
+        [Kind("tag", "a", inside)],
+        users=rows % 300,
+        titles=np.where(inside, rows % 20, 20 + rows % 180),
+        clicked=np.ones(4000, bool),
+        abandoned=~inside & (rows % 20 == 0),
+        weights=np.ones(4000),
+    )
+    assert (found.abandoned, found.rest) == (0, pytest.approx(0.05, abs=0.001))
+    assert found.is_finished == is_finished
+    rate = 0.05 * (1 - clicks / 4000)  # of both together
+    by_lot = np.sqrt(rate * (1 - rate) * (1 / clicks + 1 / (4000 - clicks)))
+    assert found.interval[1] - found.difference >= stats.t.ppf(0.975, 19) * by_lot * (1 - 1e-9)
+
+
 def test_clicks_of_unknown_completion_count_in_click_rates_alone() -> None:
     rows = np.arange(4000)
     users, titles = np.random.default_rng(0).integers(0, 50, (2, 4000))
