@@ -32,7 +32,7 @@ class BlockFound:
     Attributes:
         spread_share: of what differs between scores by taste, the part that this block makes.
         correlation: ranks of its share of the score and of completion, of what was clicked; the intervals of
-            the three hold together. None where the share does not vary.
+            the three hold together, over viewers and titles. None where the share does not vary.
         completion: of what was clicked where this block carried the score; None where it carried none.
         carried: clicks where it did.
     """
@@ -61,7 +61,10 @@ def clicked_pairs(rows: FinishingRows) -> Pairs:
 def find_blocks(
     rows: FinishingRows, settings: FinishingSettings, tell: Callable[[str], None]
 ) -> tuple[BlockFound, ...]:
-    """All three, or none where too few clicks have a score by taste."""
+    """All three, or none where too few clicks have a score by taste.
+
+    Titles are drawn as well as viewers: much of a share is the title's, how typical its block is.
+    """
     known = np.isfinite(rows.shares)
     scored = known.any(axis=1)
     if (scored & rows.watched).sum() < LEAST_CLICKS:
@@ -75,6 +78,7 @@ def find_blocks(
         draws=settings.draws,
         seed=settings.seed,
         tests=len(MODALITIES),
+        over_titles=True,
         told=lambda done: tell(f"blocks: {done:,} of {len(MODALITIES) * settings.draws:,} draws"),
     )
     carrier = carried_by(rows.shares)

@@ -16,15 +16,16 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.sparse import coo_array, csr_array
 
+from resonance.clients.audit.two_way import quantile
 from resonance.space.blocks import BoolArray, FloatArray
 
 IntArray = NDArray[np.int64]
 
 GROUPS = 10
 _AT_ONCE = 100
+_WHOLE = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +253,17 @@ def rank_correlations(
 ) -> list[Estimate]:
     """Spearman's correlation of the outcome with each column [R], weighted; NaN in a column does not count.
 
-    A single one has the interval of the percentiles; of `tests` at once each has the normal interval at
-    1 - 0.05 / tests, so that all of them hold together with 95% (Bonferroni).
+    A single one over viewers has the interval of the percentiles. Of `tests` at once, or over titles, each
+    has Student's at 1 - 0.05 / tests, so that all of them hold together with 95% (Bonferroni), with one
+    degree of freedom less than there are viewers, or titles where they are drawn and fewer (Cameron and
+    Miller, "A Practitioner's Guide to Cluster-Robust Inference", Journal of Human Resources 50, 2015). Its
+    spread is that of the draws on the scale of Fisher's z (Metron 1, 1921), arctanh of the correlation: of
+    few titles, one that came out large by chance has a small spread on its own scale, and would be sure for
+    that.
 
     Args:
-        over_titles: draw titles too. told: how many draws of a column are done.
+        over_titles: draw titles too; needed where a column is the title's or has much of it, since titles
+            differ in how far they are watched. told: how many draws of a column are done.
     """
     found = []
     done = 0
@@ -272,29 +279,41 @@ def rank_correlations(
         def at(weights: FloatArray, x: Ranks = x, y: Ranks = y) -> float:
             return weighted_correlation(x.of(weights), y.of(weights), weights)
 
+        clusters = [int(codes.max()) + 1 for codes in ((users, titles) if over_titles else (users,))]
         rng = np.random.default_rng([seed, 1])
         drawn = []
-        for counts in viewer_draws(int(users.max()) + 1, draws, seed):
+        for counts in viewer_draws(clusters[0], draws, seed):
             for often in counts:
                 weights = base * often[users]
                 if over_titles:
-                    number = int(titles.max()) + 1
-                    weights = weights * rng.multinomial(number, np.full(number, 1 / number))[titles]
+                    chances = np.full(clusters[1], 1 / clusters[1])
+                    weights = weights * rng.multinomial(clusters[1], chances)[titles]
                 drawn.append(at(weights))
             done += len(counts)
             if told is not None:
                 told(done)
-        value = at(base)
-        found.append(Estimate(value, _interval(value, np.array(drawn), tests), at(np.ones(len(rows)))))
+        value, spread = at(base), np.array(drawn)
+        if tests == 1 and not over_titles:
+            low, high = percentile_interval(spread[:, None])
+            interval = float(low[0]), float(high[0])
+        else:
+            interval = _students(value, spread, quantile(min(clusters), tests))
+        found.append(Estimate(value, interval, at(np.ones(len(rows)))))
     return found
 
 
-def _interval(value: float, drawn: FloatArray, tests: int) -> tuple[float, float]:
-    if tests == 1:
-        low, high = percentile_interval(drawn[:, None])
-        return float(low[0]), float(high[0])
+def _students(value: float, drawn: FloatArray, factor: float) -> tuple[float, float]:
+    """A correlation give or take so many times the spread of its draws, as Fisher's z; NaN where none is
+    known."""
     known = drawn[np.isfinite(drawn)]
     if not len(known):
         return float("nan"), float("nan")
-    half = float(stats.norm.ppf(1 - 0.025 / tests) * known.std())
-    return max(value - half, -1.0), min(value + half, 1.0)
+    half = factor * float(_fisher(known).std())
+    middle = float(_fisher(value))
+    return float(np.tanh(middle - half)), float(np.tanh(middle + half))
+
+
+def _fisher(correlation: FloatArray | float) -> FloatArray:
+    """Its z; of correlations of 1 as well, which draws of few titles may have, a finite one."""
+    z: FloatArray = np.arctanh(np.clip(correlation, -_WHOLE, _WHOLE))
+    return z

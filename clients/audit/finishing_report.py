@@ -83,7 +83,7 @@ def _finishing(audit: FinishingAudit) -> Section:
         curves.append(("seconds watched of what was clicked", audit.watch_s))
     text = (
         f"{verdict(audit)} Scores are {audit.scored_by}. Groups have about as many recommended rows each; "
-        "intervals are 95% each, over viewers."
+        "intervals are 95% each, over viewers, and hold for these titles: of others the score may know less."
     )
     return Section(
         "Completion against score",
@@ -163,7 +163,8 @@ def _blocks(audit: FinishingAudit) -> Section:
         "By block",
         f"{told}Each score by the taste of the viewer's earlier viewings is the sum of three shares. A block "
         "carried a score where its share lies highest above its own mean, in standard deviations. Inferred "
-        "blocks do not count. The intervals of the three correlations hold together with 95%.",
+        "blocks do not count. Titles are drawn as well as viewers, and the intervals of the three "
+        "correlations hold together with 95%.",
         measures=tuple(measures),
         figures=(
             plot_intervals(

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from resonance.clients.audit.finishing_blocks import find_blocks
 from resonance.clients.audit.finishing_curves import (
     Curve,
     Estimate,
@@ -22,6 +23,7 @@ from resonance.clients.audit.finishing_curves import (
 )
 from resonance.clients.audit.finishing_kinds import Kind, KindFound, carried_by, judge_kinds
 from resonance.clients.audit.finishing_positions import PositionFit
+from resonance.clients.audit.finishing_rows import FinishingRows, FinishingSettings
 from resonance.clients.audit.finishing_weights import (
     CLIP,
     FITTED,
@@ -235,6 +237,51 @@ def test_what_does_not_vary_has_no_correlation() -> None:
         for tests in (1, 2):
             (found,) = rank_correlations(pairs, [np.arange(9.0)], draws=20, seed=0, tests=tests)
             assert np.isnan([found.value, *found.interval]).all()
+
+
+#: Places of eight titles by what has nothing to do with how far they are watched: one order in 14 is as near
+#: to that order, or to its reverse.
+EIGHT = np.array([0, 3, 2, 4, 6, 1, 5, 7])
+
+
+def of_eight(viewers: int = 200) -> tuple[Pairs, NDArray[np.float64]]:
+    """Every viewer watches each title about as far as all do."""
+    users, titles = np.repeat(np.arange(viewers), 8), np.tile(np.arange(8), viewers)
+    noise = np.random.default_rng(0).normal(size=8 * viewers)
+    outcome = (titles + 0.3 * noise + 3) / 14
+    return Pairs(users, titles, outcome, np.ones(8 * viewers)), EIGHT[titles].astype(np.float64)
+
+
+def test_of_few_titles_a_correlation_is_not_sure_though_viewers_are_many() -> None:
+    assert stats.spearmanr(np.arange(8), EIGHT).statistic == pytest.approx(0.69, abs=0.001)
+    pairs, column = of_eight()
+    (by_viewers,) = rank_correlations(pairs, [column], draws=100, seed=0, tests=2)
+    assert by_viewers.interval[0] > 0.5
+    for tests in (1, 2):
+        (found,) = rank_correlations(pairs, [column], draws=400, seed=0, tests=tests, over_titles=True)
+        assert found.value == pytest.approx(by_viewers.value)
+        assert found.interval[0] < 0
+        assert found.value < found.interval[1] < 1
+
+
+def test_blocks_are_sure_of_titles_too() -> None:
+    """A block's share is much the title's; eight titles say little however many have watched them."""
+    pairs, column = of_eight()
+    count = len(column)
+    rows = FinishingRows(
+        users=pairs.users,
+        titles=pairs.titles,
+        score=column,
+        weights=np.ones(count),
+        clicked=np.ones(count, bool),
+        completion=pairs.outcome,
+        watch_s=np.full(count, np.nan),
+        shares=np.stack([column, np.zeros(count), np.zeros(count)], axis=1),
+    )
+    visual, *_ = find_blocks(rows, FinishingSettings(draws=100), lambda told: None)
+    assert visual.correlation is not None
+    assert visual.correlation.value > 0.5
+    assert visual.correlation.interval[0] < 0
 
 
 def test_chances_are_fitted_from_clicks() -> None:
