@@ -31,8 +31,10 @@ from resonance.space.scores import (
 #: Candidates asked for: this many times what is wanted, and at least so many, because the order of the store
 #: is not the exact one.
 TIMES_WANTED, LEAST_CANDIDATES = 2, 20
-#: With diversity, candidates that stand for choice.
-TIMES_FOR_DIVERSITY = 5
+#: With diversity, candidates that stand for choice. The next result depends on those before it and on the
+#: candidates, so of as many candidates the results of a smaller limit are the first of a larger one: up to
+#: LEAST_FOR_DIVERSITY / TIMES_FOR_DIVERSITY = 40 results.
+TIMES_FOR_DIVERSITY, LEAST_FOR_DIVERSITY = 5, 200
 
 
 def told_shares(shares: Sequence[Share]) -> dict[str, dict[str, float | bool]]:
@@ -107,7 +109,8 @@ class Searcher:
         only: Filter | None = None,
         diversity: float = 0.0,
     ) -> list[TitleHit]:
-        """The best titles, best first; with `diversity` in the order in which they are taken.
+        """The best titles, best first; with `diversity` in the order in which they are taken, of which a
+        smaller limit has the first up to 40.
 
         Raises:
             StoreError: the store cannot be read. UsageError: a limit below 1, a diversity outside 0 to 1.
@@ -168,8 +171,9 @@ def _hit(title: FoundTitle, query: Query, weights: Weights, best: FoundSegment |
 def _candidates(limit: int, diversity: float) -> int:
     if limit < 1:
         raise UsageError(f"limit {limit}; expected at least 1")
-    times = TIMES_FOR_DIVERSITY if diversity > 0 else TIMES_WANTED
-    return max(times * limit, LEAST_CANDIDATES)
+    if diversity > 0:
+        return max(TIMES_FOR_DIVERSITY * limit, LEAST_FOR_DIVERSITY)
+    return max(TIMES_WANTED * limit, LEAST_CANDIDATES)
 
 
 def _taken(

@@ -118,6 +118,17 @@ def test_diversity_leaves_out_copies(tmp_path: Path) -> None:
     assert varied == ["copy", "near", "near", "near"]
 
 
+def test_with_diversity_a_smaller_limit_has_the_first_of_a_larger_one(searcher: Searcher) -> None:
+    query = searcher.like("t20")
+    for find in (searcher.find_titles, searcher.find_segments):
+        found = [
+            [(hit.facts.media_id, hit.score) for hit in find(query, Weights(), limit=limit, diversity=0.5)]
+            for limit in (3, 6, 10, 40)
+        ]
+        for fewer in found[:-1]:
+            assert fewer == found[-1][: len(fewer)]
+
+
 def test_diverse_is_the_formula_of_mmr() -> None:
     """Against the definition, computed one result at a time."""
     chance = np.random.default_rng(4)
