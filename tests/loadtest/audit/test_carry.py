@@ -11,12 +11,10 @@ from resonance.loadtest.audit.carry import measured
 from resonance.loadtest.audit.carry_spaces import seeded_modules, title_vectors
 from resonance.training.tiny import load_modules
 from resonance.training.world.pool import PoolSettings, load_or_render
-from tests.lengths import long
 
 POOL = PoolSettings(titles=160, segments_per_title=1, seed=77, held_out=True)
 
 
-@long
 def test_between_untrained_and_trained_encoders_a_wrong_pairing_is_told(tmp_path: Path) -> None:
     pool = load_or_render(tmp_path, POOL, workers=torch.get_num_threads())
     vectors = {

@@ -35,7 +35,7 @@ from resonance.training.coldstart.experiment import ColdstartSettings
 from resonance.training.coldstart.two_tower import TowerSettings
 from resonance.training.world.factors import TitleFactors
 from resonance.training.world.viewers import describe
-from tests.lengths import long
+from tests.lengths import short_and_whole
 
 TITLES, SEGMENTS = 240, 2
 SETTINGS = ColdstartSettings(tower=TowerSettings(epochs=4, learning_rate=3e-4))
@@ -74,11 +74,11 @@ def test_the_audit_favours_what_taste_follows(
         assert found["tags"] > 1.3 * max(found["fused"], found["text"], found["untrained"])
 
 
-@long
+@pytest.mark.parametrize("viewers", short_and_whole(100, 400))
 def test_poorer_tags_are_found_poorer(
-    blocks: Mapping[str, NDArray[np.float32]], titles: list[TitleFactors]
+    blocks: Mapping[str, NDArray[np.float32]], titles: list[TitleFactors], viewers: int
 ) -> None:
-    found = run_poorer(blocks["trained"], titles, viewers=400, settings=SETTINGS)
+    found = run_poorer(blocks["trained"], titles, viewers=viewers, settings=SETTINGS)
     rows = {row.tags: row for row in found}
     for way in ("drop", "merge", "randomise"):
         scores = [rows[f"{way} {at}"].metadata_score for at in range(5)]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.serving.server import TritonServer
-from tests.lengths import long
+from tests.lengths import short_and_whole
 
 
-@long
+@pytest.mark.parametrize("titles", short_and_whole(7, 12))
 def test_windows_of_real_files_are_found_by_what_another_modality_says(
-    server: TritonServer, tmp_path: Path
+    server: TritonServer, tmp_path: Path, titles: int
 ) -> None:
-    rows = {row.query: row for row in measure_world_films(server.grpc_address, tmp_path, titles=12)}
+    rows = {row.query: row for row in measure_world_films(server.grpc_address, tmp_path, titles=titles)}
     assert set(rows) == {"text", "audio", "image"}
     for row in rows.values():
         assert row.recall_at_1 >= 5 * row.chance
