@@ -23,7 +23,7 @@ BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis"))
 HEAD_BYTES = 64
 
 if FORMAT not in Image.OPEN:  # a program that has its own plugin keeps it
-    # in the thread that asks: readers of uploads have few
+    # in the thread that asks: others are read meanwhile, and more threads hold more tiles in memory at once
     pi_heif.register_heif_opener(decode_threads=0, thumbnails=False, depth_images=False, aux_images=False)
 
 

@@ -21,6 +21,10 @@ PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "AVIF")
 
 Image.init()  # registers every format; those above are looked up by name
 
+#: What decoding a still picture may be as slow as, in one step that tells nothing before its end. HEIC, the
+#: slowest format, is over three times as fast on a core of its own; the rest is for a machine that is busy.
+SLOWEST_PIXELS_PER_S = 2_000_000
+
 _FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 #: Untagged YUV of this height or more is taken as Rec. 709, below as Rec. 601, as players do.
 HD_LINES = 720
@@ -135,6 +139,11 @@ def open_picture(file: BinaryIO, name: str) -> Image.Image | None:
         raise
     except Exception:  # on hostile bytes Pillow's parsers raise whatever they stumble over
         return None
+
+
+def picture_timeout_s(pixels: int, stall_timeout_s: float) -> float:
+    """How long reading a still picture of that many pixels may take before it has stalled."""
+    return stall_timeout_s + pixels / SLOWEST_PIXELS_PER_S
 
 
 def read_picture(

@@ -16,7 +16,7 @@ from resonance.clients.media.container import STATING, typed_errors
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.joiner import Joiner
 from resonance.clients.media.packets import Title
-from resonance.clients.media.picture import open_picture, read_picture
+from resonance.clients.media.picture import open_picture, picture_timeout_s, read_picture
 from resonance.clients.media.probe import probe
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.sound import SoundReader
@@ -136,6 +136,7 @@ def open_media(
     resumed: bool = False,
     modalities: Collection[str] | None = None,
     form: str | None = None,
+    on_still: Callable[[int], None] = lambda pixels: None,
 ) -> MediaReader:
     """Open a video, sound, picture or subtitle file. What it is is told by its content, not its name.
 
@@ -149,6 +150,8 @@ def open_media(
         resumed: other media went on as this one, and their windows count as the first of the title.
         modalities: those to use of ``visual``, ``audio``, ``transcript``; by default all.
         form: one of `FORMS`; by default text and subtitles are told by the path's suffix.
+        on_still: told of how many pixels a still picture is, before they are decoded, which may take
+            `picture_timeout_s`; called in another thread.
 
     Raises:
         MediaError: the input's own fault, by kind. UsageError: an unknown sampling, modality or form.
@@ -172,9 +175,7 @@ def open_media(
             return _open_subtitles(title, kind, wanted)
         if kind == "text":
             return _open_text(title, wanted)
-        picture = within(
-            limits.stall_timeout_s, opened.name, lambda: _open_picture(title, wanted), opened.waits
-        )
+        picture = _open_picture(title, wanted, on_still)
         if picture is not None:
             return picture
         return _open_streams(title, wanted)
@@ -231,7 +232,20 @@ def _open_text(title: Title, wanted: _Wanted) -> MediaReader:
     return MediaReader(text.info, text.times, text.segments)
 
 
-def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
+def _open_picture(title: Title, wanted: _Wanted, on_still: Callable[[int], None]) -> MediaReader | None:
+    timeout_s = title.limits.stall_timeout_s
+
+    def found(pixels: int) -> None:
+        nonlocal timeout_s
+        timeout_s = picture_timeout_s(pixels, title.limits.stall_timeout_s)
+        on_still(pixels)
+
+    return within(
+        lambda: timeout_s, title.name, lambda: _read_if_picture(title, wanted, found), title.source.waits
+    )
+
+
+def _read_if_picture(title: Title, wanted: _Wanted, found: Callable[[int], None]) -> MediaReader | None:
     name, descriptor = title.name, title.descriptor
     with title.source.open() as file:
         image = open_picture(file, name)
@@ -243,6 +257,7 @@ def _open_picture(title: Title, wanted: _Wanted) -> MediaReader | None:
             wanted.check_no_subtitles(name, "an animation")
             return _open_animation(title, wanted, container)
         wanted.check_no_subtitles(name, "a picture")
+        found(image.width * image.height)
         frames = read_picture(
             image,
             descriptor.frames,

@@ -106,9 +106,10 @@ class Limits:
     """Caps that keep one hostile file from taking the client down.
 
     max_picture_pixels: largest still picture decoded; max_video_pixels: largest coded picture of a video, or
-    frame of an animation; stall_timeout_s: longest time without a packet, frame or sample; max_spool_bytes:
-    largest input that is not seekable and must be copied to a temporary file first; max_media_s: time of the
-    last packets, so that a small file cannot claim years that have to be walked through; None: any.
+    frame of an animation; stall_timeout_s: longest time without a packet, frame or sample, and for a still
+    picture some more by its pixels; max_spool_bytes: largest input that is not seekable and must be copied
+    to a temporary file first; max_media_s: time of the last packets, so that a small file cannot claim years
+    that have to be walked through; None: any.
     """
 
     max_picture_pixels: int = 128 * 1024 * 1024

@@ -50,15 +50,20 @@ class Waits:
             return self._spent_s.get(thread, 0.0) + (time.monotonic() - since if since is not None else 0.0)
 
 
-def within(timeout_s: float, name: str, work: Callable[[], T], waits: Waits | None = None) -> T:
+def within(
+    timeout_s: float | Callable[[], float], name: str, work: Callable[[], T], waits: Waits | None = None
+) -> T:
     """The result of `work`, done in a thread that is left behind when it does not end in time.
 
     Args:
+        timeout_s: a function is asked again and again: what `work` finds may be allowed more time.
         waits: where the thread's waiting for bytes is kept; it does not count.
 
     Raises:
         MediaStalledError: it did not end. Whatever `work` raises.
     """
+    allowed_s = timeout_s if callable(timeout_s) else lambda: timeout_s
+    is_fixed = waits is None and not callable(timeout_s)
     results: list[T] = []
     errors: list[BaseException] = []
     before_s: list[float] = []  # what was waited under this thread's number, which an ended one may have had
@@ -76,12 +81,12 @@ def within(timeout_s: float, name: str, work: Callable[[], T], waits: Waits | No
     thread.start()
     while thread.is_alive():
         waited_s = waits.seconds(thread.ident) - before_s[0] if waits is not None and before_s else 0.0
-        left_s = timeout_s - (time.monotonic() - started - waited_s)
+        left_s = allowed_s() - (time.monotonic() - started - waited_s)
         if left_s <= 0:
             break
-        thread.join(left_s if waits is None else min(left_s, LOOK_S))
+        thread.join(left_s if is_fixed else min(left_s, LOOK_S))
     if errors:
         raise errors[0]
     if not results:
-        raise MediaStalledError(name, f"no answer for {timeout_s:g} s", "a source that answers")
+        raise MediaStalledError(name, f"no answer for {allowed_s():g} s", "a source that answers")
     return results[0]

@@ -41,7 +41,11 @@ class GatewayLimits:
         64 * KIB, "One text of a query; a long one is split and costs seconds."
     )
     max_message_bytes: int = _limit(16 * MIB, "One message; gRPC refuses a larger one.")
-    stall_timeout_s: float = _limit(8.0, "Longest time without progress in a media whose bytes are there.")
+    stall_timeout_s: float = _limit(
+        8.0,
+        "Longest time without progress in a media whose bytes are there; a still picture has half a second "
+        "more for each million of its pixels.",
+    )
     idle_timeout_s: float = _limit(
         120.0, "Longest time without a message of a caller who goes on sending, or with an answer not taken."
     )

@@ -8,6 +8,7 @@ from collections import deque
 
 from resonance.clients import errors
 from resonance.clients.errors import MediaError, MediaLimitError, ResonanceError
+from resonance.clients.media.picture import picture_timeout_s
 from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SampledBy, SegmentInput
 from resonance.serving.gateway.reading.child import READ_AHEAD_SEGMENTS
 from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
@@ -36,6 +37,7 @@ class Answers:
 
     Attributes:
         waits: positions it waits for; handles: (position, bytes read) of each of its handles.
+        timeout_s: how long it may make no step now.
         furthest: position of the handle that is ahead of the others.
         forgotten: bytes before it were given up by it.
         error: why there is nothing more; over: nothing more is read, well or not.
@@ -49,6 +51,7 @@ class Answers:
         self.error: ResonanceError | None = None
         self.over = False
         self.progressed_at = time.monotonic()
+        self.timeout_s = limits.stall_timeout_s
         self._name, self._limits, self._live = request.media_id, limits, request.live
         self._check = SegmentCheck(descriptor, request.first_index)
         self._info: MediaInfo | None = None
@@ -124,8 +127,12 @@ class Answers:
         kind = message.kind
         if kind == "state":
             self._take_state(message)
+        elif kind == "still" and self._info is None:
+            pixels = min(_count(message.fields.get("pixels")), self._limits.max_picture_pixels)
+            self.timeout_s = picture_timeout_s(pixels, self._limits.stall_timeout_s)
         elif kind == "info" and self._info is None:
             self._info = self._checked_length(self._check.info(message, self._name))
+            self.timeout_s = self._limits.stall_timeout_s
             self.progressed()
         elif kind == "segment" and self._info is not None and self.queued < READ_AHEAD_SEGMENTS:
             self._take_segment(self._check.segment(message))

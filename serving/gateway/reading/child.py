@@ -110,6 +110,7 @@ class Child:
             resumed=self._before > 0,
             modalities=request.modalities,
             form=form,
+            on_still=lambda pixels: self._send("still", pixels=pixels),
         )
         self._reader = reader
         info = reader.info

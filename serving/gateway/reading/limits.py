@@ -40,7 +40,8 @@ class ReadLimits:
         max_media_bytes: size of the upload; max_media_s: its length.
         max_picture_pixels: of a still picture; max_video_pixels: of a coded video picture, or a
             frame of an animation.
-        stall_timeout_s: longest time without a step while there are bytes to read.
+        stall_timeout_s: longest time without a step while there are bytes to read; a still picture, which
+            is one step, gets more by its pixels.
         memory_bytes: private memory of the reading process beyond what it starts with.
         ahead_bytes: how far an upload may run ahead of what was read; of a live feed also how much may come
             while its reader waits for what is further away.

@@ -258,12 +258,11 @@ class MediaProcess:
 
     async def _watch(self) -> None:
         """Kill a process that makes no step though it has bytes to read and somebody to read for."""
-        timeout_s = self._limits.stall_timeout_s
         while self._answers.error is None:
-            await asyncio.sleep(min(timeout_s / 4, 1.0))
+            await asyncio.sleep(min(self._limits.stall_timeout_s / 4, 1.0))
             if (self._lacks_bytes() and not self._comes_in_vain()) or self._answers.rests:
                 self._answers.progressed()
-            elif time.monotonic() - self._answers.progressed_at > timeout_s + STALL_GRACE_S:
+            elif time.monotonic() - self._answers.progressed_at > self._answers.timeout_s + STALL_GRACE_S:
                 self._on_killed(Kill.STALL)
                 self._answers.fail(self._stalled())
                 if self._writer is not None:
@@ -276,7 +275,7 @@ class MediaProcess:
             came = f"{self._retention.unread_bytes:,} bytes of a live feed whose reader waits for {awaited}"
             expected = "a container that is read as it comes, such as MPEG-TS, fragmented MP4 or Matroska"
             return MediaStalledError(name, came, expected)
-        came = f"no packet and no frame for {self._limits.stall_timeout_s:g} s"
+        came = f"no packet and no frame for {self._answers.timeout_s:g} s"
         return MediaStalledError(name, came, "a stream that can be read on")
 
     def _check_chunk(self, offset: int, length: int) -> None:

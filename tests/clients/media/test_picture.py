@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError
+from resonance.clients.media import reader
 from resonance.clients.media.clip import NoFramesError, clip_from_bytes, clip_to_bytes, decode_clip
-from resonance.clients.media.picture import frame_to_rgb
+from resonance.clients.media.picture import frame_to_rgb, read_picture
 from resonance.clients.media.reader import MediaReader
 from resonance.clients.media.types import Clip, Frames, Limits, SampledBy, SegmentInput
 from resonance.space.descriptor import Descriptor, FrameGeometry
@@ -52,6 +54,23 @@ def test_scaling_agrees_with_pillows_antialiased_filter(size: tuple[int, int], i
     difference = np.abs(ours.astype(int) - pillow.astype(int))
     # FFmpeg's cubic is softer (b=0, c=0.6) than Pillow's (a=-0.5)
     assert difference.mean() < (1.0 if interpolation == "bilinear" else 1.6)
+
+
+@pytest.mark.parametrize(("size", "stalls"), [((2000, 1000), False), ((200, 100), True)])
+def test_decoding_a_still_picture_may_take_as_long_as_its_pixels_need(
+    read_all: ReadAll, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], stalls: bool
+) -> None:
+    def slow(*args: Any, **options: Any) -> Frames:
+        time.sleep(0.5)  # as libheif, which says nothing before it is done
+        return read_picture(*args, **options)
+
+    monkeypatch.setattr(reader, "read_picture", slow)
+    data, limits = _png(np.zeros((size[1], size[0], 3), np.uint8)), Limits(stall_timeout_s=0.2)
+    if stalls:
+        with pytest.raises(MediaStalledError, match=r"IMG_1: no answer for 0\.21 s"):
+            read_all(data, limits=limits, name="IMG_1")
+    else:
+        assert len(read_all(data, limits=limits)) == 1
 
 
 @pytest.mark.parametrize("rotation_deg", [0, 90, 180, 270])

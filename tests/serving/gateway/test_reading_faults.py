@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from resonance.clients.errors import (
     CorruptMediaError,
@@ -201,6 +203,34 @@ async def test_a_process_that_makes_no_step_is_killed(
     await process.close()
 
 
+@pytest.mark.parametrize(("size", "ends"), [((4000, 3000), False), ((1000, 500), True)])
+async def test_a_still_picture_is_one_step_that_may_take_as_long_as_its_pixels_need(
+    descriptor: Descriptor, tmp_path: Path, size: tuple[int, int], ends: bool
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    data = file.getvalue()
+    process = make_process(descriptor, tmp_path, limits=ReadLimits(stall_timeout_s=0.5))
+    await process.feed(0, data[: len(data) // 2])  # its size is known, and its end waited for
+    async with asyncio.timeout(10):
+        while process._answers.timeout_s == 0.5:
+            await process._answers.wait()
+    pid = process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)  # as a decoder that says nothing before it is done
+    await process.feed(len(data) // 2, data[len(data) // 2 :])
+    await process.end()
+    if ends:
+        with pytest.raises(MediaStalledError, match=r"for 0\.75 s"):
+            await asyncio.wait_for(read_to_end(process), 5)
+        assert await gone(pid)
+    else:
+        await asyncio.sleep(2.5)  # over the time and the grace
+        os.kill(pid, signal.SIGCONT)
+        assert len(await read_to_end(process)) == 1
+    await process.close()
+
+
 async def test_missing_bytes_and_slow_takers_are_no_stall(
     descriptor: Descriptor, long_film: bytes, tmp_path: Path
 ) -> None:
@@ -238,6 +268,7 @@ async def test_what_the_process_says_is_not_believed(
         b"".join(wire.packed("segment", [], index=0, pcm_length=5)),
         b"".join(wire.packed("info", [], container="x")),
         b"".join(wire.packed("state", [], handles=[[-1, 0]], waits=[], forgotten=0)),
+        b"".join(wire.packed("still", [], pixels=1)),  # what it is was told before
         b"\0\0\0\2\0\0\0\0[]",
     ]
     for lie in lies:
