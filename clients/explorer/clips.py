@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from resonance.clients.discovery.reel_media import LEADS_S
-from resonance.clients.errors import CorruptMediaError
+from resonance.clients.errors import CorruptMediaError, MediaStalledError
 from resonance.clients.explorer.errors import NothingToShowError
 from resonance.clients.explorer.frames import (
     MAX_BROKEN_PACKETS,
@@ -111,9 +111,9 @@ class _Writer:
         assert self.audio is not None
         self.out.mux(self.audio.encode(frame))
 
-    def finish(self) -> bool:
-        """Flush; whether anything was written."""
-        if self.standing is not None:
+    def finish(self, *, is_cut: bool) -> bool:
+        """Flush; whether anything was written. What was cut off before the clip began is no part of it."""
+        if self.standing is not None and not is_cut:
             self.add_picture(self.standing, 0.0)
         if self.video is None:
             self.start_sound()
@@ -129,28 +129,43 @@ def make_clip(uri: str, at_s: float, length_s: float, timeout_s: float) -> bytes
     After `timeout_s` what was made by then is the clip.
 
     Raises:
-        NothingToShowError: nothing in it plays. MediaError: it is away, or no longer media.
+        NothingToShowError: nothing in it plays. MediaStalledError: nothing was made by then.
+        MediaError: it is away, or no longer media.
         ServerError, UsageError: its store's.
     """
     deadline_s = time.monotonic() + timeout_s
     late: list[bytes] = []
     for lead_s in LEADS_S:
-        made, is_whole = _clip(uri, at_s, length_s, lead_s, deadline_s)
-        if made is not None and is_whole:
-            return made
-        late += [made] if made is not None else []
-        if is_whole or time.monotonic() > deadline_s:
+        tried = _clip(uri, at_s, length_s, lead_s, deadline_s)
+        # one that begins late and is whole otherwise tells more than the first moments of another try
+        if tried.data is not None and not tried.is_late and not (late and tried.is_cut):
+            return tried.data
+        late += [tried.data] if tried.data is not None else []
+        if tried.is_cut or not tried.is_late:
             break
-    if not late:
-        raise CorruptMediaError(uri, f"nothing that decodes from {at_s:.1f} s on", "a time in the title")
-    return late[0]
+    if late:
+        return late[0]
+    if tried.is_cut:
+        came = f"nothing decoded from {at_s:.1f} s on in {timeout_s:g} s"
+        raise MediaStalledError(uri, came, "a time that is decoded sooner")
+    raise CorruptMediaError(uri, f"nothing that decodes from {at_s:.1f} s on", "a time in the title")
 
 
-def _clip(
-    uri: str, at_s: float, length_s: float, lead_s: float, deadline_s: float
-) -> tuple[bytes | None, bool]:
-    """The clip after a seek to `lead_s` before it, None where nothing is in it; and whether the seek did not
-    pass over the picture that it begins with."""
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A clip; `data` is None where nothing is in it.
+
+    `is_late`: the seek passed over the picture that it begins with. `is_cut`: the time was up before its end.
+    """
+
+    data: bytes | None
+    is_late: bool
+    is_cut: bool
+
+
+def _clip(uri: str, at_s: float, length_s: float, lead_s: float, deadline_s: float) -> _Tried:
+    """The clip after a seek to `lead_s` before it."""
+    is_cut = False
     data = io.BytesIO()
     with opened_container(UriSource(uri), LIMITS.stall_timeout_s) as container, typed_errors(uri):
         video, sound = choose_stream(container, "video"), choose_stream(container, "audio")
@@ -165,7 +180,9 @@ def _clip(
             moved = seek(container, chosen[0], at_s, lead_s)
             first_s, open_streams, broken = origin_s(container) + at_s, {s.index for s in chosen}, 0
             for packet in container.demux(chosen):
-                if not open_streams or time.monotonic() > deadline_s or broken > MAX_BROKEN_PACKETS:
+                if not open_streams or broken > MAX_BROKEN_PACKETS:
+                    break
+                if is_cut := time.monotonic() > deadline_s:
                     break
                 if packet.stream.index not in open_streams:
                     continue
@@ -178,8 +195,8 @@ def _clip(
                 for frame in frames:
                     if not _add(writer, frame, first_s, length_s):
                         open_streams.discard(packet.stream.index)
-            is_there = writer.finish()
-    return data.getvalue() if is_there else None, not (moved and writer.lacks_first)
+            is_there = writer.finish(is_cut=is_cut)
+    return _Tried(data.getvalue() if is_there else None, moved and writer.lacks_first, is_cut)
 
 
 def _add(writer: _Writer, frame: av.VideoFrame | av.AudioFrame, first_s: float, length_s: float) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
 from PIL import Image
 from starlette.testclient import TestClient
 
-from resonance.clients.errors import CorruptMediaError, MediaError, OverloadedError
+from resonance.clients.errors import CorruptMediaError, MediaError, MediaStalledError, OverloadedError
+from resonance.clients.explorer import clips
 from resonance.clients.explorer.cache import RenderCache
 from resonance.clients.explorer.clips import make_clip
 from resonance.clients.explorer.errors import NothingToShowError
@@ -25,6 +29,8 @@ from tests.clients.explorer.conftest import HOSTILE
 from tests.clients.media.synthetic import even_times, film, numbered_picture, read_number, with_display_matrix
 
 FILM = key_of("films/000000.mp4")
+#: No keyframes but those that were asked for.
+AS_TOLD = {"preset": "ultrafast", "sc_threshold": "0"}
 
 
 def whole(client: TestClient, key: str = FILM) -> bytes:
@@ -229,8 +235,8 @@ def test_a_mirrored_film_is_shown_as_players_show_it(tmp_path: Path) -> None:
 
 
 def test_a_container_without_an_index_shows_what_lies_far_from_a_keyframe(tmp_path: Path) -> None:
-    path = tmp_path / "broadcast.ts"
-    path.write_bytes(film(even_times(40.0, rate=2.0), container="mpegts", gop=70, rate=2))  # keys at 0 and 35
+    path = tmp_path / "broadcast.ts"  # keyframes at 0 and 35 s
+    path.write_bytes(film(even_times(40.0, rate=2.0), container="mpegts", gop=70, rate=2, options=AS_TOLD))
     for at_s in (1.0, 9.0, 13.0, 34.0, 36.0, 99.0):
         number = min(round(2 * at_s), 79)
         poster = Image.open(io.BytesIO(make_poster(str(path), at_s, 128, 5.0)))
@@ -238,6 +244,46 @@ def test_a_container_without_an_index_shows_what_lies_far_from_a_keyframe(tmp_pa
         with av.open(io.BytesIO(make_clip(str(path), at_s, 2.0, 20.0))) as clip:
             first = next(clip.decode(video=0))
         assert (first.time, read_number(first.to_ndarray(format="rgb24"))) == (0.0, number), at_s
+
+
+@pytest.mark.parametrize(("packet_s", "begins_s"), [(0.0, 0.0), (1.0, 1.0)])
+def test_a_try_from_further_back_that_takes_too_long_gives_way_to_the_clip_that_begins_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packet_s: float, begins_s: float
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(
+        film(even_times(40.0, rate=2.0), gop=70, rate=2, options=AS_TOLD)
+    )  # keyframes at 0 and 35 s
+    tries, now_s = 0, 0.0
+
+    def seek_too_far(container: InputContainer, *aim: object) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            container.seek(36 * av.time_base)  # keyframes are at 0 and 35 s
+        return tries == 1
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += packet_s if tries > 1 else 0.0
+        return now_s
+
+    monkeypatch.setattr(clips, "seek", seek_too_far)
+    monkeypatch.setattr(clips, "time", SimpleNamespace(monotonic=clock))
+    with av.open(io.BytesIO(make_clip(str(path), 34.0, 2.0, 20.0))) as clip:
+        first = next(clip.decode(video=0))
+    assert (first.time, read_number(first.to_ndarray(format="rgb24"))) == (begins_s, 68 + 2 * begins_s)
+
+
+def test_a_clip_of_which_nothing_was_reached_in_time_shows_nothing_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(film(even_times(40.0, rate=2.0), gop=80, rate=2, size=(64, 64), options=AS_TOLD))
+    times = count()
+    monkeypatch.setattr(clips, "time", SimpleNamespace(monotonic=lambda: float(next(times))))
+    with pytest.raises(MediaStalledError, match=r"nothing decoded from 30\.0 s on in 20 s"):
+        make_clip(str(path), 30.0, 2.0, 20.0)
 
 
 def test_a_clip_that_takes_too_long_is_a_shorter_one(media: Path) -> None:
