@@ -97,23 +97,27 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
 def main() -> None:
     """Entry point of the `resonance` script. Where there is no room for what it writes, one line says so."""
+    full = "the output"
     try:
         try:
             make_app()()
         finally:
             if sys.stdout is not None:  # as it is where it was closed before
                 sys.stdout.flush()  # a short output is written only here
+            full = "the output or a file"  # an error of writing names neither, and nothing more is held
     except OSError as error:
         if error.errno not in (errno.EPIPE, *NO_ROOM):
             raise
         _drop_stdout()
         if error.errno != errno.EPIPE:  # whoever reads no further knows it
-            typer.echo(f"resonance: the output cannot be written ({error.strerror})", err=True)
+            typer.echo(f"resonance: {error.filename or full} cannot be written ({error.strerror})", err=True)
         sys.exit(1)
 
 
 def _drop_stdout() -> None:
     """What is still held of it goes nowhere: Python would try to write it once more in the end."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

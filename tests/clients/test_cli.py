@@ -39,15 +39,48 @@ def test_help_lists_the_commands_without_importing_torch_or_the_server() -> None
     assert loaded.stdout.strip() == "[]"
 
 
-def test_output_without_room_is_one_line() -> None:
+@pytest.mark.parametrize(("unbuffered", "told"), [("", "the output"), ("1", "the output or a file")])
+def test_output_without_room_is_one_line(unbuffered: str, told: str) -> None:
     short = "import resonance.clients.cli.main as m; m.make_app = lambda: lambda: print('short'); m.main()"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     for command in ([COMMAND, "--help"], [sys.executable, "-c", short]):
         with Path("/dev/full").open("w") as full:
-            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            ended = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False
+            )
         assert (ended.returncode, ended.stderr) == (
             1,
-            "resonance: the output cannot be written (No space left on device)\n",
+            f"resonance: {told} cannot be written (No space left on device)\n",
         )
+
+
+@pytest.mark.parametrize("stdout", [">/dev/null", ">&-"])
+@pytest.mark.parametrize(
+    ("name", "told"), [(", '/data/part-1.parquet'", "/data/part-1.parquet"), ("", "the output or a file")]
+)
+def test_a_disk_that_is_full_is_one_line_with_the_file_where_it_is_known(
+    stdout: str, name: str, told: str
+) -> None:
+    code = f"""
+import resonance.clients.cli.main as m
+
+def write():
+    print('short')
+    raise OSError(28, 'No space left on device'{name})
+
+m.make_app = lambda: write
+m.main()
+"""
+    ended = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {stdout}', sys.executable, code],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"resonance: {told} cannot be written (No space left on device)\n",
+    )
 
 
 def test_json_goes_to_stdout_and_nothing_else_does(server: TritonServer, media: Path) -> None:
