@@ -40,6 +40,10 @@ def is_heic(head: bytes) -> bool:
 _SEQUENCES = frozenset((b"hevc", b"hevx", b"msf1"))
 
 
+#: Boxes that hold what is shown.
+_SHOWN = frozenset((b"meta", b"mdat"))
+
+
 def open_heic(file: BinaryIO, name: str) -> Image.Image:
     """The photo in `file`, which is read whole; its pixels are decoded when they are asked for.
 
@@ -60,13 +64,18 @@ def open_heic(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _end(data: bytes) -> int:
-    """Where the last box that is there says that it ends (ISO/IEC 14496-12, 4.2)."""
+    """Where the last box that is there says that it ends (ISO/IEC 14496-12, 4.2).
+
+    Behind a photo may stand what is no box, such as a phone's trailer; it is not taken for a cut one.
+    """
     at = 0
     while at + 8 <= len(data):
-        (size,) = struct.unpack_from(">I", data, at)
+        size, kind = struct.unpack_from(">I4s", data, at)
         if size == 1 and at + 16 <= len(data):
             (size,) = struct.unpack_from(">Q", data, at + 8)
         if size < 8:  # 0: to the end of the file
+            return len(data)
+        if at + size > len(data) and kind not in _SHOWN:
             return len(data)
         at += size
     return at

@@ -43,6 +43,11 @@ def test_a_photo_in_heic_that_is_cut_off_is_told(read_all: ReadAll, photo: Calla
             read_all(data[:kept], name="IMG_1.HEIC")
 
 
+@pytest.mark.parametrize("behind", [b"\n" * 9, b"SEFT\0\0\0\x0c trailer of a phone", bytes(20)])
+def test_bytes_behind_a_photo_in_heic_are_no_part_of_it(read_all: ReadAll, behind: bytes) -> None:
+    assert len(read_all(tiled_photo() + behind)) == 1
+
+
 def test_a_photo_in_tiles_that_libheif_does_not_open_is_never_taken_for_its_first_tile(
     read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
