@@ -38,7 +38,8 @@ def info_nce(
     forward, backward = _logits(similarity, scale, hardness), _logits(similarity.T, scale, hardness)
     if extra_negatives is not None:
         own = scale * (a.float() * extra_negatives.float()).sum(1, keepdim=True)  # (B, 1)
-        forward = torch.cat([forward, own], dim=1)
+        forward = torch.cat([forward, own], dim=1)  # (B, B + 1)
+    forward, backward = _within_reach(forward), _within_reach(backward)
     target = torch.arange(a.shape[0], device=a.device)
     losses = functional.cross_entropy(forward, target, reduction="none")
     losses = (losses + functional.cross_entropy(backward, target, reduction="none")) / 2  # (B,)
@@ -50,14 +51,19 @@ def info_nce(
 def _logits(similarity: Tensor, scale: Tensor | float, hardness: float) -> Tensor:
     """[B, B] logits; negatives gain log of their importance, whose mean over a row is 1."""
     logits = scale * similarity
-    off = ~torch.eye(similarity.shape[0], dtype=torch.bool, device=similarity.device)
-    least = logits.detach().amax(1, keepdim=True) - REACH  # (B, 1)
-    logits = torch.where(off & (logits < least), least, logits)
     if hardness == 0.0 or similarity.shape[0] < 3:
         return logits
+    off = ~torch.eye(similarity.shape[0], dtype=torch.bool, device=similarity.device)
     tilt = (hardness * similarity.detach()).masked_fill(~off, float("-inf"))
     log_mean = torch.logsumexp(tilt, dim=1, keepdim=True) - torch.log(off.sum(1, keepdim=True).float())
     return logits + torch.where(off, tilt - log_mean, torch.zeros_like(tilt))
+
+
+def _within_reach(logits: Tensor) -> Tensor:
+    """[B, C] logits, C at least B; negatives, which are all but those of the diagonal, within `REACH`."""
+    off = ~torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
+    least = logits.detach().amax(1, keepdim=True) - REACH  # (B, 1)
+    return torch.where(off & (logits < least), least, logits)
 
 
 def group_weights(groups: Tensor, power: float = 1.0) -> Tensor:

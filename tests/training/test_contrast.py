@@ -26,7 +26,7 @@ def test_info_nce_is_the_mean_cross_entropy_of_both_directions() -> None:
     assert float(info_nce(a, b, 10.0)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_matching_rows_have_less_loss_than_chance() -> None:
+def test_matching_tensorhave_less_loss_than_chance() -> None:
     a = rows(32, 0)
     assert float(info_nce(a, a, 20.0)) < 0.1 < np.log(32)
 
@@ -63,6 +63,23 @@ def test_gradients_are_those_of_the_formula_and_none_is_subnormal() -> None:
         sizes = a.grad.abs()
         assert sizes[sizes > 0].tolist() == sizes[sizes >= torch.finfo(torch.float32).tiny].tolist()
     assert a.grad[7, 7] == pytest.approx(-90 / 8)
+
+
+@pytest.mark.parametrize(("scale", "hardness"), [(46.0, 0.0), (90.0, 0.0), (46.0, 30.0)])
+@pytest.mark.parametrize("extra", [-1.0, 0.0, 1.0])
+def test_no_gradient_is_subnormal_with_further_negatives_and_hard_ones(
+    scale: float, hardness: float, extra: float
+) -> None:
+    a, b = torch.eye(8), torch.eye(8)
+    a[0, 1] = b[2, 3] = -0.9
+    negatives = extra * torch.eye(8)
+    for tensor in (a, b, negatives):
+        tensor.requires_grad_()
+    info_nce(a, b, scale, hardness=hardness, extra_negatives=negatives).backward()
+    for tensor in (a, b, negatives):
+        assert tensor.grad is not None
+        sizes = tensor.grad.abs()
+        assert sizes[sizes > 0].tolist() == sizes[sizes >= torch.finfo(torch.float32).tiny].tolist()
 
 
 def test_group_weights_make_groups_count_alike() -> None:
@@ -123,7 +140,7 @@ def balanced_gap(balance: float) -> float:
         return recall_gap(recall_by_group(*blocks(), groups))
 
 
-def test_balancing_narrows_the_gap_between_groups() -> None:
+def test_balancing_nartensorthe_gap_between_groups() -> None:
     plain, half, whole = (balanced_gap(balance) for balance in (0.0, 0.5, 1.0))
     assert whole < plain - 0.1
     assert half < plain
