@@ -50,25 +50,27 @@ async function ask() {
 }
 
 async function askSearch() {
+  const { limit } = state; // that of this question: more may be asked for meanwhile
   const { hits } = await search(searchRequest());
   showTitles(hits, { ranked: true });
   byId("results-title").textContent = "Most like it";
   byId("results-note").textContent = hits.length ? "Right adds to the score, left takes away. Hatched: inferred. Tick: usual." : "";
   showNothing(hits.length, "No title fits. Take a tag away, or an example.");
-  byId("more").hidden = hits.length < state.limit || state.limit === MOST;
+  byId("more").hidden = hits.length < limit || limit === MOST;
   noteTags(hits);
   announce(hits.length ? `${counted(hits.length, "title")}. First: ${hits[0].name}.` : "No title fits.");
 }
 
 async function askBrowse() {
+  const { limit } = state; // see askSearch
   const found = await browse(state);
   showTitles(found.titles, { ranked: false });
   byId("results-title").textContent = state.name || state.tags.size ? "Titles that fit" : "In this library";
   byId("results-note").textContent = found.titles.length ? (ready().length ? ADDING : STARTING) : "";
-  const isCut = !found.all && found.titles.length < state.limit; // the time was up first
+  const isCut = !found.all && found.titles.length < limit; // the time was up first
   if (isCut && found.titles.length) byId("results-note").textContent = UNFINISHED;
   showNothing(found.titles.length, isCut ? `None was found so far. ${UNFINISHED}` : state.name || state.tags.size ? "No title has such a name." : EMPTY);
-  byId("more").hidden = found.all || isCut || state.limit === MOST;
+  byId("more").hidden = found.all || isCut || limit === MOST;
   noteTags(found.titles);
   announce(`${counted(found.titles.length, "title")} shown.${isCut ? ` ${UNFINISHED}` : ""}`);
 }

@@ -512,6 +512,36 @@ def test_a_search_by_name_that_ran_out_of_time_says_so(away: Site, open_page: Op
     expect(page.locator("#more")).to_be_hidden()
 
 
+def test_an_answer_under_way_is_whole_though_more_is_asked_for_meanwhile(
+    away: Site, open_page: Opener
+) -> None:
+    page, held = open_page(away), list[Route]()
+    rest = {"language": None, "tags": [], "attributes": {}, "duration_s": 8}
+    present = {"visual": False, "audio": True, "transcript": False}
+    titles = [
+        {"key": f"t{at}", "media_id": f"t{at}", "name": f"t{at}", **rest, "present": present}
+        for at in range(EACH_PAGE)
+    ]
+    page.route("**/api/titles?*", lambda route: route.fulfill(json={"titles": titles, "all": False}))
+    page.reload()
+    more = page.get_by_role("button", name="Show more")
+    expect(more).to_be_visible()
+    page.route("**/api/titles?name=film*", lambda route: held.append(route))
+
+    def asked(times: int) -> bool:
+        page.wait_for_timeout(20)  # routes are met while the page is waited for
+        return len(held) == times
+
+    page.get_by_role("searchbox", name="Find a title by name").fill("film")
+    wait_for(partial(asked, 1))
+    more.click()
+    held[0].fulfill(json={"titles": titles, "all": False})
+    wait_for(partial(asked, 2))
+    expect(page.locator("#results-title")).to_have_text("Titles that fit")
+    expect(page.locator("#results-note")).not_to_contain_text("too large")
+    expect(more).to_be_visible()
+
+
 def test_back_leaves_as_many_titles_as_were_shown(away: Site, open_page: Opener) -> None:
     page = open_page(away)
     keys = [f"extra{at}" for at in range(EACH_PAGE + 4)]
