@@ -36,6 +36,7 @@ _TOO_LARGE = {
         "gateway's bound is --max-message-bytes)"
     ),
     "received metadata size exceeds hard limit": "; send less metadata with a call",
+    "headers over ": "; send less metadata with a call",  # of gateways of before
 }
 
 #: Of headers of the answer, which this side refuses.

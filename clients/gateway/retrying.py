@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from resonance.clients.errors import OverloadedError, ServerError, UsageError
 from resonance.clients.transport import RETRIED
 
-#: How much longer than a full server asks a wait may be: the server has spread its callers already.
+#: A full server that asks for less knows when a place will be free, and has spread its callers over it.
+SOON_S = 2.0
+#: How much longer than it asks such a wait may be.
 _SPREAD = 0.25
 
 
@@ -26,13 +28,13 @@ class RetryPolicy:
     """How long to go on trying without any progress.
 
     Attributes:
-        attempts: tries in all; a new segment starts the count again. What a full server refuses and says when
-            to come again is not counted, unless there is one try: that may be in 50 ms. It is asked until
+        attempts: tries in all; a new segment starts the count again. A full server that says to come again
+            within `SOON_S` is not counted, unless there is one try: that may be in 50 ms. It is asked until
             `retry_for_s` is over.
         retry_for_s: seconds in all, likewise.
         first_wait_s, most_wait_s: the bound of the wait doubles from the first to the most. A wait is random
-            below its bound, so that callers who were cut off together do not come back together. After what a
-            full server asks for, the bound is a quarter of that, at least the first.
+            below its bound, so that callers who were cut off together do not come back together. Where a try
+            is not counted, the bound is a quarter of what the server asks for, at least the first.
     """
 
     attempts: int = 10
@@ -66,7 +68,7 @@ class Retrying:
         """How long to wait after `error`, at least as the server asks for; None: give up."""
         policy = self._policy
         asked_s = (error.retry_after_s or 0.0) if isinstance(error, ServerError) else 0.0
-        if isinstance(error, OverloadedError) and asked_s:
+        if isinstance(error, OverloadedError) and 0 < asked_s < SOON_S:
             most_s = min(max(_SPREAD * asked_s, policy.first_wait_s), policy.most_wait_s)
         else:
             self._failed += 1

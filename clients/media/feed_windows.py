@@ -156,7 +156,7 @@ class FeedWindows:
             self._reach(modality, time_s)
         else:
             self._heard(self._sound.reach(time_s))
-            self._reach(modality, self._sound.reached_s)
+            self._reach(modality, self._sound.reached_s, time_s)
 
     def finish(self) -> None:
         """Nothing follows: all windows close."""

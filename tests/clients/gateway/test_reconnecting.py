@@ -421,13 +421,17 @@ def test_waits_grow_are_random_and_end() -> None:
     plain = ServerFaultError("x")
     assert [retrying.next_wait_s(plain) for _ in range(5)] == [1.0, 2.0, 3.0, 3.0, None]
     retrying.progressed()
-    assert retrying.next_wait_s(OverloadedError("x", retry_after_s=10.0)) == 12.5
+    assert retrying.next_wait_s(OverloadedError("x", retry_after_s=10.0)) == 11.0
     assert retrying.next_wait_s(OverloadedError("x", retry_after_s=1000.0)) is None
     assert Retrying(policy, chance=lambda: 0.0).next_wait_s(plain) == 0.0
     short = OverloadedError("x", retry_after_s=0.25)
     assert [retrying.next_wait_s(short) for _ in range(9)] == [1.25] * 9  # a full server is no failure
-    assert retrying.next_wait_s(OverloadedError("x")) == 1.0  # one that does not say when is
-    assert retrying.next_wait_s(plain) == 2.0
+    retrying.progressed()
+    assert [retrying.next_wait_s(OverloadedError("x", retry_after_s=s)) for s in (0.0, 2.0)] == [
+        1.0,
+        4.0,
+    ]  # those are
+    assert retrying.next_wait_s(plain) == 3.0
     assert Retrying(RetryPolicy(attempts=1)).next_wait_s(short) is None  # one try is one
     for wrong in ({"attempts": 0}, {"retry_for_s": -1.0}, {"most_wait_s": float("inf")}):
         with pytest.raises(UsageError):

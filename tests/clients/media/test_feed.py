@@ -333,6 +333,17 @@ async def test_sound_a_whole_window_behind_is_in_time_at_every_rate(rate_hz: int
     assert Damage.of(feed.times) == Damage()
 
 
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 44_100])
+@pytest.mark.parametrize("first_s", [7.85, 7.95, 8.0])
+async def test_sound_up_to_a_mark_is_no_further_behind_than_the_mark(first_s: float, rate_hz: int) -> None:
+    feed = make_feed("visual", "audio", live=False)
+    steps = [sound(0.0, _noise(first_s, rate_hz), rate_hz), mark("audio", 8.0)]
+    steps += [frame(half / 2, _picture(half)) for half in range(33)]
+    segments = await run(feed, [*steps, sound(8.0, _noise(8.0, rate_hz, seed=1), rate_hz)])
+    assert [s.pcm is not None for s in segments[:2]] == [True, True]
+    assert Damage.of(feed.times) == Damage()
+
+
 async def test_all_sound_of_windows_that_pictures_have_not_reached_is_not_late() -> None:
     feed = make_feed("visual", "audio", live=False)
     samples = _noise(32.0)
