@@ -26,6 +26,8 @@ from resonance.training.heads import HeadSettings, TooLittleError, train_heads
 from resonance.training.plot import plot_losses
 from resonance.training.segments import Segments, project
 
+#: By what titles are split, judged and made fair: a checkpoint of other rules is of another run.
+RULES = "films held out whole, recall over rows, fairness by titles"
 #: Segments that sigmas and axes of the aligned space are calibrated on, at most.
 REFERENCE_SEGMENTS = 1024
 
@@ -107,7 +109,7 @@ def _run_name(
 
     Names of feature files change with what they hold.
     """
-    parts = [card.name, repr(settings)]
+    parts = [card.name, repr(settings), RULES]
     parts += [f"{file.stem} {title.audited} {title.group}" for file, title in zip(files, titles, strict=True)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from resonance.clients.audit.bias_feed import BiasFeed
 from resonance.clients.audit.groups import UNKNOWN
@@ -56,8 +55,9 @@ def dependence(blocks: Tensor, groups: Tensor, titles: Tensor) -> Tensor:
         squared = (2.0 - 2.0 * rows @ rows.T).clamp_min(0.0)  # (B, B)
         typical = squared.detach().median().clamp_min(1e-6)
         near = torch.stack([torch.exp(-rate * squared / typical) for rate in BANDWIDTHS]).sum(0)
-        mean = one_hot(owner, len(sizes)).float() / sizes  # (B, T)
-        near = mean.T @ near @ mean  # (T, T)
+        count = len(sizes)
+        near = near.new_zeros(count, len(rows)).index_add(0, owner, near) / sizes[:, None]  # (T, B)
+        near = near.new_zeros(count, count).index_add(1, owner, near) / sizes  # (T, T)
         same = (of[:, None] == of[None]).float()
         scale = torch.sqrt((hsic(near, near) * hsic(same, same)).clamp_min(1e-12)).detach()
         return hsic(near, same) / scale

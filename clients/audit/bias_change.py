@@ -222,20 +222,23 @@ def _near_excesses(
     those = np.unique(np.concatenate([asked, *(rows[rows >= 0] for rows in near)]))
     kinds = np.where(known, group, 2).astype(np.int64)
     others = np.bincount(np.delete(kinds, those), minlength=3)
-    law = np.concatenate([np.ones(len(those)), others]) / len(group)
+    law = np.array([len(those), *others]) / len(group)
     neighbours = [_sums(those, rows, known) for rows in near]
     values = []
     for first in range(0, 1 + DRAWS, _DRAWS_AT_ONCE):
-        drawn = chance.multinomial(len(group), law, min(_DRAWS_AT_ONCE, 1 + DRAWS - first))
+        # how many of each kind, then which of those: they are equally likely
+        drawn = chance.multinomial(len(group), law, min(_DRAWS_AT_ONCE, 1 + DRAWS - first))  # (d, 4)
+        which = [np.bincount(chance.integers(len(those), size=n), minlength=len(those)) for n in drawn[:, 0]]
+        times = np.stack(which, axis=1).astype(np.float64)  # (M, d)
         if not first:  # the figures themselves
-            drawn[0] = np.concatenate([np.ones(len(those), np.int64), others])
-        times = drawn[:, : len(those)].T.astype(np.float64)  # (M, d)
+            drawn[0], times[:, 0] = [len(those), *others], 1.0
         of = times * np.where(known, group, 0)[those, None]
         of_all, not_of = (
             of.sum(0) + drawn[:, -2],
             (times[known[those]] - of[known[those]]).sum(0) + drawn[:, -3],
         )
-        base = of_all / (of_all + not_of)
+        with np.errstate(invalid="ignore"):  # none of known group
+            base = of_all / (of_all + not_of)
         weights = times[np.searchsorted(those, asked)]  # (n, d)
         values.append([_mean_share(one @ of, one @ times, weights) - base for one in neighbours])
     before, after = np.concatenate(values, axis=1)

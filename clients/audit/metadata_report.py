@@ -12,6 +12,7 @@ from resonance.clients.audit.report import Measure, Section
 from resonance.clients.audit.sampling import LibrarySample
 from resonance.clients.audit.tag_gains import Gain
 from resonance.clients.audit.tag_pairs import EXAMPLES, NEIGHBOURS, Pair
+from resonance.clients.audit.tag_table import MOST_TAGS
 from resonance.space.descriptor import MODALITIES
 
 _ABSENT = {
@@ -57,10 +58,14 @@ def notes(audit: MetadataAudit) -> tuple[str, ...]:
     found = [f"{name}: {why}." for name, why in _untold(audit).items() if audit.left_out[name]]
     table = audit.table
     if table.rare_share >= _RARE_SHARE:
+        parts = [
+            *([f"{table.rare} are on too few titles to count (--least)"] if table.rare else []),
+            *([f"{table.beyond} are beyond the {MOST_TAGS} most common"] if table.beyond else []),
+        ]
+        tags = len(table.names) + table.left_out
         found.append(
-            f"{table.rare} of {len(table.names) + table.left_out} tags are on too few titles to count "
-            f"(--least): {table.rare_share:.0%} of all tags that titles carry. What they say is no part of "
-            "the score."
+            f"Of {tags} tags {' and '.join(parts)}: {table.rare_share:.0%} of all tags that titles carry. "
+            "What they say is no part of the score."
         )
     return tuple(found)
 
@@ -321,7 +326,11 @@ def _coverage(audit: MetadataAudit, sample: LibrarySample) -> Section:
         measures=(
             Measure("untagged", untagged, about="titles without any tag"),
             Measure("tags_counted", float(len(audit.table.names)), about="tags that enough titles share"),
-            Measure("tags_left_out", float(audit.table.left_out), about="too rare, or on nearly all"),
+            Measure(
+                "tags_left_out",
+                float(audit.table.left_out),
+                about="too rare, too common, or too many",
+            ),
             *(
                 Measure(
                     f"without_{name}", 1 - float(count) / sample.titles, about=f"{_ABSENT[name]}; inferred"

@@ -26,13 +26,15 @@ class TagTable:
     names: p tags, the most common first.
     carried: which title carries which, bool [n, p].
     left_out: tags that are too rare, or carried by nearly all, or beyond `MOST_TAGS`.
-    rare: how many of those are not on nearly all; rare_share: of all that titles carry, what they are.
+    rare, beyond: how many of those are too rare, and how many beyond `MOST_TAGS`; rare_share: of all that
+        titles carry, what both are.
     """
 
     names: tuple[str, ...]
     carried: BoolArray
     left_out: int
     rare: int
+    beyond: int
     rare_share: float
 
     @property
@@ -59,9 +61,10 @@ def tag_table(tags: Sequence[tuple[str, ...]], least: int = LEAST_CARRIERS) -> T
     carried = np.zeros((len(tags), len(names)), np.bool_)
     for row, own in enumerate(tags):
         carried[row, [place[tag] for tag in own if tag in place]] = True
-    rare = [tag for tag, count in counts.items() if count <= len(tags) - least and tag not in place]
-    share = sum(counts[tag] for tag in rare) / counts.total()
-    return TagTable(tuple(names), carried, len(counts) - len(names), len(rare), share)
+    rare = [tag for tag, count in counts.items() if count < least and count <= len(tags) - least]
+    beyond = [tag for tag in fitting if tag not in place]
+    share = sum(counts[tag] for tag in (*rare, *beyond)) / counts.total()
+    return TagTable(tuple(names), carried, len(counts) - len(names), len(rare), len(beyond), share)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

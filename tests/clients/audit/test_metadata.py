@@ -145,9 +145,13 @@ def test_the_score_is_of_tags_that_count_and_what_is_left_out_is_told(right: Met
     carried = sum(tag in rare for own in some.tags for tag in own)
     assert few.rare_share == carried / 1500
     assert notes(replace(right, table=few)) == (
-        f"{len(rare)} of 64 tags are on too few titles to count (--least): {carried / 1500:.0%} of all tags "
+        f"Of 64 tags {len(rare)} are on too few titles to count (--least): {carried / 1500:.0%} of all tags "
         "that titles carry. What they say is no part of the score.",
     )
+    many = tag_table([(f"tag {at % 500}", f"tag {at * 7 % 500}") for at in range(20_000)])
+    assert (many.rare, many.beyond) == (0, 100)
+    (told,) = notes(replace(right, table=many))
+    assert told.startswith("Of 500 tags 100 are beyond the 400 most common: 2")
     assert notes(replace(right, table=all_of_them)) == ()
 
 
