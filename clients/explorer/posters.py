@@ -64,7 +64,7 @@ def _still(image: Image.Image, name: str, most_px: int) -> ByteArray:
     return picture
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Found:
     """A picture, uint8 RGB [height, width, 3], or None where none decodes.
 
