@@ -117,7 +117,7 @@ promtool: ## Put promtool, which the alerts are tested with, in build/ (of Debia
 	dpkg -x prometheus_*.deb . && mv usr/bin/promtool ../promtool && cd .. && rm -r promtool.deb; } || \
 	echo "promtool cannot be had here (Debian's package prometheus): the tests that ask it are skipped"
 
-test-long: $(SPACE) ## The trainings, kills and samples that `make test` runs in short, whole (about 20 minutes)
+test-long: $(SPACE) ## The trainings, kills and samples that `make test` runs in short, whole (about 8 minutes)
 	$(BIN)/pytest -m long --timeout 900
 
 test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
