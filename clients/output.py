@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resonance.clients.arrow_types import AXIS, DAMAGE, PRESENT, SIGNAL, VECTOR
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import StreamSignal
 from resonance.clients.new_files import check_ending, check_new_file
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, Vector
-from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
+from resonance.space.descriptor import MODALITIES
 from resonance.space.errors import SpaceMismatchError
 
 #: Significant digits that bring a float32 back exactly.
@@ -68,19 +69,6 @@ def _numbers(vector: Vector) -> list[float]:
     return [float(f"{x:.{FLOAT32_DIGITS}g}") for x in vector]
 
 
-_SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confidence", pa.float64())])
-_VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
-_PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
-_AXIS = pa.struct([("value", pa.float64()), ("low", pa.string()), ("high", pa.string())])
-_DAMAGE = pa.struct(
-    [
-        ("unreadable_packets", pa.int64()),
-        ("missing_s", pa.float64()),
-        ("late_frames", pa.int64()),
-        ("late_sound_s", pa.float64()),
-        ("late_cues", pa.int64()),
-    ]
-)
 _STREAM_SIGNALS = ("cut_rate_per_min", "motion")
 
 
@@ -100,13 +88,13 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
         if row.space.fingerprint != fingerprint:
             raise SpaceMismatchError(fingerprint, row.space.fingerprint, row.media)
     names = sorted({name for row in rows for s in row.segments for name in s.signals})
-    signals = pa.struct([(n, _SIGNAL if n in _STREAM_SIGNALS else pa.float64()) for n in names])
+    signals = pa.struct([(n, SIGNAL if n in _STREAM_SIGNALS else pa.float64()) for n in names])
     segment = pa.struct(
         [
             ("start_s", pa.float64()),
             ("end_s", pa.float64()),
-            ("present", _PRESENT),
-            ("vector", _VECTOR),
+            ("present", PRESENT),
+            ("vector", VECTOR),
             ("salience", pa.float64()),
             ("signals", signals),
             ("axes", pa.map_(pa.string(), pa.float64())),
@@ -124,12 +112,12 @@ def table(results: Iterable[MediaEmbedding]) -> pa.Table:
             ),
             ("duration_s", pa.float64()),
             ("modalities", pa.list_(pa.string())),
-            ("title", _VECTOR),
+            ("title", VECTOR),
             ("segments", pa.list_(segment)),
             ("arcs", pa.map_(pa.string(), pa.list_(point))),
-            ("axes", pa.map_(pa.string(), _AXIS)),
+            ("axes", pa.map_(pa.string(), AXIS)),
             ("timing_ms", pa.map_(pa.string(), pa.float64())),
-            ("damage", _DAMAGE),
+            ("damage", DAMAGE),
         ],
         metadata={"resonance.fingerprint": fingerprint, "resonance.space": rows[0].space.name},
     )

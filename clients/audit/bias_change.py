@@ -222,21 +222,21 @@ def _near_excesses(
     those = np.unique(np.concatenate([asked, *(rows[rows >= 0] for rows in near)]))
     kinds = np.where(known, group, 2).astype(np.int64)
     others = np.bincount(np.delete(kinds, those), minlength=3)
-    law = np.array([len(those), *others]) / len(group)
+    counts = np.array([len(those), *others])
     neighbours = [_sums(those, rows, known) for rows in near]
     values = []
     for first in range(0, 1 + DRAWS, _DRAWS_AT_ONCE):
         # how many of each kind, then which of those: they are equally likely
-        drawn = chance.multinomial(len(group), law, min(_DRAWS_AT_ONCE, 1 + DRAWS - first))  # (d, 4)
+        drawn = chance.multinomial(
+            len(group), counts / len(group), min(_DRAWS_AT_ONCE, 1 + DRAWS - first)
+        )  # (d, 4)
         which = [np.bincount(chance.integers(len(those), size=n), minlength=len(those)) for n in drawn[:, 0]]
         times = np.stack(which, axis=1).astype(np.float64)  # (M, d)
         if not first:  # the figures themselves
-            drawn[0], times[:, 0] = [len(those), *others], 1.0
+            drawn[0], times[:, 0] = counts, 1.0
         of = times * np.where(known, group, 0)[those, None]
-        of_all, not_of = (
-            of.sum(0) + drawn[:, -2],
-            (times[known[those]] - of[known[those]]).sum(0) + drawn[:, -3],
-        )
+        of_all = of.sum(0) + drawn[:, -2]
+        not_of = (times[known[those]] - of[known[those]]).sum(0) + drawn[:, -3]
         with np.errstate(invalid="ignore"):  # none of known group
             base = of_all / (of_all + not_of)
         weights = times[np.searchsorted(those, asked)]  # (n, d)

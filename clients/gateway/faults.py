@@ -111,12 +111,6 @@ def listed_kind(error: BaseException) -> Kind | None:
     return next((kind for kind in type(error).__mro__ if kind in FAULTS), None)
 
 
-def code_of(error: BaseException) -> grpc.StatusCode:
-    """The code that `error` travels with; INTERNAL for what is not ours."""
-    kind = listed_kind(error)
-    return FAULTS[kind].code if kind else _Code.INTERNAL
-
-
 def to_status(error: BaseException, media_id: str) -> Status:
     """`error` with its details, for the trailer `grpc-status-details-bin`.
 

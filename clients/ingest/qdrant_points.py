@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from qdrant_client import models
 
-from resonance.clients.ingest.rows import SEGMENT, VECTOR
+from resonance.clients.arrow_types import VECTOR
+from resonance.clients.ingest.rows import SEGMENT
 from resonance.clients.ingest.types import day_of
 from resonance.clients.results import SpaceRef
 from resonance.space.descriptor import TITLE_WIDTH

@@ -9,29 +9,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from resonance.clients.arrow_types import AXIS, DAMAGE, PRESENT, SIGNAL, VECTOR
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.media.types import Damage, StreamSignal
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, SpaceRef, Vector
-from resonance.space.descriptor import MODALITIES, TITLE_WIDTH
+from resonance.space.descriptor import MODALITIES
 from resonance.space.errors import SpaceMismatchError
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 #: Keys of the schema's metadata.
 FINGERPRINT_KEY, SPACE_KEY, TRAINED_KEY = b"resonance.fingerprint", b"resonance.space", b"resonance.trained"
 
-VECTOR = pa.list_(pa.float32(), TITLE_WIDTH)
-PRESENT = pa.struct([(m, pa.bool_()) for m in MODALITIES])
-SIGNAL = pa.struct([("value", pa.float64()), ("method", pa.string()), ("confidence", pa.float64())])
-AXIS = pa.struct([("value", pa.float64()), ("low", pa.string()), ("high", pa.string())])
-DAMAGE = pa.struct(
-    [
-        ("unreadable_packets", pa.int64()),
-        ("missing_s", pa.float64()),
-        ("late_frames", pa.int64()),
-        ("late_sound_s", pa.float64()),
-        ("late_cues", pa.int64()),
-    ]
-)
 POINT = pa.struct([("t_s", pa.float64()), ("value", pa.float64())])
 SEGMENT = pa.struct(
     [

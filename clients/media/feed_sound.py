@@ -31,9 +31,7 @@ class FeedSound:
         self._filler = Filler(sound)
         self._position: int | None = None  # of the next sample out of the resampler
         self._end = 0.0  # of the sound put into it
-        self._floor = self._reached = (
-            first_index * sound.window_samples
-        )  # samples before the floor are dropped
+        self._floor = self._reached = first_index * sound.window_samples  # before the floor all is dropped
         self._late_samples = 0  # not those of an overlap, which were heard before
 
     @property

@@ -6,19 +6,24 @@ FFmpeg would give a tile as if it were the photo. PI-HEIF is the plugin that dec
 from __future__ import annotations
 
 import io
-import struct
+from contextlib import suppress
 from typing import BinaryIO
 
 import pi_heif
 from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.media.mp4_boxes import LONG_HEADER_BYTES, MalformedBoxError, read_box
 
 FORMAT = "HEIF"
 #: A photo of 48 million pixels takes some 10 MB; it is held in memory while it is read.
 MOST_BYTES = 128 << 20
 #: A file type box tells it (ISO/IEC 23008-12, annex B), by its major brand or by those it is compatible with.
 BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis"))
+#: Moving pictures, which FFmpeg reads.
+_SEQUENCES = frozenset((b"hevc", b"hevx", b"msf1"))
+#: Boxes that hold what is shown.
+_SHOWN = frozenset((b"meta", b"mdat"))
 #: Of the beginning that is looked at: a file type box with a dozen brands.
 HEAD_BYTES = 64
 
@@ -34,14 +39,6 @@ def is_heic(head: bytes) -> bool:
     box = head[: int.from_bytes(head[:4], "big")]
     brands = {box[8:12], *(box[at : at + 4] for at in range(16, len(box), 4))}
     return bool(brands & BRANDS) and b"avif" not in brands and brands.isdisjoint(_SEQUENCES)
-
-
-#: Moving pictures, which FFmpeg reads.
-_SEQUENCES = frozenset((b"hevc", b"hevx", b"msf1"))
-
-
-#: Boxes that hold what is shown.
-_SHOWN = frozenset((b"meta", b"mdat"))
 
 
 def open_heic(file: BinaryIO, name: str) -> Image.Image:
@@ -64,18 +61,15 @@ def open_heic(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _end(data: bytes) -> int:
-    """Where the last box that is there says that it ends (ISO/IEC 14496-12, 4.2).
+    """Where the last box that is there says that it ends.
 
     Behind a photo may stand what is no box, such as a phone's trailer; it is not taken for a cut one.
     """
     at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        if size == 1 and at + 16 <= len(data):
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-        if size < 8:  # 0: to the end of the file
-            return len(data)
-        if at + size > len(data) and kind not in _SHOWN:
-            return len(data)
-        at += size
-    return at
+    with suppress(MalformedBoxError):
+        while at < len(data):
+            box = read_box(at, data[at : at + LONG_HEADER_BYTES], None)
+            if box.end is None or (box.end > len(data) and box.kind not in _SHOWN):
+                break
+            at = box.end
+    return max(at, len(data))

@@ -1,21 +1,22 @@
-"""Where the index (the `moov` box) of an MP4 or MOV stands: before the media data, or after it.
-
-A file is a row of boxes: 32 bits of size, 4 letters of type; size 1 puts 64 bits of size after the type, size
-0 means that the box lasts to the end of the file.
-"""
+"""Where the index (the `moov` box) of an MP4 or MOV stands: before the media data, or after it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import BinaryIO
 
+from resonance.clients.media.mp4_boxes import (
+    HEADER_BYTES,
+    LONG_HEADER_BYTES,
+    Box,
+    MalformedBoxError,
+    read_box,
+)
 from resonance.clients.media.ranges import Ranges
 
 #: Types of a first box that make a file one of the MP4 family.
 MP4_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"))
-HEADER_BYTES, LONG_HEADER_BYTES = 8, 16
 #: Files of more boxes than this before their index are taken as they come.
 MAX_BOXES = 64
 
@@ -29,34 +30,6 @@ class IndexPlace(Enum):
     NONE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
-    kind: bytes
-    start: int
-    end: int | None  # None: where the file ends, which is not known
-
-
-class _MalformedError(ValueError):
-    """Not a box, or one that contradicts the file's size."""
-
-
-def _box(start: int, header: bytes, size_bytes: int | None) -> _Box:
-    """The box whose first 16 bytes (fewer at the end of the file) are `header`."""
-    if len(header) < HEADER_BYTES:
-        raise _MalformedError
-    size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-    least = HEADER_BYTES
-    if size == 1:
-        if len(header) < LONG_HEADER_BYTES:
-            raise _MalformedError
-        size, least = int.from_bytes(header[8:16], "big"), LONG_HEADER_BYTES
-    elif size == 0:
-        return _Box(kind, start, size_bytes)
-    if size < least or (size_bytes is not None and start + size > size_bytes):
-        raise _MalformedError
-    return _Box(kind, start, start + size)
-
-
 def upload_order(file: BinaryIO, size_bytes: int) -> list[tuple[int, int]]:
     """Ranges (offset, length) that cover the file, in the order in which they are best sent.
 
@@ -64,19 +37,19 @@ def upload_order(file: BinaryIO, size_bytes: int) -> list[tuple[int, int]]:
     data. Every other file is one range. The file's position is left anywhere.
     """
     plain = [(0, size_bytes)] if size_bytes else []
-    boxes: list[_Box] = []
+    boxes: list[Box] = []
     at = 0
     try:
         while not boxes or boxes[-1].kind != b"moov":
             if len(boxes) == MAX_BOXES:
                 return plain
             file.seek(at)
-            box = _box(at, file.read(LONG_HEADER_BYTES), size_bytes)
+            box = read_box(at, file.read(LONG_HEADER_BYTES), size_bytes)
             if box.end is None or (not boxes and box.kind not in MP4_BOXES):
                 return plain
             boxes.append(box)
             at = box.end
-    except _MalformedError:
+    except MalformedBoxError:
         return plain
     if all(box.kind != b"mdat" for box in boxes):
         return plain
@@ -114,7 +87,7 @@ class IndexProbe:
     def __init__(self, read_at: Callable[[int, int], bytes], size_bytes: int | None) -> None:
         self._read_at, self._size = read_at, size_bytes
         self._at = self._boxes = 0
-        self._data: _Box | None = None  # the media data, found before an index
+        self._data: Box | None = None  # the media data, found before an index
         self._place: IndexPlace | None = None
 
     def look(self, there: Ranges, arrived: tuple[int, int]) -> IndexPlace | None:
@@ -144,8 +117,8 @@ class IndexProbe:
                 self._place = IndexPlace.NONE  # the file ends without an index
             return False
         try:
-            box = _box(self._at, self._read_at(self._at, needed), self._size)
-        except _MalformedError:
+            box = read_box(self._at, self._read_at(self._at, needed), self._size)
+        except MalformedBoxError:
             self._place = IndexPlace.NONE
             return False
         self._boxes += 1

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from resonance.clients.ingest.rows import PRESENT, VECTOR, title_schema
+from resonance.clients.arrow_types import PRESENT, VECTOR
+from resonance.clients.ingest.rows import title_schema
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from resonance.clients.ingest.rows import VECTOR, title_schema
+from resonance.clients.arrow_types import VECTOR
+from resonance.clients.ingest.rows import title_schema
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.tagged import FactorModel, Poorer, draw_sample

@@ -266,4 +266,4 @@ def _set_code(context: grpc.aio.ServicerContext) -> grpc.StatusCode | None:
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code
-    return next((status for status in grpc.StatusCode if status.value[0] == code), None) if code else None
+    return CODES.get(code) if code else None

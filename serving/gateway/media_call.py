@@ -75,6 +75,7 @@ class MediaCall:
         self._answers = Answers(write, shared.limits.idle_timeout_s)
         self._encoding = 0
         self._media_s = 0.0
+        self._counted = Damage()  # what of it metrics have
         self._began = time.monotonic()
         self.media_id = ""
         self.answered = 0
@@ -203,18 +204,20 @@ class MediaCall:
     async def _receive(self, intake: Intake, message: pb.EmbedMediaRequest | None) -> None:
         """Messages into the source until the caller has finished sending."""
         while message is not None:
-            before, late_before = intake.received_bytes, Damage.of(intake.source.times)
+            before = intake.received_bytes
             await intake.take(message)
             self.received_bytes = intake.received_bytes
             self._shared.metrics.bytes_received(self.received_bytes - before)
-            self._count_late(intake, late_before)
+            self._count_late(intake)
             message = await self._requests.next()
-        late_before = Damage.of(intake.source.times)
         await intake.end()
-        self._count_late(intake, late_before)
+        self._count_late(intake)
 
-    def _count_late(self, intake: Intake, before: Damage) -> None:
-        now = Damage.of(intake.source.times)
+    def _count_late(self, intake: Intake) -> None:
+        before, now = self._counted, Damage.of(intake.source.times)
+        if now == before:
+            return
+        self._counted = now
         self._shared.metrics.media_late(
             now.late_frames - before.late_frames,
             now.late_sound_s - before.late_sound_s,

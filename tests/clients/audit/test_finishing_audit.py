@@ -16,6 +16,7 @@ import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from resonance.clients.arrow_types import PRESENT, VECTOR
 from resonance.clients.audit.finishing import audit_finishing
 from resonance.clients.audit.finishing_report import MEASURES, finishing_sections, verdict
 from resonance.clients.audit.finishing_rows import BY_LOG, BY_TASTE, FinishingSettings
@@ -30,7 +31,7 @@ from resonance.clients.discovery.history import Viewing
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.taste import make_taste
 from resonance.clients.errors import UsageError
-from resonance.clients.ingest.rows import PRESENT, VECTOR, title_schema
+from resonance.clients.ingest.rows import title_schema
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import Store
 from resonance.clients.results import SpaceRef

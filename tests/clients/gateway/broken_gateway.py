@@ -12,10 +12,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from resonance.clients.gateway.faults import STATUS_TRAILER, code_of, to_status
+from resonance.clients.gateway.faults import STATUS_TRAILER, to_status
 from resonance.clients.gateway.messages import segment_to_message
 from resonance.clients.media.types import SampledBy
 from resonance.clients.results import Segment
+from resonance.serving.gateway.calls import CODES
 from resonance.space.descriptor import Descriptor
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1.embedding_pb2_grpc import EmbeddingServiceServicer, add_EmbeddingServiceServicer_to_server
@@ -77,7 +78,7 @@ class Call:
     async def fail(self, error: Exception) -> None:
         status = to_status(error, self.start.media_id)
         trailer = ((STATUS_TRAILER, status.SerializeToString()),)
-        await self.context.abort(code_of(error), status.message, trailer)
+        await self.context.abort(CODES[status.code], status.message, trailer)
 
 
 Script = Callable[[Call], Awaitable[None]]

@@ -15,10 +15,11 @@ import pytest
 from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
 
+from resonance.clients.arrow_types import VECTOR
 from resonance.clients.cli.main import make_app
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.parquet import ParquetSink
-from resonance.clients.ingest.rows import SEGMENT, VECTOR, title_schema
+from resonance.clients.ingest.rows import SEGMENT, title_schema
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.validate import LARGE_PSI, Profile, drift
 from resonance.clients.media.types import Damage
