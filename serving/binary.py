@@ -127,7 +127,8 @@ def find_libpython() -> Path:
         "/usr/local/lib",
     ]
     for folder in folders:
-        if folder and Path(folder, name).is_file():
+        # not Path.is_file, which raises where another user's folder may not be read
+        if folder and os.path.isfile(os.path.join(folder, name)):
             return Path(folder)
     raise TritonNotUsableError(
         f"{name} was not found in {', '.join(f for f in folders if f)}; Triton's Python models need it: "

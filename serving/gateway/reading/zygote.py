@@ -63,8 +63,10 @@ def import_late() -> None:
         codecs.lookup(name)
     look_up_all()
     Image.init()
-    for name in features.get_supported_modules():
-        features.check(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what Pillow was built with and no reader needs, as Tk
+        for name in features.get_supported_modules():
+            features.check(name)
     show_no_source()
     open_converters()
     give_memory_back()
