@@ -11,8 +11,8 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from typing import Any
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
 
 import typer
 
@@ -51,7 +51,11 @@ def make_app() -> typer.Typer:
     )
 
     @app.callback()
-    def root() -> None:
+    def root(
+        asked: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
+        ] = False,
+    ) -> None:
         """Media in, vectors of one shared meaning space out."""
 
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
@@ -66,6 +70,12 @@ def make_app() -> typer.Typer:
             group.command(command.name)(_checked(name, command.callback))
         app.add_typer(group, name=point.name)
     return app
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"resonance {version('resonance')}")
+        raise typer.Exit
 
 
 def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:

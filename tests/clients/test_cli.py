@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -37,6 +38,11 @@ def test_help_lists_the_commands_without_importing_torch_or_the_server() -> None
     )
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"resonance {version('resonance')}\n")
 
 
 @pytest.mark.parametrize(("unbuffered", "told"), [("", "the output"), ("1", "the output or a file")])
