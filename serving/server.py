@@ -77,6 +77,7 @@ class TritonServer:
         self._ports: dict[str, int] = {}
         self._folder = Path()
         self._prefix = ""
+        self._claims: list[shm.Claim] = []
         self._stubs: Counter[str] = Counter()
         self._files = LoadedFiles([])
         self._logged = 0  # the log's size in bytes before this start: it may be kept over many
@@ -197,11 +198,14 @@ class TritonServer:
         triton = binary.find_triton()
         binary.check_numpy()
         process.end_stale_stubs()
-        for place in (shm.SHM, Path(tempfile.gettempdir())):
+        places = (shm.SHM, Path(tempfile.gettempdir()))
+        for place in places:
             shm.remove_stale_regions(place)
         self._prefix = shm.own_prefix()
-        self._folder = Path(tempfile.mkdtemp(prefix=self._prefix))
         try:
+            for place in places:
+                self._claims.append(shm.Claim(self._prefix, place))
+            self._folder = Path(tempfile.mkdtemp(prefix=self._prefix))
             needed = {m.config.backend for m in models if not m.is_ensemble}
             backends = binary.lay_out_backends(triton, self._folder / "site", needed)
             check_files(models, {p.name for p in backends.iterdir()})
@@ -318,6 +322,8 @@ class TritonServer:
                 environments.remove(self._folder)
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = Path()
+            while self._claims:
+                self._claims.pop().let_go()
 
     def log_tail(self, lines: int = _LOG_TAIL_LINES) -> str:
         """The last lines of Triton's log, of this start alone."""

@@ -4,15 +4,21 @@ One region a stub; regions never shrink, and when the room is used up requests f
 server still calls itself ready. A server that is killed leaves its regions behind. So the room is
 checked at start, and region names say whose they are: ``resonance-<namespace>-<pid>-<start>-<n>-…``,
 where the process is the one that supervises the server.
+
+Folders may outlive a container and be shared by several: a pod's volumes do both. What processes another
+container has cannot be seen, so each server holds a lock on a file beside its names, which the kernel takes
+from it whatever ends it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -31,7 +37,7 @@ GROWTH_BYTES = 1 * MIB
 #: A region holds the batch, its outputs and the next batch already being written.
 BATCHES_HELD = 3
 
-_NAME = re.compile(r"resonance-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<start>\d+)-\d+-")
+_NAME = re.compile(r"(?P<server>resonance-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<start>\d+)-\d+)[-.]")
 _counter = itertools.count(1)
 _log = logging.getLogger(__name__)
 
@@ -53,23 +59,40 @@ def remove_regions(prefix: str, folder: Path = SHM, *, keep: Collection[str] = (
     return removed
 
 
-def is_stale(name: str) -> bool:
-    """Whether `name` has the prefix of a server, of this process-id namespace, whose supervisor is gone."""
+class Claim:
+    """Says that names with `prefix` in `folder` are in use, until it is let go or this process ends."""
+
+    def __init__(self, prefix: str, folder: Path) -> None:
+        self._path = _lock_of(prefix.removesuffix("-"), folder)
+        # It gets its name when it is held: whoever sees it without a lock takes it for a dead server's.
+        self._descriptor, unnamed = tempfile.mkstemp(dir=folder, prefix=".resonance-")
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        os.rename(unnamed, self._path)
+
+    def let_go(self) -> None:
+        """Call when nothing of the server is left."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def is_stale(name: str, folder: Path = SHM) -> bool:
+    """Whether `name`, in `folder`, has the prefix of a server whose supervisor is gone.
+
+    Of another process-id namespace that is known by its lock alone: one without a lock may be in use.
+    """
     match = _NAME.match(name)
-    if match is None or int(match["namespace"]) != _namespace():
+    if match is None:
         return False
-    return _start_ticks(int(match["pid"])) != int(match["start"])
+    if int(match["namespace"]) == _namespace():
+        return _start_ticks(int(match["pid"])) != int(match["start"])
+    return _is_let_go(_lock_of(match["server"], folder))
 
 
 def remove_stale_regions(folder: Path = SHM) -> list[str]:
-    """Remove the regions (or, from another `folder`, the run folders) of dead resonance servers; their names.
-
-    Only names of this process-id namespace are judged: another container's processes cannot be seen
-    from here, so its regions may be in use.
-    """
+    """Remove the regions (or, from another `folder`, the run folders) of dead servers; their names."""
     removed = []
-    for path in folder.glob("resonance-*"):
-        if not is_stale(path.name):
+    for path in sorted(folder.glob("resonance-*")):  # a server's lock comes after its other names
+        if not is_stale(path.name, folder):
             continue
         try:
             environments.remove(path)
@@ -80,6 +103,25 @@ def remove_stale_regions(folder: Path = SHM) -> list[str]:
     if removed:
         _log.info("removed %d leftover(s) in %s of servers that are gone", len(removed), folder)
     return removed
+
+
+def _lock_of(server: str, folder: Path) -> Path:
+    """No name that begins with the server's prefix, whose regions go while it runs."""
+    return folder / f"{server}.lock"
+
+
+def _is_let_go(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # there is none, or it is another user's
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def check_room(models: Iterable[Model], folder: Path = SHM) -> None:

@@ -82,7 +82,8 @@ def waiting_for(address: str, model: str) -> int:
 
 
 def regions_of(pid: int) -> list[str]:
-    return [p.name for p in shm.SHM.glob("resonance-*") if p.name.split("-")[2] == str(pid)]
+    names = [p.name for p in shm.SHM.glob("resonance-*") if p.suffix != ".lock"]
+    return [name for name in names if name.split("-")[2] == str(pid)]
 
 
 def test_every_model_has_answered_when_it_is_ready(small_server):
@@ -179,12 +180,14 @@ def test_an_open_stream_does_not_keep_it_alive(repository):
     server = TritonServer(ServerSettings(model_repository=repository, drain_s=30))
     server.start()
     before = regions_of(os.getpid())
+    server_name = server._prefix.removesuffix("-")
     with InferenceServerClient(server.grpc_address) as client:
         client.start_stream(callback=lambda result, error: None)
         started = time.monotonic()
         server.stop()
         assert time.monotonic() - started < 15
     assert len(before) - len(regions_of(os.getpid())) == 5  # its own are gone, another server's are not
+    assert not list(shm.SHM.glob(f"{server_name}*")), "nor is its lock there"
 
 
 def test_a_killed_command_takes_its_server_along_and_the_next_start_cleans_up(repository):
@@ -496,6 +499,23 @@ def test_regions_of_dead_servers_are_removed_and_others_are_kept(tmp_path):
     assert shm.remove_stale_regions(tmp_path) == [dead]
     assert {p.name for p in tmp_path.iterdir()} == set(names) - {dead}
     assert shm.remove_regions(own, tmp_path) == [f"{own}region"]
+
+
+def test_names_of_another_container_go_once_their_server_is_gone(tmp_path):
+    """As in a pod, whose volumes outlive its containers, and where folders are shared."""
+    namespace, pid, start = shm.own_prefix().split("-")[1:4]
+    prefixes = [f"resonance-{int(namespace) + n}-{pid}-{start}-1-" for n in (1, 2)]
+    killed, living = (shm.Claim(prefix, tmp_path) for prefix in prefixes)
+    for prefix in prefixes:
+        (tmp_path / f"{prefix}run").mkdir()
+        (tmp_path / f"{prefix}run" / "file").touch()
+        (tmp_path / f"{prefix}region").touch()
+    os.close(killed._descriptor)  # as the kernel does
+    gone, kept = ({f"{p}run", f"{p}region", f"{p[:-1]}.lock"} for p in prefixes)
+    assert set(shm.remove_stale_regions(tmp_path)) == gone
+    assert {p.name for p in tmp_path.iterdir()} == kept
+    living.let_go()
+    assert {p.name for p in tmp_path.iterdir()} == kept - {f"{prefixes[1][:-1]}.lock"}
 
 
 def test_too_little_shared_memory_is_refused_with_numbers(small_repository, monkeypatch):
