@@ -21,6 +21,8 @@ from resonance.space import errors as s
 
 DOMAIN = "resonance"
 STATUS_TRAILER = "grpc-status-details-bin"
+#: What the retries of a service config go by, in every language: gRPC itself does not look into RetryInfo.
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 #: gRPC refuses more than 8 KiB of trailers; a status stands in them twice, and text may grow threefold.
 MAX_TEXT_BYTES = 512
 #: Asked of callers where the error does not say how long to wait.
@@ -138,6 +140,16 @@ def status_of(code: grpc.StatusCode, reason: str, message: str) -> Status:
     status = Status(code=_number(code), message=message)
     _add(status, details.ErrorInfo(reason=reason, domain=DOMAIN))
     return status
+
+
+def trailer_of(status: Status) -> tuple[tuple[str, str | bytes], ...]:
+    """What ends a call with `status`: its details, and their RetryInfo once more, in whole milliseconds."""
+    trailer: list[tuple[str, str | bytes]] = [(STATUS_TRAILER, status.SerializeToString())]
+    retry = details.RetryInfo()
+    for detail in status.details:
+        if detail.Unpack(retry):
+            trailer.append((PUSHBACK_TRAILER, str(-(-retry.retry_delay.ToNanoseconds() // 1_000_000))))
+    return tuple(trailer)
 
 
 def _add_particulars(status: Status, error: BaseException, fault: Fault) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn
 import grpc
 from google.rpc.status_pb2 import Status
 
-from resonance.clients.gateway.faults import STATUS_TRAILER
+from resonance.clients.gateway.faults import trailer_of
 from resonance.serving.gateway.callers import Caller
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -57,8 +57,7 @@ async def abort(context: grpc.aio.ServicerContext, status: Status) -> NoReturn:
     """End the call, whose caller may not be reading, with `status` and its details."""
     try:
         async with asyncio.timeout(ABORT_S):
-            trailer = ((STATUS_TRAILER, status.SerializeToString()),)
-            await context.abort(CODES[status.code], status.message, trailer)
+            await context.abort(CODES[status.code], status.message, trailer_of(status))
     except TimeoutError:  # gRPC tells it once the caller reads; nothing here waits for that
         raise asyncio.CancelledError from None
     raise AssertionError("unreachable: abort raises")

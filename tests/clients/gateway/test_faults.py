@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import grpc
 import pytest
@@ -20,6 +23,7 @@ from resonance.clients.gateway.faults import (
     from_rpc_error,
     reason_of,
     to_status,
+    trailer_of,
 )
 from resonance.clients.gateway.retrying import may_retry
 from resonance.space import errors as s
@@ -110,6 +114,15 @@ def test_a_retry_delay_is_the_errors_own_or_a_second() -> None:
         assert retry.retry_delay.ToNanoseconds() == delay_s * 1e9
 
 
+def test_a_retry_delay_is_told_to_the_retries_of_a_service_config_too() -> None:
+    for error, told in (
+        (e.OverloadedError("full", retry_after_s=0.2001), {"grpc-retry-pushback-ms": "201"}),
+        (e.NotMediaError("film", "words", "a film"), {}),
+    ):
+        status = to_status(error, "")
+        assert dict(trailer_of(status)) == {STATUS_TRAILER: status.SerializeToString()} | told
+
+
 class Thrower(grpc.GenericRpcHandler):
     """Answers every call with the status it is told."""
 
@@ -124,7 +137,7 @@ class Thrower(grpc.GenericRpcHandler):
     async def answer(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         status = to_status(self.error, "film 🎬.mp4")
         trailer = status.SerializeToString() if self.trailer is None else self.trailer
-        await context.abort(self.code, status.message, ((STATUS_TRAILER, trailer),))
+        await context.abort(self.code, status.message, ((STATUS_TRAILER, trailer), *trailer_of(status)[1:]))
         return b""
 
 
@@ -248,3 +261,29 @@ async def test_no_server_says_how_to_start_one() -> None:
         back = await caught(channel)
     assert type(back) is e.ServerUnavailableError
     assert "resonance serve --gateway" in str(back)
+
+
+async def test_the_retries_of_a_service_config_wait_as_long_as_is_asked() -> None:
+    """gRPC does that itself, in any language: by its own bounds this one would wait for minutes."""
+    calls_s: list[float] = []
+
+    async def full_at_first(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        calls_s.append(time.monotonic())
+        if len(calls_s) < 3:
+            full = to_status(e.OverloadedError("full", retry_after_s=0.2), "")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, full.message, trailer_of(full))
+        return b"done"
+
+    retries = {"maxAttempts": 3, "initialBackoff": "300s", "maxBackoff": "300s", "backoffMultiplier": 1}
+    retries["retryableStatusCodes"] = ["RESOURCE_EXHAUSTED"]
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": retries}]}
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(full_at_first)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("any", {"Method": method}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    options = (("grpc.service_config", json.dumps(config)),)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        assert await channel.unary_unary("/any/Method")(b"", timeout=5) == b"done"
+    await server.stop(None)
+    assert [later - earlier >= 0.15 for earlier, later in pairwise(calls_s)] == [True, True]
