@@ -31,7 +31,7 @@ def sampling_to_message(sampling: str | None) -> pb.Sampling:
     return _SAMPLINGS[sampling]
 
 
-def sampling_from_message(sampling: int) -> str | None:
+def sampling_from_message(sampling: int, field: str = "sampling") -> str | None:
     """The inverse of `sampling_to_message`.
 
     Raises:
@@ -40,7 +40,7 @@ def sampling_from_message(sampling: int) -> str | None:
     for name, number in _SAMPLINGS.items():
         if number == sampling:
             return name
-    raise InvalidFieldError("sampling", str(sampling), "SAMPLING_KEYFRAMES or SAMPLING_UNIFORM")
+    raise InvalidFieldError(field, str(sampling), "SAMPLING_KEYFRAMES or SAMPLING_UNIFORM")
 
 
 def modality_to_message(modality: str) -> pb.Modality:

@@ -85,7 +85,7 @@ class FileIntake:
     async def take(self, message: pb.EmbedMediaRequest) -> None:
         """See `Intake`."""
         if message.WhichOneof("message") != "chunk":
-            raise InvalidFieldError("message", str(message.WhichOneof("message")), "chunk, with this mode")
+            raise InvalidFieldError("message", named(message), "chunk, with this mode")
         size_bytes = len(message.chunk.data)
         if size_bytes > MAX_CHUNK_BYTES:
             raise InvalidFieldError("chunk.data", f"{size_bytes:,} bytes", f"at most {MAX_CHUNK_BYTES:,}")
@@ -131,8 +131,10 @@ class FeedIntake:
         elif which == "sound":
             sound = message.sound
             self.received_bytes += len(sound.data)
-            sample_format = SAMPLE_FORMATS.get(sound.format, str(sound.format))
-            samples = sound_samples(sample_format, sound.channels, sound.data)
+            if sound.format not in SAMPLE_FORMATS:
+                allowed = " or ".join(pb.SampleFormat.keys()[1:])
+                raise InvalidFieldError("sound.format", str(sound.format), allowed)
+            samples = sound_samples(SAMPLE_FORMATS[sound.format], sound.channels, sound.data)
             await self._feed.add_sound(sound.time_s, samples, sound.sample_rate_hz)
         elif which == "cue":
             await self._feed.add_cue(message.cue.start_s, message.cue.end_s, message.cue.text)
@@ -140,11 +142,16 @@ class FeedIntake:
             modality = modality_from_message(message.mark.modality, "mark.modality")
             await self._feed.mark(modality, message.mark.time_s)
         else:
-            raise InvalidFieldError("message", str(which), "frame, sound, cue or mark, with this mode")
+            raise InvalidFieldError("message", named(message), "frame, sound, cue or mark, with this mode")
 
     async def end(self) -> None:
         """See `Intake`."""
         await self._feed.end()
+
+
+def named(message: pb.EmbedMediaRequest) -> str:
+    """Which it is: its field. A message that is newer than this server has none."""
+    return message.WhichOneof("message") or "nothing"
 
 
 def make_intake(start: Start, descriptor: Descriptor, first_index: int, shared: Shared) -> Intake:

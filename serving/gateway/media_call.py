@@ -31,7 +31,7 @@ from resonance.clients.results import Segment
 from resonance.clients.transport import Transport
 from resonance.serving.gateway.admission import Stream
 from resonance.serving.gateway.exchange import Answers, Requests
-from resonance.serving.gateway.intake import Intake, make_intake
+from resonance.serving.gateway.intake import Intake, make_intake, named
 from resonance.serving.gateway.metrics import Stage
 from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.start import Start, read_start
@@ -105,7 +105,7 @@ class MediaCall:
     async def _start(self) -> Start:
         message = await self._requests.next(START_TIMEOUT_S)
         if message is None or message.WhichOneof("message") != "start":
-            came = "the end of sending" if message is None else str(message.WhichOneof("message"))
+            came = "the end of sending" if message is None else named(message)
             raise InvalidFieldError("message", came, "start first")
         start = read_start(message.start, self._shared.limits)
         self.media_id = start.media_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from resonance.clients.errors import InvalidFieldError
 from resonance.clients.face import title_of
@@ -66,12 +67,14 @@ async def _example(
     kind = part.WhichOneof("example")
     if kind is None:
         raise InvalidFieldError(f"parts[{at}].example", "nothing", "image, sound, text or video")
+    weight = part.weight if part.HasField("weight") else 1.0
+    if not (math.isfinite(weight) and weight > 0):
+        raise InvalidFieldError(f"parts[{at}].weight", str(weight), "a finite number above 0, or none for 1")
     given = getattr(part, kind)
     data = given.encode() if isinstance(given, str) else given
     most = shared.limits.max_query_text_bytes
     if kind == "text" and len(data) > most:
         raise InvalidFieldError(f"parts[{at}].text", f"{len(data):,} bytes", f"at most {most:,}")
-    weight = part.weight if part.HasField("weight") else 1.0
     title = await _title(kind, data, f"parts[{at}] ({kind})", descriptor, shared, transport)
     return Example.of(kind, title, weight)
 

@@ -66,7 +66,7 @@ def read_start(message: pb.EmbedMediaStart, limits: GatewayLimits) -> Start:
         media_id=message.media_id,
         mode=mode,
         modalities=modalities or None,
-        sampling=sampling_from_message(message.sampling),
+        sampling=sampling_from_message(message.sampling, "start.sampling"),
         expected_fingerprint=message.expected_fingerprint or None,
         idempotency_key=message.idempotency_key or None,
         live=message.live,

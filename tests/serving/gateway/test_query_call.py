@@ -85,3 +85,14 @@ async def test_a_query_has_media_of_a_bounded_length(model_repository: Path, tmp
     request = pb.EmbedQueryRequest(parts=[pb.QueryPart(sound=noise(20))])
     with pytest.raises(MediaLimitError, match=r"parts\[0\] \(sound\): .* 5 s"):
         await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 10)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+async def test_a_weight_that_is_none_is_named_before_anything_is_embedded(
+    model_repository: Path, tmp_path: Path, weight: float
+) -> None:
+    shared = shared_of(model_repository, tmp_path, GatewayLimits())
+    parts = [pb.QueryPart(text="x"), pb.QueryPart(text="y", weight=weight)]
+    with pytest.raises(InvalidFieldError) as refused:
+        await embed_query(pb.EmbedQueryRequest(parts=parts), shared, shared.transport, "a")
+    assert refused.value.field == "parts[1].weight"

@@ -52,7 +52,7 @@ def test_what_is_said_is_read() -> None:
         ({"mode": 0}, "start.mode: 0; expected one of MODE_ENCODED"),
         ({"mode": 99}, "start.mode: 99"),
         ({"modalities": [0]}, "start.modalities: 0"),
-        ({"sampling": 9}, "sampling: 9"),
+        ({"sampling": 9}, "start.sampling: 9"),
         ({"mode": pb.MODE_TEXT, "live": True}, "start.live: true with mode text"),
         ({"rolling_title_segments": 3}, "start.rolling_title_segments: set without live"),
         (
