@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17resonance/v1/clip.proto\x12\x0cresonance.v1\"\xaf\x02\n\x04\x43lip\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x11\n\textradata\x18\x02 \x01(\x0c\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12\x14\n\x0crotation_deg\x18\x05 \x01(\r\x12\x19\n\x11sample_aspect_num\x18\x06 \x01(\r\x12\x19\n\x11sample_aspect_den\x18\x07 \x01(\r\x12)\n\x07packets\x18\x08 \x03(\x0b\x32\x18.resonance.v1.ClipPacket\x12\x14\n\x0c\x66rame_bucket\x18\t \x01(\r\x12\x14\n\x0cpixel_format\x18\n \x01(\t\x12\x15\n\rcolour_matrix\x18\x0b \x01(\r\x12\x14\n\x0c\x63olour_range\x18\x0c \x01(\r\x12\x10\n\x08mirrored\x18\r \x01(\x08\"*\n\nClipPacket\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17resonance/v1/clip.proto\x12\x0cresonance.v1\"\xaf\x02\n\x04\x43lip\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x11\n\textradata\x18\x02 \x01(\x0c\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12\x14\n\x0crotation_deg\x18\x05 \x01(\r\x12\x19\n\x11sample_aspect_num\x18\x06 \x01(\r\x12\x19\n\x11sample_aspect_den\x18\x07 \x01(\r\x12)\n\x07packets\x18\x08 \x03(\x0b\x32\x18.resonance.v1.ClipPacket\x12\x14\n\x0c\x66rame_bucket\x18\t \x01(\r\x12\x14\n\x0cpixel_format\x18\n \x01(\t\x12\x15\n\rcolour_matrix\x18\x0b \x01(\r\x12\x14\n\x0c\x63olour_range\x18\x0c \x01(\r\x12\x10\n\x08mirrored\x18\r \x01(\x08\"*\n\nClipPacket\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\'B\tClipProtoP\x01Z\x18resonance/v1;resonancev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'resonance.v1.clip_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'B\tClipProtoP\001Z\030resonance/v1;resonancev1'
   _globals['_CLIP']._serialized_start=42
   _globals['_CLIP']._serialized_end=345
   _globals['_CLIPPACKET']._serialized_start=347

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor import FileDescriptor
 
+import resonance.v1.clip_pb2 as clip
 import resonance.v1.embedding_pb2 as pb
 
 GENERATED = Path(pb.__file__).parent
@@ -47,3 +49,12 @@ def test_each_method_has_its_types(kind: str) -> None:
     }
     typed |= {n.name for n in found.body if isinstance(n, ast.FunctionDef) and n.returns is not None}
     assert typed >= METHODS
+
+
+@pytest.mark.parametrize("proto", [pb.DESCRIPTOR, clip.DESCRIPTOR], ids=lambda proto: str(proto.name))
+def test_go_and_java_are_told_where_their_code_belongs(proto: FileDescriptor) -> None:
+    """protoc-gen-go refuses a file without; in Java one class would hold all, in 40,000 lines."""
+    options = proto.GetOptions()
+    assert options.go_package == "resonance/v1;resonancev1"
+    assert options.java_multiple_files
+    assert options.java_outer_classname.endswith("Proto")
