@@ -38,7 +38,9 @@ def readable(request: Any) -> Any:
     """
     if isinstance(request, Unreadable):
         raise InvalidFieldError(
-            "request", f"{request.size_bytes:,} bytes that cannot be parsed", "a message of the method's type"
+            "request",
+            f"{request.size_bytes:,} bytes that cannot be parsed",
+            "a message of the method's type, all text in it whole and in UTF-8",
         )
     return request
 

@@ -70,3 +70,13 @@ async def test_what_is_a_message_passes_as_it_is() -> None:
         assert (
             health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
         )
+
+
+async def test_text_that_is_cut_in_the_middle_of_a_character_is_called_so() -> None:
+    """As of half an emoji that JavaScript's `slice` left."""
+    whole = pb.EmbedQueryRequest(parts=[pb.QueryPart(text="a storm 🌊")]).SerializeToString()
+    cut = whole.replace("🌊".encode(), b"\xed\xa0\xbc?")  # as long, so that all else stands as it did
+    async with open_door() as door, door.plain() as channel:
+        call = _call(channel, f"{SERVICE}/EmbedQuery", [cut])
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "all text in it whole and in UTF-8" in await call.details()
