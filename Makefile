@@ -27,10 +27,14 @@ ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/tes
 LONG_FIRST := tests/training tests/loadtest tests/export
 SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) \
 	$(patsubst %,--ignore=%,$(WAITING_TESTS) $(ALONE_TESTS))
+# what builds the programs of docs/languages.md, on Debian 12
+LANGUAGES := golang-go protoc-gen-go protoc-gen-go-grpc golang-google-grpc-dev golang-google-genproto-dev \
+	golang-google-protobuf-dev golang-github-golang-protobuf-1-5-dev protobuf-compiler protobuf-compiler-grpc-java-plugin \
+	libgrpc-java libprotobuf-java libnetty-java libperfmark-java libgoogle-gson-java libguava-java libgeronimo-annotation-1.3-spec-java
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test test-long browser promtool serve embed export configs proto proto-check proto-release test-real-size bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test test-long browser promtool serve embed export configs proto proto-check proto-release test-real-size test-languages bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +126,12 @@ test-long: $(SPACE) ## The trainings, kills and samples that `make test` runs in
 
 test-real-size: $(STAMP) ## Export and check every pretrained architecture at its real size (about 11 minutes)
 	$(BIN)/pytest -m real_size --timeout 1800 tests/export/test_real_size.py
+
+test-languages: $(SPACE) ## Build and run the programs in Go, Node and Java of docs/ against a gateway (Debian's packages, needs root the first time; about a minute)
+	@command -v node npm javac >/dev/null && test $$(command -v node npm javac | wc -l) = 3 || { echo "node, npm and javac are needed: install the system packages nodejs, npm and openjdk-17-jdk-headless"; exit 1; }
+	@dpkg -s $(LANGUAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(LANGUAGES); } || { echo "these system packages are needed: $(LANGUAGES)"; exit 1; }
+	@mkdir -p build/languages && npm install --silent --no-save --no-package-lock --prefix build/languages @grpc/grpc-js@1.14 @grpc/proto-loader@0.8
+	$(BIN)/pytest -m languages --timeout 600 tests/clients/gateway/test_languages.py
 
 bench: $(SPACE) ## Measure side by side, one table at the end (PARTS="path ...", REPOSITORY=folder, KEEP=1; without PARTS hours)
 	$(BIN)/python -m resonance.loadtest.bench $(PARTS) $(if $(REPOSITORY),--family-repository $(REPOSITORY)) $(if $(KEEP),--keep)
