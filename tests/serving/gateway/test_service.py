@@ -385,7 +385,7 @@ async def test_a_query_equals_that_of_the_embedder(
         (pb.EmbedQueryRequest(), "INVALID_FIELD"),
         (pb.EmbedQueryRequest(parts=[pb.QueryPart()]), "INVALID_FIELD"),
         (pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x")] * 17), "INVALID_FIELD"),
-        (pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x", weight=-1)]), "USAGE"),
+        (pb.EmbedQueryRequest(parts=[pb.QueryPart(text="x", weight=-1)]), "INVALID_FIELD"),
         (pb.EmbedQueryRequest(parts=[pb.QueryPart(text=" ")]), "NO_MODALITY"),
         (pb.EmbedQueryRequest(parts=[pb.QueryPart(image=b"nothing")]), "NOT_MEDIA"),
         (
