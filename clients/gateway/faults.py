@@ -154,7 +154,7 @@ def trailer_of(status: Status) -> tuple[tuple[str, str | bytes], ...]:
 
 def _add_particulars(status: Status, error: BaseException, fault: Fault) -> None:
     if isinstance(error, e.UsageError | s.WeightError | s.BlockError):
-        field = getattr(error, "field", "")
+        field = getattr(error, "field", "weights" if isinstance(error, s.WeightError) else "")
         bad = details.BadRequest.FieldViolation(field=_bounded(field), description=status.message)
         _add(status, details.BadRequest(field_violations=[bad]))
     if isinstance(error, e.MediaLimitError | e.OverloadedError):

@@ -401,6 +401,8 @@ async def test_a_query_that_cannot_be_is_refused(
 ) -> None:
     refused = await refusal(stub.EmbedQuery(request_))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    if (bad := refused.by_type.get(details.BadRequest)) is not None:
+        assert all(violation.field for violation in bad.field_violations)
 
 
 async def test_stored_segments_are_fused_again(stub: EmbeddingServiceStub, media: Path) -> None:
