@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from resonance.export.architectures.common import EXACT, check_type, own_projection
-from resonance.export.architectures.own_layers import check_own_layers
+from resonance.export.architectures.own_layers import check_own_layers, check_own_text
 from resonance.export.architectures.subwords import served_tokenizer
 from resonance.export.checkpoints import Checkpoint
 from resonance.export.encoders import Architecture, EncoderCard, Pooling, Prepared, ServedText
@@ -57,6 +57,7 @@ def _prepare_sentences(card: EncoderCard, checkpoint: Checkpoint) -> Prepared:
     check_own_layers(card, checkpoint)
     reference = checkpoint.tokenizer()
     tokenizer = served_tokenizer(checkpoint, reference, card.prefix, lowercase=card.lowercase)
+    check_own_text(card, checkpoint, tokenizer)
     _check_ids(checkpoint, tokenizer, config.vocab_size)
     pad_id = int(config.pad_token_id or 0)
     positions = config.max_position_embeddings

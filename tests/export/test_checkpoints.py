@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,58 @@ def test_a_folder_with_a_layer_after_its_pooling_is_refused(sentences: Path, tmp
     (folder / "modules.json").write_text('{"a": 1}')
     with pytest.raises(CheckpointError, match=r"modules\.json is no list of modules"):
         check_own_layers(pretrained.MINILM, checkpoint)
+
+
+QUERY = {"prompts": {"query": "query: ", "other": "x"}, "default_prompt_name": "query"}
+LOWERS = {"max_seq_length": 256, "do_lower_case": True}
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "prefix", "cased", "says"),
+    [
+        (
+            "sentence_bert_config.json",
+            LOWERS,
+            "",
+            True,
+            "was trained on lower case .* make a card that lowers",
+        ),
+        ("sentence_roberta_config.json", LOWERS, "", True, "was trained on lower case"),
+        ("sentence_bert_config.json", LOWERS, "", False, ""),  # its tokenizer does it
+        ("sentence_bert_config.json", {**LOWERS, "do_lower_case": False}, "", True, ""),
+        ("sentence_bert_config.json", [], "", True, r"sentence_bert_config\.json is no object"),
+        ("config_sentence_transformers.json", QUERY, "", False, "puts 'query: ' before every text"),
+        ("config_sentence_transformers.json", QUERY, "passage: ", False, "has the prefix 'passage: '"),
+        ("config_sentence_transformers.json", QUERY, "query: ", False, ""),
+        ("config_sentence_transformers.json", {**QUERY, "default_prompt_name": None}, "", False, ""),
+        (
+            "own_pooling/config.json",
+            {"include_prompt": False},
+            "query: ",
+            False,
+            "'query: ' in; .* without a",
+        ),
+        ("own_pooling/config.json", {"include_prompt": False}, "", False, ""),
+    ],
+)
+def test_a_folder_that_reads_text_unlike_its_card_is_refused(
+    file: str, settings: Any, prefix: str, cased: bool, says: str, sentences: Path, tmp_path: Path
+) -> None:
+    folder = describe_layers(shutil.copytree(sentences, tmp_path / "c"), {})
+    (folder / file).write_text(json.dumps(settings))
+    if cased:
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        tokenizer["normalizer"]["lowercase"] = False
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    card = replace(pretrained.MINILM, prefix=prefix)
+    checkpoint = Checkpoint("transcript_encoder", str(folder))
+    if not says:
+        graph_card(card, ARCHITECTURES["sentences"], checkpoint)
+        return
+    with pytest.raises(CheckpointError, match=says):
+        graph_card(card, ARCHITECTURES["sentences"], checkpoint)
+    if cased and isinstance(settings, dict):
+        graph_card(replace(card, lowercase=True), ARCHITECTURES["sentences"], checkpoint)
 
 
 def test_an_id_on_the_hub_is_asked_for_its_pooling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
