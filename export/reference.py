@@ -96,7 +96,7 @@ def read_reference(
                 _add_sound(reference, path, descriptor.sound.silence_dbfs, rows_a_file)
             elif suffix in TEXTS:
                 _add_text(reference, path, descriptor, tokenizer, rows_a_file)
-        except (av.error.FFmpegError, OSError, ValueError, MemoryError, Image.DecompressionBombError):
+        except (av.error.FFmpegError, OSError, ValueError, MemoryError):
             reference.unreadable += 1
     return reference
 
@@ -114,10 +114,13 @@ def _pixels(image: Image.Image) -> np.ndarray:
 def _add_picture(reference: Reference, path: Path) -> None:
     if _full(reference, "visual_encoder"):
         return
-    with Image.open(path) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{path} has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
-        frame = _pixels(image)
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{path} has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+            frame = _pixels(image)
+    except Exception as error:  # Pillow's parsers raise what they stumble over, of a PNG even SyntaxError
+        raise ValueError(f"{path} cannot be read as a picture ({error})") from error
     reference.add(
         "visual_encoder",
         path.name,

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 from typer.testing import CliRunner
 
 from resonance.export import contract, onnx_files
@@ -311,6 +312,21 @@ def test_a_film_of_a_codec_that_nothing_knows_is_counted_and_left_out(
     assert (reference.rows, reference.unreadable) == ({}, 1)
     film.write_bytes(written)
     assert len(read_reference(tmp_path, descriptor, tiny.tokenizer()).rows["visual_encoder"]) == 1
+
+
+def test_a_picture_whose_chunks_are_broken_is_counted_and_left_out(
+    tmp_path: Path, model_repository: Path, tiny: FamilyCard
+) -> None:
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(picture)
+    written = picture.read_bytes()
+    at = written.index(b"IDAT", written.index(b"IDAT") + 4)  # a second piece, met by the decoder
+    picture.write_bytes(written[: at - 4] + b"\x01" + written[at - 4 :])
+    with Image.open(picture) as opened, pytest.raises(SyntaxError):
+        opened.load()
+    descriptor = Descriptor.load(model_repository / "space_descriptor" / "1" / "space.json")
+    reference = read_reference(tmp_path, descriptor, tiny.tokenizer())
+    assert (reference.rows, reference.unreadable) == ({}, 1)
 
 
 def test_candidates_are_made_where_a_server_does_not_look(
