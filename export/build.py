@@ -14,11 +14,12 @@ from resonance.export.axes import read_axes
 from resonance.export.calibrate import calibrated
 from resonance.export.cards import FamilyCard, GraphReport
 from resonance.export.contract import DESCRIPTOR
-from resonance.export.golden import write_golden
-from resonance.export.onnx_export import export_graph
+from resonance.export.golden import moved_blocks, write_golden
+from resonance.export.onnx_export import ExportError, export_graph
 from resonance.export.onnx_files import files_of, replace_graph
 from resonance.export.staging import hidden_folder
 from resonance.space.descriptor import Descriptor
+from resonance.space.errors import SpaceError
 from resonance.space.reference import Reference
 
 #: Files of a repository beside its graphs.
@@ -47,7 +48,7 @@ def export_family(
     One export into `repository` at a time: whoever cannot know holds `resonance.export.staging.only_export`.
 
     Raises:
-        ExportError: a graph failed its checks.
+        ExportError: a graph failed its checks, or vectors of the space that is there changed.
         AxesFileError, CalibrationError: the axes or the reference set are unusable.
         OSError: `repository` cannot be written, or has no room for both.
     """
@@ -70,12 +71,39 @@ def export_family(
         (made / DESCRIPTOR).parent.mkdir(parents=True)
         write_golden(made / GOLDEN, made, descriptor, tokenizer)
         (made / DESCRIPTOR).write_text(descriptor.to_json(), encoding="utf-8")
+        _check_same_space(made, repository, descriptor)
         _replace(made, repository, [graph.model for graph in card.graphs])
     return descriptor, reports
 
 
 def _graph_in(repository: Path, model: str) -> Path:
     return repository / model / "1" / "model.onnx"
+
+
+def _check_same_space(made: Path, repository: Path, descriptor: Descriptor) -> None:
+    """Refuse other vectors under the fingerprint of what stands in `repository`.
+
+    It covers weights, tokenizer and preprocessing. What a checkpoint's config.json says besides, such as the
+    activation or the number of heads, and how the library reads it, decides vectors just as much.
+
+    Raises:
+        ExportError: they are.
+    """
+    try:
+        before = Descriptor.load(repository / DESCRIPTOR)
+    except SpaceError:  # none, or of another release: no vectors of this space are here
+        return
+    if before.fingerprint != descriptor.fingerprint:
+        return
+    moved = moved_blocks(repository / GOLDEN, made / GOLDEN)
+    if moved:
+        cosines = ", ".join(f"{modality}: cosine {value:.6f}" for modality, value in moved.items())
+        raise ExportError(
+            f"{repository}: the space there has the same fingerprint {descriptor.fingerprint[:12]} and other "
+            f"vectors ({cosines}): the weights are the same, but not what config.json says besides, or the "
+            "library that reads it. Export with those of before; or remove space.json here, and embed "
+            "every title of this space again"
+        )
 
 
 def _replace(made: Path, repository: Path, models: Sequence[str]) -> None:

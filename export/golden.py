@@ -7,6 +7,7 @@ that agrees has not merely repeated itself.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,15 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from resonance.export import contract
+from resonance.export.artifact import cosine
 from resonance.export.onnx_export import cpu_session
-from resonance.space.descriptor import Descriptor
+from resonance.space.descriptor import MODALITIES, Descriptor
 
 PICTURE_SHAPE = (238, 318, 3)  # no multiple of 16 in sight
 SOUND_RATE_HZ = 48_000
 SOUND_S = 3.0
+#: Of one block from two exports of one space, on any machine: what is below it is another encoder's.
+SAME_COSINE = 0.99999
 TEXT = "At dawn the tide turned, and the whole harbour held its breath. Чайки. 犬も歩けば。"
 
 
@@ -91,3 +95,22 @@ def write_golden(path: Path, repository: Path, descriptor: Descriptor, tokenizer
         audio=run("audio_encoder", PCM=pcm, PCM_LENGTH=length),
         transcript=run("transcript_encoder", IDS=ids, MASK=np.ones_like(ids)),
     )
+
+
+#: What must be alike in two files for their vectors to be comparable, and those vectors, a block each.
+_INPUTS, _VECTORS = ("frame", "pcm", "pcm_length", "ids"), MODALITIES
+
+
+def moved_blocks(before: Path, now: Path) -> dict[str, float]:
+    """Cosines, by modality, of blocks that differ by more than arithmetic between two files of one space.
+
+    None where a file cannot be read, or is of a release with other golden inputs.
+    """
+    try:
+        with np.load(before, allow_pickle=False) as old, np.load(now, allow_pickle=False) as new:
+            if not all(np.array_equal(old[name], new[name]) for name in _INPUTS):
+                return {}
+            cosines = {name: cosine(old[name], new[name]) for name in _VECTORS}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
+    return {name: value for name, value in cosines.items() if not value >= SAME_COSINE}

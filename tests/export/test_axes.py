@@ -21,6 +21,7 @@ from resonance.export.build import export_family
 from resonance.export.cards import FamilyCard
 from resonance.export.families import FAMILIES
 from resonance.export.families.tiny import TINY
+from resonance.export.onnx_export import ExportError
 from resonance.export.staging import only_export
 from resonance.space import MODALITIES, CalibrationError, Descriptor, Reference, sigmas, unit
 from resonance.training.world import factors, words
@@ -235,6 +236,27 @@ def test_a_folder_that_cannot_be_written_is_told_before_another_changes(
     with pytest.raises(FileExistsError, match="title_fusion"):
         export_family(card_of(repository, reference_file), repository)
     assert contents(repository) == before
+
+
+@pytest.mark.parametrize("moved_by", [1e-5, 0.02])
+def test_other_vectors_under_the_fingerprint_that_is_there_are_refused(
+    repository: Path, moved_by: float
+) -> None:
+    golden = repository / "space_descriptor" / "1" / "golden.npz"
+    with np.load(golden) as file:
+        arrays = dict(file)
+    arrays["audio"] = unit(arrays["audio"] + moved_by * np.sign(arrays["audio"]))
+    np.savez_compressed(golden, **arrays)  # as of weights that another config.json was read with
+    before = contents(repository)
+    if moved_by < 1e-4:  # another processor's
+        export_family(card_of(repository, None), repository)
+        return
+    with pytest.raises(ExportError, match=r"same fingerprint .* other vectors \(audio: cosine 0\.\d{6}\)"):
+        export_family(card_of(repository, None), repository)
+    assert contents(repository) == before
+    arrays["ids"] = arrays["ids"][:-1]  # of a release with other golden inputs: nothing can be told
+    np.savez_compressed(golden, **arrays)
+    export_family(card_of(repository, None), repository)
 
 
 def test_a_missing_reference_is_refused_before_anything_is_touched(repository: Path, tmp_path: Path) -> None:
