@@ -58,6 +58,13 @@ class Checkpoint:
             return self.location
         return f"local folder {Path(self.location).expanduser().resolve().name}"
 
+    def is_that_of(self, other: Checkpoint) -> bool:
+        """Whether both are read from one folder, or one id."""
+        if self.is_folder and other.is_folder:
+            ours, theirs = (Path(c.location).expanduser().resolve() for c in (self, other))
+            return ours == theirs
+        return self.location == other.location
+
     def config(self) -> Any:
         """The checkpoint's configuration, as transformers' class of its architecture."""
         import transformers

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from resonance.export.architectures import ARCHITECTURES
 from resonance.export.architectures.common import EXACT, SEED
 from resonance.export.cards import FamilyCard, FamilyRecipe, GraphCard
-from resonance.export.checkpoints import Checkpoint
+from resonance.export.checkpoints import Checkpoint, CheckpointError
 from resonance.export.encoders import EncoderCard, Pooling, graph_card
 from resonance.export.families import fusion_head
 from resonance.export.families.description import describe_space
@@ -91,12 +91,24 @@ class PretrainedFamily:
         """The family with `checkpoints` (by model) in the place of the cards' own.
 
         Raises:
-            CheckpointError: one cannot be read, or is of another architecture.
+            CheckpointError: one cannot be read, is of another architecture, or two towers of one space are
+                not of one checkpoint.
         """
         graphs = []
         text = None
+        towers: dict[str, Checkpoint] = {}  # of one space each, the first
         for model, card in self.encoders.items():
             checkpoint = Checkpoint(model, checkpoints.get(model, card.checkpoint))
+            if card.shared_space:
+                other = towers.setdefault(card.shared_space, checkpoint)
+                if not checkpoint.is_that_of(other):
+                    raise CheckpointError(
+                        model,
+                        checkpoint.location,
+                        f"is another than '{other.location}' of {other.model}, and this family compares the "
+                        "two towers of one",
+                        f"name the same for both: --checkpoint {other.model}=… --checkpoint {model}=…",
+                    )
             graph, served = graph_card(card, ARCHITECTURES[card.architecture], checkpoint)
             graphs.append(graph)
             text = served or text

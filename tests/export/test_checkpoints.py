@@ -447,6 +447,18 @@ def test_two_towers_of_one_checkpoint_share_their_head(siglip: Path) -> None:
     torch.testing.assert_close(picture.projection.weight, text.projection.weight, atol=0, rtol=0)
 
 
+def test_two_towers_of_one_space_are_of_one_checkpoint(siglip: Path, clap: Path, tmp_path: Path) -> None:
+    family, other = family_of("siglip-clap"), tmp_path / "other"
+    shutil.copytree(siglip, other)
+    where = {"visual_encoder": str(siglip), "transcript_encoder": str(other), "audio_encoder": str(clap)}
+    for wrong in (where, {k: v for k, v in where.items() if k != "transcript_encoder"}):
+        says = r"^transcript_encoder: .* is another than '.*siglip' of visual_encoder.*name the same for both"
+        with pytest.raises(CheckpointError, match=says):
+            family.resolve(wrong)
+    (tmp_path / "link").symlink_to(siglip)
+    family.resolve({**where, "transcript_encoder": str(tmp_path / "link")})
+
+
 def test_all_of_an_encoder_lives_under_encoder_and_ours_is_the_projection(siglip: Path) -> None:
     names = {name.split(".")[0] for name, _ in build_visual(siglip).named_parameters()}
     assert names == {"encoder", "projection"}
