@@ -55,7 +55,11 @@ def picture_preprocessing(checkpoint: Checkpoint, encoder_px: int) -> dict[str, 
     crops = bool(getattr(p, "do_center_crop", None))
     final_px = p.crop_size["height"] if crops else resize_px
     resample = RESAMPLE_NAMES.get(int(p.resample))
-    if not p.do_resize or resize_px is None or size.get("width", resize_px) != resize_px:
+    if not p.do_resize:
+        raise checkpoint.unusable(
+            "has an image processor that does not resize (do_resize); one that does is understood"
+        )
+    if resize_px is None or size.get("width", resize_px) != resize_px:
         raise checkpoint.unusable(f"has an image processor of size {size}; squares are understood")
     if final_px != encoder_px:
         raise checkpoint.unusable(f"takes pictures of {encoder_px} px and its processor makes {final_px} px")

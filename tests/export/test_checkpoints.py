@@ -414,6 +414,9 @@ def test_a_processor_that_does_not_fit_the_encoder_is_refused(siglip: Path, tmp_
     path.write_text(json.dumps({**settings, "resample": 1}))
     with pytest.raises(CheckpointError, match="resizes with filter 1"):
         build_visual(folder)
+    path.write_text(json.dumps({**settings, "do_resize": False}))
+    with pytest.raises(CheckpointError, match=r"image processor that does not resize \(do_resize\)"):
+        build_visual(folder)
 
 
 def test_a_card_that_asks_for_more_tokens_than_there_are_positions_is_refused(tmp_path: Path) -> None:
