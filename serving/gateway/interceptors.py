@@ -10,14 +10,14 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, NoReturn
 
 import grpc
 from google.rpc.status_pb2 import Status
 
-from resonance.clients.errors import AuthenticationError, InvalidFieldError
+from resonance.clients.errors import AuthenticationError, DeadlineExceededError, InvalidFieldError
 from resonance.clients.gateway.faults import INTERNAL_REASON, NO_METHOD_REASON, status_of, to_status
 from resonance.serving.gateway.callers import Authenticator, Caller, CallerKind, peer_address
 from resonance.serving.gateway.calls import CODES, Call, abort, begin_call
@@ -27,16 +27,20 @@ from resonance.serving.gateway.metrics import UNKNOWN_METHOD, GatewayMetrics
 from resonance.serving.gateway.reasons import Refusal
 from resonance.serving.gateway.running import Endable
 from resonance.serving.gateway.tracing import Tracing
-from resonance.serving.gateway.unreadable import ReadableRequests, readable, reading
+from resonance.serving.gateway.unreadable import ReadableRequests, only_request, reading
 
 _log = logging.getLogger("resonance.serving.gateway.calls")
 #: Answered without a token: a load balancer has none. They are no work, so none is timed or abandoned.
 OPEN_METHODS = ("/grpc.health.v1.Health/",)
 #: Of them the one that has no end of its own: its caller closes it, and it ended as it should.
 WATCH = "/grpc.health.v1.Health/Watch"
+#: Longest time until the next message of a call whose handler does not bound it otherwise.
+IDLE_TIMEOUT_S = 120.0
 #: The same for no token, a malformed and a wrong one.
 UNAUTHENTICATED = "a valid bearer token is needed"
 Handler = Callable[[Any, Any], Awaitable[Any]]
+#: Makes of a call's requests what its handler gets.
+Take = Callable[[Any], Coroutine[Any, Any, Any]]
 
 
 class _RevokedError(Exception):
@@ -46,7 +50,11 @@ class _RevokedError(Exception):
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Stands before every handler of a `grpc.aio` server. Handlers are async functions or generators.
 
-    A request that is no message of the method's type is answered INVALID_ARGUMENT. A handler that fails with
+    A call of one request is taken as a stream of one: gRPC would read its request, up to the largest message,
+    before anybody asks who calls, and wait for it as long as the connection lasts.
+
+    A request that is no message of the method's type is answered INVALID_ARGUMENT, one that does not come for
+    `idle_timeout_s` DEADLINE_EXCEEDED. A handler that fails with
     anything else but `context.abort` answers INTERNAL with a number that stands in the log, too; what failed
     is not told to the caller.
 
@@ -54,8 +62,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         begun, ended: calls since the start that reached this place, and that left it.
     """
 
-    def __init__(self, authenticator: Authenticator, metrics: GatewayMetrics, tracing: Tracing) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        metrics: GatewayMetrics,
+        tracing: Tracing,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
         self._authenticator = authenticator
+        self._idle_timeout_s = idle_timeout_s
         self._metrics = metrics
         self._tracing = tracing
         self._running: dict[Endable, Caller] = {}
@@ -78,68 +93,87 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if found is None:
             # asked for a token like any other: who may not call does not learn what is here
-            return grpc.stream_stream_rpc_method_handler(self._writing(_not_here, UNKNOWN_METHOD))
-        handler = _checked(
-            found.unary_unary or found.unary_stream or found.stream_unary or found.stream_stream,
-            streaming=found.request_streaming,
-        )  # of the one that is set
+            return grpc.stream_stream_rpc_method_handler(
+                self._writing(_not_here, UNKNOWN_METHOD, self._stream)
+            )
+        handler = found.unary_unary or found.unary_stream or found.stream_unary or found.stream_stream
+        take = self._stream if found.request_streaming else self._only
         if found.response_streaming:
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if found.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            wrapped = self._writing(handler, method)
+            make, wrapped = grpc.stream_stream_rpc_method_handler, self._writing(handler, method, take)
         else:
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if found.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            wrapped = self._returning(handler, method)
+            make, wrapped = grpc.stream_unary_rpc_method_handler, self._returning(handler, method, take)
         return make(wrapped, reading(found.request_deserializer), found.response_serializer)
 
-    def _returning(self, handler: Handler, method: str) -> Handler:
-        async def returning(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            async with self._call(method, context):
-                return await handler(request, context)
+    async def _stream(self, requests: Any) -> ReadableRequests:
+        return ReadableRequests(requests, self._idle_timeout_s)
+
+    async def _only(self, requests: Any) -> Any:
+        return await only_request(requests, self._idle_timeout_s)
+
+    def _returning(self, handler: Handler, method: str, take: Take) -> Handler:
+        async def returning(requests: Any, context: grpc.aio.ServicerContext) -> Any:
+            async with self._call(method, context, take(requests)) as given:
+                return await handler(given, context)
 
         return returning
 
-    def _writing(self, handler: Callable[..., Any], method: str) -> Handler:
+    def _writing(self, handler: Callable[..., Any], method: str, take: Take) -> Handler:
         if inspect.isasyncgenfunction(handler):
 
-            async def writing(request: Any, context: grpc.aio.ServicerContext) -> None:
-                async with self._call(method, context), aclosing(handler(request, context)) as answers:
+            async def writing(requests: Any, context: grpc.aio.ServicerContext) -> None:
+                async with (
+                    self._call(method, context, take(requests)) as given,
+                    aclosing(handler(given, context)) as answers,
+                ):
                     async for answer in answers:
                         await context.write(answer)
 
             return writing
-        return self._returning(handler, method)  # it writes itself
+        return self._returning(handler, method, take)  # it writes itself
 
     @asynccontextmanager
-    async def _call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    async def _call(
+        self, method: str, context: grpc.aio.ServicerContext, coming: Coroutine[Any, Any, Any]
+    ) -> AsyncIterator[Any]:
+        """What `coming` gives, once its caller is let in. A call whose one request never came is none."""
+        with closing(coming):  # of a call that is refused nothing is read
+            caller = self._let_in(method, context)
+            given: Any = None
+            if isinstance(caller, Caller):
+                try:
+                    given = await coming
+                except (InvalidFieldError, DeadlineExceededError) as error:
+                    caller = to_status(error, "")
         self.begun += 1
         try:
-            async with self._known_call(method, context):
-                yield
+            if not isinstance(caller, Caller):
+                await self._refuse(method, context, caller)
+            async with self._known_call(method, context, caller):
+                yield given
         finally:
             self.ended += 1
 
-    @asynccontextmanager
-    async def _known_call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    def _let_in(self, method: str, context: grpc.aio.ServicerContext) -> Caller | Status:
+        """Who calls, or what it is refused with."""
         metadata = context.invocation_metadata() or ()
         size_bytes = sum(len(key) + len(value) for key, value in metadata)
         if size_bytes > MAX_HEADER_BYTES:
             self._metrics.call_refused(Refusal.HEADER_BYTES)
             too_large = InvalidFieldError("headers", f"{size_bytes:,} bytes", f"at most {MAX_HEADER_BYTES:,}")
-            await self._refuse(method, context, to_status(too_large, ""))
+            return to_status(too_large, "")
         caller = self._authenticator.caller(
             metadata, context.peer(), context.auth_context(), open_to_all=method.startswith(OPEN_METHODS)
         )
         if caller is None:
             self._metrics.call_unauthenticated(method)
-            await self._refuse(method, context, _unauthenticated())
+            return to_status(AuthenticationError(UNAUTHENTICATED), "")
+        return caller
+
+    @asynccontextmanager
+    async def _known_call(
+        self, method: str, context: grpc.aio.ServicerContext, caller: Caller
+    ) -> AsyncIterator[None]:
+        metadata = context.invocation_metadata() or ()
         call = Call(method, caller)
         begin_call(call)
         if caller.kind is CallerKind.TOKEN:
@@ -152,16 +186,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 code = _set_code(context) or grpc.StatusCode.OK
             except _RevokedError:
                 code = grpc.StatusCode.UNAUTHENTICATED
-                await abort(context, _unauthenticated())
+                await abort(context, to_status(AuthenticationError(UNAUTHENTICATED), ""))
             except grpc.aio.AbortError:
                 code = _set_code(context) or grpc.StatusCode.UNKNOWN
                 raise
             except grpc.aio.InternalError as error:  # what was being written has no reader any more
                 code = self._abandon(method, context)
                 raise asyncio.CancelledError from error
-            except InvalidFieldError as error:
-                code = grpc.StatusCode.INVALID_ARGUMENT
-                await abort(context, to_status(error, call.media_id))
+            except (InvalidFieldError, DeadlineExceededError) as error:
+                status = to_status(error, call.media_id)
+                code = CODES[status.code]
+                await abort(context, status)
             except Exception as error:
                 code = grpc.StatusCode.INTERNAL
                 incident = secrets.token_hex(4)
@@ -233,28 +268,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 "trace_id": self._tracing.trace_id(),
             },
         )
-
-
-def _checked(handler: Callable[..., Any], *, streaming: bool) -> Callable[..., Any]:
-    """`handler`, which gets only requests that could be read."""
-    check = ReadableRequests if streaming else readable
-    if inspect.isasyncgenfunction(handler):
-
-        async def answers(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            async with aclosing(handler(check(request), context)) as given:
-                async for answer in given:
-                    yield answer
-
-        return answers
-
-    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        return await handler(check(request), context)
-
-    return answer
-
-
-def _unauthenticated() -> Status:
-    return to_status(AuthenticationError(UNAUTHENTICATED), "")
 
 
 async def _not_here(request: Any, context: grpc.aio.ServicerContext) -> None:

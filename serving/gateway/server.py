@@ -227,7 +227,9 @@ class Gateway:
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.ping_timeout_ms", 10_000),  # without it gRPC waits a minute more
         ]
-        interceptor = CallInterceptor(Authenticator(tokens), self.metrics, shared.tracing)
+        interceptor = CallInterceptor(
+            Authenticator(tokens), self.metrics, shared.tracing, settings.limits.idle_timeout_s
+        )
         if tokens is not None:
             self._look_after(_end_revoked(interceptor))
         server = self._server = grpc.aio.server(interceptors=[interceptor], options=options)

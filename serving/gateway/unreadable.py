@@ -1,12 +1,16 @@
-"""Requests whose bytes are no message: the caller's fault, which gRPC would answer as one of the server."""
+"""Requests whose bytes are no message, or that do not come: the caller's fault.
+
+gRPC would answer the first as a fault of the server, and wait for the others as long as the connection lasts.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from resonance.clients.errors import InvalidFieldError
+from resonance.clients.errors import DeadlineExceededError, InvalidFieldError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,14 @@ def readable(request: Any) -> Any:
 
 
 class ReadableRequests:
-    """The requests of a stream; the first that cannot be read raises `InvalidFieldError`."""
+    """The requests of a stream.
 
-    def __init__(self, requests: AsyncIterable[Any]) -> None:
-        self._given = requests
+    Raises:
+        InvalidFieldError: one that cannot be read. DeadlineExceededError: none came for `timeout_s`.
+    """
+
+    def __init__(self, requests: AsyncIterable[Any], timeout_s: float) -> None:
+        self._given, self._timeout_s = requests, timeout_s
         self._requests: AsyncIterator[Any] | None = None
 
     def __aiter__(self) -> ReadableRequests:
@@ -58,4 +66,21 @@ class ReadableRequests:
     async def __anext__(self) -> Any:
         if self._requests is None:  # gRPC's begins to read when it is asked for, not when it is first read
             self._requests = aiter(self._given)
-        return readable(await anext(self._requests))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return readable(await anext(self._requests))
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"no message for {self._timeout_s:g} s; expected one, or the end of sending"
+            ) from None
+
+
+async def only_request(requests: AsyncIterable[Any], timeout_s: float) -> Any:
+    """The one request of a call that has one.
+
+    Raises:
+        InvalidFieldError: it cannot be read, or none came. DeadlineExceededError: see `ReadableRequests`.
+    """
+    async for request in ReadableRequests(requests, timeout_s):
+        return request
+    raise InvalidFieldError("request", "the end of sending", "a message of the method's type")

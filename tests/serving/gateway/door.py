@@ -92,10 +92,11 @@ async def open_door(
     tracing: Tracing | None = None,
     service: pb_grpc.EmbeddingServiceServicer | None = None,
     health_service: health_pb2_grpc.HealthServicer | None = None,
+    idle_timeout_s: float = 120.0,
 ) -> AsyncIterator[Door]:
     """A server on a free port of loopback."""
     metrics = GatewayMetrics(gpu=False)
-    interceptor = CallInterceptor(Authenticator(tokens), metrics, tracing or Tracing())
+    interceptor = CallInterceptor(Authenticator(tokens), metrics, tracing or Tracing(), idle_timeout_s)
     server = grpc.aio.server(interceptors=[interceptor], options=header_options())
     metrics.add_collector(RefusedBelow(interceptor))
     pb_grpc.add_EmbeddingServiceServicer_to_server(service or Service(), server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 
 import grpc
 import pytest
@@ -12,8 +13,9 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2
 
 from resonance.clients.gateway.faults import STATUS_TRAILER
+from resonance.serving.gateway.tokens import TokenFile
 from resonance.v1 import embedding_pb2 as pb
-from tests.serving.gateway.door import SERVICE, open_door, until
+from tests.serving.gateway.door import SERVICE, open_door, until, write_tokens
 
 #: A field of length 127 that ends after 2 bytes.
 GARBAGE = b"\x0a\x7fab"
@@ -80,3 +82,40 @@ async def test_text_that_is_cut_in_the_middle_of_a_character_is_called_so() -> N
         call = _call(channel, f"{SERVICE}/EmbedQuery", [cut])
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "all text in it whole and in UTF-8" in await call.details()
+
+
+@pytest.mark.parametrize("method", ["GetSpace", "EmbedQuery", "FuseTitle"])
+async def test_whoever_has_no_token_is_refused_before_its_request_is_waited_for(
+    method: str, tmp_path: Path
+) -> None:
+    tokens = TokenFile(write_tokens(tmp_path / "tokens"))
+    async with open_door(tokens=tokens) as door, door.plain() as channel:
+        # as a stream, of which no message is ever sent: on the wire it is the same
+        call = channel.stream_unary(f"{SERVICE}/{method}")(timeout=5)
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("method", [f"{SERVICE}/GetSpace", "/grpc.health.v1.Health/Watch", INFO])
+async def test_a_request_that_does_not_come_is_not_waited_for_for_ever(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_door(idle_timeout_s=0.2) as door, door.plain() as channel:
+        call = channel.stream_stream(method)(timeout=5)
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await call.details() == "no message for 0.2 s; expected one, or the end of sending"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_call_that_ends_without_its_request_is_refused() -> None:
+    async with open_door() as door, door.plain() as channel:
+        call = channel.stream_unary(f"{SERVICE}/GetSpace")(iter(()), timeout=5)
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "the end of sending" in str(await call.details())
+
+
+async def test_a_large_request_without_a_token_is_refused_as_such(tmp_path: Path) -> None:
+    tokens = TokenFile(write_tokens(tmp_path / "tokens"))
+    async with open_door(tokens=tokens) as door, door.plain() as channel:
+        call = channel.unary_unary(f"{SERVICE}/EmbedQuery")(bytes(3_000_000), timeout=5)
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
