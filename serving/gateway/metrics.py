@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.registry import Collector
 
 from resonance.serving.gateway.certificates import Validity
@@ -299,25 +299,3 @@ def _totals(counter: Counter) -> dict[str, int]:
         if sample.name.endswith("_total")
     )
     return {label: int(value) for label, value in samples}
-
-
-class MetricsServer:
-    """`/metrics` over HTTP, in threads of its own, so that a busy event loop is still seen.
-
-    Args:
-        host, port: where; port 0 picks a free one.
-
-    Raises:
-        OSError: the port is taken.
-    """
-
-    def __init__(self, metrics: GatewayMetrics, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._server, self._thread = start_http_server(port, host, metrics.registry)
-        self.host = host
-        self.port: int = self._server.server_port
-
-    def close(self) -> None:
-        """Stop answering; returns once the port is free."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

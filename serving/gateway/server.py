@@ -30,7 +30,8 @@ from resonance.serving.gateway.health_service import NOT_SERVING, SERVING, Healt
 from resonance.serving.gateway.interceptors import CallInterceptor
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.listening import RefusedBelow, header_options
-from resonance.serving.gateway.metrics import GatewayMetrics, MetricsServer
+from resonance.serving.gateway.metrics import GatewayMetrics
+from resonance.serving.gateway.metrics_server import MetricsServer
 from resonance.serving.gateway.models_transport import ModelsTransport
 from resonance.serving.gateway.reading import NURSERY, SpoolBudget, check_spool_folder
 from resonance.serving.gateway.reasons import Refusal

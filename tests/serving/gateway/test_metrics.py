@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,9 +23,9 @@ from resonance.serving.gateway.metrics import (
     METHODS,
     UNKNOWN_METHOD,
     GatewayMetrics,
-    MetricsServer,
     Stage,
 )
+from resonance.serving.gateway.metrics_server import MOST_AT_A_TIME, MetricsServer
 from resonance.serving.gateway.reasons import HandshakeFault, Kill, Refusal
 
 
@@ -116,6 +118,28 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
         _scrape(server)
     again = MetricsServer(metrics, port=server.port)
     again.close()
+
+
+def test_connections_that_ask_for_nothing_take_few_threads_and_end() -> None:
+    server = MetricsServer(GatewayMetrics(gpu=False), timeout_s=1.0)
+    try:
+        before = threading.active_count()
+        idle = [
+            socket.create_connection((server.host, server.port), timeout=5) for _ in range(MOST_AT_A_TIME + 4)
+        ]
+        for one in idle[MOST_AT_A_TIME:]:
+            assert one.recv(1) == b""  # closed at once, or when its time is up
+        assert threading.active_count() <= before + MOST_AT_A_TIME
+        for one in idle:
+            assert one.recv(1) == b""
+            one.close()
+        deadline_s = time.monotonic() + 5
+        while threading.active_count() > before:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        assert _scrape(server)
+    finally:
+        server.close()
 
 
 def test_what_is_counted_later_is_there_from_the_start_with_0() -> None:
