@@ -22,7 +22,7 @@ _DRAWS = re.compile(r"\\p(\d)")
 _ASS_SPACES = re.compile(r"\\[Nnh]")
 #: Tags that stand between words, all tags, and WebVTT's times within words. A bare < or > is no tag.
 _PARTING_TAG = re.compile(r"</?(?:br|p|v|rt)\b[^<>]*>", re.IGNORECASE)
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>|</?>|< */? *[bius] *>|<\d[\d:.]*>")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|</?>|< *+(?:/ *+)?[bius] *+>|<\d[\d:.]*>")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]\w{1,31});")
 
 
