@@ -38,18 +38,19 @@ _ORIENTATION_TAG = 0x0112
 def make_poster(uri: str, at_s: float, most_px: int, timeout_s: float) -> bytes:
     """JPEG of the picture at `at_s` seconds of the title, its longer side at most `most_px`. Blocks.
 
-    Of a still picture, that picture. After `timeout_s` the picture decoded last counts.
+    Of a still picture, that picture. After `timeout_s` the picture decoded last counts, of an animation, too.
 
     Raises:
         NothingToShowError: it has no picture. MediaError: it is away, or no longer media.
         ServerError, UsageError: its store's.
     """
+    deadline_s = time.monotonic() + timeout_s
     with open_uri(uri) as file:
         still = open_picture(file, uri)
         if still is not None:
-            show(still, at_s, LIMITS.max_picture_pixels)
+            show(still, at_s, LIMITS.max_picture_pixels, deadline_s)
             return _jpeg(_still(still, uri, most_px))
-    return _jpeg(_frame(uri, at_s, most_px, time.monotonic() + timeout_s))
+    return _jpeg(_frame(uri, at_s, most_px, deadline_s))
 
 
 def _still(image: Image.Image, name: str, most_px: int) -> ByteArray:

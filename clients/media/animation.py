@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -37,9 +38,10 @@ def is_animation(image: Image.Image) -> bool:
         return False
 
 
-def show(image: Image.Image, at_s: float, max_pixels: int) -> None:
+def show(image: Image.Image, at_s: float, max_pixels: int, deadline_s: float = math.inf) -> None:
     """Move an animation to the frame that is shown at `at_s`; the last one where it is over, or breaks off.
 
+    After `deadline_s`, of the monotonic clock, it stays where it is: each frame is made of those before it.
     Nothing is done with another picture, nor where frames have more than `max_pixels`: `read_frame` refuses
     them.
 
@@ -54,7 +56,7 @@ def show(image: Image.Image, at_s: float, max_pixels: int) -> None:
             image.seek(number)
             image.load()  # before, a WebP does not know how long it lasts
             ends_ms += _lasts_ms(image)
-            if at_s * 1000 < ends_ms:
+            if at_s * 1000 < ends_ms or time.monotonic() > deadline_s:
                 return
             number += 1
     except ResonanceError:

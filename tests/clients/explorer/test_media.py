@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+import time
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -404,3 +405,13 @@ async def test_a_failure_is_not_kept() -> None:
         await cache.get("a", fail)
     assert await cache.get("a", lambda: b"whole") == b"whole"
     cache.close()
+
+
+def test_an_animation_of_many_frames_is_not_decoded_for_as_long_as_it_lasts(tmp_path: Path) -> None:
+    head = b"GIF89a" + bytes((1, 0, 1, 0, 0xF0, 0, 0)) + b"\0\0\0\xff\xff\xff"
+    frame = b"\x21\xf9\x04\x04\x01\0\0\0" + b"\x2c\0\0\0\0\x01\0\x01\0\0" + b"\x02\x02\x44\x01\0"
+    path = tmp_path / "long.gif"
+    path.write_bytes(head + 100_000 * frame + b";")  # over ten seconds of work
+    started_s = time.process_time()
+    assert make_poster(str(path), 1e6, 480, timeout_s=0.2).startswith(b"\xff\xd8")
+    assert time.process_time() - started_s < 3.0
