@@ -18,18 +18,19 @@ from resonance.clients.errors import OverloadedError
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.places import OnRefused, Places
 from resonance.serving.gateway.reasons import Refusal
+from resonance.serving.gateway.shares import Share, make_room
 
 
 class Stream:
     """A call of EmbedMedia that was let in. `is_busy` is asked whenever another one wants in.
 
     Attributes:
-        stored: segments of earlier calls that it holds, see `Admission.store`.
+        stored: its share of the segments of earlier calls that are held, see `Admission.store`.
     """
 
     def __init__(self, caller: str, *, live: bool) -> None:
         self.caller, self.live = caller, live
-        self.stored = 0
+        self.stored = Share(caller)
         self.is_busy: Callable[[], bool] = lambda: True
 
 
@@ -117,17 +118,20 @@ class Admission:
         """Let a call hold so many segments of earlier ones, in memory until it ends.
 
         Raises:
-            OverloadedError: over the bound of all calls together.
+            OverloadedError: over the bound of all calls together. A caller who holds over twice as much
+                then loses a call.
         """
-        others = sum(s.stored for s in self._streams) - stream.stored
+        others = sum(s.stored.held for s in self._streams) - stream.stored.held
         if others + segments > self._limits.max_stored_segments:
             self._on_refused(Refusal.STORED)
+            more = segments - stream.stored.held
+            make_room([s.stored for s in self._streams], stream.caller, more, "stored segments")
             raise OverloadedError(
                 f"{segments:,} stored segments beside {others:,} of other calls; expected at most "
                 f"{self._limits.max_stored_segments:,} together; come again",
                 retry_after_s=self._limits.queue_timeout_s,
             )
-        stream.stored = segments
+        stream.stored.held = segments
 
     @asynccontextmanager
     async def query(self, caller: str) -> AsyncIterator[None]:

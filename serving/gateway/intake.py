@@ -154,8 +154,10 @@ def named(message: pb.EmbedMediaRequest) -> str:
     return message.WhichOneof("message") or "nothing"
 
 
-def make_intake(start: Start, descriptor: Descriptor, first_index: int, shared: Shared) -> Intake:
-    """The intake for a call's mode."""
+def make_intake(
+    start: Start, descriptor: Descriptor, first_index: int, shared: Shared, caller: str
+) -> Intake:
+    """The intake for a call's mode; `caller`: whose it is."""
     if start.mode == "frames":
         limits = shared.limits
         return FeedIntake(
@@ -179,4 +181,4 @@ def make_intake(start: Start, descriptor: Descriptor, first_index: int, shared: 
         size_bytes=start.size_bytes,
         subtitles=start.subtitles,
     )
-    return FileIntake(shared.media_process(request, descriptor))
+    return FileIntake(shared.media_process(request, descriptor, caller))

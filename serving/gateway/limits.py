@@ -51,6 +51,9 @@ class GatewayLimits:
     )
     request_timeout_s: float = _limit(30.0, "One request to a model.")
     reader_memory_bytes: int = _limit(2 * GIB, "Memory of the process that reads an upload.")
+    all_readers_memory_bytes: int = _limit(
+        0, "Memory of all those processes together. [twice the one's a core]"
+    )
     max_streams_per_caller: int = _limit(256, "Uploads and live feeds of one caller at a time.")
     max_live_feeds: int = _limit(512, "Live feeds at a time.")
     max_uploads: int = _limit(
@@ -78,6 +81,8 @@ class GatewayLimits:
             "max_uploads": cores,
             "max_queries": cores,
             "max_segments_in_flight": 8 * cores,
+            # an upload and a query of each core
+            "all_readers_memory_bytes": 2 * cores * self.reader_memory_bytes,
         }
         for name, value in by_cores.items():
             if getattr(self, name) == 0:
@@ -86,6 +91,11 @@ class GatewayLimits:
             value = getattr(self, bound.name)
             if value < 0 or (value == 0 and bound.name not in _MAY_BE_NONE):
                 raise GatewayConfigError(f"{bound.name} is {value}; expected more than 0")
+        if self.reader_memory_bytes > self.all_readers_memory_bytes:
+            raise GatewayConfigError(
+                f"reader_memory_bytes is {self.reader_memory_bytes:,}; expected at most "
+                f"all_readers_memory_bytes, {self.all_readers_memory_bytes:,}"
+            )
         if self.max_media_bytes > self.max_spool_bytes:
             raise GatewayConfigError(
                 f"max_media_bytes is {self.max_media_bytes:,}; expected at most max_spool_bytes, "

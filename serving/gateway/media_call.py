@@ -93,13 +93,14 @@ class MediaCall:
         if start.expected_fingerprint not in (None, descriptor.fingerprint):
             raise SpaceMismatchError(str(start.expected_fingerprint), descriptor.fingerprint, "the server")
         async with contextlib.AsyncExitStack() as leaving:
-            await leaving.enter_async_context(
+            running = await leaving.enter_async_context(
                 shared.running.running(self._caller, start.idempotency_key, live=start.live)
             )
             with shared.metrics.time(Stage.ADMISSION), shared.tracing.span("admission", live=start.live):
                 stream = await leaving.enter_async_context(
                     shared.admission.stream(self._caller, live=start.live)
                 )
+            stream.stored.end = running.end
             await self._embed(start, descriptor, stream)
 
     async def _start(self) -> Start:
@@ -115,7 +116,8 @@ class MediaCall:
         let_in_s = time.monotonic()
         stream.is_busy = lambda: time.monotonic() - let_in_s < FIRST_MEDIA_S
         done, first = await self._stored(start, descriptor, stream)
-        intake = make_intake(start, descriptor, done[-1].index + 1 if done else 0, self._shared)
+        first_index = done[-1].index + 1 if done else 0
+        intake = make_intake(start, descriptor, first_index, self._shared, self._caller)
         stream.is_busy = lambda: self._encoding > 0 or not (intake.waiting or self._answers.held_up)
         receiving = asyncio.create_task(self._receive(intake, first))
         self._began = time.monotonic()

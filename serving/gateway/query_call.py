@@ -53,7 +53,7 @@ async def embed_query(
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(_example(part, at, descriptor, shared, transport))
+                    group.create_task(_example(part, at, descriptor, shared, transport, caller))
                     for at, part in enumerate(request.parts)
                 ]
         except ExceptionGroup as failed:
@@ -62,7 +62,12 @@ async def embed_query(
 
 
 async def _example(
-    part: pb.QueryPart, at: int, descriptor: Descriptor, shared: Shared, transport: Transport
+    part: pb.QueryPart,
+    at: int,
+    descriptor: Descriptor,
+    shared: Shared,
+    transport: Transport,
+    caller: str,
 ) -> Example:
     kind = part.WhichOneof("example")
     if kind is None:
@@ -75,12 +80,18 @@ async def _example(
     most = shared.limits.max_query_text_bytes
     if kind == "text" and len(data) > most:
         raise InvalidFieldError(f"parts[{at}].text", f"{len(data):,} bytes", f"at most {most:,}")
-    title = await _title(kind, data, f"parts[{at}] ({kind})", descriptor, shared, transport)
+    title = await _title(kind, data, f"parts[{at}] ({kind})", descriptor, shared, transport, caller)
     return Example.of(kind, title, weight)
 
 
 async def _title(
-    kind: str, data: bytes, name: str, descriptor: Descriptor, shared: Shared, transport: Transport
+    kind: str,
+    data: bytes,
+    name: str,
+    descriptor: Descriptor,
+    shared: Shared,
+    transport: Transport,
+    caller: str,
 ) -> MediaEmbedding:
     if kind == "text":  # words take no decoder, so they need no process to be confined in
         text = InlineSource(lambda: TextReader(decode_text(data, name), descriptor, name=name))
@@ -95,7 +106,7 @@ async def _title(
         size_bytes=len(data),
         subtitles=None,
     )
-    source = shared.media_process(request, descriptor, max_media_s=shared.limits.max_query_media_s)
+    source = shared.media_process(request, descriptor, caller, max_media_s=shared.limits.max_query_media_s)
     feeding = asyncio.create_task(_feed(source, data))
     embedding = asyncio.create_task(_embedded(source, descriptor, shared, transport))
     try:

@@ -68,7 +68,7 @@ class RunningCalls:
         await self._none.wait()
 
     @asynccontextmanager
-    async def running(self, caller: str, key: str | None, *, live: bool) -> AsyncIterator[None]:
+    async def running(self, caller: str, key: str | None, *, live: bool) -> AsyncIterator[Running]:
         """For as long as a call runs, from before it asks for a place.
 
         An earlier call of the same caller and key is ended first, and its place left.
@@ -80,7 +80,7 @@ class RunningCalls:
         async with call.until_ended():
             try:
                 await self._take_over(call, caller, key)
-                yield
+                yield call
             finally:
                 self._leave(call, caller, key)
 

@@ -33,7 +33,7 @@ from resonance.serving.gateway.listening import RefusedBelow, header_options
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.metrics_server import MetricsServer
 from resonance.serving.gateway.models_transport import ModelsTransport
-from resonance.serving.gateway.reading import NURSERY, SpoolBudget, check_spool_folder
+from resonance.serving.gateway.reading import NURSERY, MemoryBudget, SpoolBudget, check_spool_folder
 from resonance.serving.gateway.reasons import Refusal
 from resonance.serving.gateway.service import EmbeddingService
 from resonance.serving.gateway.shared import Shared
@@ -163,6 +163,7 @@ class Gateway:
             metrics=self.metrics,
             tracing=tracing,
             budget=SpoolBudget(limits.max_spool_bytes, lambda: self.metrics.call_refused(Refusal.SPOOL)),
+            memory=MemoryBudget(limits.all_readers_memory_bytes),
             spool_folder=spool_folder,
         )
         self._show_gauges(self._shared)

@@ -14,7 +14,13 @@ from resonance.clients.transport import Transport
 from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.metrics import GatewayMetrics, Stage
-from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
+from resonance.serving.gateway.reading import (
+    MediaProcess,
+    MemoryBudget,
+    ReadLimits,
+    ReadRequest,
+    SpoolBudget,
+)
 from resonance.serving.gateway.running import RunningCalls
 from resonance.serving.gateway.tracing import Tracing
 from resonance.space.descriptor import MODALITIES, Descriptor
@@ -31,13 +37,17 @@ class Shared:
     metrics: GatewayMetrics
     tracing: Tracing
     budget: SpoolBudget
+    memory: MemoryBudget
     spool_folder: Path
     running: RunningCalls = field(default_factory=RunningCalls)
 
     def media_process(
-        self, request: ReadRequest, descriptor: Descriptor, *, max_media_s: float | None = None
+        self, request: ReadRequest, descriptor: Descriptor, caller: str, *, max_media_s: float | None = None
     ) -> MediaProcess:
-        """A process that reads an upload, within the gateway's limits; `max_media_s`: instead of theirs."""
+        """A process that reads an upload of `caller`, within the gateway's limits.
+
+        `max_media_s`: instead of theirs.
+        """
         limits = self.limits
         read_limits = ReadLimits(
             max_media_bytes=None if request.live else limits.max_media_bytes,
@@ -54,6 +64,8 @@ class Shared:
             read_limits,
             self.spool_folder,
             self.budget,
+            caller=caller,
+            memory=self.memory,
             on_killed=self.metrics.reader_killed,
             on_refused=self.metrics.call_refused,
         )

@@ -35,14 +35,18 @@ from resonance.serving.gateway.reading.answers import Answers
 from resonance.serving.gateway.reading.child import Job
 from resonance.serving.gateway.reading.deaths import death_error
 from resonance.serving.gateway.reading.limits import ReadLimits, ReadRequest
+from resonance.serving.gateway.reading.memory import MemoryBudget, private_bytes
 from resonance.serving.gateway.reading.nursery import NURSERY
 from resonance.serving.gateway.reading.retention import Retention
 from resonance.serving.gateway.reading.spool import Spool, SpoolBudget
 from resonance.serving.gateway.reasons import Kill, Refusal
+from resonance.serving.gateway.shares import Share
 from resonance.space.descriptor import Descriptor
 
 #: The process tells of a stall itself; this much later it is taken to be beyond telling.
 STALL_GRACE_S = 1.0
+#: The process's memory and steps are looked at no less often.
+MOST_LOOK_S = 0.5
 #: Bytes read at once from the process.
 READ_BYTES = 1 << 18
 
@@ -51,7 +55,8 @@ class MediaProcess:
     """A `SegmentSource` of an upload, whose chunks are given with `feed` and `end`.
 
     Args:
-        spool_folder: where the bytes are kept while they are read; budget: shared by all uploads.
+        spool_folder: where the bytes are kept while they are read; budget, memory: shared by all uploads.
+        caller: whose upload it is, when there is too little of those for all.
         on_violation: of the rules of `confine`: ``refuse`` the call, or ``kill`` the process, for tests.
         on_killed: told why the process ended before its time; on_refused: told that none could be started.
 
@@ -71,13 +76,17 @@ class MediaProcess:
         budget: SpoolBudget,
         *,
         on_violation: Literal["refuse", "kill"] = "refuse",
+        caller: str = "",
+        memory: MemoryBudget | None = None,
         on_killed: Callable[[Kill], None] = lambda reason: None,
         on_refused: Callable[[Refusal], None] = lambda reason: None,
     ) -> None:
         self._on_killed, self._on_refused = on_killed, on_refused
         self._request, self._limits, self._on_violation = request, limits, on_violation
         self._descriptor = replace(descriptor, axes={})  # not needed to read, and the largest part of it
-        self._spool = Spool(spool_folder, budget)
+        self._spool = Spool(spool_folder, budget, Share(caller, self._give_up))
+        self._memory, self._held = memory, Share(caller, self._give_up_memory)
+        self._first_bytes = 0  # of the process's memory when it was started
         self._probe = IndexProbe(self._spool.read, request.size_bytes)
         self._answers = Answers(self._descriptor, request, limits)
         self._retention = Retention(self._spool) if request.live else None
@@ -187,6 +196,8 @@ class MediaProcess:
         if self._writer is not None:
             self._writer.transport.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._memory is not None:
+            self._memory.leave(self._held)
         pid, self.pid = self.pid, None
         if pid is not None:
             with contextlib.suppress(ResonanceError):
@@ -215,6 +226,7 @@ class MediaProcess:
         finally:
             theirs.close()
             os.close(spool)
+        self._first_bytes = private_bytes(self.pid)
         reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BYTES)
         job = pickle.dumps(Job(self._request, self._limits, self._descriptor))
         self._writer.writelines(wire.packed("job", [job]))
@@ -259,7 +271,9 @@ class MediaProcess:
     async def _watch(self) -> None:
         """Kill a process that makes no step though it has bytes to read and somebody to read for."""
         while self._answers.error is None:
-            await asyncio.sleep(min(self._limits.stall_timeout_s / 4, 1.0))
+            await asyncio.sleep(min(self._limits.stall_timeout_s / 4, MOST_LOOK_S))
+            if self._memory is not None and self.pid is not None:
+                self._memory.hold(self._held, max(private_bytes(self.pid) - self._first_bytes, 0))
             if (self._lacks_bytes() and not self._comes_in_vain()) or self._answers.rests:
                 self._answers.progressed()
             elif time.monotonic() - self._answers.progressed_at > self._answers.timeout_s + STALL_GRACE_S:
@@ -267,6 +281,17 @@ class MediaProcess:
                 self._answers.fail(self._stalled())
                 if self._writer is not None:
                     self._writer.transport.abort()  # ends `_listen`, which reaps
+
+    def _give_up(self, error: OverloadedError) -> None:
+        """Others need what this upload holds."""
+        self._answers.fail(error)
+        if self._writer is not None:
+            self._writer.transport.abort()  # ends `_listen`, which reaps
+
+    def _give_up_memory(self, error: OverloadedError) -> None:
+        if self._answers.error is None:
+            self._on_killed(Kill.SHORTAGE)
+        self._give_up(error)
 
     def _stalled(self) -> MediaError:
         name, waits = self._request.media_id, self._answers.waits

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from resonance.clients.errors import InvalidFieldError, OverloadedError
 from resonance.clients.media.ranges import Ranges
+from resonance.serving.gateway.shares import RETRY_AFTER_S, Share, make_room
 
 #: Pieces that do not touch each other; every one takes a block on disk, however small it is.
 MAX_PIECES = 1024
 BLOCK_BYTES = 4096
-#: Until uploads that end give room back.
-RETRY_AFTER_S = 5.0
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -29,29 +28,43 @@ class SpoolBudget:
 
     def __init__(self, max_bytes: int, on_refused: Callable[[], None] = lambda: None) -> None:
         self.max_bytes, self.used_bytes = max_bytes, 0
+        self.shares: set[Share] = set()
         self._on_refused = on_refused
 
-    def take(self, size_bytes: int) -> None:
-        """Raises OverloadedError: no room for that many more."""
+    def take(self, size_bytes: int, share: Share) -> None:
+        """So many more bytes for an upload.
+
+        Raises:
+            OverloadedError: there is no room. A caller who holds over twice as much then loses an upload.
+        """
         if self.used_bytes + size_bytes > self.max_bytes:
+            make_room(self.shares, share.caller, size_bytes, "bytes on disk")
             raise self.refusal(
                 f"uploads hold {self.used_bytes:,} bytes on disk and {size_bytes:,} came; "
                 f"expected at most {self.max_bytes:,} in all"
             )
         self.used_bytes += size_bytes
+        share.held += size_bytes
+        self.shares.add(share)
 
     def refusal(self, why: str) -> OverloadedError:
         """An error for want of room, counted."""
         self._on_refused()
         return OverloadedError(f"{why}: send again later", retry_after_s=RETRY_AFTER_S)
 
-    def give_back(self, size_bytes: int) -> None:
+    def give_back(self, size_bytes: int, share: Share) -> None:
         """So many bytes are free again."""
         self.used_bytes -= size_bytes
+        share.held -= size_bytes
+        if not share.held:
+            self.shares.discard(share)
 
 
 class Spool:
     """One upload's bytes. Files are sparse: what has not arrived takes no room.
+
+    Args:
+        share: whose it is, and how it is ended for others; by default nobody's in particular.
 
     Attributes:
         there: the bytes that have arrived, those forgotten since included.
@@ -59,15 +72,20 @@ class Spool:
         end_bytes: where the last of them ends.
     """
 
-    def __init__(self, folder: Path, budget: SpoolBudget) -> None:
+    def __init__(self, folder: Path, budget: SpoolBudget, share: Share | None = None) -> None:
         try:
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  close() does
         except OSError as error:
             raise budget.refusal(f"no file for an upload in {folder} ({error.strerror})") from error
-        self._budget = budget
+        self._budget, self._share = budget, share or Share("")
         self._forgotten = 0
         self.there = Ranges()
-        self.received_bytes = self.end_bytes = self.held_bytes = 0
+        self.received_bytes = self.end_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """On disk now."""
+        return self._share.held
 
     def write(self, offset: int, data: bytes) -> None:
         """Store what is missing of `data` at `offset`. Blocks as long as the page cache takes.
@@ -78,9 +96,7 @@ class Spool:
             OverloadedError: the budget is used up. InvalidFieldError: too many pieces lie about.
         """
         missing = self._missing(max(offset, self._forgotten), offset + len(data))
-        size = _length(missing)
-        self._budget.take(size)
-        self.held_bytes += size
+        self._budget.take(_length(missing), self._share)
         view = memoryview(data)
         for start, end in missing:
             self._write(start, view[start - offset : end - offset])
@@ -135,15 +151,13 @@ class Spool:
         if result != 0:
             return  # a file system without holes: the budget says when it is enough
         self._forgotten = before
-        self._budget.give_back(held)
-        self.held_bytes -= held
+        self._budget.give_back(held, self._share)
 
     def close(self) -> None:
         """Free the disk and the budget."""
         if not self._file.closed:
             self._file.close()
-            self._budget.give_back(self.held_bytes)
-            self.held_bytes = 0
+            self._budget.give_back(self.held_bytes, self._share)
 
 
 def _length(ranges: list[tuple[int, int]]) -> int:

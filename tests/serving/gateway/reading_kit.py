@@ -10,7 +10,13 @@ from typing import Any
 
 from resonance.clients.errors import ResonanceError
 from resonance.clients.media.types import SegmentInput
-from resonance.serving.gateway.reading import MediaProcess, ReadLimits, ReadRequest, SpoolBudget
+from resonance.serving.gateway.reading import (
+    MediaProcess,
+    MemoryBudget,
+    ReadLimits,
+    ReadRequest,
+    SpoolBudget,
+)
 from resonance.serving.gateway.reasons import Kill, Refusal
 from resonance.space.descriptor import Descriptor
 
@@ -23,6 +29,8 @@ def make_process(
     *,
     limits: ReadLimits | None = None,
     budget: SpoolBudget | None = None,
+    memory: MemoryBudget | None = None,
+    caller: str = "",
     strict: bool = True,
     on_killed: Callable[[Kill], None] = lambda reason: None,
     on_refused: Callable[[Refusal], None] = lambda reason: None,
@@ -38,6 +46,8 @@ def make_process(
         folder,
         room,
         on_violation="kill" if strict else "refuse",
+        caller=caller,
+        memory=memory,
         on_killed=on_killed,
         on_refused=on_refused,
     )

@@ -177,6 +177,27 @@ async def test_stored_segments_are_bounded_over_all_calls_and_go_with_theirs() -
     assert door.refused == ["stored"]
 
 
+async def test_who_has_few_stored_segments_gets_room_from_who_has_most() -> None:
+    door = Door(max_stored_segments=100)
+    ended: list[str] = []
+    async with contextlib.AsyncExitStack() as inside:
+        streams = {}
+        for name, caller, held in (("large", "a", 50), ("small", "a", 20), ("other", "b", 30)):
+            streams[name] = await inside.enter_async_context(door.admission.stream(caller, live=True))
+            streams[name].stored.end = lambda error, name=name: ended.append(f"{name}: {error}")
+            door.admission.store(streams[name], held)
+        with pytest.raises(OverloadedError, match="36 stored segments beside 70"):
+            door.admission.store(streams["other"], 36)  # a would have no more than twice as many
+        assert ended == []
+        late = await inside.enter_async_context(door.admission.stream("c", live=True))
+        with pytest.raises(OverloadedError):
+            door.admission.store(late, 5)
+        with pytest.raises(OverloadedError):
+            door.admission.store(streams["small"], 30)  # whose caller has most itself
+    assert len(ended) == 1
+    assert ended[0].startswith("large: 50 stored segments of this call, the largest of its caller")
+
+
 async def test_segments_at_the_models_are_bounded_over_all_calls() -> None:
     door = Door(max_segments_in_flight=2)
     seen: list[int] = []

@@ -16,8 +16,9 @@ from resonance.serving.gateway.admission import Admission
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.query_call import embed_query
-from resonance.serving.gateway.reading import SpoolBudget
+from resonance.serving.gateway.reading import MemoryBudget, SpoolBudget
 from resonance.serving.gateway.shared import Shared
+from resonance.serving.gateway.shares import Share
 from resonance.serving.gateway.tracing import Tracing
 from resonance.space.descriptor import Descriptor
 from resonance.v1 import embedding_pb2 as pb
@@ -51,6 +52,7 @@ def shared_of(model_repository: Path, folder: Path, limits: GatewayLimits) -> Sh
         metrics=metrics,
         tracing=Tracing(),
         budget=SpoolBudget(limits.max_spool_bytes),
+        memory=MemoryBudget(limits.all_readers_memory_bytes),
         spool_folder=folder,
     )
 
@@ -64,7 +66,7 @@ async def test_a_full_spool_refuses_a_query_and_its_place_is_free_again(
     model_repository: Path, tmp_path: Path
 ) -> None:
     shared = shared_of(model_repository, tmp_path, GatewayLimits(max_queries=1))
-    shared.budget.take(shared.budget.max_bytes - 10_000)  # what uploads hold
+    shared.budget.take(shared.budget.max_bytes - 10_000, Share("a"))  # what uploads hold
     request = pb.EmbedQueryRequest(parts=[pb.QueryPart(sound=noise(1))])
     with pytest.raises(OverloadedError, match=r"on disk and 32,0.. came"):
         await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 5)

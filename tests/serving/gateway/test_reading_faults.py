@@ -25,7 +25,15 @@ from resonance.clients.errors import (
     OverloadedError,
     ServerFaultError,
 )
-from resonance.serving.gateway.reading import NURSERY, MediaProcess, ReadLimits, SpoolBudget, retention, wire
+from resonance.serving.gateway.reading import (
+    NURSERY,
+    MediaProcess,
+    MemoryBudget,
+    ReadLimits,
+    SpoolBudget,
+    retention,
+    wire,
+)
 from resonance.serving.gateway.reading import process as process_module
 from resonance.serving.gateway.reading.nursery import Nursery
 from resonance.serving.gateway.reading.retention import Retention
@@ -310,6 +318,62 @@ async def test_a_cancelled_start_leaves_no_process(descriptor: Descriptor, tmp_p
     zygote = NURSERY._zygote
     assert zygote is not None
     assert not [pid for pid in children_of(zygote.pid) if is_alive(pid)]
+
+
+async def test_no_caller_takes_the_disk_of_the_others(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    budget = SpoolBudget(150_000)
+    size = len(long_film)
+    takes = [make_process(descriptor, tmp_path, budget=budget, caller="a", size_bytes=size) for _ in range(2)]
+    other = make_process(descriptor, tmp_path, budget=budget, caller="b", size_bytes=size)
+    await takes[0].feed(0, long_film[:100_000])
+    await takes[1].feed(0, long_film[:50_000])
+    with pytest.raises(OverloadedError, match=r"150,000 bytes on disk and 40,000 came"):
+        await other.feed(0, long_film[:40_000])
+    with pytest.raises(OverloadedError, match=r"100,000 bytes on disk of this call.*holds most") as given_up:
+        await read_to_end(takes[0])
+    assert given_up.value.retry_after_s
+    await takes[0].close()
+    await other.feed(0, long_film[:40_000])
+    assert budget.used_bytes == 90_000
+    for process in (takes[1], other):
+        await process.close()
+    assert budget.used_bytes == 0
+    assert budget.shares == set()
+
+
+async def test_the_memory_of_all_readers_is_bounded_too(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An MP4 whose index of 600 bytes names 30 million samples makes its reader hold 1 GB while it waits."""
+    memory, killed = MemoryBudget(1000), []
+    held = dict[int, int]()
+    monkeypatch.setattr(process_module, "private_bytes", lambda pid: held.get(pid, 0))
+    many = [
+        make_process(
+            descriptor,
+            tmp_path,
+            memory=memory,
+            caller=caller,
+            size_bytes=len(long_film),
+            on_killed=lambda kill, caller=caller: killed.append((caller, kill)),
+        )
+        for caller in ("b", "a", "a")
+    ]
+    for process, size in zip(many, (450, 300, 400), strict=True):
+        await process.feed(0, long_film[:1000])
+        assert process.pid is not None
+        held[process.pid] = size
+    with pytest.raises(OverloadedError, match=r"hold 1,150 bytes of memory, 400 of them.*at most 1,000"):
+        async with asyncio.timeout(5):
+            await read_to_end(many[2])
+    await asyncio.sleep(2 * process_module.MOST_LOOK_S)
+    assert killed == [("a", Kill.SHORTAGE)]
+    assert memory.used_bytes == 750
+    for process in many:
+        await process.close()
+    assert memory.used_bytes == 0
 
 
 async def test_the_budget_and_the_limits_hold(
