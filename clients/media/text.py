@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unicodedata import category
+from unicodedata import bidirectional, category
 
 from resonance.clients.errors import NoModalityError, NotMediaError
 from resonance.clients.media.types import Frames, MediaInfo, ReadTimes, SampledBy, SegmentInput
@@ -15,6 +15,11 @@ TEXT_SUFFIXES = (".txt", ".md")
 #: Text files larger than this are not read.
 MAX_TEXT_BYTES = 32 * 1024 * 1024
 EXPECTED_TEXT = f"UTF-8 text of at most {MAX_TEXT_BYTES:,} bytes"
+#: Categories of characters that a terminal obeys: controls, separators of lines and paragraphs.
+_STEERS = frozenset(("Cc", "Zl", "Zp"))
+#: Kinds that turn what stands between them, and with it how a name ends. Marks, which turn nothing, are not
+#: of them: names in Hebrew and Arabic have them.
+_TURNS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
 #: Tokens that the tokenizer adds around every piece.
 SPECIAL_TOKENS = 2
 
@@ -56,9 +61,13 @@ def can_be_stored(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """Text that can be written to a terminal: what is not UTF-8, or steers it, is spelled out."""
+    """Text that can be written to a terminal: what is not UTF-8, steers it, or turns the direction of what
+    follows is spelled out."""
     written = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if category(c) != "Cc" else c.encode("unicode_escape").decode() for c in written)
+    return "".join(
+        c.encode("unicode_escape").decode() if category(c) in _STEERS or bidirectional(c) in _TURNS else c
+        for c in written
+    )
 
 
 def check_text(text: str, name: str) -> None:

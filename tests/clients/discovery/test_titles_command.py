@@ -22,6 +22,7 @@ from resonance.clients.discovery.reading import known_title
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.types import day_of
+from resonance.clients.media.text import shown
 from resonance.clients.media.types import Damage
 from tests.clients.discovery.made import DESCRIPTOR, random_titles, write
 
@@ -118,6 +119,13 @@ def test_what_steers_a_terminal_is_spelled_out(store: str) -> None:
         assert "\x1b" not in out
         assert "films/\\x1b[31mred.mp4" in out
     assert "\x1b" not in run("arcs", store, "--like", "\x1b[31mred")[2]
+
+
+def test_what_turns_the_direction_of_names_is_spelled_out() -> None:
+    assert shown("films/\u202egpj.4pm") == r"films/\u202egpj.4pm"  # a terminal shows films/mp4.jpg
+    assert shown("a\u2066b\u2069\u2028c") == r"a\u2066b\u2069\u2028c"
+    for name in ("סרט\u200f.mp4", "فيلم.mp4", "👨\u200d👩.mp4"):
+        assert shown(name) == name
 
 
 def test_an_id_is_taken_however_its_accents_are_written_and_is_no_answer_to_itself(store: str) -> None:
