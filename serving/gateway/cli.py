@@ -93,6 +93,7 @@ def gateway(
 
     from resonance.serving.errors import ServingError
     from resonance.serving.gateway.core_log import StderrLines
+    from resonance.serving.gateway.descriptors import allow_descriptors
     from resonance.serving.gateway.logs import configure_logs
     from resonance.serving.gateway.metrics import GatewayMetrics
     from resonance.serving.gateway.reading import NURSERY
@@ -126,6 +127,7 @@ def gateway(
         with StderrLines(on_handshake_failed=metrics.handshake_failed) as lines:
             configure_logs(log_format, stream=lines.stream)
             faulthandler.enable(file=lines.stream)  # the last lines of a crash must not be lost in the pipe
+            allow_descriptors()
             try:
                 asyncio.run(run(Gateway(settings, metrics), ready_file))
             finally:
