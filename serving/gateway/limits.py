@@ -35,7 +35,8 @@ class GatewayLimits:
     max_subtitle_bytes: int = _limit(8 * MIB, "Subtitles sent along with a media.")
     max_query_bytes: int = _limit(12 * MIB, "All examples of a query together.")
     max_query_media_s: float = _limit(
-        120.0, "Length of each sound or clip of a query, which holds one of few places."
+        120.0,
+        "Length of each sound or clip of a query, which holds one of few places; none is read for longer.",
     )
     max_query_text_bytes: int = _limit(
         64 * KIB, "One text of a query; a long one is split and costs seconds."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from resonance.clients.errors import InvalidFieldError
+from resonance.clients.errors import InvalidFieldError, MediaLimitError
 from resonance.clients.face import title_of
 from resonance.clients.finishing import to_the_end
 from resonance.clients.media.text import TextReader, decode_text
@@ -106,14 +106,18 @@ async def _title(
         size_bytes=len(data),
         subtitles=None,
     )
-    source = shared.media_process(request, descriptor, caller, max_media_s=shared.limits.max_query_media_s)
+    most_s = shared.limits.max_query_media_s
+    source = shared.media_process(request, descriptor, caller, max_media_s=most_s)
     feeding = asyncio.create_task(_feed(source, data))
     embedding = asyncio.create_task(_embedded(source, descriptor, shared, transport))
     try:
-        await asyncio.wait((feeding, embedding), return_when=asyncio.FIRST_COMPLETED)
-        if not embedding.done():
+        await asyncio.wait((feeding, embedding), timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done() and not embedding.done():
             feeding.result()  # where it failed, what is embedded would wait for bytes that never come
-        return await embedding
+            await asyncio.wait((embedding,), timeout=most_s)
+        if not embedding.done():  # of little media, such as an animation of large frames, may come much work
+            raise MediaLimitError(name, f"media that is read for over {most_s:g} s", "what is read sooner")
+        return embedding.result()
     finally:
         await to_the_end(_leave(feeding, embedding, source))
 

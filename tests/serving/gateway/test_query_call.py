@@ -98,3 +98,17 @@ async def test_a_weight_that_is_none_is_named_before_anything_is_embedded(
     with pytest.raises(InvalidFieldError) as refused:
         await embed_query(pb.EmbedQueryRequest(parts=parts), shared, shared.transport, "a")
     assert refused.value.field == "parts[1].weight"
+
+
+async def test_a_query_has_media_that_is_read_for_a_bounded_time(
+    model_repository: Path, tmp_path: Path
+) -> None:
+    """A file of 300 bytes, 0.9 s long, whose frames take half a second each."""
+    screen = (5000).to_bytes(2, "little") * 2
+    head = b"GIF89a" + screen + bytes((0xF0, 0, 0)) + b"\0\0\0\xff\xff\xff"
+    frame = b"\x21\xf9\x04\x04\x01\0\0\0" + b"\x2c\0\0\0\0\x01\0\x01\0\0" + b"\x02\x02\x44\x01\0"
+    shared = shared_of(model_repository, tmp_path, GatewayLimits(max_query_media_s=1.0))
+    request = pb.EmbedQueryRequest(parts=[pb.QueryPart(video=head + 9 * frame + b";")])
+    with pytest.raises(MediaLimitError, match=r"parts\[0\] \(video\): media that is read for over 1 s"):
+        await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 10)
+    assert shared.admission.queries == 0
