@@ -13,6 +13,8 @@ from typing import Any
 
 #: Characters of a library's own message that are repeated in ours.
 _REASON_CHARACTERS = 200
+#: A checkpoint may bring Python of its own; transformers asks at the terminal whether to run it, and would.
+_DATA_ALONE = {"trust_remote_code": False}
 #: Of several scripts: a vocabulary that is there knows a piece of one of them.
 _WORDS = ("tide", "вода", "水", "पानी", "물", "ماء")
 
@@ -175,16 +177,16 @@ class Checkpoint:
                 raise self.unusable(reason)
             try:
                 with _quiet():
-                    return read(str(folder), local_files_only=True)
+                    return read(str(folder), local_files_only=True, **_DATA_ALONE)
             except Exception as error:  # parsers of several libraries, each with errors of its own
                 raise self.unusable(f"cannot be read: {what}: {_first_line(error)}") from error
         try:  # what was downloaded before needs no network
             with _quiet():
-                return read(self.location, local_files_only=True)
+                return read(self.location, local_files_only=True, **_DATA_ALONE)
         except Exception:
             try:
                 with _quiet():
-                    return read(self.location)
+                    return read(self.location, **_DATA_ALONE)
             except Exception as error:
                 raise self._not_loaded(what, error) from error
 

@@ -114,6 +114,28 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
         Checkpoint("visual_encoder", str(tmp_path)).config()
 
 
+@pytest.mark.parametrize("part", ["config", "tokenizer"])
+def test_code_that_a_checkpoint_brings_is_not_run_whatever_is_answered(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ran = tmp_path / "checkpoint", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "config.json").write_text(
+        '{"model_type": "ours", "auto_map": {"AutoConfig": "brought.Config"}}'
+    )
+    (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["brought.T", null]}}')
+    (folder / "brought.py").write_text(
+        f"open({str(ran)!r}, 'w')\n"
+        "from transformers import PretrainedConfig as Config, PreTrainedTokenizer as T\n"
+    )
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("builtins.input", lambda *prompt: "y")
+    with pytest.raises(CheckpointError):
+        getattr(Checkpoint("visual_encoder", str(folder)), part)()
+    assert not ran.exists()
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(clap: Path) -> None:
     with pytest.raises(CheckpointError, match="is of type 'clap', the card expects siglip"):
         build_visual(clap)
@@ -233,10 +255,10 @@ def test_a_hub_cache_without_a_vocabulary_is_not_enough(
     assert checkpoint.config().model_type == "bert"
     read = transformers.AutoTokenizer.from_pretrained
 
-    def reached(location: str, *, local_files_only: bool = False) -> Any:
+    def reached(location: str, *, local_files_only: bool = False, **how: Any) -> Any:
         if not local_files_only:
             shutil.copytree(whole, snapshot, dirs_exist_ok=True)
-        return read(location, local_files_only=True)
+        return read(location, local_files_only=True, **how)
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", reached)
     assert checkpoint.tokenizer().get_vocab() == read(whole).get_vocab()
