@@ -27,12 +27,22 @@ ZYGOTE = "resonance.serving.gateway.reading.zygote"
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1",
 }  # fmt: skip
+#: What else it has of the gateway's own, by name and by how names begin: what Python and the loader need. The
+#: others may hold keys and tokens, and a reader that hostile media took over could tell them to who sent it.
+KEPT = frozenset(("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "GCONV_PATH", "GLIBC_TUNABLES"))
+KEPT_PREFIXES = ("PYTHON", "LD_", "LC_")
 START_TIMEOUT_S = 60.0
 #: The zygote answers within milliseconds; it reaps only what was killed or has hung up.
 ANSWER_TIMEOUT_S = 20.0
 MAX_ANSWER_BYTES = 1024
 #: Until processes that end give room back.
 RETRY_AFTER_S = 5.0
+
+
+def environment() -> dict[str, str]:
+    """Of the zygote, and so of every reading process."""
+    kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
+    return {**kept, **ENVIRONMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Nursery:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **ENVIRONMENT},
+                env=environment(),
                 start_new_session=True,  # a Ctrl-C at the terminal is answered by the gateway
             )
         self._control = ours

@@ -34,6 +34,7 @@ from resonance.serving.gateway.reading import (
     retention,
     wire,
 )
+from resonance.serving.gateway.reading import nursery as nursery_module
 from resonance.serving.gateway.reading import process as process_module
 from resonance.serving.gateway.reading.nursery import Nursery
 from resonance.serving.gateway.reading.retention import Retention
@@ -157,6 +158,22 @@ async def test_what_the_machine_lacks_is_no_fault_of_the_media(
     assert kills == [Kill.SHORTAGE] * 5
 
 
+def test_what_the_gateways_environment_holds_is_not_in_its_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-gateway")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    nursery = Nursery()
+    try:
+        asyncio.run(nursery.warm_up())
+        assert nursery._zygote is not None
+        told = Path(f"/proc/{nursery._zygote.pid}/environ").read_bytes().split(b"\0")
+    finally:
+        nursery.close()
+    assert b"LC_ALL=C.UTF-8" in told
+    assert b"of-the-gateway" not in b" ".join(told)
+
+
 async def test_a_process_that_cannot_be_started_ends_no_other(
     descriptor: Descriptor,
     long_film: bytes,
@@ -164,7 +181,7 @@ async def test_a_process_that_cannot_be_started_ends_no_other(
     short_nursery: Nursery,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FAILING_FORK", "2")
+    monkeypatch.setitem(nursery_module.ENVIRONMENT, "FAILING_FORK", "2")
     refused: list[Refusal] = []
     first = make_process(descriptor, tmp_path)
     await first.feed(0, long_film[:100_000])
