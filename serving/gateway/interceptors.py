@@ -40,7 +40,7 @@ IDLE_TIMEOUT_S = 120.0
 UNAUTHENTICATED = "a valid bearer token is needed"
 Handler = Callable[[Any, Any], Awaitable[Any]]
 #: Makes of a call's requests what its handler gets.
-Take = Callable[[Any], Coroutine[Any, Any, Any]]
+Take = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 
 
 class _RevokedError(Exception):
@@ -104,15 +104,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             make, wrapped = grpc.stream_unary_rpc_method_handler, self._returning(handler, method, take)
         return make(wrapped, reading(found.request_deserializer), found.response_serializer)
 
-    async def _stream(self, requests: Any) -> ReadableRequests:
+    async def _stream(self, requests: Any, context: grpc.aio.ServicerContext) -> ReadableRequests:
         return ReadableRequests(requests, self._idle_timeout_s)
 
-    async def _only(self, requests: Any) -> Any:
-        return await only_request(requests, self._idle_timeout_s)
+    async def _only(self, requests: Any, context: grpc.aio.ServicerContext) -> Any:
+        return await only_request(context, self._idle_timeout_s)
 
     def _returning(self, handler: Handler, method: str, take: Take) -> Handler:
         async def returning(requests: Any, context: grpc.aio.ServicerContext) -> Any:
-            async with self._call(method, context, take(requests)) as given:
+            async with self._call(method, context, take(requests, context)) as given:
                 return await handler(given, context)
 
         return returning
@@ -122,7 +122,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
             async def writing(requests: Any, context: grpc.aio.ServicerContext) -> None:
                 async with (
-                    self._call(method, context, take(requests)) as given,
+                    self._call(method, context, take(requests, context)) as given,
                     aclosing(handler(given, context)) as answers,
                 ):
                     async for answer in answers:

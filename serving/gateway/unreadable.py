@@ -6,9 +6,11 @@ gRPC would answer the first as a fault of the server, and wait for the others as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+import grpc
 
 from resonance.clients.errors import DeadlineExceededError, InvalidFieldError
 
@@ -66,21 +68,26 @@ class ReadableRequests:
     async def __anext__(self) -> Any:
         if self._requests is None:  # gRPC's begins to read when it is asked for, not when it is first read
             self._requests = aiter(self._given)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return readable(await anext(self._requests))
-        except TimeoutError:
-            raise DeadlineExceededError(
-                f"no message for {self._timeout_s:g} s; expected one, or the end of sending"
-            ) from None
+        return readable(await _in_time(anext(self._requests), self._timeout_s))
 
 
-async def only_request(requests: AsyncIterable[Any], timeout_s: float) -> Any:
-    """The one request of a call that has one.
+async def only_request(context: grpc.aio.ServicerContext, timeout_s: float) -> Any:
+    """The one request of a call that has one, and whose requests nobody else reads.
 
     Raises:
         InvalidFieldError: it cannot be read, or none came. DeadlineExceededError: see `ReadableRequests`.
     """
-    async for request in ReadableRequests(requests, timeout_s):
-        return request
-    raise InvalidFieldError("request", "the end of sending", "a message of the method's type")
+    request = await _in_time(context.read(), timeout_s)
+    if request is grpc.aio.EOF:
+        raise InvalidFieldError("request", "the end of sending", "a message of the method's type")
+    return readable(request)
+
+
+async def _in_time(coming: Awaitable[Any], timeout_s: float) -> Any:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await coming
+    except TimeoutError:
+        raise DeadlineExceededError(
+            f"no message for {timeout_s:g} s; expected one, or the end of sending"
+        ) from None
