@@ -27,8 +27,12 @@ def default_journal(sink: str) -> Path:
     if folder is not None:
         return folder / STATE_FOLDER / _JOURNAL
     journal = _of_this_user(normal(sink))
-    earlier = _of_this_user(sink.rstrip("/"))  # before an embedded Qdrant's folder was resolved
-    if journal.exists() or not earlier.exists():
+    if journal.exists():
+        return journal
+    # before an embedded Qdrant's folder was resolved, and before a last slash was left out
+    befores = [_of_this_user(name) for name in (sink.rstrip("/"), sink)]
+    earlier = next((before for before in befores if before.exists()), None)
+    if earlier is None:
         return journal
     place = qdrant_place(sink)
     if place is None or place.folder is None or place.folder.is_absolute():

@@ -48,6 +48,13 @@ def test_an_earlier_journal_is_found_where_it_is_surely_the_same_sinks(tmp_path:
     Journal(default_journal(sink), sink).close()
 
 
+def test_an_earlier_journal_of_a_sink_with_a_last_slash_is_found(state: Path) -> None:
+    sink = "s3://bucket/vectors/"
+    earlier = made_before(state, sink)
+    assert default_journal(sink) == earlier
+    Journal(default_journal(sink), sink).close()
+
+
 def test_one_that_may_be_another_folders_is_told_with_what_to_do(
     tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
