@@ -31,6 +31,7 @@ from resonance.clients.ingest.qdrant_points import (
 )
 from resonance.clients.ingest.qdrant_points import segments_of as rows_of_segments
 from resonance.clients.ingest.qdrant_titles import POINTS_AT_ONCE, scroll
+from resonance.clients.ingest.types import day_of
 from resonance.clients.results import Vector
 from resonance.space.errors import SpaceMismatchError
 
@@ -41,6 +42,9 @@ _NAMES_AT_ONCE = 1024
 _FEW_NAMES = 256
 _WANTED = [MEDIA_ID, VERSION, FINGERPRINT, ROW]
 _VISIBLE = [MEDIA_ID, VERSION]
+_ATTRIBUTES = "attributes"
+#: What the day of a title is told from.
+_OF_DAYS = [MEDIA_ID, DAY, _ATTRIBUTES]
 
 
 class QdrantLibrary(StoredLibrary):
@@ -60,9 +64,8 @@ class QdrantLibrary(StoredLibrary):
     def nearest_titles(self, vector: Vector, limit: int, only: Filter) -> list[FoundTitle]:
         """See `Library`."""
         ids: list[models.ExtendedPointId] = [title_id(m) for m in sorted(only.excluded)]
-        wanted = _filter(
-            only, [*_conditions(only), *_dates(only)], models.HasIdCondition(has_id=ids) if ids else None
-        )
+        excluded = models.HasIdCondition(has_id=ids) if ids else None
+        wanted = _filter(only, [*_conditions(only), *self._dates(only)], excluded)
         points = self._query(self._collections.titles, vector, limit, wanted, _WANTED, vectors=True)
         return [_title(self._checked(point)) for point in points]
 
@@ -80,7 +83,7 @@ class QdrantLibrary(StoredLibrary):
             )
             if complete:
                 return self._whole(found)
-        if _dates(only):
+        if _has_dates(only):
             names = [name for name in self._dated(only) if name not in only.excluded]
             if not names:
                 return []
@@ -93,9 +96,9 @@ class QdrantLibrary(StoredLibrary):
         """Whether a filter of `only` would have many names."""
         if len(only.excluded) > _FEW_NAMES:
             return True
-        if not _dates(only):
+        if not _has_dates(only):
             return False
-        wanted = _filter(only, [*_conditions(only), *_dates(only)], None)
+        wanted = _filter(only, [*_conditions(only), *self._dates(only)], None)
         with self._collections.named():
             return self._collections.client.count(self._collections.titles, wanted).count > _FEW_NAMES
 
@@ -121,10 +124,10 @@ class QdrantLibrary(StoredLibrary):
     def _taken(self, points: Sequence[models.ScoredPoint], only: Filter) -> list[models.ScoredPoint]:
         """Those of segments whose title is not excluded, and of the days of `only`."""
         names = {payload_of(point)[MEDIA_ID] for point in points} - only.excluded
-        if _dates(only):
+        if _has_dates(only):
             with self._collections.named():
                 titles = self._collections.client.retrieve(
-                    self._collections.titles, [title_id(name) for name in names], with_payload=[MEDIA_ID, DAY]
+                    self._collections.titles, [title_id(name) for name in names], with_payload=_OF_DAYS
                 )
             names = {payload_of(title)[MEDIA_ID] for title in titles if only.takes_day(_day(title))}
         return [point for point in points if payload_of(point)[MEDIA_ID] in names]
@@ -145,12 +148,34 @@ class QdrantLibrary(StoredLibrary):
 
     def _dated(self, only: Filter) -> list[str]:
         """The titles with the tags, of the languages and days of `only`."""
-        wanted = _filter(only, [*_conditions(only), *_dates(only)], None)
+        wanted = _filter(only, [*_conditions(only), *self._dates(only)], None)
         with self._collections.named():
             pages = scroll(
                 self._collections, self._collections.titles, _NAMES_AT_ONCE, wanted, payload=[MEDIA_ID]
             )
             return [payload_of(point)[MEDIA_ID] for page in pages for point in page]
+
+    def _dates(self, only: Filter) -> list[models.Condition]:
+        """That a title is of the days of `only`."""
+        if not _has_dates(only):
+            return []
+        since, until = (None if day is None else f"{day}T00:00:00Z" for day in (only.since, only.until))
+        span = models.DatetimeRange.model_validate({"gte": since, "lte": until})
+        named = models.FieldCondition(key=DAY, range=span)
+        earlier = self._of_earlier_releases(only)
+        return [models.Filter(should=[named, models.HasIdCondition(has_id=earlier)]) if earlier else named]
+
+    def _of_earlier_releases(self, only: Filter) -> list[models.ExtendedPointId]:
+        """Titles of the days of `only` that were stored before titles had the field `DAY`, null or not."""
+        field = models.PayloadField(key=DAY)
+        without = models.Filter(
+            must=[models.IsEmptyCondition(is_empty=field)], must_not=[models.IsNullCondition(is_null=field)]
+        )
+        with self._collections.named():
+            pages = scroll(
+                self._collections, self._collections.titles, _NAMES_AT_ONCE, without, payload=_OF_DAYS
+            )
+            return [point.id for page in pages for point in page if only.takes_day(_day(point))]
 
     def _query(
         self,
@@ -244,12 +269,8 @@ def _conditions(only: Filter) -> list[models.Condition]:
     return conditions
 
 
-def _dates(only: Filter) -> list[models.Condition]:
-    if only.since is None and only.until is None:
-        return []
-    since, until = (None if day is None else f"{day}T00:00:00Z" for day in (only.since, only.until))
-    span = models.DatetimeRange.model_validate({"gte": since, "lte": until})
-    return [models.FieldCondition(key=DAY, range=span)]
+def _has_dates(only: Filter) -> bool:
+    return only.since is not None or only.until is not None
 
 
 def _title(point: models.ScoredPoint) -> FoundTitle:
@@ -257,7 +278,10 @@ def _title(point: models.ScoredPoint) -> FoundTitle:
 
 
 def _day(title: models.Record) -> date | None:
-    day = payload_of(title).get(DAY)
+    payload = payload_of(title)
+    if DAY not in payload:  # stored before titles had it
+        return day_of(payload.get(_ATTRIBUTES) or {})
+    day = payload[DAY]
     return None if day is None else date.fromisoformat(day)
 
 

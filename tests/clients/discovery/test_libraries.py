@@ -23,7 +23,7 @@ from resonance.clients.discovery.sample import sample_library
 from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.qdrant_points import payload_of, points_of
+from resonance.clients.ingest.qdrant_points import payload_of, points_of, title_id
 from resonance.clients.ingest.stores import open_sink
 from resonance.space import unit
 from resonance.space.errors import SpaceMismatchError
@@ -131,6 +131,25 @@ def test_many_names_are_not_put_into_a_filter(
     with closing(open_library(stored)) as library:
         segments = nearest_segments(library, query, 200, only)
     assert segments == expected_segments(query, only)
+
+
+@pytest.mark.parametrize("uri", ["qdrant", "qdrant server"], indirect=True)
+@pytest.mark.parametrize("few", [1, 256])
+@pytest.mark.parametrize("name", ["a day", "everything"])
+def test_days_are_known_of_titles_that_were_stored_before_qdrant_was_told_them(
+    stored: str, name: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_library, "_FEW_NAMES", few)
+    only, query = FILTERS[name], some_query()
+    with closing(open_library(stored)) as library:
+        assert isinstance(library, QdrantLibrary)
+        earlier = [title_id(made.media_id) for made in TITLES[:25]]
+        collections = library._collections
+        collections.client.delete_payload(collections.titles, ["day"], points=earlier, wait=True)
+        titles = [found.facts.media_id for found in library.nearest_titles(query, 7, only)]
+        segments = nearest_segments(library, query, 11, only)
+    assert titles == expected_titles(query, only)[:7]
+    assert segments == expected_segments(query, only)[:11]
 
 
 def test_what_is_found_is_what_was_stored_to_the_bit(stored: str) -> None:

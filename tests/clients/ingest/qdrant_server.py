@@ -79,6 +79,9 @@ class _Collections:
             return self._update(name, edge.UpdateOperation.delete_points(body["points"]))
         return self._update(name, edge.UpdateOperation.delete_points_by_filter(_filter(body["filter"])))
 
+    def _delete_payload(self, name: str, body: dict[str, Any]) -> Any:
+        return self._update(name, edge.UpdateOperation.delete_payload(body["points"], body["keys"]))
+
     def _update(self, name: str, operation: edge.UpdateOperation) -> Any:
         self._shards[name].update(operation)
         return {"operation_id": 0, "status": "completed"}
@@ -146,6 +149,7 @@ class _Collections:
         ("PUT", "index"): _index,
         ("PUT", "points"): _upsert,
         ("POST", "points/delete"): _delete,
+        ("POST", "points/payload/delete"): _delete_payload,
         ("POST", "points"): _retrieve,
         ("POST", "points/scroll"): _scroll,
         ("POST", "points/count"): _count,
@@ -159,23 +163,37 @@ class _Collections:
         self._described.close()
 
 
+#: Conditions that ask whether a field has no value, by name.
+_MISSING = {"is_empty": edge.IsEmptyCondition, "is_null": edge.IsNullCondition}
+
+
 def _fields(given: dict[str, Any]) -> set[str]:
     """That a filter looks at."""
-    conditions = (condition for kind in ("must", "must_not", "should") for condition in given.get(kind) or ())
-    return {condition["key"] for condition in conditions if "key" in condition}
+    fields: set[str] = set()
+    for condition in (one for kind in ("must", "must_not", "should") for one in given.get(kind) or ()):
+        fields |= _fields(condition) | {condition[name]["key"] for name in _MISSING if name in condition}
+        fields |= {condition["key"]} if "key" in condition else set()
+    return fields
 
 
 def _filter(given: dict[str, Any]) -> edge.Filter:
-    def conditions(name: str) -> list[edge.FieldCondition | edge.HasIdCondition] | None:
+    """But for its own alternatives (`_Collections._query`); those of filters in it are the engine's."""
+
+    def conditions(name: str) -> list[Any] | None:
         found = given.get(name)
         return None if found is None else [_condition(condition) for condition in found]
 
     return edge.Filter(must=conditions("must"), must_not=conditions("must_not"))
 
 
-def _condition(given: dict[str, Any]) -> edge.FieldCondition | edge.HasIdCondition:
+def _condition(given: dict[str, Any]) -> Any:
+    if "should" in given:
+        return edge.Filter(should=[_condition(one) for one in given["should"]])
     if "has_id" in given:
         return edge.HasIdCondition(set(given["has_id"]))
+    for name, missing in _MISSING.items():
+        if name in given:
+            return missing(given[name]["key"])
     if given.get("range"):
         span = {name: at for name, at in given["range"].items() if at is not None}
         return edge.FieldCondition(given["key"], range=edge.RangeDateTime(**span))
