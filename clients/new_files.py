@@ -1,10 +1,13 @@
-"""Whether a file that a command is to write can be there: looked at before the work, not after it."""
+"""Files that a command writes: whether one can be there, looked at before the work, and none that is half."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from resonance.clients.errors import UsageError
@@ -12,6 +15,29 @@ from resonance.clients.paths import is_file, is_folder
 
 #: What a store of Parquet reads in its folder.
 _PART = re.compile(r"part-.*\.parquet")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write what is to be at `path`: all of it is there in the end, or else what was there before.
+
+    What is no regular file, such as a pipe, is written itself.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()  # a link stays one
+    half = path.with_name(f".half-{uuid.uuid4().hex}")
+    try:
+        yield half
+        with half.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def check_ending(path: Path, named: str, *endings: str) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from resonance.clients.arrow_types import AXIS, DAMAGE, PRESENT, SIGNAL, VECTOR
 from resonance.clients.errors import UsageError
 from resonance.clients.media.types import StreamSignal
-from resonance.clients.new_files import check_ending, check_new_file
+from resonance.clients.new_files import check_ending, check_new_file, whole_file
 from resonance.clients.results import MediaEmbedding, Segment, SignalValue, Vector
 from resonance.space.descriptor import MODALITIES
 from resonance.space.errors import SpaceMismatchError
@@ -140,18 +140,19 @@ def _items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def write_results(results: Iterable[MediaEmbedding], path: Path) -> None:
-    """Write to `path` by its ending: ``.jsonl`` or ``.parquet``.
+    """Write to `path` by its ending, ``.jsonl`` or ``.parquet``: all of them or none.
 
     Raises:
         UsageError: another ending, or nothing to write.
     """
     check_output_path(path)
-    if path.suffix == ".parquet":
-        pq.write_table(table(results), path, compression="zstd")
-        return
-    with path.open("w", encoding="utf-8") as file:
-        for result in results:
-            file.write(to_json(result) + "\n")
+    with whole_file(path) as half:
+        if path.suffix == ".parquet":
+            pq.write_table(table(results), half, compression="zstd")
+            return
+        with half.open("w", encoding="utf-8") as file:
+            for result in results:
+                file.write(to_json(result) + "\n")
 
 
 def check_output_path(path: Path) -> None:

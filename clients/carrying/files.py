@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from resonance.clients.errors import UsageError
+from resonance.clients.new_files import whole_file
 from resonance.clients.results import SpaceRef
 from resonance.space.carrying import Carrying
 from resonance.space.errors import CarryingError
@@ -30,7 +31,7 @@ class CarryFile:
 
 
 def save_carrying(file: CarryFile, path: Path) -> None:
-    """Write it; matrices as float32, 1.3 MB each before compression.
+    """Write it, whole or not at all; matrices as float32, 1.3 MB each before compression.
 
     Raises:
         UsageError: it cannot be written.
@@ -42,7 +43,7 @@ def save_carrying(file: CarryFile, path: Path) -> None:
         "new_space": asdict(file.new_space),
     }
     try:
-        with path.open("wb") as target:  # numpy would add an ending to a name
+        with whole_file(path) as half, half.open("wb") as target:  # numpy would add an ending to a name
             np.savez_compressed(
                 target,
                 facts=np.array(json.dumps(facts)),

@@ -25,6 +25,7 @@ from resonance.clients.discovery.errors import EmptyHistoryError
 from resonance.clients.discovery.history import DISLIKE, LIKE, Viewing
 from resonance.clients.discovery.types import Library
 from resonance.clients.errors import UsageError
+from resonance.clients.new_files import whole_file
 from resonance.clients.results import SpaceRef
 from resonance.space.blocks import FloatArray
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, Descriptor
@@ -187,7 +188,7 @@ def _nothing_counts(uri: str, wanted: Collection[str], unknown: Sequence[str]) -
 
 
 def save_taste(taste: Taste, path: Path) -> None:
-    """Write a taste as JSON; `read_taste` gives back an equal one.
+    """Write a taste as JSON, whole or not at all; `read_taste` gives back an equal one.
 
     Raises:
         UsageError: the file cannot be written.
@@ -207,7 +208,8 @@ def save_taste(taste: Taste, path: Path) -> None:
         "blocks": taste.query.blocks.tolist(),
     }
     try:
-        path.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        with whole_file(path) as file:
+            file.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
 

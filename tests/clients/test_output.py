@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from resonance.clients.media.types import SampledBy, StreamSignal
 from resonance.clients.output import to_json, write_results
 from resonance.clients.results import AxisValue, MediaEmbedding, Segment, SpaceRef, Timing
 from resonance.space.errors import SpaceMismatchError
+from tests.small_disk import disk_of
 
 
 def result(name: str = "a.mp4", fingerprint: str = "f" * 64) -> MediaEmbedding:
@@ -120,6 +123,30 @@ def test_two_spaces_are_never_written_together(tmp_path: Path) -> None:
     with pytest.raises(SpaceMismatchError):
         write_results([result(), result(fingerprint="0" * 64)], tmp_path / "x.parquet")
     assert not (tmp_path / "x.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["vectors.jsonl", "vectors.parquet"])
+def test_what_was_there_stays_where_a_disk_is_full(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    write_results([result("a.mp4")], path)
+    before = path.read_bytes()
+    with disk_of(4096), pytest.raises(OSError, match="File too large"):
+        write_results([result("a.mp4"), result("b.mp4")], path)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_written_itself_and_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "file.jsonl")
+    write_results([result("a.mp4")], tmp_path / "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    pipe, read = tmp_path / "pipe.jsonl", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_results([result("a.mp4")], pipe)
+    reader.join(10)
+    assert read == [(tmp_path / "file.jsonl").read_bytes()]
 
 
 def test_unknown_endings_and_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from resonance.clients.errors import UsageError
 from resonance.space import MODALITIES, SpaceMismatchError, Weights, query_from_vector, score
 from resonance.space.scores import own_sigmas
 from tests.clients.discovery.explained import DESCRIPTOR, SPACE, random_blocks, stored, write
+from tests.small_disk import disk_of
 from tests.space.strategies import make_descriptor
 
 OTHER_SPACE = make_descriptor(
@@ -206,6 +207,15 @@ def test_a_saved_taste_is_the_same_bit_for_bit(taste: Taste, tmp_path: Path) -> 
     np.testing.assert_array_equal(found.sigmas, taste.sigmas)
     assert (found.space, found.counted, found.unknown) == (taste.space, taste.counted, taste.unknown)
     assert found.half_life_days == taste.half_life_days
+
+
+def test_a_saved_taste_stays_where_a_new_one_has_no_room(taste: Taste, tmp_path: Path) -> None:
+    path = tmp_path / "taste.json"
+    save_taste(taste, path)
+    before = path.read_bytes()
+    with disk_of(4096), pytest.raises(UsageError, match="cannot be written"):
+        save_taste(taste, path)
+    assert path.read_bytes() == before
 
 
 def test_a_taste_of_another_space_is_refused(taste: Taste, tmp_path: Path) -> None:
