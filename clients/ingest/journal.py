@@ -164,7 +164,12 @@ class Journal:
             self._bring_up_to_date()
         about = dict(self._db.execute("SELECT name, value FROM about"))
         if about.get("version") != str(VERSION):
-            raise JournalError(str(self.path), f"version {about.get('version')}", f"version {VERSION}")
+            raise JournalError(
+                str(self.path),
+                f"version {about.get('version')}",
+                f"version {VERSION} or an earlier one; go on with the later release that it is of, or bring "
+                "it and the store back from copies of before (docs/upgrading.md)",
+            )
         sink = normal(sink_uri)
         if normal(about["sink"]) != sink and not is_inside(self.path, sink_uri):
             raise JournalError(
