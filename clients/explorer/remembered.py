@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
+from resonance.clients.new_files import whole_file
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import DescriptorError
 
@@ -32,6 +32,5 @@ def remember(descriptor: Descriptor, folder: Path) -> None:
     """Keep it. A cache that cannot be written is no reason to fail."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-            file.write(descriptor.to_json())
-        os.replace(file.name, folder / f"{descriptor.fingerprint}.json")
+        with whole_file(folder / f"{descriptor.fingerprint}.json") as file:
+            file.write_text(descriptor.to_json(), encoding="utf-8")
