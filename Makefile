@@ -34,7 +34,7 @@ LANGUAGES := golang-go protoc-gen-go protoc-gen-go-grpc golang-google-grpc-dev g
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test test-long browser promtool serve embed export configs proto proto-check proto-release test-real-size test-languages bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
+.PHONY: help setup demo test test-long browser firefox test-firefox promtool serve embed export configs proto proto-check proto-release test-real-size test-languages bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,12 @@ test: $(SPACE) browser promtool ## Run the tests; they start a real Triton, and 
 
 browser: ## Install the browser that the explorer's tests drive (Debian's chromium; needs root)
 	@test -x /usr/bin/chromium || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation; }
+
+firefox: ## Install the browser of `make test-firefox` (Debian's firefox-esr; needs root)
+	@test -x /usr/bin/firefox-esr || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends firefox-esr fonts-liberation; }
+
+test-firefox: $(SPACE) firefox ## The tests of the explorer's page, which `make test` runs in Chromium, in Firefox (about 4 minutes)
+	RESONANCE_BROWSER=firefox OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/clients/explorer/test_browser.py
 
 promtool: ## Put promtool, which the alerts are tested with, in build/ (of Debian's package prometheus; nothing is installed)
 	@command -v promtool >/dev/null || test -x $(PROMTOOL) || { mkdir -p $(PROMTOOL).deb && cd $(PROMTOOL).deb && \
