@@ -1,5 +1,7 @@
 // The explorer's own server: JSON both ways, errors with the text that it gave.
 
+const WHOLE_BYTES = 1 << 20; // of files up to here all is looked at, of others the end
+
 export class ApiError extends Error {
   constructor(kind, text, status) {
     super(text);
@@ -56,14 +58,20 @@ export async function addFile(file, signal) {
   await checkReadable(file);
   const name = [...file.name].slice(-120).join(""); // its end tells the kind
   const headers = { "Content-Type": "application/octet-stream", "X-Example-Name": encodeURIComponent(name) };
-  return ask("/api/examples/file", { method: "POST", headers, body: file, signal });
+  return ask("/api/examples/file", { method: "POST", headers, body: file.slice(0, file.size), signal });
 }
 
-/** A file that changed since it was chosen is refused by the browser, as is a folder; `fetch` would not say which. */
+/**
+ * A file that changed since it was chosen is refused by the browser, as is a folder; `fetch` would not say which. Firefox
+ * sends what is there now under the length of then: a longer one is cut off, and for a shorter one the server waits.
+ */
 async function checkReadable(file) {
+  const looked = file.size > WHOLE_BYTES ? file.slice(-1) : file;
   try {
-    await file.slice(0, 1).arrayBuffer();
+    const { byteLength } = await looked.arrayBuffer();
+    if (byteLength === looked.size) return;
   } catch {
-    throw new ApiError("UnreadableFile", `${file.name} cannot be read: it changed or went away since it was chosen, or is a folder. Choose the file again.`, 0);
+    // said below
   }
+  throw new ApiError("UnreadableFile", `${file.name} cannot be read: it changed or went away since it was chosen, or is a folder. Choose the file again.`, 0);
 }

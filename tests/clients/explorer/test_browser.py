@@ -487,17 +487,18 @@ def test_what_is_no_media_says_so(site: Site, media: Path, open_page: Opener) ->
     expect(page.locator("#results-title")).to_have_text("In this library")
 
 
+@pytest.mark.parametrize(("chosen_bytes", "changed_bytes"), [(3, 7), (7, 3), (3 << 20, 3)])
 def test_a_file_that_changed_since_it_was_chosen_is_told(
-    away: Site, open_page: Opener, tmp_path: Path
+    away: Site, open_page: Opener, tmp_path: Path, chosen_bytes: int, changed_bytes: int
 ) -> None:
     page = open_page(away)
     page.route("**/api/examples/file", lambda route: route.fulfill(status=500, body="{}"))
     path = tmp_path / "note.txt"
-    path.write_text("one")
+    path.write_text("a" * chosen_bytes)
     page.set_input_files("#file", str(path))
     fault = page.locator(".example[data-status=failed] .fault")
     expect(fault).to_contain_text("answered 500")
-    path.write_text("another")
+    path.write_text("b" * changed_bytes)
     page.get_by_role("button", name="Try again").click()
     expect(fault).to_contain_text("note.txt cannot be read: it changed")
 
