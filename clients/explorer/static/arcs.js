@@ -63,7 +63,7 @@ export function makeArcs(title, onSeek) {
     const width = Math.round(entry.contentRect.width);
     if (width && width !== view.width) {
       view.width = width;
-      draw();
+      requestAnimationFrame(draw); // drawn now, its height would change while sizes are told, which browsers call an error
     }
   }).observe(timeline);
   draw();

@@ -30,8 +30,8 @@ EACH_PAGE = 24
 #: What axe calls the rest of is shown, but fails nothing.
 FAILING = ("serious", "critical")
 
-#: What browsers say on the console of a policy that is broken.
-WRONG = re.compile("Content.Security")
+#: What the console says of a policy that is broken and of errors, those too that nothing threw.
+WRONG = re.compile("Content.Security|an error: ")
 
 Opener = Callable[..., Page]
 
@@ -61,6 +61,7 @@ def open_page(browsers: Browsers) -> Iterator[Opener]:
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: wrong.append(f"threw {error}"))
+        page.add_init_script("addEventListener('error', (e) => console.error(`an error: ${e.message}`))")
         page.on("console", lambda line: wrong.append(line.text) if WRONG.search(line.text) else None)
         own = (site.url, f"blob:{site.url}")
         page.on("request", lambda asked: None if asked.url.startswith(own) else wrong.append(asked.url))
