@@ -30,7 +30,7 @@ export async function openTitle(title, at) {
   );
   stage.replaceChildren(
     el("div", { class: "line" }, heading, closer()),
-    el("div", { class: "inside" }, el("div", { class: "screen" }, screen, how, mine.why, actions), arcs),
+    el("div", { class: "inside alone" }, el("div", { class: "screen" }, screen, how, mine.why, actions), arcs),
   );
   stage.hidden = false;
   markOpen(title.key);
@@ -58,12 +58,18 @@ async function showArcs(mine, holder, at) {
     const details = await getDetails(mine.title.key);
     if (open !== mine) return;
     mine.arcs = makeArcs(details, (time_s) => mine.player?.seek(time_s));
-    if (mine.arcs.node) holder.replaceChildren(mine.arcs.node);
+    if (mine.arcs.node) fill(holder, mine.arcs.node);
     mine.arcs.setTime(at);
     await refreshMatches();
   } catch (error) {
-    if (open === mine) holder.replaceChildren(el("p", { class: "failure" }, error.message));
+    if (open === mine) fill(holder, el("p", { class: "failure" }, error.message));
   }
+}
+
+/** What stands beside the player. WebKit does not look again at `:has(:empty)`, so a class tells that it is alone. */
+function fill(holder, node) {
+  holder.replaceChildren(node);
+  holder.parentElement.classList.remove("alone");
 }
 
 /** How well each moment matches what is looked for now. */

@@ -208,6 +208,8 @@ def test_it_plays_from_the_matching_second_and_arcs_lead_there(
     expect(timeline.locator(".match.best")).to_have_count(1)
     assert timeline.locator("polyline").count() >= 2
     box = timeline.bounding_box()
+    seen = page.locator("#stage video").bounding_box()
+    assert box["x"] > seen["x"] + seen["width"]  # they stand beside what plays
     length_s = int(timeline.get_attribute("aria-valuemax"))
     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
     wait_for_page(page, f"v => Math.abs(v.currentTime - {0.75 * length_s}) < 3")
