@@ -214,7 +214,7 @@ function shown(part) {
 }
 
 function amount(part) {
-  const output = el("output", {}, `${part.against ? "−" : ""}${part.weight.toFixed(1)}`);
+  const output = el("output", { "aria-live": "off" }, `${part.against ? "−" : ""}${part.weight.toFixed(1)}`);
   const range = el("input", {
     type: "range", id: `amount-${part.id}`, min: "0.1", max: "2", step: "0.1", value: String(part.weight),
     "aria-label": `Weight of ${part.name}`,

@@ -68,7 +68,7 @@ function newCard() {
   const poster = el("button", { type: "button", class: "poster", onclick: () => openTitle(title, startOf(title)) });
   const name = el("h3", {});
   const facts = el("p", { class: "facts" });
-  const badge = el("ul", { class: "badge" });
+  const badge = el("ul", { class: "badge", role: "list" });
   const sentence = el("p", { class: "sentence" });
   const more = el("button", { type: "button", class: "quiet", onclick: () => addTitle(title, false) }, "More like this");
   const less = el("button", { type: "button", class: "quiet", onclick: () => addTitle(title, true) }, "Less like this");

@@ -633,6 +633,18 @@ def test_by_keyboard_alone(site: Site, open_page: Opener) -> None:
     assert focused() == opened
 
 
+def test_a_screen_reader_counts_lists_and_hears_a_slider_once(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    shown = Shown(page)
+    shown.card("000000.mp4").get_by_role("button", name="More like").click()
+    shown.settled()
+    # WebKit takes lists without markers for groups; an output is a live region beside the slider's own value
+    assert page.locator("main ol, main ul, aside ul").count() > 3
+    assert page.locator("ol:not([role=list]), ul:not([role=list])").count() == 0
+    assert page.locator("output").count() == 5
+    assert page.locator("output:not([aria-live=off])").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_read_it(site: Site, media: Path, open_page: Opener, scheme: str) -> None:
     page = open_page(site, scheme=scheme)
