@@ -53,6 +53,11 @@ export function announce(text) {
   region.textContent = region.textContent === text ? `${text}\u00a0` : text;
 }
 
+/** Text of a region that is listened to: set anew every few seconds, the same would be said again each time. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 export function calmMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }

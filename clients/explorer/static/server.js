@@ -1,7 +1,7 @@
 // The library and the encoder server as they are now: looked at when the page opens, and every few seconds.
 
 import { getLibrary, getServer } from "./api.js";
-import { announce, byId, counted, el } from "./dom.js";
+import { announce, byId, counted, el, setText } from "./dom.js";
 import { addViewer, forgetName } from "./examples.js";
 import { state } from "./state.js";
 
@@ -56,9 +56,9 @@ function showServer(server) {
   line.toggleAttribute("data-away", !server.reachable);
   byId("server-away").hidden = server.reachable;
   const title = server.kind === "SpaceMismatchError" ? "The encoder server is of another space." : "The encoder server is away.";
-  byId("server-title").textContent = title;
+  setText(byId("server-title"), title);
   byId("server-without").hidden = !server.space_known;
-  byId("server-said").textContent = server.said;
+  setText(byId("server-said"), server.said);
   for (const id of ENCODING) byId(id).disabled = !server.reachable;
   byId("words").querySelector("button").disabled = !server.reachable;
   if (state.server.reachable !== server.reachable) {

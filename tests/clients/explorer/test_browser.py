@@ -732,6 +732,24 @@ def test_while_the_server_is_away_stored_titles_can_be_searched(away: Site, open
     expect(page.locator(".timeline")).to_be_visible()
 
 
+def test_that_the_server_is_still_away_is_not_said_again(away: Site, open_page: Opener) -> None:
+    page = open_page(away)
+    expect(page.locator("#server-away")).to_be_visible()
+    page.evaluate(
+        """() => {
+            window.changes = 0;
+            const seen = new MutationObserver((records) => { window.changes += records.length; });
+            const what = { subtree: true, childList: true, characterData: true };
+            seen.observe(document.querySelector('#server-away'), what);
+        }"""
+    )
+    with page.expect_response("**/api/server") as answered:
+        page.get_by_role("button", name="Look again").click()
+    answered.value.finished()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.changes") == 0
+
+
 def test_a_space_that_was_never_seen_promises_no_search(
     made_store: Path, tmp_path: Path, open_page: Opener
 ) -> None:
