@@ -22,7 +22,7 @@ from resonance.clients.gateway.faults import INTERNAL_REASON, NO_METHOD_REASON, 
 from resonance.serving.gateway.callers import Authenticator, Caller, CallerKind, peer_address
 from resonance.serving.gateway.calls import CODES, Call, abort, begin_call
 from resonance.serving.gateway.listening import MAX_HEADER_BYTES
-from resonance.serving.gateway.logs import failure_place
+from resonance.serving.gateway.logs import FewLines, failure_place
 from resonance.serving.gateway.metrics import UNKNOWN_METHOD, GatewayMetrics
 from resonance.serving.gateway.reasons import Refusal
 from resonance.serving.gateway.running import Endable
@@ -74,6 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._tracing = tracing
         self._running: dict[Endable, Caller] = {}
+        self._refused_lines = FewLines()
         self.begun = 0
         self.ended = 0
 
@@ -243,7 +244,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         code = CODES[status.code]
         self._metrics.call_ended(method, code.name, None)
         caller, name = peer_address(context.peer()), method.rpartition("/")[2]
-        _log.info("call refused", extra={"caller": caller, "method": name, "code": code.name})
+        if (suppressed := self._refused_lines.suppressed()) is not None:
+            said = {"caller": caller, "method": name, "code": code.name}
+            _log.info("call refused", extra=said | ({"suppressed": suppressed} if suppressed else {}))
         await abort(context, status)
 
     def _end(self, call: Call, code: grpc.StatusCode) -> None:

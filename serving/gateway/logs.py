@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, Any
@@ -122,6 +122,26 @@ class ForeignRepeats(logging.Filter):
         if count := self._left_out.pop(key, 0):
             record.suppressed = count
         return True
+
+
+class FewLines:
+    """Of lines that anybody at the port can cause, so many a second; the next one says how many were not."""
+
+    def __init__(self, most_a_second: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most_a_second, clock
+        self._second, self._told, self._left_out = -1, 0, 0
+
+    def suppressed(self) -> int | None:
+        """Before a line: how many were left out before it; None: it is to be left out, too."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._told = second, 0
+        if self._told >= self._most:
+            self._left_out += 1
+            return None
+        self._told += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 def _quoted(value: Any) -> str:

@@ -264,6 +264,20 @@ async def test_the_end_of_a_call_is_logged(tmp_path: Path, caplog: pytest.LogCap
     assert refused.__dict__["caller"] == "127.0.0.1"
 
 
+async def test_callers_without_a_token_do_not_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        open_door(tokens=TokenFile(write_tokens(tmp_path / "tokens"))) as door,
+        door.plain() as channel,
+    ):
+        call = channel.unary_unary(f"{SERVICE}/GetSpace")
+        await asyncio.gather(*(call(b"") for _ in range(100)), return_exceptions=True)
+    assert door.metrics.value("unauthenticated_total", method=f"{SERVICE}/GetSpace") == 100
+    assert 10 <= sum(record.getMessage() == "call refused" for record in caplog.records) < 100
+
+
 def _ended(door: Door, code: str) -> float:
     return door.metrics.value("calls_total", method=f"{SERVICE}/EmbedMedia", code=code)
 

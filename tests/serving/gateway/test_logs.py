@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from resonance.serving.gateway.core_log import StderrLines
 from resonance.serving.gateway.log_format import LogFormat
-from resonance.serving.gateway.logs import FIELDS, clean, configure_logs
+from resonance.serving.gateway.logs import FIELDS, FewLines, clean, configure_logs
 from tests.serving.gateway import noisy_run
 
 _log = logging.getLogger("resonance.test")
@@ -164,6 +164,14 @@ def test_what_libraries_write_past_the_log_becomes_lines(tmp_path: Path) -> None
         ("warning", "a library says \\x1b[31m something", None),
         ("warning", "and so does print", None),
     ]
+
+
+def test_lines_that_anybody_causes_are_few_and_tell_how_many_there_were() -> None:
+    now_s = 5.0
+    lines = FewLines(most_a_second=3, clock=lambda: now_s)
+    assert [lines.suppressed() for _ in range(8)] == [0, 0, 0, None, None, None, None, None]
+    now_s = 6.1
+    assert [lines.suppressed() for _ in range(2)] == [5, 0]
 
 
 def test_a_full_pipe_blocks_nobody() -> None:
