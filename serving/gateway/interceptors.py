@@ -74,7 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._tracing = tracing
         self._running: dict[Endable, Caller] = {}
-        self._refused_lines = FewLines()
+        self._refused_lines, self._open_lines = FewLines(), FewLines()
         self.begun = 0
         self.ended = 0
 
@@ -257,6 +257,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # of health checks, which come every few seconds, only what went wrong is worth a line; calls refused
         # for want of room may be hundreds a second, and the metrics count those by reason
         quiet = (is_open and code is grpc.StatusCode.OK) or code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        # and what went wrong with them anybody can ask for
+        suppressed = self._open_lines.suppressed() if is_open and not quiet else 0
+        quiet = quiet or suppressed is None
         _log.log(
             logging.DEBUG if quiet else logging.INFO,
             "call ended",
@@ -269,7 +272,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 "segments": call.segments,
                 "received_bytes": call.received_bytes,
                 "trace_id": self._tracing.trace_id(),
-            },
+            }
+            | ({"suppressed": suppressed} if suppressed else {}),
         )
 
 
