@@ -23,13 +23,14 @@ from tests.deploy.conftest import ENTRYPOINT
 from tests.deploy.files import DEPLOY, ROOT, tool, tracked
 
 DOCKERFILE = DEPLOY / "Dockerfile"
+DOCKERFILE_CPU = DEPLOY / "cpu.Dockerfile"
 READY = DEPLOY / "container" / "ready.py"
 PARTS = ("space", "clients", "export", "training", "loadtest", "serving", "proto")
 
 
-def instructions() -> list[tuple[str, str]]:
+def instructions(dockerfile: Path = DOCKERFILE) -> list[tuple[str, str]]:
     """(instruction, value) with continued lines joined."""
-    parser = DockerfileParser(fileobj=DOCKERFILE.open("rb"))
+    parser = DockerfileParser(fileobj=dockerfile.open("rb"))
     return [(i["instruction"], i["value"]) for i in parser.structure if i["instruction"] != "COMMENT"]
 
 
@@ -52,8 +53,9 @@ def context() -> set[Path]:
     return {path for path in tracked() if str(path) in seen}
 
 
-def test_hadolint_finds_nothing():
-    done = subprocess.run([tool("hadolint"), DOCKERFILE], capture_output=True, text=True)
+@pytest.mark.parametrize("dockerfile", [DOCKERFILE, DOCKERFILE_CPU])
+def test_hadolint_finds_nothing(dockerfile: Path):
+    done = subprocess.run([tool("hadolint"), dockerfile], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -121,6 +123,29 @@ def test_the_images_run_as_an_ordinary_user_and_serve_the_gpu():
     assert "/opt/resonance/bin/ready.py" in dict(stages["serve"])["HEALTHCHECK"]
     assert dict(stages["serve"])["EXPOSE"].split() == ["8080", "8081", "8002"]
     assert instructions()[-1] == ("FROM", "serve")  # what is built without --target
+
+
+def test_the_image_for_the_cpu_is_used_as_the_other_and_has_models_but_no_torch():
+    stages: list[list[tuple[str, str]]] = []
+    for instruction, value in instructions(DOCKERFILE_CPU):
+        if instruction == "FROM":
+            stages.append([])
+        elif stages:
+            stages[-1].append((instruction, value))
+    last = dict(stages[-1])
+    for shared in ("EXPOSE", "ENTRYPOINT", "STOPSIGNAL", "USER"):
+        assert (shared, last[shared]) in instructions()
+    assert json.loads(last["CMD"]) == ["resonance", "serve", "--gateway"]
+    assert last["USER"] == "1000:1000"
+    assert "/opt/resonance/bin/ready.py" in last["HEALTHCHECK"]
+    assert "RESONANCE_TARGET=cpu" in last["ENV"]
+    assert {"--from=built /opt/resonance /opt/resonance", "--from=models /models /models"} == {
+        value for instruction, value in stages[-1] if instruction == "COPY"
+    }
+    assert not any(
+        "export" in value for stage in (stages[0], stages[-1]) for _, value in stage if "pip" in value
+    )
+    assert any(" libseccomp2 " in value for instruction, value in stages[-1] if instruction == "RUN")
 
 
 def test_folders_that_are_written_to_are_the_users_own():
