@@ -33,7 +33,7 @@ class CallCounts(Protocol):
 
 
 class RefusedBelow(Collector):
-    """Calls that ended in gRPC's core before a handler was asked: oversized headers, no whole request.
+    """Calls that ended in gRPC's core before a handler was asked, as of oversized headers.
 
     The core answers them without asking Python, but counts them in channelz; those that reached a handler
     are known here, and the difference was refused. A streaming call with oversized headers does reach its
@@ -62,7 +62,7 @@ class RefusedBelow(Collector):
         """One counter."""
         yield CounterMetricFamily(
             "resonance_gateway_refused_below",
-            "Calls that gRPC ended before a handler: oversized headers, no whole request",
+            "Calls that gRPC ended before a handler, as of oversized headers",
             value=self.count(),
         )
 

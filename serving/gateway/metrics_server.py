@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from socketserver import ThreadingMixIn
@@ -12,7 +13,8 @@ from prometheus_client import make_wsgi_app
 
 from resonance.serving.gateway.metrics import GatewayMetrics
 
-#: Connections that are answered at a time; each has a thread. One more is closed unheard.
+#: Connections that are answered at a time; each has a thread. For one more the oldest ends, so that whoever holds all
+#: of them keeps no Prometheus and no probe out.
 MOST_AT_A_TIME = 64
 #: For a request to come, and for each part of the answer to be taken.
 TIMEOUT_S = 10.0
@@ -63,18 +65,24 @@ class _Server(ThreadingMixIn, WSGIServer):
     request_queue_size = MOST_AT_A_TIME
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        self._places = threading.BoundedSemaphore(MOST_AT_A_TIME)
+        self._open: dict[socket.socket, None] = {}  # the oldest first
+        self._changing = threading.Lock()
         super().__init__(*given, **named)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer it in a thread, if there is a place."""
-        if not self._places.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        """Answer it in a thread, in the place of the oldest where there is none."""
+        with self._changing:
+            oldest = next(iter(self._open)) if len(self._open) >= MOST_AT_A_TIME else None
+            if oldest is not None:
+                del self._open[oldest]
+            self._open[request] = None
+        if oldest is not None:
+            with contextlib.suppress(OSError):  # it has just ended
+                oldest.shutdown(socket.SHUT_RDWR)
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._places.release()
+            self._leave(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -82,7 +90,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._leave(request)
+
+    def _leave(self, request: socket.socket) -> None:
+        with self._changing:
+            self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a connection that broke off."""

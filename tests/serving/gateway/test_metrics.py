@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -120,26 +121,40 @@ def test_everything_is_shown_over_http_and_the_port_is_given_back() -> None:
     again.close()
 
 
-def test_connections_that_ask_for_nothing_take_few_threads_and_end() -> None:
-    server = MetricsServer(GatewayMetrics(gpu=False), timeout_s=1.0)
+def test_connections_that_ask_for_nothing_take_few_threads_and_keep_nobody_out() -> None:
+    more = 4
+    server = MetricsServer(GatewayMetrics(gpu=False), timeout_s=60.0)
     try:
         before = threading.active_count()
-        idle = [
-            socket.create_connection((server.host, server.port), timeout=5) for _ in range(MOST_AT_A_TIME + 4)
-        ]
-        for one in idle[MOST_AT_A_TIME:]:
-            assert one.recv(1) == b""  # closed at once, or when its time is up
-        assert threading.active_count() <= before + MOST_AT_A_TIME
-        for one in idle:
-            assert one.recv(1) == b""
-            one.close()
-        deadline_s = time.monotonic() + 5
-        while threading.active_count() > before:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
+        address = server.host, server.port
+        idle = [socket.create_connection(address, timeout=5) for _ in range(MOST_AT_A_TIME + more)]
+        for one in idle[:more]:
+            assert one.recv(1) == b"", "the oldest end for others"
+        _wait_until(lambda: threading.active_count() <= before + MOST_AT_A_TIME)
         assert _scrape(server)
+        for one in idle:
+            one.close()
+        _wait_until(lambda: threading.active_count() == before)
     finally:
         server.close()
+
+
+def test_a_connection_that_asks_for_nothing_ends() -> None:
+    server = MetricsServer(GatewayMetrics(gpu=False), timeout_s=0.2)
+    try:
+        before = threading.active_count()
+        with socket.create_connection((server.host, server.port), timeout=5) as one:
+            assert one.recv(1) == b""
+        _wait_until(lambda: threading.active_count() == before)
+    finally:
+        server.close()
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def test_what_is_counted_later_is_there_from_the_start_with_0() -> None:
