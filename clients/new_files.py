@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
+import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,27 +21,63 @@ from resonance.clients.paths import is_file, is_folder
 _PART = re.compile(r"part-.*\.parquet")
 
 
+#: What a folder refuses a new file with, or its taking another's place, where the file itself may be
+#: written to: as one that is mounted into a container by itself.
+_IN_PLACE_ALONE = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Where to write what is to be at `path`: all of it is there in the end, or else what was there before.
 
-    What is no regular file, such as a pipe, is written itself.
+    It keeps the rights that `path` has. What is no regular file, such as a pipe, is written itself, and so is
+    a file whose folder takes no other.
 
     Raises:
         OSError: it cannot be written.
     """
+    try:
+        path = path.resolve()  # a link stays one
+    except RuntimeError as error:  # of Python before 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
     if path.exists() and not path.is_file():
         yield path
         return
-    path = path.resolve()  # a link stays one
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     half = path.with_name(f".half-{uuid.uuid4().hex}")
+    try:
+        _begin(half, path)
+    except OSError as error:
+        if error.errno not in _IN_PLACE_ALONE or not path.exists():
+            raise
+        yield path
+        return
     try:
         yield half
         with half.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(half, path)
+        try:
+            os.replace(half, path)
+        except OSError as error:
+            if error.errno not in _IN_PLACE_ALONE:
+                raise
+            shutil.copyfile(half, path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _begin(half: Path, path: Path) -> None:
+    """Make an empty file that only those may read who may read `path`."""
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        if path.exists():
+            there = path.stat()
+            with contextlib.suppress(OSError):  # only root gives files away
+                os.fchown(descriptor, there.st_uid, there.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
+    finally:
+        os.close(descriptor)
 
 
 def check_ending(path: Path, named: str, *endings: str) -> None:

@@ -30,7 +30,8 @@ def default_journal(sink: str) -> Path:
     if journal.exists():
         return journal
     # before an embedded Qdrant's folder was resolved, and before a last slash was left out
-    befores = [_of_this_user(name) for name in (sink.rstrip("/"), sink)]
+    bare = sink.rstrip("/")
+    befores = [_of_this_user(name) for name in dict.fromkeys((bare, f"{bare}/", sink))]
     earlier = next((before for before in befores if before.exists()), None)
     if earlier is None:
         return journal

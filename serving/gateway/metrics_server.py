@@ -13,8 +13,8 @@ from prometheus_client import make_wsgi_app
 
 from resonance.serving.gateway.metrics import GatewayMetrics
 
-#: Connections that are answered at a time; each has a thread. For one more the oldest ends, so that whoever holds all
-#: of them keeps no Prometheus and no probe out.
+#: Connections that are answered at a time; each has a thread. For one more the oldest ends, so that whoever
+#: holds all of them keeps no Prometheus and no probe out.
 MOST_AT_A_TIME = 64
 #: For a request to come, and for each part of the answer to be taken.
 TIMEOUT_S = 10.0

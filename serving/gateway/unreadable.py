@@ -74,8 +74,8 @@ class ReadableRequests:
 async def only_request(context: grpc.aio.ServicerContext, timeout_s: float) -> Any:
     """The one request of a call that has one, and whose requests nobody else reads.
 
-    gRPC tells the end of sending as well where a request was too large, and where the caller is gone: such calls
-    count as INVALID_ARGUMENT here, whatever gRPC has told their callers.
+    gRPC tells the end of sending as well where a request was too large, and where the caller is gone: such
+    calls count as INVALID_ARGUMENT here, whatever gRPC has told their callers.
 
     Raises:
         InvalidFieldError: it cannot be read, or none came. DeadlineExceededError: see `ReadableRequests`.
