@@ -101,8 +101,8 @@ def _check_same_space(made: Path, repository: Path, descriptor: Descriptor) -> N
         raise ExportError(
             f"{repository}: the space there has the same fingerprint {descriptor.fingerprint[:12]} and other "
             f"vectors ({cosines}): the weights are the same, but not what config.json says besides, or the "
-            "library that reads it, or this package's own graphs. Export with those of before; or remove space.json here, and embed "
-            "every title of this space again"
+            "library that reads it, or this package's own graphs. Export with those of before; or remove "
+            "space.json here, and embed every title of this space again"
         )
 
 
