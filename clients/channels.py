@@ -11,6 +11,11 @@ import grpc
 
 from resonance.clients.errors import UsageError
 
+#: For a connection and all handshakes of it, which gRPC calls the least time between two tries
+#: (`grpc.min_reconnect_backoff_ms`). A server a second away needs three or four seconds with TLS; one that
+#: takes connections and says nothing is given up after it.
+CONNECT_TIMEOUT_MS = 5_000
+
 #: The process that gRPC was first used in; its threads are missing in those forked from it, which would hang.
 _first_process: int | None = None
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from resonance.clients.channels import Belonging
+from resonance.clients.channels import CONNECT_TIMEOUT_MS, Belonging
 from resonance.clients.credentials import Credentials, proxy_options
 from resonance.clients.errors import (
     DeadlineExceededError,
@@ -75,7 +75,7 @@ CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 

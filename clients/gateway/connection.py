@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from resonance.clients.balancing import Replica, Replicas, Turn, hosts_of, is_name_of_several, round_robin
-from resonance.clients.channels import Belonging
+from resonance.clients.channels import CONNECT_TIMEOUT_MS, Belonging
 from resonance.clients.credentials import Credentials, proxy_options
 from resonance.clients.errors import InvalidFieldError, ServerFaultError
 from resonance.clients.gateway.faults import from_rpc_error
@@ -37,7 +37,7 @@ OPTIONS = (
     ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),  # a minute else, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
-    ("grpc.min_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_MOST_MS),
     ("grpc.enable_retries", 0),  # calls are tried again here, where it is known what was answered
 )

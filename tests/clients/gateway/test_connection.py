@@ -27,6 +27,33 @@ async def fingerprint(address: str, credentials: Credentials | None) -> str:
         return (await embedder.space()).fingerprint
 
 
+@asynccontextmanager
+async def far_away(address: str, delay_s: float) -> AsyncIterator[str]:
+    """Another address of the same, from which each byte takes so long, and as long back."""
+    loop = asyncio.get_running_loop()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            loop.call_later(delay_s, writer.write, data)
+        loop.call_later(delay_s, writer.close)
+
+    async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = address.rpartition(":")
+        its_reader, its_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(carry(reader, its_writer), carry(its_reader, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(both, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_a_gateway_on_another_continent_is_reached(descriptor: Descriptor) -> None:
+    async with broken_gateway(descriptor) as gateway, far_away(gateway.address, 0.15) as address:
+        assert await fingerprint(address, None) == descriptor.fingerprint
+
+
 async def test_mutual_tls_and_who_is_left_outside(descriptor: Descriptor, tmp_path: Path) -> None:
     ours, others = trustme.CA(), trustme.CA()
     server, client, stranger = (ca.issue_cert("127.0.0.1") for ca in (ours, ours, others))
