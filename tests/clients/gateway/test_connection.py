@@ -50,7 +50,7 @@ async def far_away(address: str, delay_s: float) -> AsyncIterator[str]:
 
 
 async def test_a_gateway_on_another_continent_is_reached(descriptor: Descriptor) -> None:
-    async with broken_gateway(descriptor) as gateway, far_away(gateway.address, 0.15) as address:
+    async with broken_gateway(descriptor) as gateway, far_away(gateway.address, 0.3) as address:
         assert await fingerprint(address, None) == descriptor.fingerprint
 
 
