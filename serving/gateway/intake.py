@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from resonance.clients.errors import InvalidFieldError
+from resonance.clients.errors import InvalidFieldError, ResonanceError
 from resonance.clients.gateway.enums import modality_from_message
 from resonance.clients.media.feed import FeedReader
 from resonance.clients.media.feed_values import frame_pixels, sound_samples
@@ -155,9 +155,14 @@ def named(message: pb.EmbedMediaRequest) -> str:
 
 
 def make_intake(
-    start: Start, descriptor: Descriptor, first_index: int, shared: Shared, caller: str
+    start: Start,
+    descriptor: Descriptor,
+    first_index: int,
+    shared: Shared,
+    caller: str,
+    end: Callable[[ResonanceError], None],
 ) -> Intake:
-    """The intake for a call's mode; `caller`: whose it is."""
+    """The intake for a call's mode; `caller`: whose it is; `end`: ends the call, wherever it waits."""
     if start.mode == "frames":
         limits = shared.limits
         return FeedIntake(
@@ -181,4 +186,4 @@ def make_intake(
         size_bytes=start.size_bytes,
         subtitles=start.subtitles,
     )
-    return FileIntake(shared.media_process(request, descriptor, caller))
+    return FileIntake(shared.media_process(request, descriptor, caller, on_given_up=end))

@@ -33,6 +33,7 @@ from resonance.serving.gateway.admission import Stream
 from resonance.serving.gateway.exchange import Answers, Requests
 from resonance.serving.gateway.intake import Intake, make_intake, named
 from resonance.serving.gateway.metrics import Stage
+from resonance.serving.gateway.running import Running
 from resonance.serving.gateway.shared import Shared
 from resonance.serving.gateway.start import Start, read_start
 from resonance.space.descriptor import Descriptor
@@ -101,7 +102,7 @@ class MediaCall:
                     shared.admission.stream(self._caller, live=start.live)
                 )
             stream.stored.end = running.end
-            await self._embed(start, descriptor, stream)
+            await self._embed(start, descriptor, stream, running)
 
     async def _start(self) -> Start:
         message = await self._requests.next(START_TIMEOUT_S)
@@ -112,12 +113,12 @@ class MediaCall:
         self.media_id = start.media_id
         return start
 
-    async def _embed(self, start: Start, descriptor: Descriptor, stream: Stream) -> None:
+    async def _embed(self, start: Start, descriptor: Descriptor, stream: Stream, running: Running) -> None:
         let_in_s = time.monotonic()
         stream.is_busy = lambda: time.monotonic() - let_in_s < FIRST_MEDIA_S
         done, first = await self._stored(start, descriptor, stream)
         first_index = done[-1].index + 1 if done else 0
-        intake = make_intake(start, descriptor, first_index, self._shared, self._caller)
+        intake = make_intake(start, descriptor, first_index, self._shared, self._caller, running.end)
         stream.is_busy = lambda: self._encoding > 0 or not (intake.waiting or self._answers.held_up)
         receiving = asyncio.create_task(self._receive(intake, first))
         self._began = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from resonance.clients.errors import ResonanceError
 from resonance.clients.media.types import SegmentInput
 from resonance.clients.served_space import ServedSpace
 from resonance.clients.transport import Transport
@@ -42,11 +43,17 @@ class Shared:
     running: RunningCalls = field(default_factory=RunningCalls)
 
     def media_process(
-        self, request: ReadRequest, descriptor: Descriptor, caller: str, *, max_media_s: float | None = None
+        self,
+        request: ReadRequest,
+        descriptor: Descriptor,
+        caller: str,
+        *,
+        max_media_s: float | None = None,
+        on_given_up: Callable[[ResonanceError], None] = lambda error: None,
     ) -> MediaProcess:
         """A process that reads an upload of `caller`, within the gateway's limits.
 
-        `max_media_s`: instead of theirs.
+        `max_media_s`: instead of theirs. `on_given_up`: see `MediaProcess`.
         """
         limits = self.limits
         read_limits = ReadLimits(
@@ -68,6 +75,7 @@ class Shared:
             memory=self.memory,
             on_killed=self.metrics.reader_killed,
             on_refused=self.metrics.call_refused,
+            on_given_up=on_given_up,
         )
 
     @asynccontextmanager

@@ -59,6 +59,8 @@ class MediaProcess:
         caller: whose upload it is, when there is too little of those for all.
         on_violation: of the rules of `confine`: ``refuse`` the call, or ``kill`` the process, for tests.
         on_killed: told why the process ended before its time; on_refused: told that none could be started.
+        on_given_up: told why whoever reads the segments is to end, because others need what the upload holds:
+            one who waits for its own caller takes no segment, and would not hear of it.
 
     Attributes:
         times: seconds spent reading so far.
@@ -80,8 +82,9 @@ class MediaProcess:
         memory: MemoryBudget | None = None,
         on_killed: Callable[[Kill], None] = lambda reason: None,
         on_refused: Callable[[Refusal], None] = lambda reason: None,
+        on_given_up: Callable[[ResonanceError], None] = lambda error: None,
     ) -> None:
-        self._on_killed, self._on_refused = on_killed, on_refused
+        self._on_killed, self._on_refused, self._on_given_up = on_killed, on_refused, on_given_up
         self._request, self._limits, self._on_violation = request, limits, on_violation
         self._descriptor = replace(descriptor, axes={})  # not needed to read, and the largest part of it
         self._spool = Spool(spool_folder, budget, Share(caller, self._give_up))
@@ -287,6 +290,7 @@ class MediaProcess:
         self._answers.fail(error)
         if self._writer is not None:
             self._writer.transport.abort()  # ends `_listen`, which reaps
+        self._on_given_up(self._answers.error or error)  # a fault of the media that came before is the reason
 
     def _give_up_memory(self, error: OverloadedError) -> None:
         if self._answers.error is None:
