@@ -261,6 +261,8 @@ class MediaProcess:
         pid, self.pid = self.pid, None
         if pid is None:
             return
+        if self._memory is not None:
+            self._memory.leave(self._held)  # the call may stay for long, and others would end for these bytes
         error: ResonanceError
         try:
             death = await asyncio.shield(NURSERY.reap(pid))  # or a dead process would stay unburied
@@ -272,11 +274,16 @@ class MediaProcess:
         self._answers.fail(error)
 
     async def _watch(self) -> None:
-        """Kill a process that makes no step though it has bytes to read and somebody to read for."""
-        while self._answers.error is None:
+        """Kill a process that makes no step though it has bytes to read and somebody to read for.
+
+        One whose reading has failed makes none, and holds memory all the same until its call closes.
+        """
+        while self.pid is not None:
             await asyncio.sleep(min(self._limits.stall_timeout_s / 4, MOST_LOOK_S))
             if self._memory is not None and self.pid is not None:
                 self._memory.hold(self._held, max(private_bytes(self.pid) - self._first_bytes, 0))
+            if self._answers.error is not None:
+                continue
             if (self._lacks_bytes() and not self._comes_in_vain()) or self._answers.rests:
                 self._answers.progressed()
             elif time.monotonic() - self._answers.progressed_at > self._answers.timeout_s + STALL_GRACE_S:

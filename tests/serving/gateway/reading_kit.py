@@ -34,6 +34,7 @@ def make_process(
     strict: bool = True,
     on_killed: Callable[[Kill], None] = lambda reason: None,
     on_refused: Callable[[Refusal], None] = lambda reason: None,
+    on_given_up: Callable[[ResonanceError], None] = lambda error: None,
     **request: Any,
 ) -> MediaProcess:
     """A process for an upload named ``film``; forbidden system calls end it unless `strict` is False."""
@@ -50,6 +51,7 @@ def make_process(
         memory=memory,
         on_killed=on_killed,
         on_refused=on_refused,
+        on_given_up=on_given_up,
     )
 
 

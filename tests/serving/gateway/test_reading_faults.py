@@ -23,6 +23,7 @@ from resonance.clients.errors import (
     MediaLimitError,
     MediaStalledError,
     OverloadedError,
+    ResonanceError,
     ServerFaultError,
 )
 from resonance.serving.gateway.reading import (
@@ -391,6 +392,48 @@ async def test_the_memory_of_all_readers_is_bounded_too(
     for process in many:
         await process.close()
     assert memory.used_bytes == 0
+
+
+async def test_the_memory_of_a_reader_that_failed_counts_until_it_is_gone(
+    descriptor: Descriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [0]
+    monkeypatch.setattr(process_module, "private_bytes", lambda pid: held[0])
+    memory = MemoryBudget(1000)
+    process = make_process(descriptor, tmp_path, memory=memory)
+    await send(process, bytes(10_000), chunk=10_000)
+    with pytest.raises(MediaError):
+        await process.open()
+    await asyncio.sleep(2 * process_module.MOST_LOOK_S)
+    held[0] = 700
+    await asyncio.sleep(2 * process_module.MOST_LOOK_S)
+    assert process.pid is not None
+    assert memory.used_bytes == 700
+    os.kill(process.pid, signal.SIGKILL)
+    assert await gone(process.pid)
+    await asyncio.sleep(2 * process_module.MOST_LOOK_S)
+    assert process.pid is None
+    assert memory.used_bytes == 0  # its call is not closed yet
+    await process.close()
+
+
+async def test_media_that_cannot_be_read_are_not_to_be_sent_again_for_want_of_memory(
+    descriptor: Descriptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, told, kills = [0], list[ResonanceError](), list[Kill]()
+    monkeypatch.setattr(process_module, "private_bytes", lambda pid: held[0])
+    process = make_process(
+        descriptor, tmp_path, memory=MemoryBudget(1000), on_given_up=told.append, on_killed=kills.append
+    )
+    await send(process, bytes(10_000), chunk=10_000)
+    with pytest.raises(MediaError) as fault:
+        await process.open()
+    assert process.pid is not None
+    pid, held[0] = process.pid, 1001
+    assert await gone(pid)
+    assert told == [fault.value]
+    assert kills == []
+    await process.close()
 
 
 async def test_the_budget_and_the_limits_hold(
