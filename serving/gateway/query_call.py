@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 
 from resonance.clients.errors import InvalidFieldError, MediaLimitError
 from resonance.clients.face import title_of
@@ -24,6 +25,8 @@ from resonance.space.scores import Weights
 from resonance.v1 import embedding_pb2 as pb
 
 MAX_PARTS = 16
+#: How often it is looked whether a part's media are still being read.
+LOOK_S = 0.1
 
 
 async def embed_query(
@@ -111,12 +114,18 @@ async def _title(
     feeding = asyncio.create_task(_feed(source, data))
     embedding = asyncio.create_task(_embedded(source, descriptor, shared, transport))
     try:
-        await asyncio.wait((feeding, embedding), timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
-        if feeding.done() and not embedding.done():
-            feeding.result()  # where it failed, what is embedded would wait for bytes that never come
-            await asyncio.wait((embedding,), timeout=most_s)
-        if not embedding.done():  # of little media, such as an animation of large frames, may come much work
-            raise MediaLimitError(name, f"media that is read for over {most_s:g} s", "what is read sooner")
+        read_s = 0.0  # without the time in which models are waited for, which have deadlines of their own
+        while not embedding.done():
+            if read_s > most_s:  # of little media, such as an animation of large frames, may come much work
+                raise MediaLimitError(
+                    name, f"media that is read for over {most_s:g} s", "what is read sooner"
+                )
+            reading, looked_at_s = source.reading, time.monotonic()
+            under_way = [task for task in (feeding, embedding) if not task.done()]
+            await asyncio.wait(under_way, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            read_s += time.monotonic() - looked_at_s if reading else 0.0
+            if feeding.done() and not embedding.done():
+                feeding.result()  # where it failed, what is embedded would wait for bytes that never come
         return embedding.result()
     finally:
         await to_the_end(_leave(feeding, embedding, source))

@@ -113,6 +113,11 @@ class MediaProcess:
         """Whether it waits for bytes that have not come, and has no segment to give."""
         return not self._answers.queued and not self._answers.over and self._lacks_bytes()
 
+    @property
+    def reading(self) -> bool:
+        """Whether its process reads: not once all is read, nor while what it has read is not taken."""
+        return self.pid is not None and not self._answers.rests
+
     async def feed(self, offset: int, data: bytes) -> None:
         """Store a chunk; returns when the upload is not too far ahead of what was read.
 

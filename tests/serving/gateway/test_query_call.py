@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from resonance.clients.errors import InvalidFieldError, MediaLimitError, OverloadedError
+from resonance.clients.transport import Tensors
 from resonance.serving.gateway.limits import GatewayLimits
 from resonance.serving.gateway.query_call import embed_query
 from resonance.serving.gateway.shares import Share
@@ -58,6 +61,27 @@ async def test_a_weight_that_is_none_is_named_before_anything_is_embedded(
     with pytest.raises(InvalidFieldError) as refused:
         await embed_query(pb.EmbedQueryRequest(parts=parts), shared, shared.transport, "a")
     assert refused.value.field == "parts[1].weight"
+
+
+async def test_models_that_are_slow_are_no_fault_of_the_media(
+    model_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = shared_of(model_repository, tmp_path, GatewayLimits(max_query_media_s=2.0))
+    tell = shared.transport.infer
+
+    async def slow(
+        model: str, inputs: Tensors, outputs: Sequence[str], *, timeout_s: float
+    ) -> dict[str, Any]:
+        if model != "space_descriptor":
+            await asyncio.sleep(3)
+            raise OverloadedError("the models have much to do", retry_after_s=1.0)
+        return await tell(model, inputs, outputs, timeout_s=timeout_s)
+
+    monkeypatch.setattr(shared.transport, "infer", slow)
+    request = pb.EmbedQueryRequest(parts=[pb.QueryPart(sound=noise(1))])
+    with pytest.raises(OverloadedError, match="the models have much to do"):
+        await asyncio.wait_for(embed_query(request, shared, shared.transport, "a"), 10)
+    assert shared.admission.queries == 0
 
 
 async def test_a_query_has_media_that_is_read_for_a_bounded_time(

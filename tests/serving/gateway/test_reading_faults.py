@@ -37,6 +37,7 @@ from resonance.serving.gateway.reading import (
 )
 from resonance.serving.gateway.reading import nursery as nursery_module
 from resonance.serving.gateway.reading import process as process_module
+from resonance.serving.gateway.reading.child import READ_AHEAD_SEGMENTS
 from resonance.serving.gateway.reading.nursery import Nursery
 from resonance.serving.gateway.reading.retention import Retention
 from resonance.serving.gateway.reading.spool import Spool
@@ -514,6 +515,23 @@ async def test_an_upload_is_held_back_and_what_is_waited_for_is_taken(
         while (await process.next()) is not None:
             taken += 1
     assert taken == 75
+
+
+async def test_a_process_does_not_read_while_what_it_has_read_is_not_taken(
+    descriptor: Descriptor, long_film: bytes, tmp_path: Path
+) -> None:
+    process = make_process(descriptor, tmp_path)
+    async with sending(process, long_film):
+        assert not process.reading  # it is not started
+        await process.open()
+        async with asyncio.timeout(10):
+            while process._answers.queued < READ_AHEAD_SEGMENTS:
+                await process._answers.wait()
+        assert not process.reading
+        await process.next()
+        assert process.reading
+        await read_to_end_of(process)
+        assert not process.reading
 
 
 async def test_a_live_feed_keeps_its_disk_flat(
