@@ -38,6 +38,7 @@ from resonance.serving.gateway.reading import (
 from resonance.serving.gateway.reading import nursery as nursery_module
 from resonance.serving.gateway.reading import process as process_module
 from resonance.serving.gateway.reading.child import READ_AHEAD_SEGMENTS
+from resonance.serving.gateway.reading.memory import private_bytes
 from resonance.serving.gateway.reading.nursery import Nursery
 from resonance.serving.gateway.reading.retention import Retention
 from resonance.serving.gateway.reading.spool import Spool
@@ -393,6 +394,49 @@ async def test_the_memory_of_all_readers_is_bounded_too(
     for process in many:
         await process.close()
     assert memory.used_bytes == 0
+
+
+async def test_memory_counts_that_a_process_has_written_to_and_no_file_backs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(32 << 20))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _ALLOCATING,
+        str(tmp_path / "file"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    held = []
+    for _ in range(4):
+        assert await asyncio.wait_for(child.stdout.readline(), 30) == b"there\n"
+        held.append(private_bytes(child.pid))
+        child.stdin.write(b"\n")
+    await child.wait()
+    kept, mapped, written = np.diff(held)
+    assert abs(kept) < 4 << 20  # reserved, and not written to
+    assert abs(mapped) < 4 << 20  # a file's
+    assert abs(written - (64 << 20)) < 4 << 20
+    assert private_bytes(child.pid) == 0
+
+
+_ALLOCATING = """
+import mmap, sys
+def there():
+    print("there", flush=True)
+    sys.stdin.readline()
+there()
+kept = mmap.mmap(-1, 256 << 20, flags=mmap.MAP_PRIVATE)
+there()
+with open(sys.argv[1], "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+for at in range(0, len(mapped), 4096):
+    mapped[at]
+there()
+written = bytearray(b"x") * (64 << 20)
+there()
+"""
 
 
 async def test_the_memory_of_a_reader_that_failed_counts_until_it_is_gone(
