@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from resonance.clients.audit.representation import Against, Finding
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.stores import open_store
+from resonance.clients.new_files import whole_file
 
 
 def space_alerts(audit: BiasAudit) -> list[Finding]:
@@ -58,16 +58,12 @@ def write_feed(audit: BiasAudit, path: Path) -> None:
     fields = [("media_id", pa.string()), ("uri", pa.string())]
     fields += [(f"{COLUMN}{one.name}", pa.string()) for one in dimensions]
     schema = pa.schema(fields, metadata={KEY: json.dumps(facts, ensure_ascii=False).encode()})
-    part = path.with_name(f"{path.name}.part")
     try:
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        with whole_file(path) as half, pq.ParquetWriter(half, schema, compression="zstd") as writer:
             for rows in _rows(audit, dimensions, deviating, schema):
                 writer.write_batch(rows)
-        os.replace(part, path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _rows(

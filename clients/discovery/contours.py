@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from resonance.clients.errors import described
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.media.types import FloatArray
+from resonance.clients.new_files import whole_file
 
 #: The key of the schema's metadata that says how contours were made.
 RECIPE_KEY = b"resonance.contours"
@@ -155,17 +154,10 @@ def write_contours(path: Path, contours: Contours) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    half = path.with_name(f".{path.name}.half-{uuid.uuid4().hex}")
     rows = contours.rows.replace_schema_metadata({RECIPE_KEY: contours.recipe.encode()})
     try:
-        try:
-            with half.open("wb") as file:
-                pq.write_table(rows, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            half.replace(path)
-        finally:
-            half.unlink(missing_ok=True)
+        with whole_file(path) as half:
+            pq.write_table(rows, half, compression="zstd")
     except (OSError, pa.ArrowException) as error:
         raise StoreError(str(path), described(error), "a file in a folder that can be written") from error
 

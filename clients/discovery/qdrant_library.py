@@ -77,14 +77,16 @@ class QdrantLibrary(StoredLibrary):
         sent all of them. So where they are many, segments are asked for without them, and what is not wanted
         is left out here; names follow only where the nearest `_MOST_AT_ONCE` hold too few.
         """
-        if self._are_many(only):
+        # of the titles of its days, if it has any
+        dated = _filter(only, [*_conditions(only), *self._dates(only)], None) if _has_dates(only) else None
+        if self._are_many(only, dated):
             found, complete = self._taken_segments(
                 vector, limit, only, _filter(only, _conditions(only), None)
             )
             if complete:
                 return self._whole(found)
-        if _has_dates(only):
-            names = [name for name in self._dated(only) if name not in only.excluded]
+        if dated is not None:
+            names = [name for name in self._names(dated) if name not in only.excluded]
             if not names:
                 return []
             wanted = _filter(only, [is_of(names)], None)
@@ -92,15 +94,14 @@ class QdrantLibrary(StoredLibrary):
             wanted = _filter(only, _conditions(only), is_of(sorted(only.excluded)) if only.excluded else None)
         return self._whole(self._taken_segments(vector, limit, only, wanted)[0])
 
-    def _are_many(self, only: Filter) -> bool:
-        """Whether a filter of `only` would have many names."""
+    def _are_many(self, only: Filter, dated: models.Filter | None) -> bool:
+        """Whether a filter of `only`, whose titles `dated` finds, would have many names."""
         if len(only.excluded) > _FEW_NAMES:
             return True
-        if not _has_dates(only):
+        if dated is None:
             return False
-        wanted = _filter(only, [*_conditions(only), *self._dates(only)], None)
         with self._collections.named():
-            return self._collections.client.count(self._collections.titles, wanted).count > _FEW_NAMES
+            return self._collections.client.count(self._collections.titles, dated).count > _FEW_NAMES
 
     def _taken_segments(
         self, vector: Vector, limit: int, only: Filter, wanted: models.Filter | None
@@ -146,9 +147,8 @@ class QdrantLibrary(StoredLibrary):
             found.update({record.id: _segment(self._checked(record)) for record in records})
         return [found[name] for name in ids if name in found]
 
-    def _dated(self, only: Filter) -> list[str]:
-        """The titles with the tags, of the languages and days of `only`."""
-        wanted = _filter(only, [*_conditions(only), *self._dates(only)], None)
+    def _names(self, wanted: models.Filter) -> list[str]:
+        """The titles that `wanted` lets through."""
         with self._collections.named():
             pages = scroll(
                 self._collections, self._collections.titles, _NAMES_AT_ONCE, wanted, payload=[MEDIA_ID]

@@ -34,8 +34,6 @@ _log = logging.getLogger("resonance.serving.gateway.calls")
 OPEN_METHODS = ("/grpc.health.v1.Health/",)
 #: Of them the one that has no end of its own: its caller closes it, and it ended as it should.
 WATCH = "/grpc.health.v1.Health/Watch"
-#: Longest time until the next message of a call whose handler does not bound it otherwise.
-IDLE_TIMEOUT_S = 120.0
 #: The same for no token, a malformed and a wrong one.
 UNAUTHENTICATED = "a valid bearer token is needed"
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -67,7 +65,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         authenticator: Authenticator,
         metrics: GatewayMetrics,
         tracing: Tracing,
-        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        idle_timeout_s: float,
     ) -> None:
         self._authenticator = authenticator
         self._idle_timeout_s = idle_timeout_s

@@ -201,8 +201,7 @@ class MediaProcess:
                 await self._starting
         for task in self._tasks:
             task.cancel()
-        if self._writer is not None:
-            self._writer.transport.abort()
+        self._hang_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._memory is not None:
             self._memory.leave(self._held)
@@ -294,15 +293,18 @@ class MediaProcess:
             elif time.monotonic() - self._answers.progressed_at > self._answers.timeout_s + STALL_GRACE_S:
                 self._on_killed(Kill.STALL)
                 self._answers.fail(self._stalled())
-                if self._writer is not None:
-                    self._writer.transport.abort()  # ends `_listen`, which reaps
+                self._hang_up()
 
     def _give_up(self, error: OverloadedError) -> None:
         """Others need what this upload holds."""
         self._answers.fail(error)
-        if self._writer is not None:
-            self._writer.transport.abort()  # ends `_listen`, which reaps
+        self._hang_up()
         self._on_given_up(self._answers.error or error)  # a fault of the media that came before is the reason
+
+    def _hang_up(self) -> None:
+        """End `_listen`, which reaps."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     def _give_up_memory(self, error: OverloadedError) -> None:
         if self._answers.error is None:
