@@ -146,13 +146,12 @@ def write_results(results: Iterable[MediaEmbedding], path: Path) -> None:
         UsageError: another ending, or nothing to write.
     """
     check_output_path(path)
-    with whole_file(path) as half:
+    with whole_file(path) as half, half.open("wb") as file:
         if path.suffix == ".parquet":
-            pq.write_table(table(results), half, compression="zstd")
+            pq.write_table(table(results), file, compression="zstd")
             return
-        with half.open("w", encoding="utf-8") as file:
-            for result in results:
-                file.write(to_json(result) + "\n")
+        for result in results:
+            file.write(to_json(result).encode() + b"\n")
 
 
 def check_output_path(path: Path) -> None:

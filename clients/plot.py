@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from resonance.clients.arcs import runs_of
 from resonance.clients.clock import clock
 from resonance.clients.errors import UsageError
-from resonance.clients.new_files import check_new_file
+from resonance.clients.new_files import check_new_file, whole_file
 from resonance.clients.results import MediaEmbedding
 
 #: Of one title each arc has its own colour.
@@ -31,6 +32,8 @@ TITLE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00
 REST_COLOUR = "#c8c8c8"
 #: With more points than this, marks for each would run into one another.
 MOST_MARKED = 80
+#: All that matplotlib writes, but for the one that it asks LaTeX for.
+PICTURE_FORMATS = tuple(sorted(set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf"}))
 LONGEST_NAME = 44
 LONGEST_END = 18
 #: The steps in which clocks are read, up to a quarter of a day.
@@ -78,15 +81,27 @@ def plot_arcs(results: Sequence[MediaEmbedding], path: Path) -> None:
 
 
 def write_picture(figure: Figure, target: Path | BinaryIO) -> None:
-    """Write into a file, whose ending names the format, or as PNG into what is open.
+    """Write into a file, whose ending names the format, whole or not at all; or as PNG into what is open.
 
     Raises:
         OSError: the file cannot be written.
     """
+    if isinstance(target, Path):
+        drawn = (
+            io.BytesIO()
+        )  # into a file, Pillow leaves half a JPEG where the disk is full, and says nothing
+        _draw_into(figure, drawn, target.suffix.lower().lstrip("."))
+        with whole_file(target) as half:
+            half.write_bytes(drawn.getvalue())
+    else:
+        _draw_into(figure, target, "png")
+
+
+def _draw_into(figure: Figure, file: BinaryIO, form: str) -> None:
     with warnings.catch_warnings():
         # a name in a script that the font lacks is drawn as boxes; nothing to tell a user about
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(target, format=None if isinstance(target, Path) else "png", dpi=130)
+        figure.savefig(file, format=form, dpi=130)
 
 
 def check_plot_path(path: Path) -> None:
@@ -95,9 +110,9 @@ def check_plot_path(path: Path) -> None:
     Raises:
         UsageError: the ending names no format, or the folder is not there.
     """
-    known = sorted(FigureCanvasAgg.get_supported_filetypes())
-    if path.suffix.lower().lstrip(".") not in known:
-        raise UsageError(f"{path}: no picture format of that ending; expected one of {', '.join(known)}")
+    if path.suffix.lower().lstrip(".") not in PICTURE_FORMATS:
+        expected = f"expected one of {', '.join(PICTURE_FORMATS)}"
+        raise UsageError(f"{path}: no picture format of that ending; {expected}")
     check_new_file(path)
 
 

@@ -59,7 +59,11 @@ def write_feed(audit: BiasAudit, path: Path) -> None:
     fields += [(f"{COLUMN}{one.name}", pa.string()) for one in dimensions]
     schema = pa.schema(fields, metadata={KEY: json.dumps(facts, ensure_ascii=False).encode()})
     try:
-        with whole_file(path) as half, pq.ParquetWriter(half, schema, compression="zstd") as writer:
+        with (
+            whole_file(path) as half,
+            half.open("wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd") as writer,
+        ):
             for rows in _rows(audit, dimensions, deviating, schema):
                 writer.write_batch(rows)
     except OSError as error:

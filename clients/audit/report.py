@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
+from resonance.clients.new_files import whole_file
 from resonance.clients.plot import write_picture
 
 
@@ -132,8 +133,9 @@ class Report:
         )
 
     def write_html(self, path: Path) -> None:
-        """Write the file. Raises OSError where it cannot be."""
-        path.write_text(self.to_html(), encoding="utf-8")
+        """Write the file, whole or not at all. Raises OSError where it cannot be."""
+        with whole_file(path) as half:
+            half.write_text(self.to_html(), encoding="utf-8")
 
     def show(self, console: Console) -> None:
         """Measures and verdicts as a person reads them in a terminal."""

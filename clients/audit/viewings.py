@@ -26,6 +26,7 @@ from resonance.clients.audit.viewing_log import EXPECTED, Numbered, ViewingLog, 
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import CatalogueError
 from resonance.clients.ingest.uris import local_path
+from resonance.clients.new_files import whole_file
 from resonance.clients.paths import is_folder
 
 _LAYOUT = Layout(
@@ -90,13 +91,12 @@ def write_viewings(log: ViewingLog, path: Path) -> None:
             field.name: _known(getattr(log.recommended, field.name)) for field in fields(log.recommended)
         }
     table = pa.table(columns)
+    if path.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"{path}: ending '{path.suffix}'; expected .csv or .parquet")
+    write = pq.write_table if path.suffix == ".parquet" else pyarrow.csv.write_csv
     try:
-        if path.suffix == ".parquet":
-            pq.write_table(table, path)
-        elif path.suffix == ".csv":
-            pyarrow.csv.write_csv(table, path)
-        else:
-            raise UsageError(f"{path}: ending '{path.suffix}'; expected .csv or .parquet")
+        with whole_file(path) as half, half.open("wb") as file:
+            write(table, file)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error})") from error
 

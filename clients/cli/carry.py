@@ -71,7 +71,7 @@ def carry(
     from resonance.clients.carrying.thresholds import carry_threshold
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
-    from resonance.clients.new_files import check_ending, check_new_file, check_own_json
+    from resonance.clients.new_files import check_ending, check_new_file, check_own_json, whole_file
     from resonance.space.errors import SpaceError
     from resonance.space.scores import own_sigmas, require_same_space
 
@@ -102,7 +102,8 @@ def carry(
             report = report_move(old, new, matched, move, carried, limits)
             if not report.broken():
                 save_carrying(CarryFile(move.carrying, matched.old_space, matched.new_space), out)
-                beside.write_text(report.to_json() + "\n", encoding="utf-8")
+                with whole_file(beside) as half:
+                    half.write_text(report.to_json() + "\n", encoding="utf-8")
         except UsageError:
             raise
         except (ResonanceError, SpaceError, OSError) as error:

@@ -156,8 +156,8 @@ def write_contours(path: Path, contours: Contours) -> None:
     """
     rows = contours.rows.replace_schema_metadata({RECIPE_KEY: contours.recipe.encode()})
     try:
-        with whole_file(path) as half:
-            pq.write_table(rows, half, compression="zstd")
+        with whole_file(path) as half, half.open("wb") as file:
+            pq.write_table(rows, file, compression="zstd")
     except (OSError, pa.ArrowException) as error:
         raise StoreError(str(path), described(error), "a file in a folder that can be written") from error
 

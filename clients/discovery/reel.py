@@ -15,13 +15,13 @@ from resonance.clients.discovery.reel_list import LeftOut, Reel, ReelClip, check
 from resonance.clients.discovery.reel_media import Kind
 from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.clients.discovery.reel_plan import ReelPlan, Span
-from resonance.clients.discovery.reel_writer import ReelWriter, put_in_place, temporary_beside
+from resonance.clients.discovery.reel_writer import ReelWriter
 from resonance.clients.discovery.search import Searcher, SegmentHit
 from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import ResonanceError, UsageError
 from resonance.clients.ingest.uris import local_path
 from resonance.clients.media.types import Limits
-from resonance.clients.new_files import check_no_input
+from resonance.clients.new_files import check_no_input, whole_file
 from resonance.clients.results import Vector
 from resonance.space.scores import Query, Weights
 
@@ -71,6 +71,10 @@ class ReelOptions:
         return tuple(name for name in self.only.modalities or SHOWN if name in SHOWN)
 
 
+class _NothingShownError(Exception):
+    """No title could be shown, so that no file is to be left."""
+
+
 class ReelMaker:
     """Makes a reel of one query. Blocks.
 
@@ -105,14 +109,23 @@ class ReelMaker:
         """
         check_paths(path)
         try:
-            return self._written(path, list_path(path), title)
+            with whole_file(list_path(path)) as listed, whole_file(path) as film:
+                reel = self._written(path, film, title)
+                if not reel.clips:
+                    raise _NothingShownError
+                listed.write_text(
+                    json.dumps(told(reel), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+                )
+            return reel
+        except _NothingShownError:
+            return Reel(path, 0.0, self._options.form, (), tuple(self._left_out))
         except OSError as error:
             said = error.strerror or error
             raise UsageError(f"{path}: it cannot be written ({said}); expected a path that can") from error
 
-    def _written(self, path: Path, beside: Path, title: str) -> Reel:
+    def _written(self, path: Path, film: Path, title: str) -> Reel:
         clips: list[ReelClip] = []
-        with ReelWriter(path, self._options.form, title) as writer:
+        with ReelWriter(film, self._options.form, title) as writer:
             for hit in self._ranked():
                 made = self._tried(hit)
                 if made is None:
@@ -122,18 +135,9 @@ class ReelMaker:
                 self._on_clip(writer.seconds)
                 if self._plan.full:
                     break
-            reel = Reel(path, writer.seconds, self._options.form, tuple(clips), tuple(self._left_out))
             if clips:
-                listed = temporary_beside(beside)
-                try:
-                    listed.write_text(
-                        json.dumps(told(reel), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-                    )
-                    writer.finish()
-                    put_in_place(listed, beside)
-                finally:
-                    listed.unlink(missing_ok=True)
-        return reel
+                writer.finish()
+            return Reel(path, writer.seconds, self._options.form, tuple(clips), tuple(self._left_out))
 
     def _ranked(self) -> Iterator[SegmentHit]:
         """Segments, best first, each once; asked for again without titles of which nothing more may come."""

@@ -6,8 +6,6 @@ So picture and sound end together at every join, and nothing drifts however many
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +19,6 @@ from av.video.stream import VideoStream
 
 from resonance.clients.discovery.reel_pictures import X264, EncodedClip, ReelFormat, configure
 from resonance.clients.discovery.reel_sound import SOUND_RATE_HZ, Stereo, faded
-from resonance.clients.errors import UsageError
 
 SOUND_BIT_RATE = 192_000
 
@@ -34,28 +31,24 @@ class _Chapter:
 
 
 class ReelWriter:
-    """Writes a reel clip by clip. Use it as a context manager: left without `finish`, no file is left.
+    """Writes a reel clip by clip. A context manager: left without `finish`, the file is not whole.
 
     Args:
-        path: of the MP4. It is written under another name in the same folder, and renamed at the end.
-        title: what players show as its name.
+        path: of the MP4. title: what players show as its name.
 
     Attributes:
         frames: written so far.
 
     Raises:
-        UsageError: the folder cannot be written to.
+        OSError: it cannot be written.
     """
 
     def __init__(self, path: Path, form: ReelFormat, title: str) -> None:
         self.frames = 0
-        self._path, self._form = path, form
+        self._form = form
         self._chapters: list[_Chapter] = []
-        self._unfinished = temporary_beside(path)
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         try:
-            self._container = av.open(
-                str(self._unfinished), "w", format="mp4", options={"movflags": "+faststart"}
-            )
             self._container.metadata["title"] = title
             video = self._container.add_stream("libx264", rate=self._form.fps, options=dict(X264))
             sound = self._container.add_stream("aac", rate=SOUND_RATE_HZ, layout="stereo")
@@ -67,7 +60,7 @@ class ReelWriter:
             self._video, self._sound = video, sound
             self._container.start_encoding()
         except BaseException:
-            self._unfinished.unlink(missing_ok=True)
+            self._container.close()
             raise
 
     def __enter__(self) -> Self:
@@ -76,7 +69,7 @@ class ReelWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.abandon()
+        self._container.close()
 
     @property
     def seconds(self) -> float:
@@ -113,7 +106,7 @@ class ReelWriter:
         self.frames += clip.frames
 
     def finish(self) -> None:
-        """Complete the file, chapters too, and put it where it belongs.
+        """Complete the file, chapters too.
 
         Raises:
             ValueError: there is no clip.
@@ -135,40 +128,3 @@ class ReelWriter:
             ]
         )
         self._container.close()
-        put_in_place(self._unfinished, self._path)
-
-    def abandon(self) -> None:
-        """Leave nothing of what is not finished."""
-        if not self._unfinished.exists():
-            return
-        try:
-            self._container.close()
-        finally:
-            self._unfinished.unlink(missing_ok=True)
-
-
-def temporary_beside(path: Path) -> Path:
-    """A new empty file in the folder of `path`, to be renamed to it.
-
-    Raises:
-        UsageError: the folder cannot be written to.
-    """
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".unfinished", dir=path.parent)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; expected a folder that can be written to") from error
-    os.close(descriptor)
-    return Path(name)
-
-
-def put_in_place(unfinished: Path, path: Path) -> None:
-    """Rename a complete file; it is on disk before it has its name."""
-    descriptor = os.open(unfinished, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    umask = os.umask(0)
-    os.umask(umask)
-    unfinished.chmod(0o666 & ~umask)  # temporary files are for their owner alone
-    unfinished.replace(path)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pysubs2
 
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.media.words import SubtitleFile
+from resonance.clients.new_files import whole_file
 
 #: Of the files and of how speech is recognised: another one, and every title is recognised anew.
 _VERSION = 2
@@ -70,15 +68,10 @@ class TranscriptCache:
             StoreError: the folder cannot be written to.
         """
         data = json.dumps(asdict(kept), ensure_ascii=False)
-        half = self._folder / f".{uuid.uuid4().hex}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            try:
+            with whole_file(self._path(key)) as half:
                 half.write_text(data, encoding="utf-8")
-                os.replace(half, self._path(key))
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    half.unlink()
         except OSError as error:
             raise StoreError(
                 str(self._folder),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.journal import Failure
+from resonance.clients.new_files import whole_file
 
 #: Rows held in memory while the file is written.
 _CHUNK_ROWS = 10_000
@@ -48,20 +49,16 @@ def write_failures(failures: Iterable[Failure], path: Path) -> int:
         StoreError: it cannot be written.
     """
     make_folder(path)
-    half = path.with_name(f".{path.name}.tmp")
     try:
-        count = _write(failures, half)
-        os.replace(half, path)
+        with whole_file(path) as half, half.open("wb") as file:
+            return _write(failures, file)
     except OSError as error:
         raise StoreError(str(path), str(error), "a place for titles in quarantine, with room") from error
-    finally:
-        half.unlink(missing_ok=True)
-    return count
 
 
-def _write(failures: Iterable[Failure], path: Path) -> int:
+def _write(failures: Iterable[Failure], file: BinaryIO) -> int:
     count, rest = 0, iter(failures)
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
         while rows := [_row(failure) for failure in islice(rest, _CHUNK_ROWS)]:
             writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
             count += len(rows)

@@ -17,6 +17,7 @@ import typer
 
 from resonance.serving.server import TritonServer
 from tests.clients.media.synthetic import film_in_huffyuv
+from tests.small_disk import full_disk
 
 COMMAND = str(Path(sys.executable).with_name("resonance"))
 GOOD = "video/transcode_elf_hevc_aac.mp4"
@@ -46,11 +47,11 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(("unbuffered", "told"), [("", "the output"), ("1", "the output or a file")])
-def test_output_without_room_is_one_line(unbuffered: str, told: str) -> None:
+def test_output_without_room_is_one_line(unbuffered: str, told: str, tmp_path: Path) -> None:
     short = "import resonance.clients.cli.main as m; m.make_app = lambda: lambda: print('short'); m.main()"
-    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    environment, disk = {**os.environ, "PYTHONUNBUFFERED": unbuffered}, full_disk(tmp_path / "full")
     for command in ([COMMAND, "--help"], [sys.executable, "-c", short]):
-        with Path("/dev/full").open("w") as full:
+        with disk.open("w") as full:
             ended = subprocess.run(
                 command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False
             )
@@ -188,11 +189,10 @@ def test_names_are_shown_as_they_are(server: TritonServer, media: Path, tmp_path
 
 
 def test_results_that_cannot_be_written_are_said(server: TritonServer, media: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.parquet").symlink_to("/dev/full")  # where every write finds the disk full
-    shown = run(
-        "embed", media / GOOD, "--server", server.grpc_address, "--output", tmp_path / "x.parquet", "--json"
-    )
+    disk = full_disk(tmp_path / "x.parquet")
+    shown = run("embed", media / GOOD, "--server", server.grpc_address, "--output", disk, "--json")
     assert shown.returncode == 1
+    assert disk.is_char_device()  # was removed, as root
     assert "x.parquet: it cannot be written (" in shown.stderr
     assert "No space left on device" in shown.stderr
     assert len(json.loads(shown.stdout)["title"]) == 1788

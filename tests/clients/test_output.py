@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -147,6 +148,24 @@ def test_what_is_no_file_is_written_itself_and_a_link_stays_one(tmp_path: Path) 
     write_results([result("a.mp4")], pipe)
     reader.join(10)
     assert read == [(tmp_path / "file.jsonl").read_bytes()]
+
+
+def test_parquet_is_written_into_a_pipe_that_stays_one_when_its_reader_leaves(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe.parquet", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_results([result("a.mp4")], pipe)
+    reader.join(10)
+    assert pq.read_table(pa.BufferReader(read[0]))["media"].to_pylist() == ["a.mp4"]
+
+    leaver = threading.Thread(target=lambda: pipe.open("rb").close(), daemon=True)
+    leaver.start()
+    many = [result(f"{number}.mp4") for number in range(50)]  # more than a pipe holds
+    with pytest.raises(BrokenPipeError):
+        write_results(many, pipe)
+    leaver.join(10)
+    assert pipe.is_fifo()
 
 
 def test_unknown_endings_and_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:

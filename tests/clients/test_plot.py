@@ -17,10 +17,12 @@ from resonance.clients.plot import (
     HIGH_COLOUR,
     LOW_COLOUR,
     MOST_MARKED,
+    PICTURE_FORMATS,
     TITLE_COLOURS,
     plot_arcs,
 )
 from resonance.clients.results import AxisValue, MediaEmbedding, SpaceRef, Timing
+from tests.small_disk import disk_of
 
 Points = list[tuple[float, float]]
 
@@ -132,6 +134,20 @@ def test_any_titles_are_drawn_without_a_warning(
         warnings.simplefilter("error")
         plot_arcs(results, path)
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("form", PICTURE_FORMATS)
+def test_each_format_that_is_offered_is_written_and_what_was_there_stays_where_a_disk_is_full(
+    form: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"arcs.{form.upper()}"
+    plot_arcs([title("film.mp4", {"pacing": wave(3)})], path)
+    before = path.read_bytes()
+    assert len(before) > 1000
+    with disk_of(512), pytest.raises(OSError, match="File too large"):
+        plot_arcs([title("film.mp4", {"pacing": wave(3)})], path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:

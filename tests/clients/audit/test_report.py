@@ -17,6 +17,7 @@ from resonance.clients.audit.options import finish, is_known, make_limits
 from resonance.clients.audit.report import Limit, Measure, Report, Section
 from resonance.clients.cli.main import make_app
 from resonance.training.tuning import ENVIRONMENT
+from tests.small_disk import disk_of
 
 
 def made(*limits: Limit) -> Report:
@@ -41,6 +42,15 @@ def test_a_page_that_needs_nothing_else() -> None:
     assert "0.58 – 0.64" in page
     assert not re.findall(r"https?://", page)
     assert "data:image/png;base64," in page
+
+
+def test_a_page_of_before_stays_where_a_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "audit.html"
+    path.write_text("an earlier page")
+    with disk_of(512), pytest.raises(OSError, match="File too large"):
+        made().write_html(path)
+    assert path.read_text() == "an earlier page"
+    assert [file.name for file in tmp_path.iterdir()] == ["audit.html"]
 
 
 def test_names_in_any_script_are_drawn_without_a_warning() -> None:

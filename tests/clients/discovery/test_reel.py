@@ -100,7 +100,7 @@ def check_whole(reel: Reel, played: Played) -> None:
         check=True,
     )
     assert said.stderr == ""
-    assert {p.name for p in reel.path.parent.iterdir() if p.suffix == ".unfinished"} == set()
+    assert [p.name for p in reel.path.parent.iterdir() if p.name.startswith(".")] == []
 
 
 @pytest.fixture(scope="module", params=FILMS)
@@ -251,6 +251,18 @@ def test_nothing_is_written_where_nothing_can_be_shown(tmp_path: Path) -> None:
     assert len(reel.left_out) == 1
     assert {p.name for p in tmp_path.iterdir()} == {"store", "reel.mp4"}
     assert (tmp_path / "reel.mp4").read_bytes() == b"an earlier reel"
+
+
+def test_a_reel_takes_the_place_of_the_file_that_a_link_names(tmp_path: Path) -> None:
+    path, there = write_film(tmp_path / "film.mp4", Film((3.0, 4.0, 3.0))), tmp_path / "kept" / "there.mp4"
+    there.parent.mkdir()
+    there.touch(0o640)
+    (tmp_path / "reel.mp4").symlink_to(there)
+    reel = reel_of(tmp_path, [("film", str(path), [Part(0.9, 3, 7)])])
+    assert reel.path.is_symlink()
+    assert there.stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in there.parent.iterdir()] == ["there.mp4"]
+    check_whole(reel, play(there))
 
 
 def test_what_ends_half_way_leaves_nothing(tmp_path: Path) -> None:
