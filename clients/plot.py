@@ -87,9 +87,8 @@ def write_picture(figure: Figure, target: Path | BinaryIO) -> None:
         OSError: the file cannot be written.
     """
     if isinstance(target, Path):
-        drawn = (
-            io.BytesIO()
-        )  # into a file, Pillow leaves half a JPEG where the disk is full, and says nothing
+        # into a file, Pillow leaves half a JPEG where the disk is full, and says nothing
+        drawn = io.BytesIO()
         _draw_into(figure, drawn, target.suffix.lower().lstrip("."))
         with whole_file(target) as half:
             half.write_bytes(drawn.getvalue())
