@@ -36,6 +36,7 @@ from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.source_places import PACE_S, SourcePlaces
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.ingest.uris import local_path, suffix
+from resonance.clients.media.readings import reading
 from resonance.clients.media.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, decode_text
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.media.words import SubtitleFile
@@ -236,18 +237,18 @@ class TitleWorker:
 
     def _known_by(self, item: CatalogueItem) -> str | None:
         found = identity(item.uri, item.transcript_uri)
-        return f"{found.version}{self._recipe()}" if found.version is not None else None
+        return f"{found.version}{self._recipe(item)}" if found.version is not None else None
 
     def _version(self, item: CatalogueItem) -> str:
-        return f"{content_hash(item.uri, item.transcript_uri)}{self._recipe()}"
+        return f"{content_hash(item.uri, item.transcript_uri)}{self._recipe(item)}"
 
-    def _recipe(self) -> str:
+    def _recipe(self, item: CatalogueItem) -> str:
         """What else the vectors depend on, beside media and space."""
         options = self._options
         heard: tuple[str | None, ...] = ()
         if options.asr is not None and self._transcriber is not None:
             heard = (self._transcriber.identity(), options.asr.language)
-        return "".join(f"+{part}" for part in (options.sampling, *heard) if part)
+        return "".join(f"+{part}" for part in (options.sampling, *heard, reading(suffix(item.uri))) if part)
 
     async def _words(self, item: CatalogueItem, version: str) -> tuple[SubtitleFile | None, str | None]:
         """Subtitles that the catalogue names, or recognised ones, and their language where it was heard."""

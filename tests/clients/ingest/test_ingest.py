@@ -14,9 +14,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ServerUnavailableError
+from resonance.clients.ingest import embedding
 from resonance.clients.ingest.embedding import EmbedOptions, Result, TitleWorker
 from resonance.clients.ingest.folders import EXPECTED_SOURCE
 from resonance.clients.ingest.job import LedgerThread
@@ -259,6 +261,34 @@ async def test_a_file_that_changes_meanwhile_is_embedded_anew(
         await ledger.close()
         expected = [part async for part in stream(film)][-1]
     assert stored(tmp_path / "sink")["film"]["vector"] == expected.title.tolist()
+
+
+async def test_media_that_are_read_better_now_are_embedded_again_and_others_are_not(
+    server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("moving.webp", "still.png")
+    for name in names:
+        Image.new("RGB", (64, 48), "teal").save(tmp_path / name)
+    async with Embedder(server.grpc_address) as client:
+        space = SpaceRef.of(await client.space())
+        ledger = LedgerThread(
+            lambda: Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), space, open_sink)
+        )
+        worker = TitleWorker(client, ledger, EmbedOptions())
+
+        async def job() -> list[Result]:
+            items = [CatalogueItem(media_id=name, uri=str(tmp_path / name)) for name in names]
+            results = [(await worker.process(item)).result for item in items]
+            await ledger.call(lambda opened: opened.flush())
+            return results
+
+        with monkeypatch.context() as before:
+            before.setattr(embedding, "reading", lambda ending: None)
+            assert await job() == [Result.EMBEDDED, Result.EMBEDDED]
+        assert await job() == [Result.EMBEDDED, Result.UNCHANGED]
+        assert await job() == [Result.UNCHANGED, Result.UNCHANGED]
+        await ledger.close()
+    assert stored(tmp_path / "sink")["moving.webp"]["content_hash"].endswith("+read2")
 
 
 async def test_a_text_that_goes_while_a_server_is_waited_for_is_its_own_fault(
