@@ -11,7 +11,7 @@ from av.sidedata.sidedata import SideData
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
-from resonance.clients.errors import CorruptMediaError, MediaLimitError, ResonanceError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError, NotMediaError, ResonanceError
 from resonance.clients.media.heif import HEAD_BYTES, is_heic, open_heic
 from resonance.clients.media.types import ByteArray, Frames
 from resonance.space.descriptor import FrameGeometry
@@ -24,6 +24,9 @@ Image.init()  # registers every format; those above are looked up by name
 #: What decoding a still picture may be as slow as, in one step that tells nothing before its end. HEIC, the
 #: slowest format, is over three times as fast on a core of its own; the rest is for a machine that is busy.
 SLOWEST_PIXELS_PER_S = 2_000_000
+
+#: Of Pillow's modes with more than 8 bits: integers, of 16 bits in all files but odd ones, and floats.
+_WHITES = {"I": 0xFFFF, "F": 1}
 
 _FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 #: Untagged YUV of this height or more is taken as Rec. 709, below as Rec. 601, as players do.
@@ -160,6 +163,7 @@ def read_frame(image: Image.Image, geometry: FrameGeometry, *, name: str, max_pi
 
     Raises:
         MediaLimitError: more than `max_pixels`; checked before anything is decoded.
+        NotMediaError: samples of which nobody knows what is white.
         CorruptMediaError: the pixels cannot be decoded, or scaled. ResonanceError: the source's.
     """
     width, height = image.size
@@ -167,7 +171,7 @@ def read_frame(image: Image.Image, geometry: FrameGeometry, *, name: str, max_pi
         raise MediaLimitError(name, f"a picture of {width}x{height} pixels", f"at most {max_pixels:,} pixels")
     try:
         image.draft("RGB", (geometry.width * 2, geometry.height * 2))  # JPEG: decode near the size needed
-        rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+        rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image), name), dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         return frame_to_rgb(frame, geometry, 0, VideoReformatter())
     except ResonanceError:  # see `open_picture`
@@ -179,10 +183,17 @@ def read_frame(image: Image.Image, geometry: FrameGeometry, *, name: str, max_pi
         ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        levels = np.asarray(image, dtype=np.float64) / 257.0  # 16 bit to 8
-        return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in _WHITES or image.mode.startswith("I;16"):
+        white, samples = _WHITES.get(image.mode, 0xFFFF), np.asarray(image, dtype=np.float64)
+        least, most = samples.min(), samples.max()
+        if not 0 <= least <= most <= white:  # nor where one is no number
+            raise NotMediaError(
+                name,
+                f"a picture of samples from {least:g} to {most:g}",
+                f"8 bits, or 0 for black to {white} for white",
+            )
+        return Image.fromarray((samples * 255 / white).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")

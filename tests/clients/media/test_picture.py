@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError
+from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError, NotMediaError
 from resonance.clients.media import reader
 from resonance.clients.media.clip import NoFramesError, clip_from_bytes, clip_to_bytes, decode_clip
 from resonance.clients.media.picture import frame_to_rgb, read_picture
@@ -231,6 +231,32 @@ def test_modes_of_stills(read_all: ReadAll) -> None:
     pages = [Image.fromarray(np.full((20, 20, 3), v, np.uint8)) for v in (30, 200)]
     pages[0].save(out, format="TIFF", save_all=True, append_images=pages[1:])
     assert _mean(read_all(out.getvalue())) == pytest.approx((30, 30, 30), abs=3)  # the first page
+
+
+def _tiff(samples: NDArray[Any]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(samples).save(out, format="TIFF")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "white"), [(np.float32, 1.0), (np.int32, 65_535), (np.uint16, 65_535)])
+def test_samples_of_more_than_8_bits(read_all: ReadAll, kind: type[Any], white: float) -> None:
+    rows = np.linspace(0, white, 256)[:, None].repeat(32, axis=1).astype(kind)
+    [segment] = read_all(_tiff(rows))
+    assert isinstance(segment.video, Frames)
+    column = segment.video.pixels[0][:, 112, 0].astype(float)
+    assert column == pytest.approx(np.linspace(0, 255, len(column)), abs=2)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.float32([[0, 255]]), np.float32([[0, np.nan]]), np.float32([[-1, 1]]), np.int32([[0, 1 << 20]])],
+)
+def test_samples_of_which_nobody_knows_what_is_white_are_refused(
+    read_all: ReadAll, samples: NDArray[Any]
+) -> None:
+    with pytest.raises(NotMediaError, match=r"a picture of samples from .*; expected 8 bits, or 0"):
+        read_all(_tiff(samples.repeat(40, axis=0).repeat(40, axis=1)))
 
 
 def test_exif_orientation(read_all: ReadAll) -> None:
