@@ -30,15 +30,12 @@ from resonance.clients.errors import (
     ServerUnavailableError,
     TranscriptError,
 )
-from resonance.clients.media.text import can_be_stored, read_text, shown
+from resonance.clients.media.text import TEXT_SUFFIXES, can_be_stored, read_text, shown
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.output import to_json, write_results
 from resonance.clients.results import MediaEmbedding, Segment
 from resonance.clients.signals import signal_value
 from resonance.space.errors import SpaceError
-
-#: Suffixes that are read as text without a clock.
-TEXT_SUFFIXES = (".txt", ".md")
 
 
 @dataclass(slots=True)

@@ -40,8 +40,11 @@ _EXTRAS_OF_OPTIONS = {"ray": "ray"}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def make_app() -> typer.Typer:
-    """The command with every installed sub-command."""
+def make_app(named: str | None = None) -> typer.Typer:
+    """The command with every installed sub-command; with that one alone that is `named`, if there is one.
+
+    All of them take longer to load than many a command to run.
+    """
     app = typer.Typer(
         name="resonance",
         help="Media in, vectors of one shared meaning space out.",
@@ -58,7 +61,8 @@ def make_app() -> typer.Typer:
     ) -> None:
         """Media in, vectors of one shared meaning space out."""
 
-    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+    points = sorted(entry_points(group=GROUP), key=lambda p: p.name)
+    for point in [p for p in points if p.name == named] or points:
         loaded = point.load()
         if not isinstance(loaded, typer.Typer):
             app.command(point.name)(_checked(point.name, loaded))
@@ -110,7 +114,7 @@ def main() -> None:
     full = "the output"
     try:
         try:
-            make_app()()
+            make_app(*sys.argv[1:2])()
         finally:
             if sys.stdout is not None:  # as it is where it was closed before
                 sys.stdout.flush()  # a short output is written only here

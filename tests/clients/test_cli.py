@@ -41,6 +41,19 @@ def test_help_lists_the_commands_without_importing_torch_or_the_server() -> None
     assert loaded.stdout.strip() == "[]"
 
 
+def test_a_command_that_is_named_is_loaded_alone_and_another_name_is_held_against_all() -> None:
+    loads = "import sys, resonance.clients.cli.main as m; m.make_app(*sys.argv[1:]); print(*sys.modules)"
+    for named, others in (("status", False), ("statuss", True), ("--help", True)):
+        modules = subprocess.run(
+            [sys.executable, "-c", loads, named], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert "resonance.clients.cli.status" in modules
+        assert ("resonance.clients.ingest.cli" in modules) is others
+    wrong = run("statuss")
+    assert wrong.returncode == 2
+    assert "Did you mean 'status'?" in wrong.stderr
+
+
 def test_the_version_is_that_of_the_package() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"resonance {version('resonance')}\n")
