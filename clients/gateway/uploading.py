@@ -8,17 +8,17 @@ import stat
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from resonance.clients.errors import (
     MediaLimitError,
     NoModalityError,
     NotMediaError,
     TranscriptError,
-    UsageError,
 )
 from resonance.clients.face import Source, Transcript
 from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
+from resonance.clients.media.file_objects import binary_file, can_seek, read_what_is_there, unreadable
 from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.picture import open_picture
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
@@ -92,24 +92,22 @@ class Upload:
 
     def _read_pipe(self, pipe: BinaryIO) -> bytes:
         self.spent = True
-        read = getattr(pipe, "read1", pipe.read)  # read1 gives what is there, and waits for no more
-        return cast(bytes, within(_LIMITS.stall_timeout_s, self.name, lambda: read(CHUNK_BYTES)))
+        return within(
+            _LIMITS.stall_timeout_s, self.name, lambda: read_what_is_there(pipe, CHUNK_BYTES, self.name)
+        )
 
     def _order(self, file: BinaryIO) -> list[tuple[int, int]]:
         try:
             return upload_order(file, self.size_bytes)
         except (OSError, ValueError) as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> NotMediaError:
-        return NotMediaError(self.name, f"it cannot be read ({error})", "a file that can be read")
+            raise unreadable(self.name, error) from error
 
     def _read(self, file: BinaryIO, offset: int, size: int) -> bytes:
         try:
             file.seek(offset)
             data = file.read(size)
         except (OSError, ValueError) as error:
-            raise self._unreadable(error) from error
+            raise unreadable(self.name, error) from error
         if len(data) != size:
             raise NotMediaError(
                 self.name,
@@ -125,7 +123,7 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
     Raises:
         NotMediaError: it cannot be opened, or is empty. TranscriptError: the subtitles cannot be used.
         MediaLimitError: a picture of far too many pixels.
-        UsageError: a file object that was not opened in binary mode.
+        UsageError: a file object of text, or of async code.
     """
     path = Path(source) if isinstance(source, str | Path) else None
     called = str(name or path or getattr(source, "name", None) or "media")
@@ -140,10 +138,8 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
         pipe = within(_LIMITS.stall_timeout_s, called, lambda: _opened(path, called))
         return Upload(called, pb.MODE_ENCODED, 0, named or _subtitles_beside(path), None, pipe)
     if path is None and not isinstance(source, bytes | bytearray | memoryview):
-        given = cast(BinaryIO, source)
-        if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
-            raise UsageError(f"{called}: came {type(source).__name__}; expected a binary file object")
-        if not given.seekable():
+        given = binary_file(source, called)
+        if not can_seek(given, called):
             return Upload(called, pb.MODE_ENCODED, 0, named, None, given)
     opened = MediaSource(source, name=name, limits=_LIMITS)
     beside = _subtitles_beside(path) if path is not None and named is None else None
@@ -176,6 +172,8 @@ def read_example(source: Source, most_bytes: int) -> bytes:
     try:
         with opened.open() as file:
             data = file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise unreadable(opened.name, error) from error
     finally:
         opened.close()
     if len(data) > most_bytes:

@@ -9,7 +9,14 @@ import threading
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
-from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
+from resonance.clients.errors import MediaLimitError, NotMediaError
+from resonance.clients.media.file_objects import (
+    binary_file,
+    can_seek,
+    read_some,
+    read_what_is_there,
+    unreadable,
+)
 from resonance.clients.media.types import Limits
 from resonance.clients.media.waiting import Waits, within
 
@@ -46,10 +53,10 @@ class MediaSource:
         name: what to call it in results and errors; by default its path.
 
     Raises:
-        NotMediaError: the path cannot be opened, or is empty.
+        NotMediaError: it cannot be opened or read, or is empty.
         MediaLimitError: what cannot seek holds more than `limits.max_spool_bytes`.
         MediaStalledError: what cannot seek sends nothing for `limits.stall_timeout_s`.
-        UsageError: a file object that was not opened in binary mode.
+        UsageError: a file object of text, or of async code.
     """
 
     def __init__(self, source: str | Path | bytes | BinaryIO, *, name: str | None, limits: Limits) -> None:
@@ -64,10 +71,8 @@ class MediaSource:
             with within(limits.stall_timeout_s, self.name, self._open_path) as pipe:
                 self._shared = self._spooled(pipe, limits)
         elif self.path is None and self._bytes is None:
-            given = cast("BinaryIO", source)
-            if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
-                raise UsageError(f"{self.name}: came {type(source).__name__}; expected a binary file object")
-            self._shared = given if given.seekable() else self._spooled(given, limits)
+            given = binary_file(source, self.name)
+            self._shared = given if can_seek(given, self.name) else self._spooled(given, limits)
         if self._size() == 0:
             raise NotMediaError(self.name, "no bytes at all", "a video, sound, picture or subtitle file")
 
@@ -107,15 +112,16 @@ class MediaSource:
             with self.open() as file:
                 return file.seek(0, io.SEEK_END)
         except (OSError, ValueError) as error:
-            raise NotMediaError(
-                self.name, f"it cannot be read ({error})", "a file that can be read"
-            ) from error
+            raise unreadable(self.name, error) from error
 
     def _spooled(self, given: BinaryIO, limits: Limits) -> IO[bytes]:
-        read = getattr(given, "read1", given.read)  # read1 gives what is there, and waits for no more
         spool = self._spool = tempfile.TemporaryFile(prefix="resonance-")  # noqa: SIM115  close() does
         size = 0
-        while chunk := within(limits.stall_timeout_s, self.name, lambda: read(COPY_CHUNK_BYTES)):
+
+        def read() -> bytes:
+            return read_what_is_there(given, COPY_CHUNK_BYTES, self.name)
+
+        while chunk := within(limits.stall_timeout_s, self.name, read):
             size += len(chunk)
             if size > limits.max_spool_bytes:
                 spool.close()
@@ -158,7 +164,7 @@ class _View(io.RawIOBase):
         view = memoryview(buffer)  # type: ignore[arg-type]
         with self._lock:
             self._shared.seek(self._position)
-            data = self._shared.read(len(view))
+            data = read_some(self._shared, len(view))
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
