@@ -120,9 +120,13 @@ class GatewayConnection:
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call. A token file is read, in a thread.
 
+        Without one no thread is asked for: calls would wait while others read their media in all there are.
+
         Raises:
             CredentialsError: it holds no token.
         """
+        if self._credentials.token_file is None:
+            return self._credentials.metadata()
         return await asyncio.to_thread(self._credentials.metadata)
 
     async def ask(self, method: str, request: object) -> Any:

@@ -25,7 +25,7 @@ from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.text import TEXT_SUFFIXES, read_text
 from resonance.clients.media.types import Limits
-from resonance.clients.media.waiting import within
+from resonance.clients.media.waiting import awaited_within, within
 from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SubtitleFile
 from resonance.v1 import embedding_pb2 as pb
 
@@ -62,14 +62,14 @@ class Upload:
     async def chunks(self) -> AsyncGenerator[pb.Chunk, None]:
         """All of the source, an MP4's index first where it can seek: segments come while the rest is sent.
 
-        It is read in a thread, and only as fast as chunks are taken.
+        It is read in a thread, a pipe in one of its own, and only as fast as chunks are taken.
 
         Raises:
             MediaError: it cannot be read any more. MediaStalledError: a pipe gives nothing.
         """
         if self.pipe is not None:
             offset = 0
-            while data := await asyncio.to_thread(self._read_pipe, self.pipe):
+            while data := await self._read_pipe(self.pipe):
                 yield pb.Chunk(offset_bytes=offset, data=data)
                 offset += len(data)
             return
@@ -90,9 +90,9 @@ class Upload:
         if self.source is not None:
             self.source.close()
 
-    def _read_pipe(self, pipe: BinaryIO) -> bytes:
+    async def _read_pipe(self, pipe: BinaryIO) -> bytes:
         self.spent = True
-        return within(
+        return await awaited_within(
             _LIMITS.stall_timeout_s, self.name, lambda: read_what_is_there(pipe, CHUNK_BYTES, self.name)
         )
 

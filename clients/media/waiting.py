@@ -6,9 +6,11 @@ that it counts neither as a stall nor as work.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -88,5 +90,34 @@ def within(
     if errors:
         raise errors[0]
     if not results:
-        raise MediaStalledError(name, f"no answer for {allowed_s():g} s", "a source that answers")
+        raise _stalled(name, allowed_s())
     return results[0]
+
+
+async def awaited_within(timeout_s: float, name: str, work: Callable[[], T]) -> T:
+    """`within` on an event loop, without one of the few threads of its own.
+
+    Those serve all that runs there: what waits for a sender, as for a camera, would keep the others out.
+
+    Raises:
+        MediaStalledError: it did not end. Whatever `work` raises, which is no StopIteration or TimeoutError.
+    """
+    result: Future[T] = Future()
+    result.set_running_or_notify_cancel()  # who leaves does not wait, and the thread has its say to nobody
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="resonance-open", daemon=True).start()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.wrap_future(result)
+    except TimeoutError:
+        raise _stalled(name, timeout_s) from None
+
+
+def _stalled(name: str, waited_s: float) -> MediaStalledError:
+    return MediaStalledError(name, f"no answer for {waited_s:g} s", "a source that answers")

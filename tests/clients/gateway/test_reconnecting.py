@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,31 @@ async def test_a_pipe_is_sent_as_it_comes_and_cannot_be_resumed(
                 with pytest.raises(error, match="after 1 segments"):
                     await parts_of(impatient, pipe, name="pipe")
                 assert len(broken.calls) == 1
+
+
+async def test_a_pipe_that_waits_for_its_sender_keeps_no_other_call_from_its_thread(
+    broken: BrokenGateway, impatient: GatewayEmbedder
+) -> None:
+    """A handful of cameras or slow browsers took all threads of the loop, and nothing else went on."""
+
+    async def ends(call: Call) -> None:
+        await call.complete.wait()
+        await call.segment(0)
+        await call.title(1)
+
+    broken.scripts = [ends]
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb") as pipe, os.fdopen(write_end, "wb") as sender:
+        waiting = asyncio.create_task(impatient.embed(pipe, name="camera"))
+        await asyncio.sleep(0.3)  # it reads
+        async with asyncio.timeout(2.0):
+            await asyncio.to_thread(time.sleep, 0)
+            await impatient.embed_text("meanwhile")
+        sender.write(b"picture")
+        sender.close()
+        await waiting
+    assert broken.calls[0].received == {0: b"picture"}
 
 
 async def cancelled(call: Call) -> None:
