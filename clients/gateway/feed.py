@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef
 from resonance.space.descriptor import Descriptor
 from resonance.v1 import embedding_pb2 as pb
+
+T = TypeVar("T")
 
 #: Messages that wait to be taken; a sender that is faster than the gateway waits for room.
 QUEUED_MESSAGES = 4
@@ -82,6 +84,8 @@ class Feed:
         self._connection = connection
         self._ended = False
         self._over = asyncio.Event()
+        self._left = False
+        self._taking: asyncio.Future[Any] | None = None  # what is being done with the answers
         self._fault: Exception | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,8 +94,12 @@ class Feed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._answers.aclose()
+        self._left = True
         self._over.set()
+        if self._taking is not None:  # another task takes parts, and would keep the answers from being closed
+            self._taking.cancel()
+            await asyncio.wait({self._taking})
+        await self._answers.aclose()
 
     async def frame(self, time_s: float, rgb: NDArray[np.uint8]) -> None:
         """A picture uint8 RGB [height, width, 3], shown at `time_s`; times rise.
@@ -149,13 +157,13 @@ class Feed:
         """What is known of the media, segments, rolling titles, and after `end` the last title.
 
         Raises:
-            ResonanceError, SpaceError: as the gateway raised it.
+            ResonanceError, SpaceError: as the gateway raised it. UsageError: the feed was left meanwhile.
         """
         try:
-            async for answer in self._answers:
+            while (answer := await self._take(lambda: anext(self._answers, None))) is not None:
                 part = self._part(answer)
                 if isinstance(part, MediaEmbedding) and not part.rolling:
-                    await finish(self._answers)
+                    await self._take(lambda: finish(self._answers))
                     yield part
                     return
                 if part is not None:
@@ -165,6 +173,22 @@ class Feed:
             raise
         finally:
             self._over.set()
+
+    async def _take(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something with the answers, until the feed is left."""
+        if self._left:
+            raise UsageError(f"{self._name}: parts asked of a feed that was left")
+        taking: asyncio.Future[T] = asyncio.ensure_future(work())
+        self._taking = taking
+        try:
+            return await taking
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._left or (task is not None and task.cancelling()):
+                raise
+            raise UsageError(f"{self._name}: left here while parts were taken") from None
+        finally:
+            self._taking = None
 
     def _part(self, answer: pb.EmbedMediaResponse) -> Part | None:
         with self._connection.reading_answer():

@@ -116,6 +116,40 @@ async def test_a_sender_waits_for_room(broken: BrokenGateway, impatient: Gateway
     assert broken.calls == []
 
 
+@pytest.mark.parametrize("at", ["the beginning", "the end"])
+async def test_leaving_a_feed_whose_parts_another_task_takes(
+    broken: BrokenGateway, impatient: GatewayEmbedder, at: str
+) -> None:
+    """What the sender raised is what is told, the call ends, and so does who takes parts."""
+
+    async def script(call: Call) -> None:
+        await call.begun.wait()
+        if at == "the end":
+            await call.segment(0)
+            await call.title(1)
+        await asyncio.Event().wait()
+
+    async def watch() -> None:
+        async with impatient.feed("cam") as feed:
+            feeds.append(feed)
+            takers.append(asyncio.create_task(taken(feed)))
+            await feed.frame(0.0, GREY)
+            await asyncio.sleep(0.1)
+            raise OSError("no camera")
+
+    broken.scripts = [script]
+    feeds: list[Feed] = []
+    takers: list[asyncio.Task[list[Part]]] = []
+    with pytest.raises(OSError, match="no camera"):
+        await watch()
+    async with asyncio.timeout(5.0):
+        with pytest.raises(UsageError, match="cam: left here while parts were taken"):
+            await takers[0]
+        await broken.calls[0].cancelled.wait()
+    with pytest.raises(UsageError, match="a feed that was left"):
+        await taken(feeds[0])
+
+
 async def test_a_live_title_covers_the_last_segments_alone(
     broken: BrokenGateway, impatient: GatewayEmbedder
 ) -> None:
