@@ -20,7 +20,6 @@ MAX_POINTS = 1 << 20
 #: Frames of one segment; the largest bucket is 16.
 MAX_FRAMES = 64
 MAX_NAME_CHARACTERS = 128
-MAX_MEDIA_ID_BYTES = 512
 
 
 def float_vector(values: Sequence[float], field: str) -> Vector:

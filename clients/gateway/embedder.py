@@ -15,11 +15,12 @@ from resonance.clients.face import Source, Transcript, title_of
 from resonance.clients.gateway.checks import float_vector, some_presence
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.feed import Feed
-from resonance.clients.gateway.messages import FieldNames, segment_to_message, title_from_message
+from resonance.clients.gateway.messages import FieldNames, media_id_of, segment_to_message, title_from_message
 from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.gateway.server_status import ServerStatus, status_from_message
 from resonance.clients.gateway.titles import TitleUpload, UploadProgress
 from resonance.clients.gateway.uploading import Upload, open_upload, read_example, text_upload
+from resonance.clients.media.text import check_text
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment, SpaceRef
 from resonance.clients.served_space import check_fingerprint
@@ -114,6 +115,7 @@ class GatewayEmbedder:
 
     async def embed_text(self, text: str, *, name: str = "text") -> MediaEmbedding:
         """See `Embedder.embed_text`."""
+        check_text(text, name)
         return await title_of(self._stream(text_upload(text, name), None, (), None))
 
     async def stream(
@@ -208,7 +210,7 @@ class GatewayEmbedder:
         """
         descriptor = await self.space()
         request = pb.FuseTitleRequest(
-            media_id=name,
+            media_id=media_id_of(name),
             segments=[segment_to_message(segment) for segment in segments],
             fingerprint=descriptor.fingerprint,
         )
@@ -278,7 +280,8 @@ class GatewayEmbedder:
 
 async def _part(kind: str, source: Source) -> pb.QueryPart:
     if kind == "text":
-        return pb.QueryPart(text=str(source))
+        check_text(text := str(source), "text")
+        return pb.QueryPart(text=text)
     if kind not in ("image", "sound", "video"):
         raise InvalidFieldError("examples", f"'{kind}'", "image, sound, text or video")
     part = pb.QueryPart()

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,11 +19,13 @@ from resonance.clients.gateway.enums import modality_to_message
 from resonance.clients.gateway.messages import (
     FieldNames,
     info_from_message,
+    media_id_of,
     segment_from_message,
     stored_to_messages,
     title_from_message,
 )
 from resonance.clients.gateway.title_call import embed_media, finish
+from resonance.clients.media.text import check_text
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment, SpaceRef
 from resonance.space.descriptor import Descriptor
@@ -70,7 +73,7 @@ class Feed:
         self.segments: deque[Segment] = deque(done, maxlen=descriptor.fusion.max_segments if live else None)
         self._queue: asyncio.Queue[pb.EmbedMediaRequest | None] = asyncio.Queue(QUEUED_MESSAGES)
         start = pb.EmbedMediaStart(
-            media_id=media_id,
+            media_id=media_id_of(media_id),
             mode=pb.MODE_FRAMES,
             modalities=[modality_to_message(m) for m in modalities],
             expected_fingerprint=descriptor.fingerprint,
@@ -139,7 +142,12 @@ class Feed:
             await self._send(pb.EmbedMediaRequest(sound=message))
 
     async def cue(self, start_s: float, end_s: float, text: str) -> None:
-        """Words shown or said from `start_s` to `end_s`; starts rise. Errors: what broke the call."""
+        """Words shown or said from `start_s` to `end_s`; starts rise.
+
+        Raises:
+            NotMediaError: they are not UTF-8. What broke the call, where it broke.
+        """
+        check_text(text, self._name)
         await self._send(pb.EmbedMediaRequest(cue=pb.Cue(start_s=start_s, end_s=end_s, text=text)))
 
     async def mark(self, modality: str, time_s: float) -> None:
@@ -201,7 +209,8 @@ class Feed:
                     self.segments.append(segment)
                     return segment
                 case "title":
-                    return title_from_message(answer.title, self.segments, self._space, self._names)
+                    title = title_from_message(answer.title, self.segments, self._space, self._names)
+                    return replace(title, media=self._name)
         return None
 
     async def _send(self, request: pb.EmbedMediaRequest) -> None:

@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 #: Largest StoredSegments that is sent: well under the 4 MiB that gRPC takes by default.
 STORED_BATCH_BYTES = 1 << 20
+#: See `media_id` in proto/resonance/v1/embedding.proto.
+MAX_MEDIA_ID_BYTES = 512
 
 _SAMPLED_BY: Mapping[SampledBy, pb.SampledBy] = {
     SampledBy.NONE: pb.SAMPLED_BY_UNSPECIFIED,
@@ -82,6 +84,14 @@ def vector_message_bytes(vector: Vector, field_number: int) -> bytes:
     """
     data = np.ascontiguousarray(vector, np.dtype("<f4")).tobytes()
     return _varint(field_number << 3 | 2) + _varint(len(data)) + data
+
+
+def media_id_of(name: str) -> str:
+    """A name of media, cut to what a gateway takes: its end tells more than its beginning.
+
+    What is not UTF-8, as some names of files, is replaced.
+    """
+    return name.encode("utf-8", "replace")[-MAX_MEDIA_ID_BYTES:].decode("utf-8", "ignore")
 
 
 def segment_to_message(segment: Segment) -> pb.Segment:

@@ -17,7 +17,7 @@ from resonance.clients.errors import (
     TranscriptError,
 )
 from resonance.clients.face import Source, Transcript
-from resonance.clients.gateway.checks import MAX_MEDIA_ID_BYTES
+from resonance.clients.gateway.messages import media_id_of
 from resonance.clients.media.file_objects import binary_file, can_seek, read_what_is_there, unreadable
 from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.picture import open_picture
@@ -56,8 +56,8 @@ class Upload:
 
     @property
     def media_id(self) -> str:
-        """The name, cut to what a gateway takes: its end tells more than its beginning."""
-        return self.name.encode("utf-8", "replace")[-MAX_MEDIA_ID_BYTES:].decode("utf-8", "ignore")
+        """The name, as a gateway takes it."""
+        return media_id_of(self.name)
 
     async def chunks(self) -> AsyncGenerator[pb.Chunk, None]:
         """All of the source, an MP4's index first where it can seek: segments come while the rest is sent.

@@ -181,6 +181,29 @@ async def test_a_title_is_resumed_from_any_of_its_segments(here: GatewayEmbedder
     same_titles(fused, whole)
 
 
+@pytest.mark.parametrize("name", ["caf\udce9.txt", "n" * 600], ids=["not UTF-8", "long"])
+async def test_names_of_any_kind_come_back_as_they_were(here: GatewayEmbedder, name: str) -> None:
+    """As Triton's client takes them: names of files are bytes, and paths are long."""
+    title = await here.embed_text("a red fox", name=name)
+    assert title.media == name
+    assert (await here.fuse(title.segments, name=name)).media == name
+    async with here.feed(name, modalities=("transcript",), live=False) as feed:
+        await feed.cue(1.0, 2.0, "a red fox")
+        await feed.end()
+        parts = [part async for part in feed]
+    assert [part.media for part in parts if isinstance(part, MediaEmbedding)] == [name]
+
+
+async def test_text_that_is_not_utf8_is_refused(here: GatewayEmbedder) -> None:
+    half = "half an emoji: \ud83d"
+    for ask in (here.embed_text(half), here.embed_query([("text", half)])):
+        with pytest.raises(NotMediaError, match="text that is not UTF-8"):
+            await ask
+    async with here.feed("cam", modalities=("transcript",)) as feed:
+        with pytest.raises(NotMediaError, match="cam: text that is not UTF-8"):
+            await feed.cue(0.0, 1.0, half)
+
+
 async def test_a_gateway_that_is_started_again_goes_on(
     server: TritonServer, media: Path, tmp_path: Path
 ) -> None:
