@@ -17,6 +17,7 @@ from resonance.clients.errors import (
     TranscriptError,
 )
 from resonance.clients.face import Source, Transcript
+from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.messages import media_id_of
 from resonance.clients.media.file_objects import binary_file, can_seek, read_what_is_there, unreadable
 from resonance.clients.media.mp4_index import upload_order
@@ -83,7 +84,8 @@ class Upload:
                         offset_bytes=offset, data=await asyncio.to_thread(self._read, file, offset, size)
                     )
         finally:
-            file.close()
+            # in a thread: it waits for a read under way, and a slow one would stop all that runs on the loop
+            await to_the_end(asyncio.to_thread(file.close))
 
     def close(self) -> None:
         """Free what this opened itself; a caller's file object stays open."""

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import resource
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -294,6 +295,32 @@ async def test_a_cancelled_caller_is_cancelled_and_so_is_its_call(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await cancelled(broken.calls[0])
+
+
+async def test_leaving_while_a_slow_file_is_read_stops_nobody_else(
+    broken: BrokenGateway, impatient: GatewayEmbedder
+) -> None:
+    """As one of a network's: what is under way cannot be cut short, and the loop must not wait for it."""
+    reading = threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            reading.set()
+            time.sleep(1.0)
+            return super().read(size)
+
+    async def script(call: Call) -> None:
+        await asyncio.Event().wait()
+
+    broken.scripts = [script]
+    embedding = asyncio.create_task(impatient.embed(Slow(b"film")))
+    assert await asyncio.to_thread(reading.wait, 5.0)
+    embedding.cancel()
+    started = time.monotonic()
+    await asyncio.sleep(0.05)
+    assert time.monotonic() - started < 0.5
+    with pytest.raises(asyncio.CancelledError):
+        await embedding
 
 
 async def test_closing_the_embedder_ends_a_title_with_an_error(
