@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -69,6 +70,7 @@ class DirectEmbedder:
     ) -> AsyncGenerator[Part, None]:
         """See `Embedder.stream`."""
         descriptor = await self.space()
+        left = threading.Event()
 
         def opened() -> Reader:
             return open_media(
@@ -80,10 +82,12 @@ class DirectEmbedder:
                 name=name,
                 modalities=modalities,
                 first_index=done[-1].index + 1 if done else 0,
+                left=left.is_set,
             )
 
         options = replace(self._options, done=tuple(done))
-        pipeline = TitlePipeline(self._transport, self._served, descriptor, ThreadedSource(opened), options)
+        reading = ThreadedSource(opened, left)
+        pipeline = TitlePipeline(self._transport, self._served, descriptor, reading, options)
         # closed here and now when the caller leaves early, not when the garbage collector comes by
         async with aclosing(pipeline.parts()) as parts:
             async for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -60,11 +61,13 @@ class ThreadedSource:
 
     Args:
         opener: opens the reader; blocks.
+        left: set when nobody waits for the reader any more, for an opener that may take long.
     """
 
-    def __init__(self, opener: Callable[[], Reader]) -> None:
+    def __init__(self, opener: Callable[[], Reader], left: threading.Event | None = None) -> None:
         self.times = ReadTimes()
         self._opener = opener
+        self._left = left or threading.Event()
         self._reader: Reader | None = None
         self._inputs: Iterator[SegmentInput] = iter(())
         # one reads on while the other decodes a window again
@@ -79,6 +82,8 @@ class ThreadedSource:
         self._reader = self._opener()
         self.times = self._reader.times
         self._inputs = self._reader.segments()
+        if self._left.is_set():  # `close` may have come before there was a reader
+            self._reader.close()
         return self._reader
 
     async def next(self) -> SegmentInput | None:
@@ -93,6 +98,7 @@ class ThreadedSource:
 
     async def close(self) -> None:
         """See `SegmentSource`."""
+        self._left.set()
         if self._reader is not None:
             await asyncio.to_thread(self._reader.close)
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -137,6 +137,7 @@ def open_media(
     modalities: Collection[str] | None = None,
     form: str | None = None,
     on_still: Callable[[int], None] = lambda pixels: None,
+    left: Callable[[], bool] = lambda: False,
 ) -> MediaReader:
     """Open a video, sound, picture or subtitle file. What it is is told by its content, not its name.
 
@@ -152,6 +153,7 @@ def open_media(
         form: one of `FORMS`; by default text and subtitles are told by the path's suffix.
         on_still: told of how many pixels a still picture is, before they are decoded, which may take
             `picture_timeout_s`; called in another thread.
+        left: see `MediaSource`.
 
     Raises:
         MediaError: the input's own fault, by kind. UsageError: an unknown sampling, modality or form.
@@ -167,7 +169,9 @@ def open_media(
         raise UsageError(f"form is '{form}'; expected one of {', '.join(FORMS)}")
     words = Path(transcript) if isinstance(transcript, str) else transcript
     wanted = _Wanted(sampling, words, first_index, resumed, chosen)
-    opened = source if isinstance(source, Source) else MediaSource(source, name=name, limits=limits)
+    opened = (
+        source if isinstance(source, Source) else MediaSource(source, name=name, limits=limits, left=left)
+    )
     title = Title(opened, descriptor, limits, ReadTimes())
     try:
         kind = form or _form(opened.path)

@@ -6,10 +6,11 @@ import io
 import stat
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
-from resonance.clients.errors import MediaLimitError, NotMediaError
+from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
 from resonance.clients.media.file_objects import (
     binary_file,
     can_seek,
@@ -51,15 +52,23 @@ class MediaSource:
 
     Args:
         name: what to call it in results and errors; by default its path.
+        left: whether nobody waits for it any more; asked while a copy is made, as a pipe may never end.
 
     Raises:
         NotMediaError: it cannot be opened or read, or is empty.
         MediaLimitError: what cannot seek holds more than `limits.max_spool_bytes`.
         MediaStalledError: what cannot seek sends nothing for `limits.stall_timeout_s`.
-        UsageError: a file object of text, or of async code.
+        UsageError: a file object of text, or of async code; or it was left.
     """
 
-    def __init__(self, source: str | Path | bytes | BinaryIO, *, name: str | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        source: str | Path | bytes | BinaryIO,
+        *,
+        name: str | None,
+        limits: Limits,
+        left: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.path = Path(source) if isinstance(source, str | Path) else None
         self.name = str(name or self.path or getattr(source, "name", None) or "media")
         self._bytes = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else None
@@ -69,10 +78,10 @@ class MediaSource:
         self.waits = Waits()  # its bytes are there, or the file system is at fault
         if self.path is not None and self._is_pipe(self.path):
             with within(limits.stall_timeout_s, self.name, self._open_path) as pipe:
-                self._shared = self._spooled(pipe, limits)
+                self._shared = self._spooled(pipe, limits, left)
         elif self.path is None and self._bytes is None:
             given = binary_file(source, self.name)
-            self._shared = given if can_seek(given, self.name) else self._spooled(given, limits)
+            self._shared = given if can_seek(given, self.name) else self._spooled(given, limits, left)
         if self._size() == 0:
             raise NotMediaError(self.name, "no bytes at all", "a video, sound, picture or subtitle file")
 
@@ -114,23 +123,28 @@ class MediaSource:
         except (OSError, ValueError) as error:
             raise unreadable(self.name, error) from error
 
-    def _spooled(self, given: BinaryIO, limits: Limits) -> IO[bytes]:
+    def _spooled(self, given: BinaryIO, limits: Limits, left: Callable[[], bool]) -> IO[bytes]:
         spool = self._spool = tempfile.TemporaryFile(prefix="resonance-")  # noqa: SIM115  close() does
         size = 0
 
         def read() -> bytes:
             return read_what_is_there(given, COPY_CHUNK_BYTES, self.name)
 
-        while chunk := within(limits.stall_timeout_s, self.name, read):
-            size += len(chunk)
-            if size > limits.max_spool_bytes:
-                spool.close()
-                raise MediaLimitError(
-                    self.name,
-                    f"over {limits.max_spool_bytes:,} bytes from a source that cannot seek",
-                    "a seekable source",
-                )
-            spool.write(chunk)
+        try:
+            while chunk := within(limits.stall_timeout_s, self.name, read):
+                if left():
+                    raise UsageError(f"{self.name}: left while it was copied")
+                size += len(chunk)
+                if size > limits.max_spool_bytes:
+                    raise MediaLimitError(
+                        self.name,
+                        f"over {limits.max_spool_bytes:,} bytes from a source that cannot seek",
+                        "a seekable source",
+                    )
+                spool.write(chunk)
+        except BaseException:
+            spool.close()
+            raise
         return spool
 
 

@@ -201,6 +201,36 @@ async def test_leaving_a_stream_early_ends_its_threads(embedder: Embedder, media
     assert not [t for t in threading.enumerate() if t.name.startswith("resonance-read")]
 
 
+class Camera:
+    """A pipe without an end; it gives something every few milliseconds."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int) -> bytes:
+        self.reads += 1
+        time.sleep(0.005)
+        return bytes(1000)
+
+
+async def test_leaving_ends_the_copying_of_a_pipe(server: TritonServer) -> None:
+    """Else it fills the disk, and keeps the program from ending."""
+    async with Embedder(server.grpc_address) as embedder:
+        camera = Camera()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await embedder.embed(camera)  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    before = camera.reads
+    assert before
+    await asyncio.sleep(0.1)
+    assert camera.reads == before
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("resonance-source")]
+
+
 @pytest.mark.parametrize("ask", ["embed_text", "embed_query"])
 async def test_text_that_is_not_utf8_is_refused(embedder: Embedder, ask: str) -> None:
     call = embedder.embed_text("caf\udce9") if ask == "embed_text" else embedder.embed_query(text="caf\udce9")
