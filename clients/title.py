@@ -75,4 +75,5 @@ async def _fuse_once(transport: Transport, rows: FusionRows, timeout_s: float) -
         OUTPUTS,
         timeout_s=timeout_s,
     )
-    return FusedTitle(answer["TITLE"], answer["SEGMENTS"], answer["SALIENCE"])
+    title, segments, salience = (np.array(answer[name]) for name in OUTPUTS)  # a message is read-only
+    return FusedTitle(title, segments, salience)

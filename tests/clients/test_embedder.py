@@ -33,11 +33,13 @@ def check(result: MediaEmbedding) -> None:
     """What holds for every title."""
     assert result.title.shape == (1788,)
     assert result.title.dtype == np.float32
+    assert result.title.flags.writeable  # as a gateway's client gives it, and torch asks for
     assert np.linalg.norm(result.title) == pytest.approx(1, abs=1e-5)
     assert sum(s.salience or 0 for s in result.segments) == pytest.approx(1, abs=1e-4)
     assert len(result.space.fingerprint) == 64
     for segment in result.segments:
         assert any(segment.present)
+        assert segment.vector.flags.writeable
         blocks = segment.vector.reshape(3, 596) * ROOT3
         np.testing.assert_allclose(np.linalg.norm(blocks, axis=1), 1, atol=1e-5)
         if segment.start_s is not None and segment.end_s is not None:
