@@ -19,7 +19,13 @@ from resonance.clients.errors import (
 from resonance.clients.face import Source, Transcript
 from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.messages import media_id_of
-from resonance.clients.media.file_objects import binary_file, can_seek, read_what_is_there, unreadable
+from resonance.clients.media.file_objects import (
+    binary_file,
+    can_seek,
+    name_of,
+    read_what_is_there,
+    unreadable,
+)
 from resonance.clients.media.mp4_index import upload_order
 from resonance.clients.media.picture import open_picture
 from resonance.clients.media.sidecars import SUBTITLE_SUFFIXES, find_sidecar
@@ -128,7 +134,7 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
         UsageError: a file object of text, or of async code.
     """
     path = Path(source) if isinstance(source, str | Path) else None
-    called = str(name or path or getattr(source, "name", None) or "media")
+    called = name_of(path or source, name)
     suffix = path.suffix.lower() if path is not None else ""
     if path is not None and suffix in TEXT_SUFFIXES:
         return text_upload(read_text(path), called)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import inspect
 import io
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from resonance.clients.errors import NotMediaError, UsageError
@@ -27,6 +29,17 @@ def binary_file(given: object, name: str) -> BinaryIO:
             "gives bytes, such as the `file` of an upload of FastAPI's, or the bytes themselves"
         )
     return cast(BinaryIO, given)
+
+
+def name_of(source: object, name: str | None) -> str:
+    """What to call a source in results and errors: `name`, its path, what it calls itself, or ``media``.
+
+    Pipes and temporary files call themselves by the number of their descriptor, which says nothing.
+    """
+    if name or isinstance(source, Path):
+        return str(name or source)
+    own = source if isinstance(source, str) else getattr(source, "name", None)
+    return os.fsdecode(own) if isinstance(own, str | bytes | os.PathLike) and own else "media"
 
 
 def can_seek(file: BinaryIO, name: str) -> bool:

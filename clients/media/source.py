@@ -14,6 +14,7 @@ from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
 from resonance.clients.media.file_objects import (
     binary_file,
     can_seek,
+    name_of,
     read_some,
     read_what_is_there,
     unreadable,
@@ -70,7 +71,7 @@ class MediaSource:
         left: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = Path(source) if isinstance(source, str | Path) else None
-        self.name = str(name or self.path or getattr(source, "name", None) or "media")
+        self.name = name_of(self.path or source, name)
         self._bytes = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else None
         self._shared: IO[bytes] | None = None
         self._spool: IO[bytes] | None = None

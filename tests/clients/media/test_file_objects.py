@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_what_cannot_be_read_is_told(
 ) -> None:
     with pytest.raises((NotMediaError, OSError) if taken is copied else NotMediaError, match=came):
         taken(source())
+
+
+def test_the_number_of_a_descriptor_is_no_name(tmp_path: Path) -> None:
+    """As of a pipe, and of an upload that a web framework has put on disk."""
+    path = tmp_path / "film.mp4"
+    path.write_bytes(DATA)
+    with tempfile.TemporaryFile() as temporary, path.open("rb") as named, open(bytes(path), "rb") as by_bytes:
+        temporary.write(DATA)
+        temporary.flush()
+        for source, called in (
+            (temporary, "media"),
+            (named, str(path)),
+            (by_bytes, str(path)),
+            (path, str(path)),
+            (DATA, "media"),
+        ):
+            assert MediaSource(source, name=None, limits=Limits()).name == called
+            assert open_upload(source, transcript=None, name=None).name == called
+            assert open_upload(source, transcript=None, name="given").name == "given"
 
 
 @pytest.mark.parametrize("taken", [copied, sent, shown])
