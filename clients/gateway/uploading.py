@@ -81,8 +81,11 @@ class Upload:
                 offset += len(data)
             return
         assert self.source is not None
-        file = await asyncio.to_thread(self.source.open)
+        source, opened = self.source, list[BinaryIO]()
         try:
+            # to its end: who is left meanwhile, as by a full gateway, would have a file that nobody closes
+            await to_the_end(asyncio.to_thread(lambda: opened.append(source.open())))
+            file = opened[0]
             for start, length in await asyncio.to_thread(self._order, file):
                 for offset in range(start, start + length, CHUNK_BYTES):
                     size = min(CHUNK_BYTES, start + length - offset)
@@ -91,7 +94,8 @@ class Upload:
                     )
         finally:
             # in a thread: it waits for a read under way, and a slow one would stop all that runs on the loop
-            await to_the_end(asyncio.to_thread(file.close))
+            for file in opened:
+                await to_the_end(asyncio.to_thread(file.close))
 
     def close(self) -> None:
         """Free what this opened itself; a caller's file object stays open."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
@@ -23,6 +27,29 @@ def test_subtitles_go_with_the_film_and_not_with_its_poster(named: str, tmp_path
             assert upload.size_bytes == (tmp_path / name).stat().st_size
         finally:
             upload.close()
+
+
+async def test_a_file_is_closed_that_was_being_opened_when_the_upload_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    upload = open_upload(tmp_path / "film.mp4", transcript=None, name=None)
+    opening, opened = threading.Event(), list[BinaryIO]()
+
+    def slowly() -> BinaryIO:
+        opening.set()
+        time.sleep(0.2)
+        opened.append((tmp_path / "film.mp4").open("rb"))
+        return opened[0]
+
+    monkeypatch.setattr(upload.source, "open", slowly)
+    sending = asyncio.create_task(anext(upload.chunks()))
+    assert await asyncio.to_thread(opening.wait, 5.0)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await asyncio.sleep(0.3)
+    assert [file.closed for file in opened] == [True]
 
 
 def test_subtitles_that_are_named_go_with_a_picture_for_the_server_to_refuse(tmp_path: Path) -> None:
