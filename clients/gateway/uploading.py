@@ -141,6 +141,8 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
     called = name_of(path or source, name)
     suffix = path.suffix.lower() if path is not None else ""
     if path is not None and suffix in TEXT_SUFFIXES:
+        if transcript is not None:
+            raise TranscriptError.beside(called, "a text")
         return text_upload(read_text(path), called)
     if path is not None and suffix in SUBTITLE_SUFFIXES:
         data = _subtitle_bytes(path, MAX_SUBTITLE_BYTES)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import pytest
 from PIL import Image
 
+from resonance.clients.errors import TranscriptError
 from resonance.clients.gateway.uploading import open_upload
 from tests.clients.media.synthetic import SRT, even_times, film
 
@@ -27,6 +28,14 @@ def test_subtitles_go_with_the_film_and_not_with_its_poster(named: str, tmp_path
             assert upload.size_bytes == (tmp_path / name).stat().st_size
         finally:
             upload.close()
+
+
+def test_subtitles_that_are_named_do_not_go_with_a_text(tmp_path: Path) -> None:
+    """They would be left out without a word."""
+    (tmp_path / "a.txt").write_text("words")
+    (tmp_path / "a.srt").write_text(SRT)
+    with pytest.raises(TranscriptError, match="subtitles for a text"):
+        open_upload(tmp_path / "a.txt", transcript=tmp_path / "a.srt", name=None)
 
 
 async def test_a_file_is_closed_that_was_being_opened_when_the_upload_was_left(
