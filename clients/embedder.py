@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from resonance.clients.balancing import is_name_of_several
+from resonance.clients.balancing import hosts_of, is_name_of_several
 from resonance.clients.credentials import Credentials
 from resonance.clients.direct import DirectEmbedder
 from resonance.clients.errors import UsageError
@@ -213,7 +213,7 @@ class Embedder:
 
 def _triton(server: str, credentials: Credentials | None) -> Transport:
     address = server.removeprefix(TRITON)
-    if "," in address or is_name_of_several(address):
+    if len(hosts_of(address)) > 1 or is_name_of_several(address):
         return TritonReplicas(address, credentials=credentials)
     if "://" in address:
         raise UsageError(f"server '{server}'; expected {GATEWAY}HOST:PORT or {TRITON}HOST:PORT")

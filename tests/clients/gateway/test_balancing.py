@@ -455,6 +455,8 @@ async def test_a_name_of_several_and_what_it_stands_for_later(
 @pytest.mark.parametrize(
     ("server", "words"),
     [
+        ("", "empty host"),  # as of a variable that is not set
+        ("triton://", "empty host"),
         ("grpc://a:1,,b:2", "empty host"),
         ("grpc://a:1,", "empty host"),
         ("grpc://a:1, a:1", "twice"),
