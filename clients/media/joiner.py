@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 #: Windows a stream may be ahead of the slowest one.
 READ_AHEAD_WINDOWS = 3
+#: How often a wait for a window looks whether the title was closed, or has stalled.
+LOOK_S = 0.25
 #: How long closing waits for the threads to finish the step they are in.
 CLOSING_S = 2.0
 
@@ -74,7 +76,9 @@ class Feed(Generic[T]):
         steps, since, waited_s = times.steps, time.monotonic(), waits.seconds(thread)
         while True:
             with contextlib.suppress(queue.Empty):
-                return self._ready.get(timeout=min(0.25, timeout_s))
+                return self._ready.get(timeout=min(LOOK_S, timeout_s))
+            if self._title.stopping.is_set():
+                return None  # the thread has ended without another word
             if times.steps != steps:
                 steps, since, waited_s = times.steps, time.monotonic(), waits.seconds(thread)
             elif time.monotonic() - since - (waits.seconds(thread) - waited_s) > timeout_s:

@@ -148,6 +148,27 @@ def test_closing_early_ends_the_threads(
         assert not _threads()
 
 
+def test_closing_ends_who_waits_for_a_window(
+    open_title: Callable[..., MediaReader], long_sound: bytes
+) -> None:
+    """A cancelled call leaves its thread there. It waited until the title had stalled, as did the program."""
+    waiting = threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if waiting.is_set():
+                time.sleep(0.2)
+            return super().read(size)
+
+    with open_title(Slow(long_sound)) as reader:
+        waiting.set()
+        taking = threading.Thread(target=lambda: list(reader.segments()), daemon=True)
+        taking.start()
+        time.sleep(0.5)
+    taking.join(2.0)
+    assert not taking.is_alive()
+
+
 def test_a_source_that_hangs_is_a_typed_error_and_closing_does_not_wait(
     open_title: Callable[..., MediaReader], long_sound: bytes
 ) -> None:
