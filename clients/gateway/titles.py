@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from resonance.clients.errors import NotResumableError, ServerFaultError
+from resonance.clients.errors import NotResumableError, ServerError, ServerFaultError
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.enums import sampling_to_message
 from resonance.clients.gateway.messages import (
@@ -96,7 +96,8 @@ class TitleUpload:
                 raise NotResumableError(
                     f"{self._upload.name}: the connection broke after {len(self._segments)} segments "
                     f"({broken}), and a source that cannot seek gives nothing twice; give a file, or go on "
-                    "with `done` and the same media from its start"
+                    "with `done` and the same media from its start",
+                    retry_after_s=broken.retry_after_s if isinstance(broken, ServerError) else None,
                 ) from broken
             await self._turn.failed(broken, self._retrying.wait_after)
 

@@ -227,8 +227,9 @@ async def test_a_pipe_is_sent_as_it_comes_and_cannot_be_resumed(
                 assert broken.calls[0].received == {0: b"x" * 1000}
                 assert broken.calls[0].start.size_bytes == 0
             else:
-                with pytest.raises(error, match="after 1 segments"):
+                with pytest.raises(error, match="after 1 segments") as refused:
                     await parts_of(impatient, pipe, name="pipe")
+                assert refused.value.retry_after_s == GONE.retry_after_s  # for who has the media once more
                 assert len(broken.calls) == 1
 
 
