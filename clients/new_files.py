@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,54 +31,84 @@ _IN_PLACE_ALONE = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS)
 def whole_file(path: Path) -> Iterator[Path]:
     """Where to write what is to be at `path`: all of it is there in the end, or else what was there before.
 
-    It keeps the rights that `path` has. What is no regular file, such as a pipe, is written itself, and so is
-    a file whose folder takes no other.
+    It keeps owner, group and rights that `path` has. What is no regular file, such as a pipe, is written
+    itself. A file is, too, whose folder takes no other, or whose owner or group none can be given: once all
+    of it stands elsewhere, beside it or in the system's temporary folder.
 
     Raises:
         OSError: it cannot be written.
     """
+    if path.exists() and not path.is_file():  # nor resolved: of a pipe in /proc the link leads nowhere
+        yield path
+        return
     try:
         path = path.resolve()  # a link stays one
     except RuntimeError as error:  # of Python before 3.13
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
-    if path.exists() and not path.is_file():
-        yield path
-        return
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     half = path.with_name(f".half-{uuid.uuid4().hex}")
     try:
-        _begin(half, path)
+        takes_its_place = _begin(half, path)
     except OSError as error:
         if error.errno not in _IN_PLACE_ALONE or not path.exists():
             raise
-        yield path
-        return
+        half, takes_its_place = _begin_elsewhere(), False
     try:
         yield half
         with half.open("rb+") as file:
             os.fsync(file.fileno())
         try:
-            os.replace(half, path)
+            if takes_its_place:
+                os.replace(half, path)
         except OSError as error:
             if error.errno not in _IN_PLACE_ALONE:
                 raise
-            shutil.copyfile(half, path)
+            takes_its_place = False
+        if not takes_its_place:
+            _copy_into(half, path)
     finally:
         half.unlink(missing_ok=True)
 
 
-def _begin(half: Path, path: Path) -> None:
-    """Make an empty file that only those may read who may read `path`."""
+def _begin(half: Path, path: Path) -> bool:
+    """Make an empty file that only those may read who may read `path`; whether it can take its place."""
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        if path.exists():
-            there = path.stat()
-            with contextlib.suppress(OSError):  # only root gives files away
-                os.fchown(descriptor, there.st_uid, there.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
+        if not path.exists():
+            return True
+        there = path.stat()
+        with contextlib.suppress(OSError):  # only root gives files away, and nobody to a group of others
+            os.fchown(descriptor, there.st_uid, there.st_gid)
+        here = os.fstat(descriptor)
+        is_alike = (here.st_uid, here.st_gid) == (there.st_uid, there.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(there.st_mode) if is_alike else 0o600)
+        return is_alike
     finally:
         os.close(descriptor)
+
+
+def _begin_elsewhere() -> Path:
+    """The same in the system's temporary folder, for this user alone."""
+    descriptor, name = tempfile.mkstemp(prefix="resonance-")
+    os.close(descriptor)
+    return Path(name)
+
+
+def _copy_into(half: Path, path: Path) -> None:
+    """Write what `half` holds into the file at `path` itself; that stays as it was where there is no room."""
+    with half.open("rb") as new, path.open("rb+") as file:
+        size, before = os.fstat(new.fileno()).st_size, os.fstat(file.fileno()).st_size
+        if size > before:
+            try:
+                os.posix_fallocate(file.fileno(), before, size - before)
+            except OSError:
+                file.truncate(before)  # some of it may have been given
+                raise
+        shutil.copyfileobj(new, file)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_ending(path: Path, named: str, *endings: str) -> None:

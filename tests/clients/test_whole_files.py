@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resonance.clients.new_files import whole_file
+from tests.small_disk import disk_of
 
 
 def write(path: Path, text: str = "new") -> None:
@@ -39,21 +42,107 @@ def test_a_new_file_has_the_rights_of_any_other(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+def takes_no_other(folder: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a file that is mounted into a container by itself: its folder is another's, or it is busy."""
+    real = getattr(os, step)
+
+    def refuse(path: str | Path, *given: Any, **options: Any) -> Any:
+        if Path(path).parent == folder:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return real(path, *given, **options)
+
+    monkeypatch.setattr(os, step, refuse)
+
+
 @pytest.mark.parametrize("step", ["open", "replace"])
 def test_a_file_whose_folder_takes_no_other_is_written_itself(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that is mounted into a container by itself."""
+    path = tmp_path / "results.jsonl"
+    path.write_text("of before, and longer")
+    before = path.stat().st_ino
+    takes_no_other(tmp_path, step, monkeypatch)
+    write(path)
+    assert (path.read_text(), path.stat().st_ino) == ("new", before)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["open", "replace"])
+def test_such_a_file_stays_as_it_was_until_all_of_the_new_one_is_there(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_text("of before")
+    takes_no_other(tmp_path, step, monkeypatch)
+
+    def break_off() -> None:
+        with whole_file(path) as half:
+            half.write_text("half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert path.read_text() == "of before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_such_a_file_stays_as_it_was_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text("of before")
+    takes_no_other(tmp_path, "replace", monkeypatch)
 
-    def refuse(*given: object) -> int:
-        raise OSError(errno.EBUSY, "Device or resource busy")
+    def fill() -> None:
+        with ExitStack() as full, whole_file(path) as half:
+            half.write_bytes(bytes(1 << 16))
+            full.enter_context(disk_of(1 << 15))
 
-    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(OSError, match="File too large"):
+        fill()
+    assert path.read_text() == "of before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_of_somebody_else_stays_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a group's file would be its last writer's, and be read by that one's group and not by theirs."""
+    path = tmp_path / "taste.json"
+    path.write_text("old")
+    path.chmod(0o660)
+    before = path.stat()
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    real = os.fstat
+
+    def another(descriptor: int) -> os.stat_result:
+        found = real(descriptor)
+        values = list(found)
+        values[5] += found.st_ino != before.st_ino  # the group: a new file's is of whoever makes it
+        return os.stat_result(values)
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    monkeypatch.setattr(os, "fstat", another)
+    with whole_file(path) as half:
+        assert stat.S_IMODE(half.stat().st_mode) == 0o600
+        half.write_text("new")
+    after = path.stat()
+    assert (path.read_text(), after.st_ino) == ("new", before.st_ino)
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_a_pipe_writes_into_the_pipe(tmp_path: Path) -> None:
+    """As to /dev/stdout: what that is has a name in /proc which leads nowhere."""
+    reading, writing = os.pipe()
+    path = tmp_path / "out.jsonl"
+    path.symlink_to(f"/proc/self/fd/{writing}")
     write(path)
-    monkeypatch.undo()
-    assert path.read_text() == "new"
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == b"new"
+    assert path.is_symlink()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from contextlib import closing
@@ -448,14 +450,29 @@ def test_another_ending_or_a_folder_that_is_not_there_is_refused(tmp_path: Path)
             maker.write(tmp_path / "nowhere" / "reel.mp4", "a test")
 
 
-def test_no_reel_takes_the_place_of_a_title_that_it_shows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("takes_others", [True, False])
+def test_no_reel_takes_the_place_of_a_title_that_it_shows(
+    takes_others: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor of one in a folder that takes no other file, so that it would be written itself."""
     path = tmp_path / "reel.mp4"
     Image.new("RGB", (64, 48), "red").save(path, "png")
     before = path.read_bytes()
+    real = os.open
+
+    def refuse(file: str | Path, flags: int, *given: Any, **options: Any) -> int:
+        if Path(file).parent == tmp_path and flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(file, flags, *given, **options)
+
+    if not takes_others:
+        list_path(path).write_text('{"reel": "reel.mp4", "clips": []}')
+        monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UsageError, match=r"reel\.mp4: it would take the place of what is read"):
         reel_of(tmp_path, [("film", str(path), [Part(0.9)])], ReelOptions(seconds=1, clip_s=1, form=SMALL))
     assert path.read_bytes() == before
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["reel.mp4", "store"]
+    names = ["reel.mp4", "store"] if takes_others else ["reel.json", "reel.mp4", "store"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == names
 
 
 #: What of the odd files holds nothing that could be shown.
