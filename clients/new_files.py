@@ -131,17 +131,21 @@ def check_new_file(path: Path, named: str = "") -> None:
         named: the option it was given by, for the error.
 
     Raises:
-        UsageError: it is a folder, its folder is not there or may not be searched, or its name is too long.
+        UsageError: it is a folder, its folder is not there or may not be searched, its name is too long, or
+            it may not be written.
     """
     told = f"{named} {path}".lstrip()
     try:
-        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+        is_folder, has_folder, is_there = path.is_dir(), path.parent.is_dir(), path.exists()
     except OSError as error:
         raise UsageError(f"{told}: no file can be there ({error.strerror}); expected another path") from error
     if is_folder:
         raise UsageError(f"{told} is a folder; expected a file, new or to be replaced")
     if not has_folder:
         raise UsageError(f"{told}: its folder is not there; expected one that is")
+    place = path if is_there else Path(os.path.realpath(path)).parent  # of a link, where it leads
+    if not os.access(place, os.W_OK if is_there else os.W_OK | os.X_OK):
+        raise UsageError(f"{told}: nothing may be written there; expected a path where it may")
 
 
 def check_no_input(path: Path, inputs: Iterable[Path | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,25 @@ def test_json_of_another_kind_is_not_written_over(content: str, tmp_path: Path) 
         check_own_json(path, ("reel", "clips"), "list of a reel")
     path.write_text('{"reel": "a.mp4", "clips": [], "fps": 25}')
     check_own_json(path, ("reel", "clips"), "list of a reel")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_may_not_be_written_is_told_before_the_work(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`embed` of a night would find it out in the morning."""
+    folder, path = tmp_path / "theirs", tmp_path / "theirs" / "out.jsonl"
+    folder.mkdir()
+    if there:
+        path.touch()
+    may_not = path if there else folder
+    (tmp_path / "link").symlink_to(path)
+
+    def access(asked: Path, mode: int) -> bool:  # root may everything
+        return not (mode & os.W_OK and Path(asked).resolve() == may_not)
+
+    monkeypatch.setattr(os, "access", access)
+    for wanted in (path, tmp_path / "link"):
+        with pytest.raises(UsageError, match=f"--output {wanted}: nothing may be written there"):
+            check_new_file(wanted, "--output")
+    check_new_file(tmp_path / "mine", "--output")
