@@ -13,6 +13,9 @@ from resonance.serving.errors import StartError
 from resonance.serving.health import ModelState
 from resonance.space.descriptor import Descriptor
 
+#: What every ready file begins with.
+_FIRST_WORD = b"ready "
+
 _log = logging.getLogger(__name__)
 
 
@@ -25,6 +28,14 @@ def ready_line(addresses: Mapping[str, str], space: Descriptor | None) -> str:
     return " ".join(["ready", *(f"{key}={value}" for key, value in words.items())])
 
 
+def _is_ready_file(path: Path) -> bool:
+    """Or nothing at all, which also a file without a byte is. Root removes even devices."""
+    if not path.is_file():
+        return not path.exists()
+    with path.open("rb") as file:
+        return file.read(len(_FIRST_WORD)) in (b"", _FIRST_WORD)
+
+
 class ReadyFile:
     """The ready line, a line a model and one of restarts, all of ``key=value`` after the first word.
 
@@ -34,7 +45,7 @@ class ReadyFile:
     A reader finds a whole file or none. Where it cannot be written later, the server serves on without it.
 
     Raises:
-        StartError: it cannot be written.
+        StartError: it cannot be written, or what is there is no ready file: that would be removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,6 +53,7 @@ class ReadyFile:
         self._beside = path.with_name(f".{path.name}.{os.getpid()}")
         self._failing = False
         try:
+            is_own = _is_ready_file(path)
             self._beside.touch()
             self._beside.unlink()
         except OSError as error:
@@ -49,6 +61,11 @@ class ReadyFile:
                 f"ready file {path}: cannot be written ({error.strerror}); expected one in a folder that is "
                 "there"
             ) from None
+        if not is_own:
+            raise StartError(
+                f"ready file {path}: something else is there, which would be removed; expected none, or one "
+                "that a server wrote"
+            )
         self._written = ""
         self._offset_s = time.time() - time.monotonic()
         self.remove()  # of a server that was killed
