@@ -39,7 +39,7 @@ from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.uris import check_utf_8, local_path
 from resonance.clients.ingest.watch import watch
-from resonance.clients.new_files import check_new_file
+from resonance.clients.new_files import check_new_file, check_no_input
 from resonance.clients.results import SpaceRef
 from resonance.space.errors import SpaceError
 
@@ -186,6 +186,9 @@ class IngestRun:
             check_there(settings.sources)
         make_folder(settings.failed_path)
         check_new_file(settings.failed_path, "--failed")
+        if settings.failed is not None:
+            others = map(local_path, [*settings.sources, settings.sink])
+            check_no_input(settings.failed, [*others, settings.journal_path])
         async with AsyncExitStack() as stack:
             embedder = await stack.enter_async_context(
                 Embedder(settings.server, credentials=settings.credentials)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from resonance.clients.credentials import Credentials
+from resonance.clients.errors import UsageError
 from resonance.clients.ingest import run
 from resonance.clients.ingest.run import IngestRun, IngestSettings
 from resonance.clients.ingest.types import CatalogueItem
@@ -53,3 +54,22 @@ def test_a_job_that_is_stopped_does_not_wait_until_its_catalogue_is_counted(
     began_s = time.monotonic()
     assert asyncio.run(IngestRun(settings, json_out=True).run()) == 128 + signal.SIGINT
     assert time.monotonic() - began_s < LONG_S / 2
+
+
+@pytest.mark.parametrize("taken", ["films.csv", "journal.sqlite", "store/part-0.parquet"])
+def test_titles_in_quarantine_take_no_place_of_what_the_job_reads(taken: str, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    for name in ("films.csv", "journal.sqlite", "store/part-0.parquet"):
+        (tmp_path / name).write_text("uri\nfilm.mp4\n")
+    settings = IngestSettings(
+        sources=(str(tmp_path / "films.csv"),),
+        sink=str(tmp_path / "store"),
+        server="127.0.0.1:1",
+        credentials=Credentials(),
+        journal=tmp_path / "journal.sqlite",
+        failed=tmp_path / taken,
+        patience_s=0.1,
+    )
+    with pytest.raises(UsageError, match="expected another path"):
+        asyncio.run(IngestRun(settings, json_out=True).run())
+    assert (tmp_path / taken).read_text() == "uri\nfilm.mp4\n"
