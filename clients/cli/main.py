@@ -9,9 +9,13 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import entry_points, version
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -92,7 +96,8 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
         if quiet:
             os.environ["GRPC_VERBOSITY"] = "ERROR"
         try:
-            return command(*arguments, **options)
+            with nullcontext() if name in SERVERS else _ended_in_order():
+                return command(*arguments, **options)
         except ModuleNotFoundError as missing:
             group = name.split()[0]
             extra = EXTRAS.get(name, EXTRAS.get(group, group))
@@ -107,6 +112,37 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
                 os.environ.pop("GRPC_VERBOSITY", None)
 
     return checked
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what is embedded is written, and no half of a file is left. A
+    second one ends it at once. Servers have an end of their own.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+
+    told = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+        signal.signal(number, signal.SIG_DFL)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):  # Ctrl-C is ignored, as by what a script runs in the background
+            raise SystemExit(128 + number)
+        interrupt(number, frame)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if told:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:
