@@ -6,6 +6,7 @@ A test type-checks this module against the bindings of the version in `pyproject
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import tensorrt as trt
 import torch
 
+from resonance.clients.new_files import whole_file
 from resonance.export.contract import Dtype, Model
 from resonance.export.onnx_export import Arrays
 from resonance.export.trt.errors import TensorRTError, TensorRTMissingError, parse_failure
@@ -21,6 +23,8 @@ from resonance.export.trt.options import BuildOptions
 from resonance.export.trt.profiles import Profile, first_admitting
 
 VERSION: str = trt.__version__
+
+_log = logging.getLogger(__name__)
 
 _LEVELS = {
     "none": trt.HardwareCompatibilityLevel.NONE,
@@ -151,10 +155,13 @@ def _attach_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
 
 
 def _keep_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_bytes(memoryview(config.get_timing_cache().serialize()))
-    new.replace(path)  # a build that is interrupted leaves the old one
+    """For the next build; that it cannot be kept is no reason to lose an engine. Several build at once."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as half:
+            half.write_bytes(memoryview(config.get_timing_cache().serialize()))
+    except OSError as error:
+        _log.warning("timing cache %s: cannot be written (%s)", path, error.strerror)
 
 
 class Engine:

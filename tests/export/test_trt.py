@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import sys
@@ -532,6 +533,40 @@ def test_a_driver_that_is_too_old_for_tensorrt_is_told_before_the_export(
     assert not list(tmp_path.iterdir())
     with pytest.raises(TensorRTMissingError, match="makes no runtime here: CUDA initialization failure"):
         sys.modules[module].Engine(b"", contract.model("title_fusion"), [])
+
+
+def test_an_engine_is_not_lost_where_its_timings_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It took minutes, and timings only make the next build shorter."""
+
+    class ILogger:
+        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
+
+        def __init__(self) -> None: ...
+
+    bindings = MagicMock(__version__="11.4.0.1", ILogger=ILogger)
+    builder = bindings.Builder.return_value
+    builder.build_serialized_network.return_value = b"an engine"
+    config = builder.create_builder_config.return_value
+    config.get_timing_cache.return_value.serialize.return_value = b"timings"
+    monkeypatch.setitem(sys.modules, "tensorrt", bindings)
+    module = "resonance.export.trt.engine"
+    monkeypatch.setitem(sys.modules, module, None)  # also that what is imported here goes again
+    del sys.modules[module]
+    engine = importlib.import_module(module)
+
+    def build(timings: Path) -> bytes:
+        built = engine.build_plan(tmp_path / "network.onnx", [], BuildOptions(), timings)
+        assert isinstance(built, bytes)
+        return built
+
+    (tmp_path / "file").touch()
+    assert build(tmp_path / "file" / "timings") == b"an engine"
+    assert f"timing cache {tmp_path}/file/timings: cannot be written" in caplog.text
+    assert build(tmp_path / "folder" / "timings") == b"an engine"
+    assert (tmp_path / "folder" / "timings").read_bytes() == b"timings"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["timings"]
 
 
 def test_the_command_makes_and_checks_networks_without_tensorrt(
