@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from resonance.clients.audit.bias import BiasAudit
 from resonance.clients.audit.bias_report import worst_of
 from resonance.clients.audit.representation import Finding
+from resonance.clients.new_files import whole_file
 
 _WORST = "Share less expected of the largest deviation, below 0 where there are too few; alerts or not."
 
@@ -40,7 +41,8 @@ def write_metrics(audit: BiasAudit, path: Path) -> None:
     by_place = gauge("worst_place_deviation", _WORST, "dimension", "kind", "place", "against")
     for labels, found in _by(audit.findings, _place).items():
         by_place.labels(store, *labels).set(worst_of(found).deviation)
-    write_to_textfile(str(path), registry)
+    with whole_file(path) as half:
+        half.write_bytes(generate_latest(registry))
 
 
 def _group(one: Finding) -> tuple[str, ...]:

@@ -184,6 +184,7 @@ def test_a_group_that_one_of_two_stores_lacks(tmp_path: Path) -> None:
 
 def test_the_command(store: str, tmp_path: Path) -> None:
     page, gauges = tmp_path / "report.html", tmp_path / "bias.prom"
+    gauges.symlink_to("collected.prom")
     report = run(
         *(store, "--group", "attribute:country", "--time", "order", "--limit", "alerts<=0"),
         *("--html", str(page), "--prometheus", str(gauges)),
@@ -205,6 +206,8 @@ def test_the_command(store: str, tmp_path: Path) -> None:
     assert told["resonance_audit_bias_titles"] == 600
     assert told["resonance_audit_bias_alerts"] == len(alerts["rows"])
     assert told["resonance_audit_bias_worst_group_deviation"] != 0
+    assert gauges.is_symlink()  # not replaced by a file
+    assert (tmp_path / "collected.prom").is_file()
 
 
 def test_k_means_where_it_is_asked_for(store: str) -> None:
