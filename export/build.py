@@ -65,7 +65,8 @@ def export_family(
         descriptor = card.describe({r.model: r.weights_sha256 for r in reports})
         tokenizer = card.tokenizer()
         (made / TOKENIZER).parent.mkdir(parents=True)
-        tokenizer.save(str(made / TOKENIZER))
+        # not by `save`, whose errors do not say that a disk is full
+        (made / TOKENIZER).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
         if reference is not None:
             descriptor = calibrated(descriptor, reference, prompts, repository=made, tokenizer=tokenizer)
         (made / DESCRIPTOR).parent.mkdir(parents=True)

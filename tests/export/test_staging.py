@@ -9,8 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
+from resonance.export.cards import GraphCard, GraphReport
 from resonance.export.families.tiny import TINY
 from resonance.export.staging import ExportUnderWayError, hidden_folder, only_export
+from tests.small_disk import disk_of
 
 ADVICE = "wait for its end, or name another --model-repository"
 
@@ -79,6 +81,23 @@ def test_what_cannot_be_written_is_told_in_one_line(
     assert code == 1
     (line,) = told.splitlines()
     assert line.startswith(said.format(tmp_path))
+
+
+def test_a_tokenizer_that_finds_no_room_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its library's own writing raises an error of no kind."""
+
+    def exported(graph: GraphCard, path: Path) -> GraphReport:
+        return GraphReport(graph.model, 1, 1, 0.0, "0" * 64)
+
+    monkeypatch.setattr("resonance.export.build.export_graph", exported)
+    monkeypatch.setattr("resonance.export.repository.write_configs", lambda repository: None)
+    with disk_of(1000):
+        code, told = export_tiny(tmp_path)
+    assert code == 1
+    (line,) = told.splitlines()
+    assert "File too large; expected rights to write into" in line
 
 
 @pytest.mark.parametrize("stood", [True, False], ids=["only-packages", "exported"])
