@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from resonance.clients.new_files import whole_file
 from resonance.space.plain import canonical_sha256, to_plain
 
 #: Of heads: the keys of an encoder's two hashes in the file's metadata, after "<model>.".
@@ -54,20 +55,27 @@ def save_weights(modules: Mapping[str, nn.Module], path: Path, metadata: Mapping
     """Write the parameters and running statistics of `modules` as float16 under "<model>.<name>".
 
     Training ends with the rounded numbers: what is written is what the space is made of.
+
+    Raises:
+        OSError: it cannot be written.
     """
     tensors = {
         f"{model}.{name}": tensor.detach().to("cpu", torch.float16).contiguous()
         for model, module in modules.items()
         for name, tensor in _stored(module).items()
     }
-    save_file(tensors, path, dict(metadata))
+    _write(tensors, path, metadata)
 
 
 def save_heads(
     modules: Mapping[str, nn.Module], path: Path, preprocessing: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Write the projections of the encoders and the whole fusion head, in the form of `save_weights`, and in
-    the metadata which encoders they are for: weights, and the `preprocessing` of each one's card."""
+    the metadata which encoders they are for: weights, and the `preprocessing` of each one's card.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     tensors = {
         f"{model}.{name}": parameter.detach().to("cpu", torch.float16).contiguous()
         for model, module in modules.items()
@@ -79,7 +87,13 @@ def save_heads(
     constants = {
         f"{model}.{PREPROCESSING_SHA256}": preprocessing_sha256(preprocessing[model]) for model in encoders
     }
-    save_file(tensors, path, weights | constants)
+    _write(tensors, path, weights | constants)
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """The library's own writing of files raises errors of its own, which do not say that a disk is full."""
+    with whole_file(path) as half:
+        half.write_bytes(save(dict(tensors), dict(metadata)))
 
 
 def encoders_of_heads(path: Path) -> dict[str, MadeOn]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,12 +140,18 @@ def _write(
     """Heads and reference set, each whole. Wherever this is stopped, no heads stand beside the set of others:
     an export would calibrate on it. Of heads without one it says so."""
     beside = heads.with_suffix(".reference.npz")
-    new_heads, new_reference = (path.with_name(f"{path.name}.part") for path in (heads, beside))
-    save_heads(graphs, new_heads, {g.model: g.preprocessing for g in card.graphs})
-    if reference is not None:
-        with new_reference.open("wb") as file:
-            np.savez_compressed(file, blocks=reference.blocks, present=reference.present)
-    beside.unlink(missing_ok=True)
-    os.replace(new_heads, heads)
-    if reference is not None:
-        os.replace(new_reference, beside)
+    new_heads, new_reference = (
+        path.with_name(f".half-{uuid.uuid4().hex}-{path.name}") for path in (heads, beside)
+    )
+    try:
+        save_heads(graphs, new_heads, {g.model: g.preprocessing for g in card.graphs})
+        if reference is not None:
+            with new_reference.open("wb") as file:
+                np.savez_compressed(file, blocks=reference.blocks, present=reference.present)
+        beside.unlink(missing_ok=True)
+        os.replace(new_heads, heads)
+        if reference is not None:
+            os.replace(new_reference, beside)
+    finally:
+        for left in (new_heads, new_reference):
+            left.unlink(missing_ok=True)

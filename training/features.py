@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from resonance.clients.media.clip import NoFramesError, decode_clip
 from resonance.clients.media.reader import MediaReader, open_media
 from resonance.clients.media.sidecars import find_sidecar
 from resonance.clients.media.types import Clip, Frames, SegmentInput
+from resonance.clients.new_files import whole_file
 from resonance.clients.paths import is_file, is_folder
 from resonance.export.cards import FamilyCard
 from resonance.export.contract import ENCODERS
@@ -296,15 +296,13 @@ def save_features(path: Path, title: TitleFeatures) -> None:
                 f"the {modality} encoder says numbers up to {worst:g}; expected finite ones up to "
                 f"{np.finfo(np.float16).max:g}: look at its weights (--checkpoint)"
             )
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with whole_file(path) as half, half.open("wb") as file:
         np.savez(
             file,
             present=title.present,
             times_s=title.times_s,
             **rounded,
         )
-    os.replace(part, path)
 
 
 def load_features(files: Iterable[Path]) -> list[TitleFeatures]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +19,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
+
+from resonance.clients.new_files import whole_file
 
 Losses = dict[str, Tensor]
 #: (rng of this step, step) -> named losses, the first of which is minimised.
@@ -212,7 +214,7 @@ def _save(
     step: int,
     watch: Watch | None,
 ) -> None:
-    part = path.with_suffix(".part")
+    data = io.BytesIO()  # torch's own writing of files does not say that a disk is full
     torch.save(
         {
             "run": run,
@@ -221,9 +223,10 @@ def _save(
             "optimizer": optimizer.state_dict(),
             "watch": None if watch is None else watch.state_dict(),
         },
-        part,
+        data,
     )
-    os.replace(part, path)  # a run that is cut off leaves the last whole checkpoint
+    with whole_file(path) as half:  # a run that is cut off leaves the last whole checkpoint
+        half.write_bytes(data.getbuffer())
 
 
 @contextmanager

@@ -55,6 +55,7 @@ from resonance.training.segments import Segments
 from resonance.training.tuning import ENVIRONMENT
 from resonance.training.world.factors import draw_title
 from resonance.training.world.film import write_film
+from tests.small_disk import disk_of
 
 FILMS, SEGMENTS = 8, 4
 PREPROCESSING = {graph.model: graph.preprocessing for graph in FAMILIES["tiny"].graphs}
@@ -444,6 +445,7 @@ def test_heads_never_stand_beside_the_reference_set_of_others(
         files = [tmp_path / str(i) for i in range(FILMS)]
         with pytest.raises(KeyboardInterrupt):
             align.align_family(FAMILIES["tiny"], files, settings, tmp_path, heads, torch.device("cpu"))
+        assert {path.name for path in tmp_path.iterdir()} <= {heads.name, reference.name, "runs"}  # no half
         return {path for path in (heads, reference) if not path.exists() or path.read_bytes() != b"of before"}
 
     assert run() == {heads, reference}
@@ -460,6 +462,17 @@ def test_heads_never_stand_beside_the_reference_set_of_others(
     monkeypatch.setattr(os, "replace", stopped_at_the_set)
     assert run() == {heads, reference}
     assert not reference.exists()
+
+
+def test_heads_that_find_no_room_are_an_error_of_the_system(tmp_path: Path) -> None:
+    """Of which the command tells in one line; the library's own was a traceback."""
+    built = {g.model: g.build() for g in FAMILIES["tiny"].graphs}
+    heads = tmp_path / "heads.safetensors"
+    heads.write_bytes(b"of before")
+    with disk_of(1 << 16), pytest.raises(OSError, match="File too large"):
+        save_heads(built, heads, PREPROCESSING)
+    assert heads.read_bytes() == b"of before"
+    assert list(tmp_path.iterdir()) == [heads]
 
 
 def stopped(*args: object, **named: object) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from resonance.training.loop import LoopSettings, Losses, ResumeError, learning_rate, spent_s, train
+from tests.small_disk import disk_of
 
 SETTINGS = LoopSettings(steps=12, learning_rate=0.05, warmup_steps=3, checkpoint_every=5, bf16=False)
 CPU = torch.device("cpu")
@@ -98,6 +99,17 @@ def test_a_checkpoint_that_does_not_say_what_it_was_made_of_is_refused(tmp_path:
     torch.save(state, checkpoint)
     with pytest.raises(ResumeError, match=r"does not say what it was made of.* remove the folder"):
         run(tmp_path)
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    """And is an error of the system, of which the command tells in one line."""
+    with pytest.raises(StoppedError):
+        run(tmp_path, stop_at=8)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with disk_of(len(before) // 2), pytest.raises(OSError, match="File too large"):
+        run(tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "losses.csv"}
 
 
 def test_the_time_of_a_run_is_that_of_all_its_parts(tmp_path: Path) -> None:
