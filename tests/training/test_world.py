@@ -152,6 +152,20 @@ def test_oracle_counts_rivals_and_expects_chance_among_them() -> None:
     assert oracle.entropy_bits(np.array([0, 1, 2, 3])) == pytest.approx(2.0)
 
 
+def test_a_pool_has_its_room_before_it_is_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a disk that fills up ends a worker by a signal, hours later, and nothing says why."""
+
+    def render(*args: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("resonance.training.world.pool.ProcessPoolExecutor", render)
+    with pytest.raises(KeyboardInterrupt):
+        load_or_render(tmp_path, PoolSettings(titles=8, segments_per_title=2, seed=1), workers=1)
+    files = [path.stat() for path in tmp_path.iterdir()]
+    assert sum(file.st_size for file in files) > 1 << 20
+    assert all(512 * file.st_blocks >= file.st_size for file in files)
+
+
 def test_a_written_melody_tells_rows_apart() -> None:
     rows = np.zeros((3, 11), int)
     rows[1:, 4] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -114,7 +115,11 @@ def load_or_render(
     workers: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pool:
-    """The pool at `folder`, rendered first where it is not there or has other settings."""
+    """The pool at `folder`, rendered first where it is not there or has other settings.
+
+    Raises:
+        OSError: there is no room for it, told before it is rendered.
+    """
     marker = folder / "pool.json"
     wanted = json.dumps(asdict(settings), sort_keys=True)
     shapes = _shapes(settings)
@@ -122,7 +127,10 @@ def load_or_render(
         folder.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)
         for name, (shape, dtype) in shapes.items():
-            np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
+            path = folder / f"{name}.npy"
+            np.lib.format.open_memmap(path, "w+", dtype, shape)
+            with path.open("rb+") as file:  # writing to mapped memory that finds no room ends a process
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         total = settings.segments + settings.wild
         with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as executor:
             with held_interrupts():
