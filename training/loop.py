@@ -238,9 +238,10 @@ def _log(path: Path, *, keep_below: int) -> Iterator[Callable[[int, dict[str, fl
         with path.open(newline="") as file:
             kept = [row for row in csv.reader(file) if row[0] == "step" or int(row[0]) < keep_below]
     started_s = time.monotonic() - (_elapsed_s(kept[-1]) if kept else 0.0)
-    with path.open("w", newline="") as file:
+    with whole_file(path) as half, half.open("w", newline="") as file:
+        csv.writer(file).writerows(kept)  # at once: a run that is killed in its first step loses none
+    with path.open("a", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows(kept)
 
         def write(step: int, losses: dict[str, float]) -> None:
             if step == 0:

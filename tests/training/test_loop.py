@@ -101,6 +101,22 @@ def test_a_checkpoint_that_does_not_say_what_it_was_made_of_is_refused(tmp_path:
         run(tmp_path)
 
 
+def test_the_log_is_there_whenever_a_resumed_run_is_killed(tmp_path: Path) -> None:
+    """Its first step may take minutes, where a graph is compiled."""
+    with pytest.raises(StoppedError):
+        run(tmp_path, stop_at=8)
+    seen = []
+
+    def losses(rng: np.random.Generator, step: int) -> Losses:
+        seen.append((tmp_path / "losses.csv").read_text().splitlines())
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train({"layer": nn.Linear(4, 3)}, losses, SETTINGS, tmp_path, title="test", device=CPU)
+    (rows,) = seen
+    assert [row.partition(",")[0] for row in rows] == ["step", "0", "1", "2", "3", "4"]
+
+
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:
     """And is an error of the system, of which the command tells in one line."""
     with pytest.raises(StoppedError):
