@@ -6,7 +6,8 @@ import io
 import stat
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
@@ -59,7 +60,7 @@ class MediaSource:
         NotMediaError: it cannot be opened or read, or is empty.
         MediaLimitError: what cannot seek holds more than `limits.max_spool_bytes`.
         MediaStalledError: what cannot seek sends nothing for `limits.stall_timeout_s`.
-        UsageError: a file object of text, or of async code; or it was left.
+        UsageError: a file object of text, or of async code; no room for the copy; or it was left.
     """
 
     def __init__(
@@ -125,7 +126,8 @@ class MediaSource:
             raise unreadable(self.name, error) from error
 
     def _spooled(self, given: BinaryIO, limits: Limits, left: Callable[[], bool]) -> IO[bytes]:
-        spool = self._spool = tempfile.TemporaryFile(prefix="resonance-")  # noqa: SIM115  close() does
+        with self._told_of_room():
+            spool = self._spool = tempfile.TemporaryFile(prefix="resonance-")  # noqa: SIM115  close() does
         size = 0
 
         def read() -> bytes:
@@ -142,11 +144,27 @@ class MediaSource:
                         f"over {limits.max_spool_bytes:,} bytes from a source that cannot seek",
                         "a seekable source",
                     )
-                spool.write(chunk)
+                with self._told_of_room():
+                    spool.write(chunk)
+            with self._told_of_room():
+                spool.flush()
         except BaseException:
-            spool.close()
+            with suppress(OSError):  # what it still holds has no room either
+                spool.close()
             raise
         return spool
+
+    @contextmanager
+    def _told_of_room(self) -> Iterator[None]:
+        """What is wrong with the disk is not the media's fault."""
+        try:
+            yield
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise UsageError(
+                f"{self.name}: it cannot seek, and a copy in {folder} cannot be written ({error.strerror}); "
+                "expected room there, or TMPDIR set to a folder that has it"
+            ) from error
 
 
 class _View(io.RawIOBase):

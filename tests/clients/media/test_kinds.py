@@ -31,6 +31,7 @@ from resonance.clients.media.words import SubtitleFile
 from tests.clients.media.synthetic import SRT, even_times, film, film_in_huffyuv, with_subtitles
 from tests.lengths import short_and_whole
 from tests.real_media import rows_of
+from tests.small_disk import disk_of
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -219,17 +220,18 @@ def _decoded_in_order(file: av.container.InputContainer) -> Iterator[av.VideoFra
             continue
 
 
+class Unseekable(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *arguments: object) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
 def test_bytes_files_and_pipes_read_alike(read_all: ReadAll, media: Path, tmp_path: Path) -> None:
     path = media / "video" / "people_man_checked_shirt_talking.mp4"
     data = path.read_bytes()
     expected = read_all(path)
-
-    class Unseekable(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
-
-        def seek(self, *arguments: object) -> int:
-            raise io.UnsupportedOperation("seek")
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -252,6 +254,13 @@ def test_what_cannot_seek_is_copied_up_to_a_limit(read_all: ReadAll) -> None:
     feeder.start()
     with os.fdopen(read, "rb") as source, pytest.raises(MediaLimitError, match="over 1,000,000 bytes"):
         read_all(source, limits=Limits(max_spool_bytes=1_000_000), name="stdin")
+
+
+@pytest.mark.parametrize("size", [5_000, 3_000_000])
+def test_a_copy_without_room_is_not_the_medias_fault(size: int, read_all: ReadAll) -> None:
+    """And ends no command that has other media to embed."""
+    with disk_of(1000), pytest.raises(UsageError, match=r"feed: .* copy in .* \(File too large\); .* TMPDIR"):
+        read_all(Unseekable(bytes(size)), name="feed")
 
 
 def _feed(descriptor: int, data: bytes) -> None:
