@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -146,8 +147,9 @@ def _write(
     try:
         save_heads(graphs, new_heads, {g.model: g.preprocessing for g in card.graphs})
         if reference is not None:
-            with new_reference.open("wb") as file:
-                np.savez_compressed(file, blocks=reference.blocks, present=reference.present)
+            arrays = io.BytesIO()  # as `save_features` does
+            np.savez_compressed(arrays, blocks=reference.blocks, present=reference.present)
+            new_reference.write_bytes(arrays.getbuffer())
         beside.unlink(missing_ok=True)
         os.replace(new_heads, heads)
         if reference is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -296,13 +297,10 @@ def save_features(path: Path, title: TitleFeatures) -> None:
                 f"the {modality} encoder says numbers up to {worst:g}; expected finite ones up to "
                 f"{np.finfo(np.float16).max:g}: look at its weights (--checkpoint)"
             )
-    with whole_file(path) as half, half.open("wb") as file:
-        np.savez(
-            file,
-            present=title.present,
-            times_s=title.times_s,
-            **rounded,
-        )
+    arrays = io.BytesIO()  # into a file that finds no room, numpy's archive ends in tracebacks of its own
+    np.savez(arrays, present=title.present, times_s=title.times_s, **rounded)
+    with whole_file(path) as half:
+        half.write_bytes(arrays.getbuffer())
 
 
 def load_features(files: Iterable[Path]) -> list[TitleFeatures]:

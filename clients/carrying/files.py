@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tokenize
 import zipfile
@@ -42,15 +43,17 @@ def save_carrying(file: CarryFile, path: Path) -> None:
         "old_space": asdict(file.old_space),
         "new_space": asdict(file.new_space),
     }
+    arrays = io.BytesIO()  # into a file that finds no room, numpy's archive ends in tracebacks of its own
+    np.savez_compressed(
+        arrays,
+        facts=np.array(json.dumps(facts)),
+        rotations=file.carrying.rotations.astype(np.float32),
+        old_means=file.carrying.old_means.astype(np.float32),
+        new_means=file.carrying.new_means.astype(np.float32),
+    )
     try:
-        with whole_file(path) as half, half.open("wb") as target:  # numpy would add an ending to a name
-            np.savez_compressed(
-                target,
-                facts=np.array(json.dumps(facts)),
-                rotations=file.carrying.rotations.astype(np.float32),
-                old_means=file.carrying.old_means.astype(np.float32),
-                new_means=file.carrying.new_means.astype(np.float32),
-            )
+        with whole_file(path) as half:
+            half.write_bytes(arrays.getbuffer())
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ from resonance.export.weights import (
     save_heads,
     weights_sha256,
 )
+from resonance.space.descriptor import MODALITIES
 from resonance.space.reference import Reference
 from resonance.training import align
 from resonance.training.cli import _export_command
@@ -47,6 +49,7 @@ from resonance.training.features import (
     feature_file,
     load_features,
     projection_of,
+    save_features,
 )
 from resonance.training.heads import HeadSettings, TooLittleError, title_chunks, train_projections
 from resonance.training.loop import LoopSettings
@@ -462,6 +465,19 @@ def test_heads_never_stand_beside_the_reference_set_of_others(
     monkeypatch.setattr(os, "replace", stopped_at_the_set)
     assert run() == {heads, reference}
     assert not reference.exists()
+
+
+def test_features_that_find_no_room_leave_no_half(tmp_path: Path) -> None:
+    """Nor what numpy's archive said of itself afterwards, which would fail this as unraisable."""
+    title = TitleFeatures(
+        {m: np.random.default_rng(1).random((9, 64)) for m in MODALITIES},
+        np.ones((9, 3), bool),
+        np.arange(9.0),
+    )
+    with disk_of(1000), pytest.raises(OSError, match="File too large"):
+        save_features(tmp_path / "title.npz", title)
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_heads_that_find_no_room_are_an_error_of_the_system(tmp_path: Path) -> None:

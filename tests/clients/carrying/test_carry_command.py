@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from resonance.clients.audit.options import is_known
-from resonance.clients.carrying.files import load_carrying
+from resonance.clients.carrying.files import CarryFile, load_carrying, save_carrying
 from resonance.clients.carrying.fitting import FEWEST_MATCHED, fit_move
 from resonance.clients.carrying.matching import match_titles
 from resonance.clients.carrying.reporting import MEASURES
@@ -23,8 +24,10 @@ from resonance.clients.errors import UsageError
 from resonance.clients.ingest.stores import open_store
 from resonance.clients.results import SpaceRef
 from resonance.space import Blend, Weights, join, query_from_vector, score
+from resonance.space.carrying import Carrying
 from resonance.space.scores import own_sigmas
 from tests.clients.carrying.two_spaces import NEW, OLD, TITLES, new_blocks, old_blocks, write_titles
+from tests.small_disk import disk_of
 
 BLOCKS = old_blocks()
 TRUE = new_blocks(BLOCKS)
@@ -274,3 +277,17 @@ def test_a_map_with_a_byte_changed_is_told_or_read(
         except UsageError:
             refused += 1
     assert refused > 30
+
+
+def test_a_map_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    """In one line: what numpy's archive said of itself afterwards would fail this as unraisable."""
+    path = tmp_path / "carry.npz"
+    path.write_bytes(b"of before")
+    means = np.zeros((3, 596))
+    move = Carrying(np.linalg.qr(np.random.default_rng(1).standard_normal((596, 596)))[0][None], means, means)
+    spaces = (SpaceRef(name, 64 * "0", True) for name in ("old", "new"))
+    with disk_of(4096), pytest.raises(UsageError, match="cannot be written"):
+        save_carrying(CarryFile(move, *spaces), path)
+    gc.collect()
+    assert path.read_bytes() == b"of before"
+    assert list(tmp_path.iterdir()) == [path]
