@@ -44,6 +44,10 @@ class JoinedClock:
             yield from self.flush()
             yield self._moved(packet)
             return
+        if packet.is_discard and not self._held:
+            # what an edit cuts off before its first picture is stamped back from there: no clock begins anew
+            yield self._moved(packet)
+            return
         time = packet.dts + self._offset
         if self._last is None or not (self._is_elsewhere(time, self._last) or self._follows_held(packet.dts)):
             yield from self._strays()

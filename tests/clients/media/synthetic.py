@@ -97,6 +97,45 @@ def with_display_matrix(data: bytes, a: int, b: int, c: int, d: int) -> bytes:
     return data[:at] + matrix.tobytes() + data[at + 36 :]
 
 
+def with_edits(data: bytes, *edits: tuple[float, float]) -> bytes:
+    """An MP4, its index last, whose one track shows those stretches: (seconds, from which second of it)."""
+    before, (kind, movie) = _boxes(data)[:-1], _boxes(data)[-1]
+    assert kind == b"moov"
+    (media,) = [content for name, content in _boxes(dict(_boxes(movie))[b"trak"]) if name == b"mdia"]
+    scales = {
+        name: int.from_bytes(dict(_boxes(content))[name][12:16], "big")
+        for name, content in ((b"mvhd", movie), (b"mdhd", media))
+    }
+    rows = [
+        b"".join(
+            round(n).to_bytes(4, "big") for n in (s * scales[b"mvhd"], start_s * scales[b"mdhd"], 1 << 16)
+        )
+        for s, start_s in edits
+    ]
+    listed = _box(b"elst", bytes(4) + len(rows).to_bytes(4, "big") + b"".join(rows))
+
+    def edited(track: bytes) -> bytes:
+        parts = [_box(*part) for part in _boxes(track) if part[0] != b"edts"]
+        return b"".join([parts[0], _box(b"edts", listed), *parts[1:]])
+
+    movie = b"".join(_box(k, edited(c) if k == b"trak" else c) for k, c in _boxes(movie))
+    return b"".join(_box(*part) for part in before) + _box(kind, movie)
+
+
+def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(type, content) of the boxes of an MP4 in a row."""
+    found, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append((data[at + 4 : at + 8], data[at + 8 : at + size]))
+        at += size
+    return found
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
 def even_times(seconds: float, rate: float = 30.0, start_s: float = 0.0) -> list[float]:
     """Presentation times of a film of constant frame rate."""
     return [start_s + i / rate for i in range(round(seconds * rate))]

@@ -11,7 +11,7 @@ import pytest
 
 from resonance.clients.media.joined_clock import LASTING_PACKETS, JoinedClock
 from resonance.clients.media.types import Frames, SegmentInput
-from tests.clients.media.synthetic import even_times, film, read_number, sound
+from tests.clients.media.synthetic import even_times, film, read_number, sound, with_edits
 
 ReadAll = Callable[..., list[SegmentInput]]
 Show = Callable[[SegmentInput], Frames]
@@ -76,6 +76,24 @@ def _times_s(times_s: list[float]) -> tuple[list[float], int]:
 
 
 EVEN = [float(t) for t in range(20)]
+
+
+@pytest.mark.parametrize("sampling", ["keyframes", "uniform"])
+@pytest.mark.parametrize("starts_s", [(0.0, 13.0), (8.0, 3.6), (4.0, 14.0, 9.0)])
+def test_stretches_of_a_film_that_was_cut_follow(
+    read_all: ReadAll, show: Show, sampling: str, starts_s: tuple[float, ...]
+) -> None:
+    """What stands before a stretch, from the keyframe that it needs, is stamped back from where it begins."""
+    whole = film(even_times(24, RATE), rate=RATE, gop=5 * RATE, options={"bf": "0", "sc_threshold": "0"})
+    segments = read_all(with_edits(whole, *((6.0, start_s) for start_s in starts_s)), sampling=sampling)
+    assert [s.index for s in segments] == list(range(len(segments)))
+    assert segments[-1].end_s == pytest.approx(6.0 * len(starts_s), abs=0.01)
+    for segment in segments:
+        frames = show(segment)
+        assert frames.mask.any()
+        for picture, time_s in zip(frames.pixels[frames.mask], segment.frame_times_s, strict=True):
+            part, within_s = divmod(time_s + 0.01, 6.0)
+            assert read_number(picture) == round((starts_s[int(part)] + within_s - 0.01) * RATE)
 
 
 @pytest.mark.parametrize(
