@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Literal, cast
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
@@ -40,6 +41,13 @@ ASIDES = {
     | Disposition.dependent,
     "subtitle": Disposition.comment | Disposition.forced,
 }
+#: FFmpeg's names of channels, in the order that a layout without an order of its own has them in.
+CHANNELS = (
+    "FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR", "TBL",
+    "TBC", "TBR", "DL", "DR", "WL", "WR", "SDL", "SDR", "LFE2", "TSL", "TSR", "BFC", "BFL", "BFR",
+)  # fmt: skip
+#: Of each pair the one channel is as loud as the other in any mix of ours.
+AS_LOUD = {"BL": "SL", "BR": "SR"}
 BUFFER_BYTES = 1 << 18
 EXPECTED = (
     "a container of video or sound (MP4, WebM, Matroska, AVI, MPEG-TS, Ogg, WAV, MP3, ...) or a picture"
@@ -73,7 +81,29 @@ def opened_container(
             quick = None if only_decoder is None else {"codec_whitelist": only_decoder}
             container = _open(file, source.name, stall_timeout_s, quick)
         opened.enter_context(container)
+        with typed_errors(source.name):
+            for stream in container.streams.audio:
+                _order_channels(stream)
         yield container
+
+
+def _order_channels(stream: AudioStream) -> None:
+    """Give channels in an order of their own (QuickTime's and CAF's) the usual one, or none.
+
+    PyAV frees the list of such an order with every frame that it makes, and FFmpeg frees it again: the whole
+    process ends by that. The usual order stands for one that mixes alike, such as sides before back; channels
+    in another count as those of an unknown layout do.
+    """
+    context = stream.codec_context
+    if context is None:
+        return
+    layout = context.layout  # asked for once: its end frees the list that the context had
+    if "(" not in layout.name:  # what has a name has no order of its own
+        return
+    names = [channel.name for channel in layout.channels]
+    usual = sorted(set(names) & set(CHANNELS), key=CHANNELS.index)
+    alike = [AS_LOUD.get(n, n) for n in usual] == [AS_LOUD.get(n, n) for n in names]
+    context.layout = "+".join(usual) if alike else f"{len(names)} channels"
 
 
 def _open(

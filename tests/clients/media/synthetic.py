@@ -155,7 +155,7 @@ def sound(
     `gaps`: seconds put before the block of that number; a block holds 1,024 samples.
     """
     output = io.BytesIO()
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[channels]
     block = 1024
     shift = 0
     with av.open(output, "w", format=container) as file:

@@ -203,6 +203,25 @@ def test_channels_that_have_no_layout_count_alike(read_all: ReadAll, channels: i
         assert np.abs(segment.pcm.samples).max() == pytest.approx(0.5 * loud / channels, abs=1e-3)
 
 
+#: CAF's numbers of layouts: sides before back, and of a film's C L R Ls Rs LFE.
+SIDES_FIRST, CENTRE_FIRST = (128 << 16) | 8, (124 << 16) | 6
+
+
+@pytest.mark.parametrize("layout", [SIDES_FIRST, CENTRE_FIRST])
+def test_channels_in_an_order_of_their_own_are_mixed(read_all: ReadAll, layout: int) -> None:
+    tone = _tone(9, 48_000)
+    data = sound(tone, rate_hz=48_000, codec="pcm_f32le", container="caf", channels=layout & 0xFF)
+    at = data.index(b"chan") + 12
+    data = data[:at] + layout.to_bytes(4, "big") + bytes(8) + data[at + 12 :]
+    for _ in range(3):  # PyAV freed what was FFmpeg's, and the process ended sooner or later
+        segments = read_all(data)
+        assert [s.end_s for s in segments] == [8.0, 9.0]
+        for segment in segments:
+            assert segment.pcm is not None
+            heard = segment.pcm.samples[200 : segment.pcm.length - 200]
+            assert np.abs(heard).max() == pytest.approx(0.5, abs=5e-3)
+
+
 def test_channels_that_cannot_be_mixed_are_broken_and_no_silence(read_all: ReadAll) -> None:
     with pytest.raises(CorruptMediaError, match="not one packet that can be used"):
         read_all(_wav(np.full((2000, 100), 1000, np.int16)))
