@@ -56,7 +56,8 @@ class SubtitleReader:
                 except (av.error.FFmpegError, ValueError):
                     self._title.times.broken += 1
                     continue
-                self._title.times.broken += start_s < clock.told_s  # later than is waited for
+                # later than is waited for; one from before the title's start, as where it was cut, is not
+                self._title.times.broken += max(start_s, 0.0) < clock.told_s
                 if text:
                     yield Cue(start_s, start_s + duration_s, text)
 

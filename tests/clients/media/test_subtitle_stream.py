@@ -100,6 +100,15 @@ def test_a_cue_that_stands_far_behind_its_time_is_counted(open_title: Open) -> N
         assert reader.times.broken == 1
 
 
+def test_a_cue_from_before_the_titles_start_is_no_damage(open_title: Open) -> None:
+    """As where a film was cut, or its pictures begin late."""
+    noise = np.random.default_rng(6).normal(0, 0.1, 20 * 8_000).astype(np.float32)
+    late = sound(noise, rate_hz=8_000, container="matroska", gaps={0: 1.5})
+    with open_title(with_subtitles(late, ("srt", FAR_BETWEEN, Disposition.default))) as reader:
+        assert [s.text for s in reader.segments()] == ["hello there", None, None]
+        assert reader.times.broken == 0
+
+
 def test_words_are_known_where_pictures_and_sound_have_passed() -> None:
     cues = [Cue(1, 2, "one"), Reached(7.9), Reached(8), Cue(12, 30, "two"), Reached(1e9), Cue(9, 10, "late")]
     known = [(index, words and words.text) for index, words in words_as_known(cues, 8.0)]
