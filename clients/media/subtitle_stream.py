@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import cast
 
@@ -108,4 +109,6 @@ def _packet_words(packet: Packet[Stream], codec: str) -> str:
     text = bytes(packet)
     if codec == "mov_text":  # its length in two bytes, and what follows is how it looks
         text = text[2 : 2 + int.from_bytes(text[:2], "big")]
+        if text.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):  # the other encoding that it may have
+            return caption_words(text.decode("utf-16", "replace"))
     return caption_words(text.decode("utf-8", "replace"))

@@ -6,7 +6,10 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -28,6 +31,11 @@ hello there
 00:03:09,000 --> 00:03:10,000
 late words
 """
+
+STYLES = (
+    b"[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\nFormat: Name\nStyle: Default\n"
+    b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +115,29 @@ def test_a_cue_from_before_the_titles_start_is_no_damage(open_title: Open) -> No
     with open_title(with_subtitles(late, ("srt", FAR_BETWEEN, Disposition.default))) as reader:
         assert [s.text for s in reader.segments()] == ["hello there", None, None]
         assert reader.times.broken == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-be", "utf-16-le"])
+def test_timed_text_in_either_of_its_encodings(read_all: ReadAll, encoding: str) -> None:
+    """3GPP TS 26.245, 5.17: UTF-8, or UTF-16 that begins with its mark."""
+    said = "na\u00efve words"
+    text = (said if encoding == "utf-8" else f"\ufeff{said}").encode(encoding)
+    packet = av.Packet(len(text).to_bytes(2, "big") + text)
+    packet.pts = packet.dts = 500
+    packet.duration, packet.time_base = 1000, Fraction(1, 1000)
+    output = io.BytesIO()
+    heard = sound(np.full(16_000, 0.1, np.float32), rate_hz=8_000)
+    with av.open(io.BytesIO(heard)) as read, av.open(output, "w", format="mov") as file:
+        track = file.add_stream_from_template(read.streams[0])
+        words: Any = file.add_stream("mov_text")
+        words.codec_context.subtitle_header = STYLES
+        packet.stream = words
+        for sounding in read.demux():
+            if sounding.size:
+                sounding.stream = track
+                file.mux(sounding)
+        file.mux(packet)
+    assert [s.text for s in read_all(output.getvalue())] == [said]
 
 
 def test_words_are_known_where_pictures_and_sound_have_passed() -> None:
