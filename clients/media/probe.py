@@ -25,7 +25,7 @@ from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Known, VideoFacts
 from resonance.clients.media.picture import orientation
 from resonance.clients.media.source import Source
-from resonance.clients.media.stated_end import stated_end_s
+from resonance.clients.media.stated_end import length_s, stated_end_s
 from resonance.clients.media.types import Limits, MediaInfo
 
 #: No decoder has this name.
@@ -60,13 +60,6 @@ def probe(source: Source, limits: Limits) -> Probed:
         found = {kind: choose_stream(container, kind) for kind in ("video", "audio", "subtitle")}
         streams = {kind: stream for kind, stream in found.items() if stream is not None}
         _refuse_tiles(container, streams.get("video"), source.name)
-        info = MediaInfo(
-            name=source.name,
-            container=container.format.name,
-            duration_s=container.duration / av.time_base if container.duration else None,
-            codecs={kind: s.codec_context.codec.canonical_name for kind, s in streams.items()},
-            left_out=left_out(container),
-        )
         video = streams.get("video")
         known = None
         if container.format.name == STATING and not isinstance(source, GrowingSource):
@@ -77,6 +70,13 @@ def probe(source: Source, limits: Limits) -> Probed:
             )
         turned = (0, False) if video is None else _orientation(container, video, source.name, limits)
         began_s = origin_s(container)
+        info = MediaInfo(
+            name=source.name,
+            container=container.format.name,
+            duration_s=length_s(container, began_s),
+            codecs={kind: s.codec_context.codec.canonical_name for kind, s in streams.items()},
+            left_out=left_out(container),
+        )
         timed = [stream for kind, stream in streams.items() if kind != "subtitle"]
         stated_s = stated_end_s(container, timed, began_s)
         return Probed(info, began_s, frozenset(streams), *turned, known, stated_s)

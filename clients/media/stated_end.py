@@ -19,6 +19,19 @@ LEAST_MISSING_S = 2.0
 LEAST_MISSING_SHARE = 0.02
 
 
+def length_s(container: InputContainer, origin_s: float) -> float | None:
+    """How long the container says that it is, in seconds from its start at `origin_s`; None: it does not say.
+
+    Matroska counts from the clock's 0, as FFmpeg writes it, or from the first packet; so what ends before it
+    starts was counted from there. Of others FFmpeg tells the length.
+    """
+    if not container.duration:
+        return None
+    told_s = container.duration / av.time_base
+    counts_from_0 = container.format.name == MATROSKA and told_s > origin_s > 0
+    return told_s - origin_s if counts_from_0 else told_s
+
+
 def stated_end_s(container: InputContainer, streams: Iterable[Stream], origin_s: float) -> float | None:
     """Seconds from `origin_s` to the end of the pictures and sound in `streams` as the container states it.
 

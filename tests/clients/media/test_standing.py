@@ -49,6 +49,18 @@ def test_slides_stand_until_the_next(
     assert [s.frame_times_s[0] for s in segments[:7]] == pytest.approx([0, 0, 20, 20, 20, 45, 45], abs=0.01)
 
 
+def test_slides_of_a_clock_that_starts_late_stand_no_longer(open_title: Open, show: Show) -> None:
+    """A Matroska states where its clock ends, and that is not how long it is."""
+    noise = np.random.default_rng(3).normal(0, 0.1, 60 * 8_000).astype(np.float32)
+    heard = sound(noise, rate_hz=8_000, container="matroska", gaps={0: 100.0})
+    slides = film([100.0 + time_s for time_s in SLIDES_S[:3]], container="matroska", gop=1)
+    with open_title(joined(slides, heard, container="matroska", apart=False)) as reader:
+        assert reader.info.duration_s == pytest.approx(60.0, abs=0.1)
+        segments = list(reader.segments())
+    assert _numbers(segments, show) == [*SHOWN[:7], 2]
+    assert segments[-1].end_s == pytest.approx(60.0, abs=0.1)
+
+
 @pytest.mark.parametrize("sampling", ["keyframes", "uniform"])
 def test_the_last_picture_stands_though_it_is_no_keyframe(
     read_all: ReadAll, show: Show, sampling: str
