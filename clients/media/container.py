@@ -134,7 +134,7 @@ def _open_growing(source: GrowingSource, handle: GrowingHandle) -> InputContaine
     if head[4:8] in MP4_BOXES:
         # without this flag the demuxer looks at what follows the media data before it reads any of it
         return _open(file, source.name, None, {"fflags": "+ignidx"})
-    if head.startswith(b"ID3") or head[:1] == b"\xff":
+    if head.startswith(b"ID3") or (head[:1] == b"\xff" and not _is_adts(head)):
         # an MP3 trims its last frame only where the size that its head states is the file's
         handle.told_bytes = source.size(wait=False)
     handle.opening = True
@@ -155,11 +155,18 @@ def _open_growing(source: GrowingSource, handle: GrowingHandle) -> InputContaine
     return _open(file, source.name, None)
 
 
+def _is_adts(head: bytes) -> bool:
+    """Whether it begins with a frame of AAC, which has no layer of MPEG audio. Where its size is told and its
+    end out of reach, FFmpeg reads beyond its last frame."""
+    return int.from_bytes(head[:2], "big") & 0xFFF6 == 0xFFF0
+
+
 def _needs_its_end(container: InputContainer) -> bool:
-    if container.format.name != "avi":
-        return False
+    """Whether its end tells what it cannot be read rightly without."""
     codecs = {s.codec_context.codec.canonical_name for s in container.streams.video if s.codec_context}
-    return not codecs <= PLAIN_AVI_CODECS
+    if container.format.name == "avi":
+        return not codecs <= PLAIN_AVI_CODECS
+    return container.format.name == "wv"  # where its tags begin, which are no sound
 
 
 def _refuse(*arguments: object) -> BinaryIO:

@@ -160,6 +160,8 @@ def sound(
     shift = 0
     with av.open(output, "w", format=container) as file:
         stream: Any = file.add_stream(codec, rate=rate_hz, layout=layout)
+        if codec == "wavpack":  # its first format is of 8 bits
+            stream.codec_context.format = "s16p"
         form = stream.codec_context.format.name
         for number, first in enumerate(range(0, samples.size, block)):
             shift += round((gaps or {}).get(number, 0.0) * rate_hz)

@@ -166,6 +166,22 @@ def test_an_index_at_the_end_can_come_first(open_title: Open, read_all: ReadAll)
     assert_same(segments, expected)
 
 
+@pytest.mark.parametrize("size_known", [False, True])
+@pytest.mark.parametrize(("container", "codec"), [("adts", "aac"), ("wv", "wavpack")])
+def test_an_upload_that_is_whole_has_no_damage(
+    open_title: Open, read_all: ReadAll, container: str, codec: str, size_known: bool
+) -> None:
+    """WavPack has tags at its end, and a short AAC was read beyond it."""
+    data = sound(_noise(5), rate_hz=16_000, codec=codec, container=container)
+    upload = Upload(data, chunk=len(data) // 20, size_known=size_known, ranges=[(0, len(data))])
+    try:
+        with open_title(upload.source) as reader:
+            assert_same(list(reader.segments()), read_all(data))
+            assert reader.times.broken == 0
+    finally:
+        upload.close()
+
+
 def test_an_avi_that_tells_keyframes_in_its_index_alone_waits_for_it(
     open_title: Open, read_all: ReadAll
 ) -> None:
