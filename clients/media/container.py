@@ -56,6 +56,8 @@ EXPECTED = (
 
 #: AVI says in its index at the end which pictures are keyframes; in these codecs the pictures say it too.
 PLAIN_AVI_CODECS = frozenset(("mpeg4", "mjpeg", "h264"))
+#: MXF says in its index at the end when pictures are shown; in these codecs that is their order.
+INTRA_MXF_CODECS = frozenset(("dnxhd", "prores", "dvvideo", "mjpeg", "ffv1"))
 
 
 @contextmanager
@@ -166,6 +168,8 @@ def _needs_its_end(container: InputContainer) -> bool:
     codecs = {s.codec_context.codec.canonical_name for s in container.streams.video if s.codec_context}
     if container.format.name == "avi":
         return not codecs <= PLAIN_AVI_CODECS
+    if container.format.name == "mxf":  # when reordered pictures are shown
+        return not codecs <= INTRA_MXF_CODECS
     return container.format.name == "wv"  # where its tags begin, which are no sound
 
 

@@ -166,6 +166,14 @@ def test_an_index_at_the_end_can_come_first(open_title: Open, read_all: ReadAll)
     assert_same(segments, expected)
 
 
+def test_an_mxf_with_reordered_pictures_waits_for_its_index(open_title: Open, read_all: ReadAll) -> None:
+    reordered = {"bf": "2"}
+    data = film(even_times(20, 25), codec="mpeg2video", container="mxf", rate=25, gop=12, options=reordered)
+    segments, first = _grown(open_title, data, chunk=max(len(data) // 50, 1))
+    assert first == 1.0
+    assert_same(segments, read_all(data))
+
+
 @pytest.mark.parametrize("size_known", [False, True])
 @pytest.mark.parametrize(("container", "codec"), [("adts", "aac"), ("wv", "wavpack")])
 def test_an_upload_that_is_whole_has_no_damage(
