@@ -170,7 +170,8 @@ def _figures(
         )
 
     tell("curves")
-    abandoned = watched & (rows.completion < settings.abandoned)
+    # a log holds float32: 0.7 is a little less there than here
+    abandoned = watched & (rows.completion < np.float32(settings.abandoned))
     timed = clicked & np.isfinite(rows.watch_s)
     watched_s = np.where(timed, rows.watch_s, 0.0)
     kinds = list(make_kinds(titles, rows.titles, rows.shares))

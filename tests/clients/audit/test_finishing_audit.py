@@ -352,3 +352,31 @@ def test_ratings_and_genres(arguments: list[str], tmp_path: Path) -> None:
     assert "not a share watched" in report["completion"]
     kinds = {row["kind"] for section in report["sections"] for row in section["rows"] if "kind" in row}
     assert {"Crime", "loud"} <= kinds
+
+
+def test_what_was_watched_to_the_very_share_was_not_abandoned(arguments: list[str], tmp_path: Path) -> None:
+    """3.5 of 5 is 0.7, which float32 holds as a little less: no less than 0.7 all the same."""
+    log = draw_log(1)
+    assert log.recommended is not None
+    lines = [
+        f"{log.users[row]},{log.media_ids[log.titles[row]]},{5 if log.completion[row] > 0.5 else 3.5},"
+        f"{int(log.at_s[row])}"
+        for row in np.flatnonzero(log.recommended.clicked)
+    ]
+    folder = tmp_path / "ratings"
+    folder.mkdir()
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *lines]))
+    shares = []
+    for abandoned in ("0.7", "0.71"):
+        done = CliRunner().invoke(
+            app, [arguments[0], str(folder), *arguments[2:], "--json", "--abandoned", abandoned]
+        )
+        assert done.exit_code == 0, done.output
+        found = {
+            one["name"]: one["value"]
+            for section in json.loads(done.stdout)["sections"]
+            for one in section["measures"]
+        }
+        shares.append(found["abandoned"])
+    assert shares[0] == 0
+    assert shares[1] > 0.3
