@@ -116,11 +116,12 @@ def amounts(
     """
     if not 0 < half_life_days < math.inf:
         raise UsageError(f"half-life of {half_life_days} days; expected more than 0, and finite")
-    newest = max((viewing.watched_at for viewing in history), default=None)
+    # two datetimes of one zone are subtracted as its clocks show them, which change twice a year
+    at_s = [viewing.watched_at.timestamp() for viewing in history]
+    newest_s = max(at_s, default=0.0)
     found: dict[str, float] = {}
-    for viewing in history:
-        assert newest is not None
-        age_days = (newest - viewing.watched_at).total_seconds() / 86_400
+    for viewing, then_s in zip(history, at_s, strict=True):
+        age_days = (newest_s - then_s) / 86_400
         amount = engagement(viewing) * math.exp2(-age_days / half_life_days)
         found[viewing.media_id] = found.get(viewing.media_id, 0.0) + amount
     return found | dict.fromkeys(less_like, -1.0)

@@ -9,14 +9,17 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance.clients.discovery.errors import EmptyHistoryError
-from resonance.clients.discovery.history import Viewing
+from resonance.clients.discovery.history import Viewing, read_history
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.taste import (
     ABANDONED_AMOUNT,
@@ -94,6 +97,21 @@ def test_a_viewing_counts_half_after_the_half_life() -> None:
     assert found == {"old": pytest.approx(0.5), "new": pytest.approx(1.0)}
     found = amounts([seen("old", days_ago=20), seen("new")], half_life_days=10)
     assert found["old"] == pytest.approx(0.25)
+
+
+def test_a_day_on_which_clocks_change_has_its_hours(tmp_path: Path) -> None:
+    """From midnight to midnight it was 25 hours, in a Parquet file whose times are of a zone, too."""
+    zone = ZoneInfo("Europe/Berlin")
+    times = [datetime(2026, 10, day, tzinfo=zone) for day in (25, 26)]
+    path = tmp_path / "watched.parquet"
+    columns = {"media_id": ["old", "new"], "completion": [1.0, 1.0]}
+    pq.write_table(
+        pa.table({**columns, "watched_at": pa.array(times, pa.timestamp("us", "Europe/Berlin"))}), path
+    )
+    given = [Viewing("old", 1.0, times[0]), Viewing("new", 1.0, times[1])]
+    for history in (given, read_history(path)):
+        found = amounts(history, half_life_days=1)
+        assert found == pytest.approx({"old": 2 ** (-25 / 24), "new": 1.0})
 
 
 def test_viewings_of_one_title_add_up_and_less_like_has_the_last_word() -> None:
