@@ -19,6 +19,8 @@ from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 #: Titles whose segments are compared, and segments of each, at most: 28 MB a store.
 MOST_TITLES, SEGMENTS_A_TITLE = 1000, 4
 PAIRS = tuple(combinations(range(len(MODALITIES)), 2))
+#: Cosines this near each other are equal: sums of equal rows may differ by their order in float32.
+TIED = 1e-6
 
 Key = tuple[str, int]
 
@@ -126,13 +128,19 @@ def _segments(uri: str, media_ids: Sequence[str]) -> dict[Key, tuple[NDArray[np.
 
 def _hits(rows: Sequence[tuple[NDArray[np.float32], BoolArray]]) -> FloatArray:
     """Of each segment, float64 [R], the share of its pairs of modalities in which the second one nearest to
-    the first is its own; NaN where fewer than two are present."""
+    the first is its own; NaN where fewer than two are present.
+
+    Of n nearest that are equal, such as copies of one film, its own counts 1/n, as in training
+    (`resonance.training.contrast.recall_hits`): the first of them would be found and the others never, so
+    that their order would make a gap between groups.
+    """
     blocks, present = (np.stack(column) for column in zip(*rows, strict=True))  # (R, 3, 596), (R, 3)
     hits = np.full((len(PAIRS), len(blocks)), np.nan)
     for pair, (a, b) in enumerate(PAIRS):
         both = np.flatnonzero(present[:, a] & present[:, b])
         if len(both) > 1:
-            nearest = (blocks[both, a] @ blocks[both, b].T).argmax(1)
-            hits[pair, both] = nearest == np.arange(len(both))
+            similarity = blocks[both, a] @ blocks[both, b].T  # (n, n)
+            nearest = similarity >= similarity.max(axis=1, keepdims=True) - np.float32(TIED)
+            hits[pair, both] = nearest.diagonal() / nearest.sum(axis=1)
     counted = (~np.isnan(hits)).sum(0)
     return np.where(counted > 0, np.nansum(hits, axis=0) / np.maximum(counted, 1), np.nan)

@@ -23,6 +23,7 @@ from resonance.clients.audit.bias_change_report import MEASURES, make_change_rep
 from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
+from resonance.clients.audit.bias_recall import _hits
 from resonance.clients.audit.bias_survey import BiasSettings
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.groups import UNKNOWN, make_source
@@ -337,3 +338,15 @@ def test_neighbours_are_those_of_all_vectors(stores: tuple[str, str]) -> None:
         with pytest.raises(UsageError, match="300 titles; expected more than 300"):
             nearest_rows(store, rows, 300)
     np.testing.assert_array_equal(found, np.argsort(-scores, axis=1)[:, :5])
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_copies_are_found_alike(copies: int) -> None:
+    """Of copies of one film each is found as often as the others, whichever comes first."""
+    chance = np.random.default_rng(0)
+    blocks = chance.standard_normal((50, 1, 596)) + 0.1 * chance.standard_normal((50, 3, 596))
+    blocks = (blocks / np.linalg.norm(blocks, axis=-1, keepdims=True)).astype(np.float32)
+    there = np.ones(3, np.bool_)
+    hits = _hits([(one, there) for one in np.concatenate([blocks] * copies)])
+    np.testing.assert_allclose(hits, 1 / copies)
+    np.testing.assert_array_equal(_hits([(one, there) for one in blocks]), 1.0)
