@@ -92,7 +92,7 @@ class Explorer:
                 query, weights, limit=asked.limit, only=only, diversity=asked.diversity
             )
         )
-        usuals = Usuals(query, weights, (await self.catalogue.sample()).without(asked.titles()))
+        usuals = Usuals(query, weights, (await self.catalogue.sample()).without(only.excluded))
         shown = []
         for hit in hits:
             reasons = usuals.reasons(hit)

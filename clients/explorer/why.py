@@ -33,7 +33,8 @@ class Reason:
 class Usuals:
     """What the shares of one query are with the titles of a sample.
 
-    As in `explain_suggestion`, the titles that are asked for are not among them, nor the one that is judged.
+    As in `explain_suggestion`, the titles that are asked for and those of a history that counts are not among
+    them, nor the one that is judged.
     """
 
     def __init__(self, query: Query, weights: Weights, sample: LibrarySample) -> None:

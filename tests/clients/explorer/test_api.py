@@ -329,6 +329,23 @@ def test_a_history_counts_among_the_examples(made_store: Path, tmp_path: Path) -
             assert hit["score"] == pytest.approx((liked[name] + alone[name]) / 2, abs=1e-6)
 
 
+def test_what_was_watched_is_no_measure_of_the_usual(made_store: Path, tmp_path: Path) -> None:
+    """As `resonance taste` has it: what a taste is made of is more like it than anything else."""
+    watched = "films/000001.mkv"
+    history = tmp_path / "anna.csv"
+    history.write_text(f"media_id,watched_at,completion\n{watched},2026-11-01,1\n")
+    with make_client(made_store, tmp_path / "spaces", viewer=Viewer.read(history)) as client:
+        body = {"parts": [{"source": "history"}], "limit": 50}
+        hits = client.post("/api/search", json=body, headers=ORIGIN).json()["hits"]
+    with_pictures = {hit["media_id"]: hit["shares"][0] for hit in hits if hit["present"]["visual"]}
+    assert len(with_pictures) == len(hits) - 2
+    told = {name: share for name, share in with_pictures.items() if share["usual"] is not None}
+    assert told
+    for name, share in told.items():
+        others = [other["value"] for called, other in with_pictures.items() if called != name]
+        assert share["usual"] == pytest.approx(np.mean(others), abs=1e-6)
+
+
 def test_a_history_that_was_not_given_is_told(client: TestClient) -> None:
     assert client.get("/api/library").json()["viewer"] is None
     assert "--history" in refused(client, {"parts": [{"source": "history"}]})[1]
