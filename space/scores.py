@@ -18,6 +18,9 @@ from resonance.space.blocks import FloatArray, check_presence, check_vectors, un
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
 from resonance.space.errors import BlockError, SpaceMismatchError, WeightError
 
+#: The largest number of a weighted query: its products with a unit vector sum to a finite one.
+_LARGEST = float(np.finfo(np.float64).max) / TITLE_WIDTH
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -100,7 +103,7 @@ class Query:
         """q', float64 [1788]: what a dot-product store is asked with.
 
         Raises:
-            WeightError: weights so large that it is not finite.
+            WeightError: weights so large that a score may not be finite.
         """
         return weighted_blocks(self.blocks, weights).reshape(TITLE_WIDTH)
 
@@ -109,11 +112,11 @@ def weighted_blocks(blocks: FloatArray, weights: Weights) -> FloatArray:
     """Blocks of queries, float64 [..., 3, 596], each times its weight.
 
     Raises:
-        WeightError: weights so large that one is not finite.
+        WeightError: weights so large that a score may not be finite.
     """
     with np.errstate(over="ignore"):
         weighted = blocks * weights.array()[:, None]
-    if not np.isfinite(weighted).all():
+    if not (np.abs(weighted) <= _LARGEST).all():  # NaN too
         raise WeightError(f"{weights} overflow the query; expected smaller ones")
     return np.asarray(weighted)
 

@@ -175,6 +175,20 @@ def test_weights_that_overflow_the_query_are_refused() -> None:
         score(sharp, Weights(visual=1e308), join(random_blocks(5)))
 
 
+@pytest.mark.parametrize("weight", [1e303, 1e305, 1e306, 1e307, 5e307])
+def test_scores_are_finite_or_refused(weight: float) -> None:
+    """Each number of the query may be finite and yet not their sum."""
+    sharp = make_descriptor(sigmas={a: dict.fromkeys(MODALITIES, 0.01) for a in MODALITIES})
+    vector = join(random_blocks(4))
+    query, weights = query_from_vector(vector, sharp), Weights(weight, weight, weight)
+    try:
+        told = explain(query, weights, vector, [True] * 3)
+    except WeightError:
+        assert weight > 1e303
+    else:
+        assert np.isfinite([told.score, float(score(query, weights, vector))]).all()
+
+
 @given(st.integers(0, 2 * TITLE_WIDTH).filter(lambda w: w != TITLE_WIDTH))
 def test_other_widths_are_refused(width: int) -> None:
     query = query_from_vector(join(random_blocks(6)), make_descriptor())
