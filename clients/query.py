@@ -98,15 +98,20 @@ def _float32(vector: NDArray[np.float64], weights: Weights) -> Vector:
 
 
 def blocks_of(examples: Sequence[Example]) -> dict[str, Vector]:
-    """The weighted sum of the examples' unit blocks, float32 [596], by modality that any has.
+    """The weighted sum of the examples' unit blocks, float32 [596], by modality that any has; the largest
+    weight of a modality counts 1 in it, for float32 does not hold each weight that float64 does.
 
     Raises:
         UsageError: there is no example. NoModalityError: see `Example.blocks`.
     """
     if not examples:
         raise UsageError("a query without an example; expected at least one picture, sound, text or clip")
-    sums: dict[str, Vector] = {}
+    parts: dict[str, list[tuple[float, Vector]]] = {}
     for example in examples:
         for name, block in example.blocks().items():
-            sums[name] = sums.get(name, np.zeros_like(block)) + np.float32(example.weight) * block
+            parts.setdefault(name, []).append((example.weight, block))
+    sums: dict[str, Vector] = {}
+    for name, of_modality in parts.items():
+        largest = max(weight for weight, _ in of_modality)
+        sums[name] = np.sum([np.float32(weight / largest) * block for weight, block in of_modality], axis=0)
     return sums
