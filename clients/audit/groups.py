@@ -6,7 +6,6 @@ import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from resonance.clients.delimited import IN_QUOTES, TOO_MANY, separator_hint
 from resonance.clients.discovery.browsing import spelling_in
 from resonance.clients.discovery.types import TitleFacts
 from resonance.clients.errors import UsageError
-from resonance.clients.ingest.types import DATE_ATTRIBUTE
+from resonance.clients.ingest.types import DATE_ATTRIBUTE, day_of
 from resonance.clients.paths import is_file
 
 Codes = NDArray[np.int32]
@@ -167,11 +166,10 @@ def read_target(path: Path) -> dict[str, float]:
 
 
 def month_of(text: str | None) -> str | None:
-    """`2026-11` of a day as ISO 8601 has it; None of anything else."""
-    try:
-        return date.fromisoformat((text or "")[:10]).strftime("%Y-%m")
-    except ValueError:
-        return None
+    """`2026-11` of a day or a month as ISO 8601 has them; None of anything else: a year alone tells none."""
+    written = (text or "").strip()
+    day = None if len(written) == len("2026") else day_of({DATE_ATTRIBUTE: written})
+    return None if day is None else f"{day:%Y-%m}"
 
 
 def month_source() -> GroupSource:

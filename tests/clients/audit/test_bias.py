@@ -27,6 +27,7 @@ from resonance.clients.audit.groups import (
     crossed,
     in_order,
     make_source,
+    month_of,
     read_target,
 )
 from resonance.clients.audit.options import is_known
@@ -40,7 +41,7 @@ from resonance.clients.errors import UsageError
 from resonance.clients.ingest.stores import open_store
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.bias import Planted, measure
-from resonance.loadtest.audit.bias_store import simulate, write_simulated
+from resonance.loadtest.audit.bias_store import MONTHS, simulate, write_simulated
 from resonance.space.scores import Weights, own_sigmas
 from tests.space.strategies import make_descriptor
 
@@ -105,6 +106,40 @@ def test_drift_is_told_in_its_months(store: str) -> None:
     months = {one.cell.place for one in audit.alerts if one.cell.kind == "month" and one.deviation > 0}
     assert months == {"2026-10", "2026-11", "2026-12"}
     assert not any(one.cell.dimension == "cluster" for one in audit.alerts)  # kinds come evenly
+
+
+def test_a_month_is_one_where_its_day_is_not_told(tmp_path: Path) -> None:
+    """`2026-11` names a month as `2026-11-15` does; `2026` names none."""
+    made = simulate(600, 3, 0)
+    for at, told in enumerate(made.attributes):
+        told["date"] = "2026" if at % 10 == 0 else told["date"][:7]
+        told["country"] = "x" if told["date"] == "2026-10" or at % 5 == 0 else "y"
+    uri = str(tmp_path / "months")
+    write_simulated(uri, made, SpaceRef.of(DESCRIPTOR))
+    settings = BiasSettings(sources=[make_source("attribute:country")], clusters=3, time="date")
+    audit = audit_bias(uri, settings)
+    assert audit.survey.months is not None
+    assert audit.survey.months.groups == MONTHS
+    assert (audit.survey.months.codes == UNKNOWN).sum() == 60
+    assert {one.cell.place for one in audit.alerts if one.cell.kind == "month"} >= {"2026-10"}
+
+
+@pytest.mark.parametrize(
+    ("text", "month"),
+    [
+        ("2026-11", "2026-11"),
+        ("2026-11-30", "2026-11"),
+        (" 2026-11-30T23:59:59-08:00", "2026-11"),
+        ("20261130", "2026-11"),
+        ("2026", None),
+        ("2026-13", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_months_as_they_are_written(text: str | None, month: str | None) -> None:
+    assert month_of(text) == month
 
 
 def test_a_gate_over_time_without_a_day_does_not_hold(tmp_path: Path) -> None:
