@@ -82,6 +82,11 @@ def family(survey: Survey, settings: BiasSettings) -> list[Cell]:
     return _tested(library_cells(survey, settings), _twins(survey))
 
 
+def untested_twin(survey: Survey, dimension: Dimension) -> str | None:
+    """The commoner of two groups of a dimension of a survey, which is not tested against the library."""
+    return next((group for name, group in _twins(survey) if name == dimension.name), None)
+
+
 def _twins(*surveys: Survey) -> set[tuple[str, str]]:
     """Dimension and group of the commoner of two groups, where every known title of all stores is of one.
 

@@ -84,6 +84,23 @@ def test_a_cluster_of_one_country_is_told(store: str) -> None:
     assert {one.cell.group for one in audit.alerts} == {"x"}
 
 
+def test_both_of_two_groups_have_their_worst_deviation(store: str) -> None:
+    """The rarer alone is tested: what it has too much of, the other lacks. A limit may name either."""
+    country, age = make_source("attribute:country"), make_source("attribute:age")
+    audit = audit_bias(store, BiasSettings(sources=[country, age], time="date"))
+    least = Limit("worst deviation attribute:country=y", least=-0.5)
+    report = make_report(audit, [least])
+    measures = report.measures()
+    rare, common = (measures[f"worst deviation attribute:country={group}"] for group in "xy")
+    assert rare.value > 0.3
+    assert rare.interval is not None
+    assert common.value == pytest.approx(-rare.value)
+    assert common.interval == pytest.approx((-rare.interval[1], -rare.interval[0]))
+    assert common.about == rare.about
+    assert [limit.measure for limit in report.broken()] == [least.measure]
+    assert {f"worst deviation attribute:age={group}" for group in ("new", "old")} <= set(measures)
+
+
 def test_results_and_target(store: str, tmp_path: Path) -> None:
     settings = BiasSettings(
         sources=[make_source("attribute:country")],
