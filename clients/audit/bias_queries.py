@@ -15,6 +15,7 @@ import numpy as np
 
 from resonance.clients.audit.groups import GroupSource
 from resonance.clients.audit.representation import Against, Cell
+from resonance.clients.discovery.browsing import all_spellings
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.taste import load_taste
 from resonance.clients.discovery.types import Filter, TitleFacts
@@ -112,7 +113,7 @@ def ask(query: AskedQuery, searcher: Searcher, weights: Weights, limit: int) -> 
 
 def _made(query: AskedQuery, searcher: Searcher) -> tuple[Query, frozenset[str]]:
     if query.like is not None:
-        return searcher.like(query.like), frozenset([query.like])
+        return searcher.like(query.like), all_spellings([query.like])
     if query.taste is not None:
         taste = load_taste(query.taste, searcher.descriptor)
         return taste.query, frozenset(counted.media_id for counted in taste.counted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import process_time
 
@@ -43,6 +44,7 @@ from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.bias import Planted, measure
 from resonance.loadtest.audit.bias_store import MONTHS, simulate, write_simulated
 from resonance.space.scores import Weights, own_sigmas
+from tests.clients.discovery.made import random_titles, write
 from tests.space.strategies import make_descriptor
 
 DESCRIPTOR = make_descriptor()
@@ -373,6 +375,18 @@ def test_a_taste_leaves_out_what_it_is_made_of(store: str, tmp_path: Path) -> No
     assert not {"0", "3"} & set(names)
     assert all(int(name) % 3 == 0 for name in names)  # its kind
     assert result_counts(found, make_source("attribute:country"), ["x", "y"]) == ([20, 0], 20)
+
+
+def test_a_title_is_none_of_its_own_results_however_its_accents_are_written(tmp_path: Path) -> None:
+    composed = unicodedata.normalize("NFC", "é")
+    apart = unicodedata.normalize("NFD", composed)
+    uri = str(tmp_path / "accents")
+    write(uri, [replace(title, media_id=f"{apart}{title.media_id}") for title in random_titles(4)])
+    with closing(open_library(uri)) as library:
+        searcher = Searcher(library, DESCRIPTOR)
+        for written in (composed, apart):
+            found = ask(AskedQuery("like 0", like=f"{written}t0"), searcher, Weights(), 20)
+            assert {facts.media_id for facts in found} == {f"{apart}t{at}" for at in (1, 2, 3)}
 
 
 def test_files_of_groups_and_targets(tmp_path: Path) -> None:
