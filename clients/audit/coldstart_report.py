@@ -215,9 +215,10 @@ def _new(result: ColdstartResult) -> Section:
     text = (
         f"{verdict(result)} New titles were held out whole: nobody's viewing of one was learned from. They "
         f"are ranked among each other, {split.new_titles} of them; random lists would have a recall@"
-        f"{result.k} of {split.chance.get(COLD, 0):.3f}. Intervals draw viewers and titles again; those of "
-        f"differences are 95% for all {len(result.contestants) - 1} of a measure together (Bonferroni). "
-        "Popularity and factorisation know nothing of a title without a viewing: theirs are random lists."
+        f"{result.k} of {split.chance.get(COLD, 0):.3f}. Intervals take viewers and titles as a sample; "
+        f"those of differences are 95% for all {len(result.contestants) - 1} of a measure together "
+        "(Bonferroni). Popularity and factorisation know nothing of a title without a viewing: theirs are "
+        "random lists."
     )
     figures: tuple[Figure, ...] = ()
     if any(d.slice == COLD for d in result.differences) and not _lists_all(result, COLD):
@@ -282,7 +283,7 @@ def _lists(result: ColdstartResult) -> Section:
         f"titles and {split.viewed_tail:.1%} of the long tail of known ones: what lists would show that are "
         "as viewing is. Coverage: titles that stand in somebody's list. Miscalibration is Steck's (2018): "
         "the divergence of a list's tags from those of its viewer's history, 0 where alike. Intervals "
-        "draw viewers again."
+        "take viewers alone as a sample."
     )
     measures = []
     for label, of in (
