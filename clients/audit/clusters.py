@@ -43,8 +43,10 @@ class Reducer:
 
     def __init__(self, sample: Vector, seed: int) -> None:
         width = min(REDUCED_TO, *sample.shape)
-        self._pca = PCA(width, svd_solver="randomized", random_state=seed).fit(sample)
-        self.kept = float(self._pca.explained_variance_ratio_.sum())
+        with np.errstate(invalid="ignore"):  # where all are the same nothing varies, and nothing is lost
+            self._pca = PCA(width, svd_solver="randomized", random_state=seed).fit(sample)
+        kept = float(self._pca.explained_variance_ratio_.sum())
+        self.kept = min(kept, 1.0) if np.isfinite(kept) else 1.0
 
     def reduce(self, vectors: Vector) -> Vector:
         """Float32 [n, REDUCED_TO], or fewer columns where the sample was smaller."""

@@ -363,6 +363,17 @@ def test_a_sample_is_of_titles_that_are_there(store: str) -> None:
     assert all((every == row).all(axis=1).any() for row in few)
 
 
+@pytest.mark.parametrize("copies", [2, 4, 64])
+def test_copies_of_one_title_are_a_library(copies: int, tmp_path: Path) -> None:
+    """Nothing varies, so nothing is lost by fewer directions."""
+    (title,) = random_titles(1)
+    uri = str(tmp_path / "copies")
+    write(uri, [replace(title, media_id=str(at), language="en") for at in range(copies)])
+    report = run(uri, "--group", "language")
+    assert report["variance_kept_by_pca"] == 1
+    assert report["titles"] == copies
+
+
 def test_a_taste_leaves_out_what_it_is_made_of(store: str, tmp_path: Path) -> None:
     with closing(open_library(store)) as library:
         searcher = Searcher(library, DESCRIPTOR)
