@@ -100,7 +100,9 @@ def _read_curve(path: Path) -> FloatArray:
 def _curve(times: Sequence[float], values: Sequence[float], what: str) -> FloatArray:
     if len(values) < 2 or not np.isfinite(values).all():
         raise UsageError(f"{what}: {len(values)} values; expected at least 2, all finite")
+    # whatever their unit: squares of large heights overflow, and small ones would be taken for roundings
+    largest = float(np.abs(values).max()) or 1.0
     try:
-        return resample_to(Arc.of(times, values), POINTS).values
+        return resample_to(Arc.of(times, np.asarray(values) / largest), POINTS).values
     except ArcError as error:
         raise UsageError(f"{what}: {error}") from error

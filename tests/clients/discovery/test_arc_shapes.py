@@ -111,3 +111,14 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UsageError, match="CSV file of time,value"):
         drawn_shape(str(path))
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-12, 1e-3, 1e6, 1e200, 1e308])
+def test_a_drawn_curve_is_in_any_unit(unit: float, tmp_path: Path) -> None:
+    heights = [0.2 * unit, 0.25 * unit, 1.0 * unit, 0.1 * unit]
+    expected = drawn_shape("0.2,0.25,1,0.1")
+    assert expected.std() == pytest.approx(1)
+    np.testing.assert_allclose(drawn_shape(",".join(map(repr, heights))), expected, atol=1e-9)
+    path = tmp_path / "curve.csv"
+    path.write_text("".join(f"{at},{height!r}\n" for at, height in enumerate(heights)))
+    np.testing.assert_allclose(drawn_shape(str(path)), expected, atol=1e-9)
