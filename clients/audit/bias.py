@@ -87,6 +87,14 @@ def untested_twin(survey: Survey, dimension: Dimension) -> str | None:
     return next((group for name, group in _twins(survey) if name == dimension.name), None)
 
 
+def mirrored(one: Finding, group: str) -> Finding:
+    """Of the commoner of two groups, what the test of the rarer says: what the one has too much of, the other
+    lacks."""
+    cell, (low, high) = one.cell, one.interval
+    turned = replace(cell, group=group, count=cell.size - cell.count, of_count=cell.of_size - cell.of_count)
+    return replace(one, cell=turned, interval=(1 - high, 1 - low))
+
+
 def _twins(*surveys: Survey) -> set[tuple[str, str]]:
     """Dimension and group of the commoner of two groups, where every known title of all stores is of one.
 

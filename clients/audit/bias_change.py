@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from resonance.clients.audit.bias import BiasAudit, audit_bias
+from resonance.clients.audit.bias import BiasAudit, audit_bias, mirrored, untested_twin
 from resonance.clients.audit.bias_feeding import space_alerts
 from resonance.clients.audit.bias_recall import RecallChange, measure_recall
 from resonance.clients.audit.bias_survey import BiasSettings
@@ -97,9 +97,8 @@ def audit_change(uri: str, before: str, settings: BiasSettings) -> BiasChange:
     old_rows, new_rows = np.array(pairs, np.int64).T
     alerts = [
         one
-        for one in space_alerts(old)
-        if one.deviation > 0
-        and _known_inside(old, one)[old_rows].sum() >= settings.least_titles  # of those in both stores
+        for one in _over_represented(old)
+        if _known_inside(old, one)[old_rows].sum() >= settings.least_titles  # of those in both stores
     ]
     chance = np.random.default_rng(settings.seed)
     everyone = _drawn(np.arange(len(pairs)), chance)
@@ -123,6 +122,21 @@ def audit_change(uri: str, before: str, settings: BiasSettings) -> BiasChange:
     names = [old_names[at] for at in old_rows]
     recall = measure_recall(before, uri, names, group, chance)
     return BiasChange(old, new, len(pairs), tuple(moved), estimate(np.array(shared), chance), recall)
+
+
+def _over_represented(audit: BiasAudit) -> list[Finding]:
+    """Alerts of what there is too much of in a cluster, the surest first.
+
+    Of two groups the rarer alone is tested. Where it stands out nowhere and lacks somewhere, the commoner has
+    too much there; they come last.
+    """
+    alerts = space_alerts(audit)
+    over = [one for one in alerts if one.deviation > 0]
+    for dimension in audit.survey.dimensions:
+        commoner = untested_twin(audit.survey, dimension)
+        if commoner is not None and not any(one.cell.dimension == dimension.name for one in over):
+            over += [mirrored(one, commoner) for one in alerts if one.cell.dimension == dimension.name]
+    return over
 
 
 def _names(uri: str) -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from resonance.clients.audit.bias import BiasAudit, untested_twin
+from resonance.clients.audit.bias import BiasAudit, mirrored, untested_twin
 from resonance.clients.audit.bias_plots import plot_places, plot_surest, plot_time
 from resonance.clients.audit.groups import UNKNOWN, Dimension
 from resonance.clients.audit.report import Limit, Measure, Report, Section
@@ -178,7 +177,7 @@ def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
     for at, group in enumerate(dimension.groups):
         of_group = [one for one in against_library if one.cell.group == group]
         if group == commoner:
-            of_group += [_mirrored(one, group) for one in against_library if _is_own(audit, one)]
+            of_group += [mirrored(one, group) for one in against_library if _is_own(audit, one)]
         if of_group:
             worst = worst_of(of_group)
             interval = (worst.interval[0] - worst.cell.expected, worst.interval[1] - worst.cell.expected)
@@ -204,14 +203,6 @@ def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
     ]
     columns = ("group", "titles", "share", "low", "high", "target", "alerts")
     return Section(f"By {dimension.name}", text, tuple(measures), columns, tuple(rows), tuple(figures))
-
-
-def _mirrored(one: Finding, group: str) -> Finding:
-    """Of the commoner of two groups, what the test of the rarer says: what the one has too much of, the other
-    lacks."""
-    cell, (low, high) = one.cell, one.interval
-    turned = replace(cell, group=group, count=cell.size - cell.count, of_count=cell.of_size - cell.of_count)
-    return replace(one, cell=turned, interval=(1 - high, 1 - low))
 
 
 def _is_own(audit: BiasAudit, one: Finding) -> bool:

@@ -38,6 +38,7 @@ from resonance.clients.audit.groups import make_source
 from resonance.clients.audit.two_way import half_width_of_mean
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.audit.fairness_features import (
+    GROUP,
     KINDS,
     SEGMENTS,
     DrawnTitles,
@@ -189,7 +190,7 @@ def _run(
     held_out: DrawnTitles,
     align_s: float,
 ) -> Run:
-    """Of several over-representations the largest."""
+    """Of several over-representations of the group the largest."""
     segments = Segments.of(held_out.titles)
     of_group = torch.from_numpy(np.repeat(held_out.group.astype(np.int64), SEGMENTS))
     with torch.inference_mode():
@@ -197,7 +198,8 @@ def _run(
         by_group = group_recalls(blocks, replace(segments, groups=of_group))
         recall = group_recalls(blocks, replace(segments, groups=torch.zeros_like(of_group)))[0]
         dependence = mean_dependence(blocks, segments.present, of_group[:, None], segments.titles)
-    worst = max(change.moved, key=lambda one: one.before.value, default=None)
+    of_group_alone = [one for one in change.moved if one.finding.cell.group == GROUP]
+    worst = max(of_group_alone, key=lambda one: one.before.value, default=None)
     return Run(
         seed=seed,
         weight=weight,

@@ -350,3 +350,24 @@ def test_copies_are_found_alike(copies: int) -> None:
     hits = _hits([(one, there) for one in np.concatenate([blocks] * copies)])
     np.testing.assert_allclose(hits, 1 / copies)
     np.testing.assert_array_equal(_hits([(one, there) for one in blocks]), 1.0)
+
+
+def test_what_the_commoner_of_two_groups_has_too_much_of_is_told(tmp_path: Path) -> None:
+    """The rarer alone is tested, and it lacks in one cluster without standing out in another."""
+    kinds = np.arange(TITLES) % KINDS
+    group = np.arange(TITLES) // KINDS % 5 == 0
+    seen = kinds.copy()
+    seen[np.flatnonzero(group & (kinds == 0))[:14]] = 1 + np.arange(14) % 2
+    before, after = write(tmp_path / "old", 0, seen=seen), write(tmp_path / "new", 0)
+    change = audit_change(after, before, SETTINGS)
+    (alert,) = change.old.alerts
+    assert (alert.cell.group, alert.deviation < 0) == ("g", True)
+    (moved,) = change.moved
+    assert moved.finding.cell.group == "other"
+    assert moved.finding.cell.place == alert.cell.place
+    assert moved.before.value == pytest.approx(-alert.deviation)
+    assert moved.before.interval[0] > 0
+    assert moved.after is not None
+    assert moved.after.value == pytest.approx(0, abs=1e-9)
+    measures = make_change_report(change).measures()
+    assert measures["excess before"].about == f"language=other in {alert.cell.place}"
