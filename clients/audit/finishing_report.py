@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import isfinite
 
 import numpy as np
@@ -25,9 +25,13 @@ MEASURES = (
 )
 
 
-def finishing_sections(audit: FinishingAudit) -> tuple[Section, ...]:
-    """The whole report, completion against score first."""
-    return (_finishing(audit), _weights(audit), _blocks(audit), _axes(audit), _kinds(audit))
+def finishing_sections(audit: FinishingAudit, asked: Collection[str] = ()) -> tuple[Section, ...]:
+    """The whole report, completion against score first.
+
+    Args:
+        asked: names of measures that limits are about. Of kinds the surely abandoned are measures, and these.
+    """
+    return (_finishing(audit), _weights(audit), _blocks(audit), _axes(audit), _kinds(audit, asked))
 
 
 def verdict(audit: FinishingAudit) -> str:
@@ -213,7 +217,7 @@ def _axes(audit: FinishingAudit) -> Section:
     )
 
 
-def _kinds(audit: FinishingAudit) -> Section:
+def _kinds(audit: FinishingAudit, asked: Collection[str]) -> Section:
     worse = [kind for kind in audit.kinds if kind.is_abandoned]
     better = [kind for kind in audit.kinds if kind.is_finished]
     told = "; ".join(_kind_told(kind) for kind in worse) or "No kind is surely abandoned more than the others"
@@ -230,7 +234,8 @@ def _kinds(audit: FinishingAudit) -> Section:
             Measure("kinds_abandoned", len(worse), about="surely abandoned more than the others"),
             *(
                 Measure(f"abandoned {_name(kind)}", kind.difference, kind.interval, about="more than others")
-                for kind in worse
+                for kind in audit.kinds
+                if kind.is_abandoned or f"abandoned {_name(kind)}" in asked
             ),
         ),
         columns=(

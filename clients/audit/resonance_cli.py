@@ -146,5 +146,6 @@ def resonance(
         "draws": draws,
         "seed": seed,
     }
-    report = Report("Audit of finishing", facts, finishing_sections(audit), limits)
+    sections = finishing_sections(audit, [limit.measure for limit in limits])
+    report = Report("Audit of finishing", facts, sections, limits)
     finish(report, json_out=json_out, html=html)

@@ -380,3 +380,30 @@ def test_what_was_watched_to_the_very_share_was_not_abandoned(arguments: list[st
         shares.append(found["abandoned"])
     assert shares[0] == 0
     assert shares[1] > 0.3
+
+
+def test_a_limit_on_a_kind_that_is_not_surely_abandoned(arguments: list[str]) -> None:
+    """It is held against what was found of it, and not broken because nothing alarming was."""
+    report = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    rows = {
+        f"abandoned {row['family']} {row['kind']}": row
+        for section in report["sections"]
+        for row in section["rows"]
+        if "family" in row
+    }
+    name, row = next((name, row) for name, row in rows.items() if row["verdict"] != "abandoned")
+    assert name not in {one["name"] for section in report["sections"] for one in section["measures"]}
+    held = CliRunner().invoke(app, [*arguments, "--json", "--limit", f"{name}<={row['difference'] + 0.01}"])
+    assert held.exit_code == 0, held.output
+    (told,) = (
+        one
+        for section in json.loads(held.stdout)["sections"]
+        for one in section["measures"]
+        if one["name"] == name
+    )
+    assert told["value"] == row["difference"]
+    assert told["interval"] == [row["low"], row["high"]]
+    assert (
+        CliRunner().invoke(app, [*arguments, "--limit", f"{name}<={row['difference'] - 0.01}"]).exit_code == 1
+    )
+    assert CliRunner().invoke(app, [*arguments, "--limit", "abandoned tag of no title<=1"]).exit_code == 1
