@@ -43,8 +43,9 @@ class Matched:
 
 
 def match_titles(old: Store, new: Store, limit: int = TITLES) -> Matched:
-    """Titles of the same media id and content hash in both; where there are more than `limit`, those of the
-    smallest hashes. Blocks. The names of `new` are held, some 200 bytes a title.
+    """Titles of the same media id and content hash in both, of copies that have one vector the first; where
+    there are more than `limit`, those of the smallest hashes. Blocks. The names of `new` are held,
+    some 200 bytes a title.
 
     Raises:
         UsageError: both are of one space, or no title stands in both. StoreError: one cannot be read.
@@ -73,7 +74,7 @@ def match_titles(old: Store, new: Store, limit: int = TITLES) -> Matched:
         )
     (old_vectors, old_present), (new_vectors, new_present) = (_read(store, names) for store in (old, new))
     present = old_present & new_present
-    kept = present.any(axis=1)
+    kept = present.any(axis=1) & _firsts(old_vectors)
     return Matched(
         tuple(name for name, taken in zip(names, kept, strict=True) if taken),
         old_vectors[kept],
@@ -84,6 +85,18 @@ def match_titles(old: Store, new: Store, limit: int = TITLES) -> Matched:
         counted["both"],
         counted["changed"],
     )
+
+
+def _firsts(vectors: Vector) -> BoolArray:
+    """Which of vectors [n, 1788] come for the first time, bool [n]: of copies of one film one would be fitted
+    on and another tell the loss, which it would know by heart."""
+    seen: set[bytes] = set()
+    found = np.zeros(len(vectors), np.bool_)
+    for at, vector in enumerate(vectors):
+        digest = blake2b(vector.tobytes(), digest_size=16).digest()
+        found[at] = digest not in seen
+        seen.add(digest)
+    return found
 
 
 def _names(store: Store) -> Iterator[tuple[str, str]]:

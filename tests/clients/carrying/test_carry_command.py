@@ -118,6 +118,19 @@ def test_a_wrong_pairing_is_refused_with_the_number(folder: Path, tmp_path: Path
     assert not out.exists()
 
 
+def test_a_wrong_pairing_of_copies_is_refused(tmp_path: Path) -> None:
+    """Of two copies of each film one would be fitted on and the other would tell the loss, by heart."""
+    order = np.random.default_rng(0).permutation(200)
+    write_titles(str(tmp_path / "old"), OLD, np.concatenate([BLOCKS[:200]] * 2))
+    write_titles(str(tmp_path / "wrong"), NEW, np.concatenate([TRUE[:200][order]] * 2))
+    done = called("carry", tmp_path / "old", tmp_path / "wrong", "-o", tmp_path / "w.npz", "--json")
+    assert done.exit_code == 1, done.output
+    report = json.loads(done.stdout)
+    assert measures(report)["own_title_first"]["value"] < 0.05  # 0.13 with the copies
+    assert (report["titles_in_both"], report["titles_looked_at"]) == (400, 200)
+    assert not (tmp_path / "w.npz").exists()
+
+
 def test_a_limit_that_is_broken_refuses_too(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "c.npz"
     arguments = ("carry", folder / "old", folder / "new", "-o", out, "--limit", "own_title_first>=1.01")
