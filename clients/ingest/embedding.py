@@ -29,6 +29,7 @@ from resonance.clients.gateway.messages import FieldNames, segment_from_message,
 from resonance.clients.ingest.asr import AsrOptions, Transcriber
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.errors import CatalogueError, MissingPackageError, SourceUnavailableError
+from resonance.clients.ingest.file_systems import may_pass
 from resonance.clients.ingest.journal import Fault
 from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
 from resonance.clients.ingest.opening import content_hash, identity, open_uri, read_subtitles
@@ -329,6 +330,8 @@ def _is_own_fault(error: Exception, item: CatalogueItem) -> bool:
     """Whether the same media will fail the same way again."""
     if isinstance(error, MediaStalledError) and local_path(item.uri) is None:
         return False  # it may be the store that is slow
+    if may_pass(error):
+        return False
     return isinstance(error, MediaError | CatalogueError)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import fsspec
+from av.error import FFmpegError
 
 from resonance.clients.errors import (
     CredentialsError,
@@ -127,6 +128,16 @@ def _meaning(uri: str, error: Exception) -> ResonanceError:
     if not local and isinstance(error, TimeoutError):
         return DeadlineExceededError(f"{uri}: {said}")
     return ServerFaultError(f"{uri}: {said}")
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether it was a file system that failed below `error`, as a network's disk does, and not the file."""
+    while error is not None:
+        # FFmpeg says of bytes what systems say of disks: "input/output error" of a file that was cut off
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FFmpegError):
+            return not _is_its_own_fault(error)
+        error = error.__cause__
+    return False
 
 
 def _is_its_own_fault(error: Exception) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +28,7 @@ from resonance.clients.ingest.job import LedgerThread
 from resonance.clients.ingest.ledger import Ledger
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
+from resonance.clients.media.source import MediaSource
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.ingest.kills import Server
 from resonance.serving.server import TritonServer
@@ -289,6 +293,31 @@ async def test_media_that_are_read_better_now_are_embedded_again_and_others_are_
         assert await job() == [Result.UNCHANGED, Result.UNCHANGED]
         await ledger.close()
     assert stored(tmp_path / "sink")["moving.webp"]["content_hash"].endswith("+read2")
+
+
+async def test_a_disk_that_fails_for_a_moment_is_not_the_titles_fault(
+    library: Path, server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, faults = library / "000000.mp4", [errno.EIO, errno.ESTALE, errno.EMFILE]
+    open_path = MediaSource._open_path
+
+    class Failing(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            raise OSError(fault := faults.pop(), os.strerror(fault))
+
+    def opened(source: MediaSource) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(Failing(film))) if faults else open_path(source)
+
+    monkeypatch.setattr(MediaSource, "_open_path", opened)
+    async with Embedder(server.grpc_address) as client:
+        space = SpaceRef.of(await client.space())
+        ledger = LedgerThread(
+            lambda: Ledger(tmp_path / "journal.sqlite", str(tmp_path / "sink"), space, open_sink)
+        )
+        worker = TitleWorker(client, ledger, EmbedOptions())
+        outcome = await worker.process(CatalogueItem(media_id="film", uri=str(film)))
+        await ledger.close()
+    assert (outcome.result, outcome.error, faults) == (Result.EMBEDDED, "", [])
 
 
 async def test_a_text_that_goes_while_a_server_is_waited_for_is_its_own_fault(
