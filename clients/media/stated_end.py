@@ -22,13 +22,15 @@ LEAST_MISSING_SHARE = 0.02
 def length_s(container: InputContainer, origin_s: float) -> float | None:
     """How long the container says that it is, in seconds from its start at `origin_s`; None: it does not say.
 
-    Matroska counts from the clock's 0, as FFmpeg writes it, or from the first packet; so what ends before it
-    starts was counted from there. Of others FFmpeg tells the length.
+    Matroska counts from the clock's 0 as FFmpeg writes it, unless it would end before it starts then, and from
+    the first packet as others do. Of other containers FFmpeg tells the length.
     """
     if not container.duration:
         return None
     told_s = container.duration / av.time_base
-    counts_from_0 = container.format.name == MATROSKA and told_s > origin_s > 0
+    writers = [value for key, value in container.metadata.items() if key.lower() == "encoder"]
+    by_ffmpeg = container.format.name == MATROSKA and any(value.startswith("Lavf") for value in writers)
+    counts_from_0 = by_ffmpeg and told_s > origin_s > 0
     return told_s - origin_s if counts_from_0 else told_s
 
 
