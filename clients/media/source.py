@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tempfile
 import threading
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
-from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
+from resonance.clients.errors import MediaLimitError, MediaStalledError, NotMediaError, UsageError
 from resonance.clients.media.file_objects import (
     binary_file,
     can_seek,
@@ -79,8 +80,15 @@ class MediaSource:
         self._lock = threading.Lock()
         self.waits = Waits()  # its bytes are there, or the file system is at fault
         if self.path is not None and self._is_pipe(self.path):
-            with within(limits.stall_timeout_s, self.name, self._open_path) as pipe:
+            pipe = within(limits.stall_timeout_s, self.name, self._open_path)
+            try:
                 self._shared = self._spooled(pipe, limits, left)
+            except MediaStalledError:
+                raise  # a thread waits in its read, and closing it would wait for that
+            except BaseException:
+                pipe.close()
+                raise
+            pipe.close()
         elif self.path is None and self._bytes is None:
             given = binary_file(source, self.name)
             self._shared = given if can_seek(given, self.name) else self._spooled(given, limits, left)
@@ -160,7 +168,8 @@ class MediaSource:
         try:
             yield
         except OSError as error:
-            folder = tempfile.gettempdir()
+            # asked for anew it would be looked for by writing, and there is no room
+            folder = tempfile.tempdir or os.environ.get("TMPDIR") or "the temporary folder"
             raise UsageError(
                 f"{self.name}: it cannot seek, and a copy in {folder} cannot be written ({error.strerror}); "
                 "expected room there, or TMPDIR set to a folder that has it"

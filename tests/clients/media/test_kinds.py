@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -256,10 +257,21 @@ def test_what_cannot_seek_is_copied_up_to_a_limit(read_all: ReadAll) -> None:
         read_all(source, limits=Limits(max_spool_bytes=1_000_000), name="stdin")
 
 
-@pytest.mark.parametrize("size", [5_000, 3_000_000])
-def test_a_copy_without_room_is_not_the_medias_fault(size: int, read_all: ReadAll) -> None:
+@pytest.mark.parametrize(
+    ("size", "room", "said"),
+    [
+        (5_000, 1000, "File too large"),
+        (3_000_000, 1000, "File too large"),
+        (5_000, 0, "No usable temporary directory"),
+    ],
+)
+def test_a_copy_without_room_is_not_the_medias_fault(
+    size: int, room: int, said: str, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And ends no command that has other media to embed."""
-    with disk_of(1000), pytest.raises(UsageError, match=r"feed: .* copy in .* \(File too large\); .* TMPDIR"):
+    if not room:  # nor to look for a folder that has some
+        monkeypatch.setattr(tempfile, "tempdir", None)
+    with disk_of(room), pytest.raises(UsageError, match=rf"feed: .* copy in .* \({said}.*\); .* TMPDIR"):
         read_all(Unseekable(bytes(size)), name="feed")
 
 
@@ -280,6 +292,28 @@ def test_a_pipe_that_says_nothing_stalls_in_time(read_all: ReadAll) -> None:
             read_all(source, limits=Limits(stall_timeout_s=0.5))
         os.close(write)  # lets the read left behind end
     assert time.monotonic() - started < 5
+
+
+def test_a_named_pipe_that_says_nothing_stalls_in_time(read_all: ReadAll, tmp_path: Path) -> None:
+    """Closing it would wait for its sender."""
+    pipe = tmp_path / "feed"
+    os.mkfifo(pipe)
+    silent = threading.Event()
+
+    def hold_open() -> None:
+        with pipe.open("wb"):
+            silent.wait(20)
+
+    sender = threading.Thread(target=hold_open)
+    sender.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(MediaStalledError, match=r"no answer for 0\.5 s"):
+            read_all(pipe, limits=Limits(stall_timeout_s=0.5))
+        assert time.monotonic() - started < 5
+    finally:
+        silent.set()
+        sender.join()
 
 
 def test_nothing_else_is_opened(read_all: ReadAll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
