@@ -33,7 +33,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     It keeps owner, group and rights that `path` has. What is no regular file, such as a pipe, is written
     itself. A file is, too, whose folder takes no other, or whose owner or group none can be given: once all
-    of it stands elsewhere, beside it or in the system's temporary folder.
+    of it stands elsewhere, beside it or in the system's temporary folder. Where that copy breaks off, what
+    stands there is kept, and the error says where.
 
     Raises:
         OSError: it cannot be written.
@@ -53,7 +54,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _IN_PLACE_ALONE or not path.exists():
             raise
-        half, takes_its_place = _begin_elsewhere(), False
+        half, takes_its_place = _begin_elsewhere(path), False
     try:
         yield half
         with half.open("rb+") as file:
@@ -84,13 +85,20 @@ def _begin(half: Path, path: Path) -> bool:
         is_alike = (here.st_uid, here.st_gid) == (there.st_uid, there.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(there.st_mode) if is_alike else 0o600)
         return is_alike
+    except BaseException:  # of mounts that know no rights
+        half.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
 
 
-def _begin_elsewhere() -> Path:
+def _begin_elsewhere(path: Path) -> Path:
     """The same in the system's temporary folder, for this user alone."""
-    descriptor, name = tempfile.mkstemp(prefix="resonance-")
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="resonance-")
+    except OSError as error:
+        said = f"its folder takes no other file, nor does the temporary one: {error.strerror}; set TMPDIR"
+        raise OSError(error.errno, said, str(path)) from error
     os.close(descriptor)
     return Path(name)
 
@@ -105,10 +113,17 @@ def _copy_into(half: Path, path: Path) -> None:
             except OSError:
                 file.truncate(before)  # some of it may have been given
                 raise
-        shutil.copyfileobj(new, file)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            shutil.copyfileobj(new, file)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException as error:  # neither is whole: what was there before is gone in part
+            kept = half.rename(half.with_name(f"{path.name}.{half.name.removeprefix('.half-')}"))
+            if not isinstance(error, OSError):
+                raise
+            said = f"{error.strerror}; all of it stands in {kept}"
+            raise OSError(error.errno, said, str(path)) from error
 
 
 def check_ending(path: Path, named: str, *endings: str) -> None:
@@ -137,6 +152,9 @@ def check_new_file(path: Path, named: str = "") -> None:
     told = f"{named} {path}".lstrip()
     try:
         is_folder, has_folder, is_there = path.is_dir(), path.parent.is_dir(), path.exists()
+        if path.is_symlink() and not is_there:
+            with contextlib.suppress(FileNotFoundError):
+                path.stat()  # of a link to itself it says so
     except OSError as error:
         raise UsageError(f"{told}: no file can be there ({error.strerror}); expected another path") from error
     if is_folder:
@@ -146,6 +164,12 @@ def check_new_file(path: Path, named: str = "") -> None:
     place = path if is_there else Path(os.path.realpath(path)).parent  # of a link, where it leads
     if not os.access(place, os.W_OK if is_there else os.W_OK | os.X_OK):
         raise UsageError(f"{told}: nothing may be written there; expected a path where it may")
+    if path.is_file() and not os.access(Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK):
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            came = "neither its folder nor the temporary one takes another file"
+            raise UsageError(f"{told}: {came}; set TMPDIR to a folder that does") from error
 
 
 def check_no_input(path: Path, inputs: Iterable[Path | None]) -> None:

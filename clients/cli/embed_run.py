@@ -29,6 +29,7 @@ from resonance.clients.errors import (
     ResonanceError,
     ServerUnavailableError,
     TranscriptError,
+    UsageError,
 )
 from resonance.clients.media.text import TEXT_SUFFIXES, can_be_stored, read_text, shown
 from resonance.clients.media.types import MediaInfo
@@ -141,6 +142,8 @@ class EmbedRun:
                 write(self.results, path)
         except OSError as error:
             self._fail(console, f"{path}: it cannot be written ({error.strerror})")
+        except UsageError as error:  # it could be written when the command began
+            self._fail(console, str(error))
 
     def _fail(self, console: Console, line: str) -> None:
         self.failures += 1

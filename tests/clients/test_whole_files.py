@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from resonance.clients.new_files import whole_file
+from resonance.clients.errors import UsageError
+from resonance.clients.new_files import check_new_file, whole_file
 from tests.small_disk import disk_of
 
 
@@ -104,6 +107,63 @@ def test_such_a_file_stays_as_it_was_where_there_is_no_room(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_where_writing_into_such_a_file_breaks_off_all_of_the_new_one_is_kept(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text("of before")
+    takes_no_other(tmp_path, "replace", monkeypatch)
+
+    def copy(new: BinaryIO, file: BinaryIO) -> None:
+        file.write(new.read(1))
+        raise error
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    with pytest.raises(type(error)) as told:
+        write(path)
+    (kept,) = set(tmp_path.iterdir()) - {path}
+    assert kept.read_text() == "new"
+    assert kept.name.startswith("results.jsonl.")
+    if isinstance(error, OSError):
+        assert told.value.strerror == f"Input/output error; all of it stands in {kept}"
+        assert told.value.filename == str(path)
+
+
+def test_without_a_temporary_folder_it_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text("of before")
+    takes_no_other(tmp_path, "open", monkeypatch)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "gone")])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with pytest.raises(FileNotFoundError, match=r"nor does the temporary one: No usable .*; set TMPDIR"):
+        write(path)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path and real(place, mode))
+    with pytest.raises(
+        UsageError, match=r"results\.jsonl: neither its folder nor the temporary one .* TMPDIR"
+    ):
+        check_new_file(path, "--output")
+    assert path.read_text() == "of before"
+
+
+def test_a_mount_that_knows_no_rights_keeps_no_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text("of before")
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    write(path)
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_of_somebody_else_stays_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a group's file would be its last writer's, and be read by that one's group and not by theirs."""
     path = tmp_path / "taste.json"
@@ -172,6 +232,8 @@ def test_a_link_to_itself_is_an_error_of_the_system(tmp_path: Path) -> None:
     path.symlink_to(path)
     with pytest.raises(OSError, match="symbolic links"):
         write(path)
+    with pytest.raises(UsageError, match="symbolic links"):
+        check_new_file(path)
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
