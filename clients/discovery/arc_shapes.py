@@ -29,6 +29,8 @@ SHAPES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "waves": ((0.0, 0.0), (0.25, 1.0), (0.5, 0.0), (0.75, 1.0), (1.0, 0.0)),
     "steady": ((0.0, 0.5), (1.0, 0.5)),
 }
+#: Share of the largest height by which equal ones may differ: roundings of whoever wrote them.
+_ROUNDING = 1e-12
 #: Standard deviation over time, on the arcs' scale of 0 to 1, that is as likely noise as movement: about what
 #: titles have that stay on one level, by what docs/arcs.md has measured.
 HARDLY_MOVES = 0.05
@@ -101,8 +103,11 @@ def _curve(times: Sequence[float], values: Sequence[float], what: str) -> FloatA
     if len(values) < 2 or not np.isfinite(values).all():
         raise UsageError(f"{what}: {len(values)} values; expected at least 2, all finite")
     # whatever their unit: squares of large heights overflow, and small ones would be taken for roundings
-    largest = float(np.abs(values).max()) or 1.0
+    heights = np.asarray(values) / (float(np.abs(values).max()) or 1.0)
+    heights -= heights.min()
+    if heights.max() > _ROUNDING:
+        heights /= heights.max()
     try:
-        return resample_to(Arc.of(times, np.asarray(values) / largest), POINTS).values
+        return resample_to(Arc.of(times, heights), POINTS).values
     except ArcError as error:
         raise UsageError(f"{what}: {error}") from error

@@ -113,6 +113,13 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         drawn_shape(str(path))
 
 
+def test_only_the_relative_heights_of_a_drawn_curve_count() -> None:
+    expected = drawn_shape("0,1,3,2")
+    np.testing.assert_allclose(drawn_shape("1e10,10000000001,10000000003,10000000002"), expected, atol=1e-5)
+    np.testing.assert_allclose(drawn_shape("-3,-2,0,-1"), expected, atol=1e-9)
+    assert not drawn_shape("0.3,0.30000000000000004,0.3").any()
+
+
 @pytest.mark.parametrize("unit", [1e-300, 1e-12, 1e-3, 1e6, 1e200, 1e308])
 def test_a_drawn_curve_is_in_any_unit(unit: float, tmp_path: Path) -> None:
     heights = [0.2 * unit, 0.25 * unit, 1.0 * unit, 0.1 * unit]
