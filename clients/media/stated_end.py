@@ -22,7 +22,7 @@ LEAST_MISSING_SHARE = 0.02
 def length_s(container: InputContainer, origin_s: float) -> float | None:
     """How long the container says that it is, in seconds from its start at `origin_s`; None: it does not say.
 
-    Matroska counts from the clock's 0 as FFmpeg writes it, unless it would end before it starts then, and from
+    Matroska counts from the clock's 0 as FFmpeg writes it, unless it would end before it starts so, and from
     the first packet as others do. Of other containers FFmpeg tells the length.
     """
     if not container.duration:
