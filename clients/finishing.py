@@ -17,9 +17,9 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     cancelled = False
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait([task])  # raises nothing of `work`, whose error would go before a cancellation
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
-        raise asyncio.CancelledError
+        raise asyncio.CancelledError from task.exception()
     task.result()

@@ -125,7 +125,7 @@ class ReelMedia:
         animation the frame at `at_s`.
 
         Raises:
-            MediaLimitError, CorruptMediaError: see `read_picture`.
+            MediaLimitError, CorruptMediaError, NotMediaError: see `read_picture`.
         """
 
         def read() -> ByteArray:

@@ -56,8 +56,9 @@ EXPECTED = (
 
 #: AVI says in its index at the end which pictures are keyframes; in these codecs the pictures say it too.
 PLAIN_AVI_CODECS = frozenset(("mpeg4", "mjpeg", "h264"))
-#: MXF says in its index at the end when pictures are shown; in these codecs that is their order.
-INTRA_MXF_CODECS = frozenset(("dnxhd", "prores", "dvvideo", "mjpeg", "ffv1"))
+#: MXF says in its index at the end when pictures are shown; in these codecs that is their order. MPEG-2 and
+#: H.264 of keyframes alone (IMX, AVC-Intra) wait for the end as well: their codec does not tell.
+INTRA_MXF_CODECS = frozenset(("dnxhd", "prores", "dvvideo", "mjpeg", "ffv1", "jpeg2000", "rawvideo"))
 
 
 @contextmanager

@@ -221,11 +221,15 @@ class Camera:
 async def test_leaving_ends_the_copying_of_a_pipe(server: TritonServer) -> None:
     """Else it fills the disk, and keeps the program from ending."""
     async with Embedder(server.grpc_address) as embedder:
+        await embedder.space()  # connecting takes as long as it takes
         camera = Camera()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await embedder.embed(camera)  # type: ignore[arg-type]
-    await asyncio.sleep(0.1)
+    deadline_s = time.monotonic() + 5.0
+    while any(t.name.startswith("resonance-source") for t in threading.enumerate()):
+        assert time.monotonic() < deadline_s, "it is still copied"
+        await asyncio.sleep(0.01)
     before = camera.reads
     assert before
     await asyncio.sleep(0.1)

@@ -39,3 +39,15 @@ async def test_what_it_raises_is_raised() -> None:
 
     with pytest.raises(OSError, match="no"):
         await to_the_end(fails())
+
+
+async def test_a_cancellation_goes_before_what_it_raises() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0.05)
+        raise OSError("no")
+
+    task = asyncio.create_task(to_the_end(fails()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
