@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -172,6 +173,33 @@ def test_an_mxf_with_reordered_pictures_waits_for_its_index(open_title: Open, re
     segments, first = _grown(open_title, data, chunk=max(len(data) // 50, 1))
     assert first == 1.0
     assert_same(segments, read_all(data))
+
+
+def test_sound_beside_jpeg_2000_does_not_wait_for_the_index(open_title: Open, read_all: ReadAll) -> None:
+    data = _mxf_with_sound()
+    segments, first = _grown(open_title, data, size_known=True, chunk=len(data) // 100)
+    assert first < 0.7
+    assert_same(segments, read_all(data))
+
+
+def _mxf_with_sound() -> bytes:
+    """40 s of sound beside pictures in a codec of keyframes alone, which is not read here."""
+    output = io.BytesIO()
+    with av.open(output, "w", format="mxf") as file:
+        pictures: Any = file.add_stream("jpeg2000", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv422p"
+        track: Any = file.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        grey = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 128, np.uint8), format="rgb24")
+        samples = (np.random.default_rng(5).normal(0, 3_000, (1, 1_920))).astype(np.int16)
+        for number in range(40 * 25):
+            grey.pts = number
+            file.mux(pictures.encode(grey))
+            piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            piece.sample_rate, piece.pts = 48_000, number * 1_920
+            file.mux(track.encode(piece))
+        for stream in (pictures, track):
+            file.mux(stream.encode())
+    return output.getvalue()
 
 
 @pytest.mark.parametrize("size_known", [False, True])
