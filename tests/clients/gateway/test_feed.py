@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from resonance.clients.errors import InvalidFieldError, ServerUnavailableError, UsageError
+from resonance.clients.gateway import title_call
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.gateway.feed import MOST_SAMPLES, QUEUED_MESSAGES, Feed
 from resonance.clients.pipeline import Part
@@ -118,25 +120,35 @@ async def test_a_sender_waits_for_room(broken: BrokenGateway, impatient: Gateway
 
 @pytest.mark.parametrize("at", ["the beginning", "the end"])
 async def test_leaving_a_feed_whose_parts_another_task_takes(
-    broken: BrokenGateway, impatient: GatewayEmbedder, at: str
+    broken: BrokenGateway, impatient: GatewayEmbedder, at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the sender raised is what is told, the call ends, and so does who takes parts."""
+    there = asyncio.Event()
 
     async def script(call: Call) -> None:
         await call.begun.wait()
         if at == "the end":
             await call.segment(0)
             await call.title(1)
+        else:
+            there.set()
         await asyncio.Event().wait()
+
+    async def finished(answers: AsyncGenerator[pb.EmbedMediaResponse, None]) -> None:
+        there.set()
+        await title_call.finish(answers)
 
     async def watch() -> None:
         async with impatient.feed("cam") as feed:
             feeds.append(feed)
             takers.append(asyncio.create_task(taken(feed)))
             await feed.frame(0.0, GREY)
-            await asyncio.sleep(0.1)
+            async with asyncio.timeout(10.0):
+                await there.wait()
             raise OSError("no camera")
 
+    monkeypatch.setattr("resonance.clients.gateway.feed.finish", finished)
+    monkeypatch.setattr(title_call, "SETTLE_S", 60.0)  # it does not give up before it is left
     broken.scripts = [script]
     feeds: list[Feed] = []
     takers: list[asyncio.Task[list[Part]]] = []
