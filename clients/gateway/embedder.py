@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from resonance.clients.gateway.messages import FieldNames, media_id_of, segment_
 from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.gateway.server_status import ServerStatus, status_from_message
 from resonance.clients.gateway.titles import TitleUpload, UploadProgress
-from resonance.clients.gateway.uploading import Upload, open_upload, read_example, text_upload
+from resonance.clients.gateway.uploading import Upload, in_thread, open_upload, read_example, text_upload
 from resonance.clients.media.text import check_text
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, QueryEmbedding, Segment, SpaceRef
@@ -136,7 +137,7 @@ class GatewayEmbedder:
         Raises:
             NotResumableError: the connection broke, and `source` cannot seek.
         """
-        upload = await asyncio.to_thread(open_upload, source, transcript=transcript, name=name)
+        upload = await in_thread(source, name, lambda: open_upload(source, transcript=transcript, name=name))
         async with aclosing(self._stream(upload, sampling, done, on_progress)) as parts:
             async for part in parts:
                 yield part
@@ -285,5 +286,12 @@ async def _part(kind: str, source: Source) -> pb.QueryPart:
     if kind not in ("image", "sound", "video"):
         raise InvalidFieldError("examples", f"'{kind}'", "image, sound, text or video")
     part = pb.QueryPart()
-    setattr(part, kind, await asyncio.to_thread(read_example, source, MAX_EXAMPLE_BYTES))
+    left = threading.Event()
+    try:
+        data = await in_thread(
+            source, None, lambda: read_example(source, MAX_EXAMPLE_BYTES, left=left.is_set)
+        )
+    finally:
+        left.set()
+    setattr(part, kind, data)
     return part

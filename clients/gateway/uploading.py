@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import stat
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from resonance.clients.errors import (
     MediaLimitError,
@@ -36,6 +37,8 @@ from resonance.clients.media.waiting import awaited_within, within
 from resonance.clients.media.words import MAX_SUBTITLE_BYTES, SubtitleFile
 from resonance.v1 import embedding_pb2 as pb
 
+T = TypeVar("T")
+
 CHUNK_BYTES = 512 * 1024
 #: Subtitles that go with a film stand in one message, and gateways take at most 4 MiB.
 MAX_SIDE_SUBTITLES_BYTES = 3 * 1024 * 1024
@@ -50,6 +53,7 @@ class Upload:
     Attributes:
         name: what the caller calls it. mode: pb.Mode. size_bytes: 0 where it is not known.
         subtitles: what goes with the first message, or None.
+        owned: `pipe` was opened here.
         spent: bytes were taken from a source that cannot give them again.
     """
 
@@ -59,6 +63,7 @@ class Upload:
     subtitles: pb.SubtitleFile | None
     source: MediaSource | None
     pipe: BinaryIO | None
+    owned: bool = False
     spent: bool = False
 
     @property
@@ -101,12 +106,20 @@ class Upload:
         """Free what this opened itself; a caller's file object stays open."""
         if self.source is not None:
             self.source.close()
+        if self.pipe is not None and self.owned:
+            self.pipe.close()  # at once: nobody waits inside a read, see `read_what_is_there`
 
     async def _read_pipe(self, pipe: BinaryIO) -> bytes:
         self.spent = True
-        return await awaited_within(
-            _LIMITS.stall_timeout_s, self.name, lambda: read_what_is_there(pipe, CHUNK_BYTES, self.name)
-        )
+        left = threading.Event()
+        try:
+            return await awaited_within(
+                _LIMITS.stall_timeout_s,
+                self.name,
+                lambda: read_what_is_there(pipe, CHUNK_BYTES, self.name, left=left.is_set),
+            )
+        finally:
+            left.set()
 
     def _order(self, file: BinaryIO) -> list[tuple[int, int]]:
         try:
@@ -129,6 +142,17 @@ class Upload:
         return data
 
 
+async def in_thread(source: Source, name: str | None, work: Callable[[], T]) -> T:
+    """`work`, which opens `source`, in a thread, in one of its own where it may wait for a sender.
+
+    Those of the loop are few, and serve all that runs there.
+    """
+    called = name_of(Path(source) if isinstance(source, str) else source, name)
+    if await asyncio.to_thread(_has_sender, source, called):
+        return await awaited_within(None, called, work)
+    return await asyncio.to_thread(work)
+
+
 def open_upload(source: Source, *, transcript: Transcript | None, name: str | None) -> Upload:
     """What `resonance.clients.media.reader.open_media` would read, to be sent instead. Blocks.
 
@@ -149,8 +173,9 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
         return _bytes_upload(data, called, pb.MODE_SUBTITLES, pb.SubtitleFile(format=suffix.lstrip(".")))
     named = _named_subtitles(transcript)
     if path is not None and _is_pipe(path):
+        beside = _subtitles_beside(path) if named is None else None
         pipe = within(_LIMITS.stall_timeout_s, called, lambda: _opened(path, called))
-        return Upload(called, pb.MODE_ENCODED, 0, named or _subtitles_beside(path), None, pipe)
+        return Upload(called, pb.MODE_ENCODED, 0, named or beside, None, pipe, owned=True)
     if path is None and not isinstance(source, bytes | bytearray | memoryview):
         given = binary_file(source, called)
         if not can_seek(given, called):
@@ -176,13 +201,16 @@ def text_upload(text: str, name: str) -> Upload:
     return _bytes_upload(text.encode(), name, pb.MODE_TEXT, None)
 
 
-def read_example(source: Source, most_bytes: int) -> bytes:
+def read_example(source: Source, most_bytes: int, *, left: Callable[[], bool] = lambda: False) -> bytes:
     """The content of something small. Blocks.
+
+    Args:
+        left: see `MediaSource`.
 
     Raises:
         NotMediaError: it cannot be opened, or is empty. MediaLimitError: it is larger than `most_bytes`.
     """
-    opened = MediaSource(source, name=None, limits=_LIMITS)
+    opened = MediaSource(source, name=None, limits=_LIMITS, left=left)
     try:
         with opened.open() as file:
             data = file.read(most_bytes + 1)
@@ -234,6 +262,14 @@ def _checked(data: bytes, name: str, most_bytes: int = MAX_SIDE_SUBTITLES_BYTES)
         came = f"over {most_bytes:,} bytes" if data else "no bytes at all"
         raise TranscriptError(name, came, f"subtitles of at most {most_bytes:,} bytes")
     return data
+
+
+def _has_sender(source: Source, name: str) -> bool:
+    if isinstance(source, str | Path):
+        return _is_pipe(Path(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return False
+    return not can_seek(binary_file(source, name), name)
 
 
 def _is_pipe(path: Path) -> bool:

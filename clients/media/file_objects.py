@@ -6,11 +6,15 @@ import errno
 import inspect
 import io
 import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from resonance.clients.errors import NotMediaError, UsageError
+
+#: How often who waits for a pipe looks whether anybody still wants it.
+LOOK_S = 0.1
 
 
 def binary_file(given: object, name: str) -> BinaryIO:
@@ -70,13 +74,21 @@ def read_some(file: IO[bytes], size: int) -> bytes:
     return _bytes_of(file.read, size)
 
 
-def read_what_is_there(file: BinaryIO, size: int, name: str) -> bytes:
+def read_what_is_there(
+    file: BinaryIO, size: int, name: str, *, left: Callable[[], bool] = lambda: False
+) -> bytes:
     """Up to `size` bytes, none at the end alone; waits for no more than the first, where the file can.
+
+    Args:
+        left: whether nobody waits for them any more; asked every `LOOK_S` while a pipe gives nothing. None is
+            read then.
 
     Raises:
         NotMediaError: it cannot be read.
     """
     try:
+        if not _waited_for(file, left):
+            return b""
         return _bytes_of(getattr(file, "read1", file.read), size)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
@@ -92,3 +104,25 @@ def _bytes_of(read: Callable[[int], object], size: int) -> bytes:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ValueError(f"its read gave {type(data).__name__}, and not bytes")
     return bytes(data)
+
+
+def _waited_for(file: BinaryIO, left: Callable[[], bool]) -> bool:
+    """Wait until a read of a pipe gives something, or its end; False where it was left before.
+
+    Who sits in a read of a buffered file holds its lock: nobody can close it, and the interpreter, which
+    closes standard input as it ends, aborts. So the waiting is done beside the file. Of what is no file of
+    the system's nothing is known before it is read.
+    """
+    # what is buffered already comes with what follows it: nothing tells of it without reading on
+    if not (isinstance(file, io.BufferedReader) and type(file.raw) is io.FileIO and hasattr(select, "poll")):
+        return True
+    own = os.dup(file.fileno())  # its number is not given to another file when that one is closed
+    try:
+        poll = select.poll()
+        poll.register(own, select.POLLIN)
+        while not left():
+            if poll.poll(LOOK_S * 1000):
+                return not left()
+        return False
+    finally:
+        os.close(own)

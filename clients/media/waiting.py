@@ -94,10 +94,13 @@ def within(
     return results[0]
 
 
-async def awaited_within(timeout_s: float, name: str, work: Callable[[], T]) -> T:
+async def awaited_within(timeout_s: float | None, name: str, work: Callable[[], T]) -> T:
     """`within` on an event loop, without one of the few threads of its own.
 
     Those serve all that runs there: what waits for a sender, as for a camera, would keep the others out.
+
+    Args:
+        timeout_s: None where `work` itself gives up.
 
     Raises:
         MediaStalledError: it did not end. Whatever `work` raises, which is no StopIteration or TimeoutError.
@@ -116,6 +119,8 @@ async def awaited_within(timeout_s: float, name: str, work: Callable[[], T]) -> 
         async with asyncio.timeout(timeout_s):
             return await asyncio.wrap_future(result)
     except TimeoutError:
+        if timeout_s is None:
+            raise
         raise _stalled(name, timeout_s) from None
 
 
