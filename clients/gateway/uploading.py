@@ -169,6 +169,8 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
             raise TranscriptError.beside(called, "a text")
         return text_upload(read_text(path), called)
     if path is not None and suffix in SUBTITLE_SUFFIXES:
+        if transcript is not None:
+            raise TranscriptError.beside(called, "subtitles")
         data = _subtitle_bytes(path, MAX_SUBTITLE_BYTES)
         return _bytes_upload(data, called, pb.MODE_SUBTITLES, pb.SubtitleFile(format=suffix.lstrip(".")))
     named = _named_subtitles(transcript)

@@ -211,6 +211,7 @@ def _read_whole(source: Source, limits: Limits, most_bytes: int) -> bytes:
 
 def _open_subtitles(title: Title, kind: str, wanted: _Wanted) -> MediaReader:
     wanted.check(title.name, ["transcript"])
+    wanted.check_no_subtitles(title.name, "subtitles")
     data = _read_whole(title.source, title.limits, MAX_SUBTITLE_BYTES)
     cues = read_cues(SubtitleFile(kind, data, title.name))
     info = MediaInfo(title.name, kind, max(c.end_s for c in cues))

@@ -37,7 +37,7 @@ def test_subtitles_go_with_the_film_and_not_with_its_poster(named: str, tmp_path
             upload.close()
 
 
-@pytest.mark.parametrize(("named", "kind"), [("a.txt", "a text")])
+@pytest.mark.parametrize(("named", "kind"), [("a.txt", "a text"), ("b.srt", "subtitles")])
 def test_subtitles_that_are_named_do_not_go_with_words(
     named: str, kind: str, tmp_path: Path, descriptor: Descriptor
 ) -> None:
