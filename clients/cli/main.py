@@ -116,33 +116,42 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: what is embedded is written, and no half of a file is left. A
-    second one ends it at once. Servers have an end of their own.
+    """SIGTERM ends a command as Ctrl-C does: what is embedded is written, and no half of a file is left. Once
+    Python has heard the first, a second one ends it at once. Servers have an end of their own, as has whoever
+    ignores SIGTERM or handles it.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+    is_heard = threading.current_thread() is threading.main_thread()  # which alone hears signals
+    if not is_heard or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
-    told = False
+    owner, told = os.getpid(), False
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal told
-        told = True
         signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != owner:  # a forked worker, whose job would take it for an error and go on
+            os.kill(os.getpid(), number)
+            return
+        told = True
         interrupt = signal.getsignal(signal.SIGINT)
         if not callable(interrupt):  # Ctrl-C is ignored, as by what a script runs in the background
             raise SystemExit(128 + number)
         interrupt(number, frame)
 
-    before = signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     except KeyboardInterrupt:
         if told:
             raise SystemExit(128 + signal.SIGTERM) from None
         raise
+    except typer.Exit as ended:
+        if told and ended.exit_code == 128 + signal.SIGINT:  # of a command that hears Ctrl-C itself
+            raise typer.Exit(128 + signal.SIGTERM) from None
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def main() -> None:

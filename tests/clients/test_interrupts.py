@@ -73,13 +73,55 @@ def test_a_command_that_is_told_to_end_writes_what_it_has(ctrl_c: str, tmp_path:
     assert path.read_text() == "embedded"
 
 
+def test_a_forked_worker_that_is_told_to_end_ends() -> None:
+    """Its job would else end with a KeyboardInterrupt, and the command as if it had been told to."""
+    job = _begun(
+        """
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(1, context) as pool:
+            pid = pool.submit(os.getpid).result()
+            sleeping = pool.submit(time.sleep, 60)
+            time.sleep(0.2)
+            print("begun", flush=True)
+            os.kill(pid, signal.SIGTERM)
+            print(type(sleeping.exception()).__name__)
+        """
+    )
+    assert _rest_of(job) == "BrokenProcessPool\n"
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda *_: print('heard')"])
+def test_who_ignores_or_hears_it_goes_on_doing_so(handler: str) -> None:
+    job = _begun(
+        """
+        print("begun", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("went on")
+        """,
+        f"signal.signal(signal.SIGTERM, {handler})",
+    )
+    assert _rest_of(job) == ("" if "IGN" in handler else "heard\n") + "went on\n"
+    assert job.returncode == 0
+
+
 def _told_to_end(body: str) -> int:
     """The exit code of a command that does `body`, of which it prints the begin."""
+    job = _begun(body)
+    job.terminate()
+    job.communicate(timeout=30)
+    return job.returncode
+
+
+def _begun(body: str, before: str = "") -> subprocess.Popen[str]:
+    """A command that does `body`, of which it has printed the begin; its program does `before` first."""
     script = (
-        "import asyncio, signal, time\n"
+        "import asyncio, multiprocessing, os, signal, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
         "from pathlib import Path\n"
         "import resonance.clients.cli.main as m\n"
         "from resonance.clients.new_files import whole_file\n"
+        f"{before}\n"
         f"def command():\n{indent(dedent(body), '    ')}\n"
         "m.make_app = lambda: m._checked('reel', command)\n"
         "m.main()"
@@ -87,6 +129,10 @@ def _told_to_end(body: str) -> int:
     job = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert job.stdout is not None
     assert job.stdout.readline() == "begun\n"
-    job.terminate()
-    job.communicate(timeout=30)
-    return job.returncode
+    return job
+
+
+def _rest_of(job: subprocess.Popen[str]) -> str:
+    assert job.stdout is not None
+    with job:
+        return job.stdout.read()
