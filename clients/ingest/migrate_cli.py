@@ -71,8 +71,8 @@ def migrate(
     What a title was embedded with beside its media, recognised speech and a sampling of its own, is not known
     from the store: name it here as it was named then. What differs is told at the end.
 
-    Exit code 0: complete; 1: some titles are missing, such as those in quarantine, or are not in STORE; 130:
-    stopped, and to be gone on with; others as of ingest.
+    Exit code 0: complete; 1: some titles are missing, such as those in quarantine, or are not in STORE;
+    130, 143: stopped, and to be gone on with; others as of ingest.
     """
     from rich.console import Console
 

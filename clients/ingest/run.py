@@ -15,6 +15,7 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -143,6 +144,7 @@ class IngestRun:
         self._stopping = threading.Event()
         self._faulty = self._pruned = 0
         self._task: asyncio.Task[int] | None = None
+        self._heard_before: dict[signal.Signals, Any] = {}
         self.failure: ResonanceError | SpaceError | None = None
 
     async def run(self) -> int:
@@ -162,8 +164,7 @@ class IngestRun:
             if self._stopped_by is None:
                 raise
         finally:
-            for by in _STOPS:
-                asyncio.get_running_loop().remove_signal_handler(by)
+            self._listen_no_more()
         self._console.print("stopped; the same command goes on from here", highlight=False)
         return 128 + self._stopped_by
 
@@ -172,7 +173,15 @@ class IngestRun:
 
     def _listen_to_signals(self) -> None:
         for by in _STOPS:
+            self._heard_before.setdefault(by, signal.getsignal(by))
             asyncio.get_running_loop().add_signal_handler(by, self._stop, by)
+
+    def _listen_no_more(self) -> None:
+        """Whoever listened before does so again: a migration that follows waits for its next look."""
+        for by in _STOPS:
+            asyncio.get_running_loop().remove_signal_handler(by)
+            if self._heard_before[by] is not None:  # a handler of C, which Python cannot put back
+                signal.signal(by, self._heard_before[by])
 
     def _stop(self, by: signal.Signals) -> None:
         if self._stopped_by is None and self._task is not None:  # once; the end is already being made
