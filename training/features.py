@@ -240,6 +240,9 @@ def cache_features(
     """Encode every title that is not in `folder` yet; returns the file of each, in their order.
 
     A title that cannot be read or encoded is reported through `on_title` with its error and has no file.
+
+    Raises:
+        OSError: `folder` takes no file, which is no fault of a title: none that follows would have one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path | None] = []
@@ -247,18 +250,26 @@ def cache_features(
         problem = entry.problem
         path = feature_file(extractor.descriptor, entry, folder)
         if not problem and not path.exists():
-            try:
-                title = extractor.title(entry)
-                if len(title.present):
-                    save_features(path, title)
-                else:
-                    problem = f"{entry.path}: no segment with content"
-            except (MediaError, FeatureError, OSError) as error:
-                # errors of media begin with the path
-                problem = f"{entry.path}: {str(error).removeprefix(f'{entry.path}: ')}"
+            problem = _encode(extractor, entry, path)
         files.append(path if path.exists() else None)
         on_title(done, len(titles), problem)
     return files
+
+
+def _encode(extractor: FeatureExtractor, entry: Entry, path: Path) -> str:
+    """Write one title's features to `path`; why there are none, else nothing."""
+    try:
+        title = extractor.title(entry)
+    except (MediaError, FeatureError, OSError) as error:
+        # errors of media begin with the path
+        return f"{entry.path}: {str(error).removeprefix(f'{entry.path}: ')}"
+    if not len(title.present):
+        return f"{entry.path}: no segment with content"
+    try:
+        save_features(path, title)
+    except FeatureError as error:
+        return f"{entry.path}: {error}"
+    return ""
 
 
 def feature_file(descriptor: Descriptor, entry: Entry, folder: Path) -> Path:
@@ -287,6 +298,7 @@ def save_features(path: Path, title: TitleFeatures) -> None:
 
     Raises:
         FeatureError: a number is not finite, or beyond what float16 holds; training would end in NaN.
+        OSError: it cannot be written.
     """
     with np.errstate(over="ignore"):
         rounded = {modality: values.astype(np.float16) for modality, values in title.features.items()}

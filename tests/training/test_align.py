@@ -480,6 +480,21 @@ def test_features_that_find_no_room_leave_no_half(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_is_full_ends_the_encoding(
+    extractor: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads would else be made of the few titles that fitted, and every other be encoded for nothing."""
+    title = TitleFeatures({m: np.ones((9, 64)) for m in MODALITIES}, np.ones((9, 3), bool), np.arange(9.0))
+    monkeypatch.setattr(FeatureExtractor, "title", lambda self, entry: title)
+    told = [Entry(tmp_path / f"{at}.mkv") for at in range(2)]
+    problems: list[str] = []
+    with disk_of(1000), pytest.raises(OSError, match="File too large"):
+        cache_features(
+            extractor, told, tmp_path / "f", on_title=lambda done, total, one: problems.append(one)
+        )
+    assert problems == []
+
+
 def test_heads_that_find_no_room_are_an_error_of_the_system(tmp_path: Path) -> None:
     """Of which the command tells in one line; the library's own was a traceback."""
     built = {g.model: g.build() for g in FAMILIES["tiny"].graphs}
