@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -95,6 +96,23 @@ class IngestSettings:
     def failed_path(self) -> Path:
         """Where the titles in quarantine are written."""
         return self.failed or self.journal_path.with_name("failed.parquet")
+
+    def check_failed_path(self) -> None:
+        """Make its folder; refuse the path where what the job reads, or its journal, is or will be. Blocks.
+
+        Raises:
+            UsageError: as it says. StoreError: the folder cannot be made.
+        """
+        make_folder(self.failed_path)
+        check_new_file(self.failed_path, "--failed")
+        if self.failed is not None:
+            others = map(local_path, [*self.sources, self.sink])
+            check_no_input(self.failed, [*others, self.journal_path])
+        if os.path.realpath(self.failed_path) == os.path.realpath(self.journal_path):
+            raise UsageError(
+                f"{self.failed_path}: the titles in quarantine would take the place of the journal; "
+                "expected another path (--failed, --journal)"
+            )
 
     @property
     def is_read_by_one_alone(self) -> bool:
@@ -193,11 +211,7 @@ class IngestRun:
         settings = self._settings
         if not settings.from_store:
             check_there(settings.sources)
-        make_folder(settings.failed_path)
-        check_new_file(settings.failed_path, "--failed")
-        if settings.failed is not None:
-            others = map(local_path, [*settings.sources, settings.sink])
-            check_no_input(settings.failed, [*others, settings.journal_path])
+        settings.check_failed_path()
         async with AsyncExitStack() as stack:
             embedder = await stack.enter_async_context(
                 Embedder(settings.server, credentials=settings.credentials)

@@ -73,3 +73,23 @@ def test_titles_in_quarantine_take_no_place_of_what_the_job_reads(taken: str, tm
     with pytest.raises(UsageError, match="expected another path"):
         asyncio.run(IngestRun(settings, json_out=True).run())
     assert (tmp_path / taken).read_text() == "uri\nfilm.mp4\n"
+
+
+@pytest.mark.parametrize(
+    ("journal", "failed"), [("made.sqlite", "link/made.sqlite"), ("failed.parquet", None)]
+)
+def test_titles_in_quarantine_take_no_place_of_a_journal_that_is_not_there_yet(
+    journal: str, failed: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    settings = IngestSettings(
+        sources=(str(tmp_path),),
+        sink=str(tmp_path / "store"),
+        server="127.0.0.1:1",
+        credentials=Credentials(),
+        journal=tmp_path / journal,
+        failed=None if failed is None else tmp_path / failed,
+        patience_s=0.1,
+    )
+    with pytest.raises(UsageError, match="take the place of the journal; expected another path"):
+        asyncio.run(IngestRun(settings, json_out=True).run())
