@@ -20,6 +20,7 @@ from resonance.training.world.roundtrip import (
 )
 from resonance.training.world.sound import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, render_hum, render_sound
 from resonance.training.world.words import render_words
+from tests.small_disk import disk_of
 
 BASE = f.SegmentFactors(setting=5, subject=9, tension=1, pace=2, melody=(1, -1, 2, 0, -2, 1, 1))
 OTHERS = {
@@ -164,6 +165,13 @@ def test_a_pool_has_its_room_before_it_is_rendered(tmp_path: Path, monkeypatch: 
     files = [path.stat() for path in tmp_path.iterdir()]
     assert sum(file.st_size for file in files) > 1 << 20
     assert all(512 * file.st_blocks >= file.st_size for file in files)
+
+
+def test_a_pool_that_finds_no_room_leaves_none_of_it(tmp_path: Path) -> None:
+    with disk_of(1 << 20), pytest.raises(OSError, match="File too large") as full:
+        load_or_render(tmp_path, PoolSettings(titles=8, segments_per_title=2, seed=1), workers=1)
+    assert full.value.filename == str(tmp_path / "frames.npy")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_written_melody_tells_rows_apart() -> None:

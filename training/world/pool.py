@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +118,7 @@ def load_or_render(
     """The pool at `folder`, rendered first where it is not there or has other settings.
 
     Raises:
-        OSError: there is no room for it, told before it is rendered.
+        OSError: there is no room for it, told before it is rendered; none of it is left.
     """
     marker = folder / "pool.json"
     wanted = json.dumps(asdict(settings), sort_keys=True)
@@ -126,11 +126,7 @@ def load_or_render(
     if not marker.exists() or marker.read_text() != wanted:
         folder.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)
-        for name, (shape, dtype) in shapes.items():
-            path = folder / f"{name}.npy"
-            np.lib.format.open_memmap(path, "w+", dtype, shape)
-            with path.open("rb+") as file:  # writing to mapped memory that finds no room ends a process
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        _reserve({folder / f"{name}.npy": of for name, of in shapes.items()})
         total = settings.segments + settings.wild
         with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as executor:
             with held_interrupts():
@@ -146,6 +142,20 @@ def load_or_render(
                 executor.shutdown(cancel_futures=True)
         marker.write_text(wanted)
     return Pool(settings, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes})
+
+
+def _reserve(files: Mapping[Path, tuple[tuple[int, ...], Any]]) -> None:
+    """Arrays by shape and dtype with their room on the disk, all or none: writing to mapped memory that finds
+    none ends a process."""
+    for path, (shape, dtype) in files.items():
+        try:
+            np.lib.format.open_memmap(path, "w+", dtype, shape)
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            for begun in files:
+                begun.unlink(missing_ok=True)
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 def _render_shard(folder: Path, settings: PoolSettings, start: int) -> None:
