@@ -95,6 +95,23 @@ def mirrored(one: Finding, group: str) -> Finding:
     return replace(one, cell=turned, interval=(1 - high, 1 - low))
 
 
+def untested_findings(audit: BiasAudit) -> list[Finding]:
+    """Of the commoner of two groups, what the tests of the rarer say; each store has its own two."""
+    other = audit.other
+    first = dict(_twins(audit.survey))
+    second = dict(_twins(other)) if other is not None else {}
+    both = dict(_twins(audit.survey, other)) if other is not None else {}
+    found = []
+    for one in audit.findings:
+        if one.cell.against == Against.TARGET:
+            continue
+        is_second = other is not None and one.cell.place.startswith(f"{other.uri}: ")
+        twins = both if one.cell.against == Against.OTHER else second if is_second else first
+        if one.cell.dimension in twins:
+            found.append(mirrored(one, twins[one.cell.dimension]))
+    return found
+
+
 def _twins(*surveys: Survey) -> set[tuple[str, str]]:
     """Dimension and group of the commoner of two groups, where every known title of all stores is of one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from resonance.clients.audit.bias import BiasAudit
+from resonance.clients.audit.bias import BiasAudit, untested_findings
 from resonance.clients.audit.bias_report import worst_of
 from resonance.clients.audit.representation import Finding
 from resonance.clients.new_files import whole_file
@@ -36,7 +36,7 @@ def write_metrics(audit: BiasAudit, path: Path) -> None:
     for labels, found in kinds.items():
         alerts.labels(store, *labels).set(sum(one.alert for one in found))
     by_group = gauge("worst_group_deviation", _WORST, "dimension", "group", "kind", "against")
-    for labels, found in _by(audit.findings, _group).items():
+    for labels, found in _by((*audit.findings, *untested_findings(audit)), _group).items():
         by_group.labels(store, *labels).set(worst_of(found).deviation)
     by_place = gauge("worst_place_deviation", _WORST, "dimension", "kind", "place", "against")
     for labels, found in _by(audit.findings, _place).items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from resonance.clients.audit.bias import BiasAudit, mirrored, untested_twin
+from resonance.clients.audit.bias import BiasAudit, untested_findings
 from resonance.clients.audit.bias_plots import plot_places, plot_surest, plot_time
 from resonance.clients.audit.groups import UNKNOWN, Dimension
 from resonance.clients.audit.report import Limit, Measure, Report, Section
@@ -172,12 +172,10 @@ def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
     share = known / max(audit.survey.titles, 1)
     measures = [Measure(f"known {dimension.name}", share, about="share of titles whose group is known")]
     rows = []
-    against_library = [one for one in mine if one.cell.against == Against.LIBRARY]
-    commoner = untested_twin(audit.survey, dimension)
+    told = [one for one in untested_findings(audit) if one.cell.dimension == dimension.name]
+    against_library = [one for one in (*mine, *told) if one.cell.against == Against.LIBRARY]
     for at, group in enumerate(dimension.groups):
         of_group = [one for one in against_library if one.cell.group == group]
-        if group == commoner:
-            of_group += [mirrored(one, group) for one in against_library if _is_own(audit, one)]
         if of_group:
             worst = worst_of(of_group)
             interval = (worst.interval[0] - worst.cell.expected, worst.interval[1] - worst.cell.expected)
@@ -203,11 +201,6 @@ def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
     ]
     columns = ("group", "titles", "share", "low", "high", "target", "alerts")
     return Section(f"By {dimension.name}", text, tuple(measures), columns, tuple(rows), tuple(figures))
-
-
-def _is_own(audit: BiasAudit, one: Finding) -> bool:
-    """Whether it is of the audited store: a second one may have more groups."""
-    return audit.other is None or not one.cell.place.startswith(f"{audit.other.uri}: ")
 
 
 def _time(audit: BiasAudit) -> Iterator[Section]:

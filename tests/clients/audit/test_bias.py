@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from resonance.clients.audit.bias import audit_bias
 from resonance.clients.audit.bias_cli import bias
+from resonance.clients.audit.bias_metrics import write_metrics
 from resonance.clients.audit.bias_queries import AskedQuery, ask, read_queries, result_counts
 from resonance.clients.audit.bias_report import MEASURES, make_report
 from resonance.clients.audit.bias_survey import BiasSettings
@@ -101,6 +102,21 @@ def test_both_of_two_groups_have_their_worst_deviation(store: str) -> None:
     assert common.about == rare.about
     assert [limit.measure for limit in report.broken()] == [least.measure]
     assert {f"worst deviation attribute:age={group}" for group in ("new", "old")} <= set(measures)
+
+
+def test_both_of_two_groups_are_in_the_metrics(store: str, tmp_path: Path) -> None:
+    settings = BiasSettings(sources=[make_source("attribute:country")])
+    write_metrics(audit_bias(store, settings, against=store), tmp_path / "bias.prom")
+    worst = {
+        (sample.labels["kind"], sample.labels["against"], sample.labels["group"]): sample.value
+        for family in text_string_to_metric_families((tmp_path / "bias.prom").read_text())
+        for sample in family.samples
+        if sample.name == "resonance_audit_bias_worst_group_deviation"
+    }
+    assert {key[:2] for key in worst} == {("cluster", "library"), ("library", "other store")}
+    assert worst["cluster", "library", "x"] > 0.3
+    for kind, against in {key[:2] for key in worst}:
+        assert worst[kind, against, "y"] == pytest.approx(-worst[kind, against, "x"])
 
 
 def test_results_and_target(store: str, tmp_path: Path) -> None:
