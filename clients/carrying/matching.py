@@ -74,7 +74,8 @@ def match_titles(old: Store, new: Store, limit: int = TITLES) -> Matched:
         )
     (old_vectors, old_present), (new_vectors, new_present) = (_read(store, names) for store in (old, new))
     present = old_present & new_present
-    kept = present.any(axis=1) & _firsts(old_vectors)
+    kept = present.any(axis=1)
+    kept[kept] = _firsts(old_vectors[kept])  # a copy that cannot be taken stands for no other
     return Matched(
         tuple(name for name, taken in zip(names, kept, strict=True) if taken),
         old_vectors[kept],

@@ -131,6 +131,16 @@ def test_a_wrong_pairing_of_copies_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "w.npz").exists()
 
 
+@pytest.mark.parametrize("mute", [0, 1])
+def test_a_copy_with_nothing_in_common_stands_for_no_other(mute: int, tmp_path: Path) -> None:
+    seen = [(True, at != mute, at != mute) for at in range(2)]
+    heard = [(at != mute, True, True) for at in range(2)]
+    write_titles(str(tmp_path / "old"), OLD, np.concatenate([BLOCKS[:1]] * 2), present=seen)
+    write_titles(str(tmp_path / "new"), NEW, np.concatenate([TRUE[:1]] * 2), present=heard)
+    with closing(open_store(str(tmp_path / "old"))) as old, closing(open_store(str(tmp_path / "new"))) as new:
+        assert match_titles(old, new).media_ids == (f"t{1 - mute}",)
+
+
 def test_a_limit_that_is_broken_refuses_too(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "c.npz"
     arguments = ("carry", folder / "old", folder / "new", "-o", out, "--limit", "own_title_first>=1.01")
