@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -141,6 +142,8 @@ def _write(
     """Heads and reference set, each whole. Wherever this is stopped, no heads stand beside the set of others:
     an export would calibrate on it. Of heads without one it says so."""
     beside = heads.with_suffix(".reference.npz")
+    for path in (heads, beside):
+        _remove_halves(path)
     new_heads, new_reference = (
         path.with_name(f".half-{uuid.uuid4().hex}-{path.name}") for path in (heads, beside)
     )
@@ -157,3 +160,10 @@ def _write(
     finally:
         for left in (new_heads, new_reference):
             left.unlink(missing_ok=True)
+
+
+def _remove_halves(path: Path) -> None:
+    """What a run that was killed left of it; others may write files of their own into the folder."""
+    for half in path.parent.glob(".half-*"):
+        if re.fullmatch(rf"\.half-[0-9a-f]{{32}}-{re.escape(path.name)}", half.name):
+            half.unlink(missing_ok=True)

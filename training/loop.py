@@ -102,7 +102,8 @@ def train(
     made_of: Mapping[str, Any] = NOTHING_MORE,
     watch: Watch | None = None,
 ) -> Path:
-    """Run all steps, from the checkpoint in `folder` where there is one; return the log of losses.
+    """Run all steps, from the checkpoint in `folder` where there is one; return the log of losses. What a run
+    that was killed left half in `folder` is removed: it has one run.
 
     Data are drawn from a generator seeded by (seed, step), so that a run that was stopped and resumed
     sees the same batches as one that was not, and ends at the same weights.
@@ -122,6 +123,8 @@ def train(
     log_path, checkpoint = folder / "losses.csv", folder / "checkpoint.pt"
     run = json.dumps({"loop": asdict(settings), **made_of}, sort_keys=True)
     first = _resume(checkpoint, run, model, optimizer, watch)
+    for half in folder.glob(".half-*"):
+        half.unlink(missing_ok=True)
     with Progress(
         TextColumn(title),
         BarColumn(),

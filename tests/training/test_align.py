@@ -451,6 +451,8 @@ def test_heads_never_stand_beside_the_reference_set_of_others(
         assert {path.name for path in tmp_path.iterdir()} <= {heads.name, reference.name, "runs"}  # no half
         return {path for path in (heads, reference) if not path.exists() or path.read_bytes() != b"of before"}
 
+    half = tmp_path / f".half-{'0' * 32}-heads.safetensors"
+    half.write_bytes(b"of one that was killed")
     assert run() == {heads, reference}
     assert Reference.load(reference).present.shape == (FILMS * SEGMENTS, 3)
     monkeypatch.setattr(np, "savez_compressed", stopped)

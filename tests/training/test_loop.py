@@ -128,6 +128,13 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "losses.csv"}
 
 
+def test_what_a_killed_run_left_half_is_removed(tmp_path: Path) -> None:
+    """As large as a checkpoint, and no other file takes its name."""
+    (tmp_path / f".half-{'0' * 32}").write_bytes(b"half of")
+    run(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "losses.csv"}
+
+
 def test_the_time_of_a_run_is_that_of_all_its_parts(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         run(tmp_path, stop_at=8, step_s=0.05)  # goes on from step 5, so 7 more
