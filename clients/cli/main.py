@@ -127,6 +127,9 @@ def _ended_in_order() -> Iterator[None]:
 
     owner, told = os.getpid(), False
 
+    def leave() -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal told
         signal.signal(number, signal.SIG_DFL)
@@ -135,9 +138,18 @@ def _ended_in_order() -> Iterator[None]:
             return
         told = True
         interrupt = signal.getsignal(signal.SIGINT)
-        if not callable(interrupt):  # Ctrl-C is ignored, as by what a script runs in the background
-            raise SystemExit(128 + number)
-        interrupt(number, frame)
+        if callable(interrupt):
+            interrupt(number, frame)
+            return
+        # Ctrl-C is ignored, as by what a script runs in the background
+        try:
+            from asyncio import get_running_loop  # which not every command loads, or may be loading
+
+            loop = get_running_loop()
+        except (ImportError, RuntimeError):
+            leave()
+        else:
+            loop.call_soon_threadsafe(leave)  # not amidst a step, which may be the one that writes
 
     signal.signal(signal.SIGTERM, end)
     try:

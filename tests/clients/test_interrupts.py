@@ -73,6 +73,24 @@ def test_a_command_that_is_told_to_end_writes_what_it_has(ctrl_c: str, tmp_path:
     assert path.read_text() == "embedded"
 
 
+@pytest.mark.parametrize("ctrl_c", ["default_int_handler", "SIG_IGN"])
+def test_a_command_that_is_told_to_end_while_it_writes_goes_on_writing(ctrl_c: str, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    job = _told_to_end(
+        f"""
+        signal.signal(signal.SIGINT, signal.{ctrl_c})
+        async def embed():
+            print("begun", flush=True)
+            for _ in range(10):
+                time.sleep(0.05)
+            Path({str(path)!r}).write_text("embedded")
+        asyncio.run(embed())
+        """
+    )
+    assert path.read_text() == "embedded"
+    assert job == 128 + signal.SIGTERM
+
+
 def test_a_forked_worker_that_is_told_to_end_ends() -> None:
     """Its job would else end with a KeyboardInterrupt, and the command as if it had been told to."""
     job = _begun(
