@@ -9,17 +9,15 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import entry_points, version
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from resonance.clients.cli.termination import ended_in_order
 from resonance.clients.extras import extra_hint
 
 GROUP = "resonance.commands"
@@ -96,7 +94,7 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
         if quiet:
             os.environ["GRPC_VERBOSITY"] = "ERROR"
         try:
-            with nullcontext() if name in SERVERS else _ended_in_order():
+            with nullcontext() if name in SERVERS else ended_in_order():
                 return command(*arguments, **options)
         except ModuleNotFoundError as missing:
             group = name.split()[0]
@@ -112,58 +110,6 @@ def _checked(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
                 os.environ.pop("GRPC_VERBOSITY", None)
 
     return checked
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: what is embedded is written, and no half of a file is left. Once
-    Python has heard the first, a second one ends it at once. Servers have an end of their own, as has whoever
-    ignores SIGTERM or handles it.
-    """
-    is_heard = threading.current_thread() is threading.main_thread()  # which alone hears signals
-    if not is_heard or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    owner, told = os.getpid(), False
-
-    def leave() -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        signal.signal(number, signal.SIG_DFL)
-        if os.getpid() != owner:  # a forked worker, whose job would take it for an error and go on
-            os.kill(os.getpid(), number)
-            return
-        told = True
-        interrupt = signal.getsignal(signal.SIGINT)
-        if callable(interrupt):
-            interrupt(number, frame)
-            return
-        # Ctrl-C is ignored, as by what a script runs in the background
-        try:
-            from asyncio import get_running_loop  # which not every command loads, or may be loading
-
-            loop = get_running_loop()
-        except (ImportError, RuntimeError):
-            leave()
-        else:
-            loop.call_soon_threadsafe(leave)  # not amidst a step, which may be the one that writes
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if told:
-            raise SystemExit(128 + signal.SIGTERM) from None
-        raise
-    except typer.Exit as ended:
-        if told and ended.exit_code == 128 + signal.SIGINT:  # of a command that hears Ctrl-C itself
-            raise typer.Exit(128 + signal.SIGTERM) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def main() -> None:
