@@ -112,7 +112,7 @@ def test_it_listens_on_loopback_only(small_server):
 
 def test_requests_in_flight_are_answered_and_nothing_is_left(repository, tmp_path):
     ready_file = tmp_path / "ready"
-    ready_file.write_text("left by a server that was killed")
+    ready_file.write_text("ready grpc=127.0.0.1:1\n")  # left by a server that was killed
     command = start_command(repository, f"--ready-file={ready_file}")
     ready = read_ready(command)
     first, *models, restarts = ready_file.read_text().splitlines()

@@ -355,7 +355,10 @@ async def test_what_came_late_in_a_live_feed_is_told(make_gateway: MakeGateway) 
 
 
 async def test_what_is_late_only_for_its_order_is_refused(stub: EmbeddingServiceStub) -> None:
-    refused = await refusal(answers_of(stub, late_words()))
+    feed = late_words()
+    del feed[16:]  # grpc.aio tells of an inner error where a call ends while something is written
+    assert feed[-1].HasField("cue")
+    refused = await refusal(answers_of(stub, feed))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     (violation,) = refused.by_type[details.BadRequest].field_violations
     assert violation.field == "cue.start_s"
