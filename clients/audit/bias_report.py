@@ -53,9 +53,10 @@ def make_report(audit: BiasAudit, limits: Sequence[Limit] = ()) -> Report:
     if audit.other is not None:
         other = audit.other
         facts["against"] = f"{other.uri}: {other.titles} titles, {other.clusters.count} clusters of its own"
+    untested = untested_findings(audit)
     sections = (
         _alerts(audit),
-        *(_groups(audit, dimension) for dimension in survey.dimensions),
+        *(_groups(audit, dimension, untested) for dimension in survey.dimensions),
         *_time(audit),
         _sight(audit),
     )
@@ -164,7 +165,7 @@ def _inside(audit: BiasAudit) -> float:
     return float((places.codes < audit.survey.clusters.count).mean())
 
 
-def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
+def _groups(audit: BiasAudit, dimension: Dimension, untested: Sequence[Finding]) -> Section:
     """A row a group: its share of the library, and its worst deviations by kind of place."""
     counts = dimension.counts()
     known = int(counts.sum())
@@ -172,7 +173,7 @@ def _groups(audit: BiasAudit, dimension: Dimension) -> Section:
     share = known / max(audit.survey.titles, 1)
     measures = [Measure(f"known {dimension.name}", share, about="share of titles whose group is known")]
     rows = []
-    told = [one for one in untested_findings(audit) if one.cell.dimension == dimension.name]
+    told = [one for one in untested if one.cell.dimension == dimension.name]
     against_library = [one for one in (*mine, *told) if one.cell.against == Against.LIBRARY]
     for at, group in enumerate(dimension.groups):
         of_group = [one for one in against_library if one.cell.group == group]
