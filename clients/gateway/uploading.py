@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import stat
 import threading
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from resonance.clients.gateway.messages import media_id_of
 from resonance.clients.media.file_objects import (
     binary_file,
     can_seek,
+    is_pipe,
     name_of,
     read_what_is_there,
     unreadable,
@@ -174,7 +174,7 @@ def open_upload(source: Source, *, transcript: Transcript | None, name: str | No
         data = _subtitle_bytes(path, MAX_SUBTITLE_BYTES)
         return _bytes_upload(data, called, pb.MODE_SUBTITLES, pb.SubtitleFile(format=suffix.lstrip(".")))
     named = _named_subtitles(transcript)
-    if path is not None and _is_pipe(path):
+    if path is not None and is_pipe(path):
         beside = _subtitles_beside(path) if named is None else None
         pipe = within(_LIMITS.stall_timeout_s, called, lambda: _opened(path, called))
         return Upload(called, pb.MODE_ENCODED, 0, named or beside, None, pipe, owned=True)
@@ -268,18 +268,10 @@ def _checked(data: bytes, name: str, most_bytes: int = MAX_SIDE_SUBTITLES_BYTES)
 
 def _has_sender(source: Source, name: str) -> bool:
     if isinstance(source, str | Path):
-        return _is_pipe(Path(source))
+        return is_pipe(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return False
     return not can_seek(binary_file(source, name), name)
-
-
-def _is_pipe(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return False  # opening it says what is wrong
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _opened(path: Path, name: str) -> BinaryIO:

@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import select
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -44,6 +45,15 @@ def name_of(source: object, name: str | None) -> str:
         return str(name or source)
     own = source if isinstance(source, str) else getattr(source, "name", None)
     return os.fsdecode(own) if isinstance(own, str | bytes | os.PathLike) and own else "media"
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether what is at `path` may wait for a sender; of what cannot be looked at, opening it says more."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def can_seek(file: BinaryIO, name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast, runtime_checkable
 
-from resonance.clients.errors import MediaLimitError, MediaStalledError, NotMediaError, UsageError
+from resonance.clients.errors import MediaLimitError, NotMediaError, UsageError
 from resonance.clients.media.file_objects import (
     binary_file,
     can_seek,
+    is_pipe,
     name_of,
     read_some,
     read_what_is_there,
@@ -79,16 +79,9 @@ class MediaSource:
         self._spool: IO[bytes] | None = None
         self._lock = threading.Lock()
         self.waits = Waits()  # its bytes are there, or the file system is at fault
-        if self.path is not None and self._is_pipe(self.path):
-            pipe = within(limits.stall_timeout_s, self.name, self._open_path)
-            try:
+        if self.path is not None and is_pipe(self.path):
+            with within(limits.stall_timeout_s, self.name, self._open_path) as pipe:
                 self._shared = self._spooled(pipe, limits, left)
-            except MediaStalledError:
-                raise  # a thread waits in its read, and closing it would wait for that
-            except BaseException:
-                pipe.close()
-                raise
-            pipe.close()
         elif self.path is None and self._bytes is None:
             given = binary_file(source, self.name)
             self._shared = given if can_seek(given, self.name) else self._spooled(given, limits, left)
@@ -118,14 +111,6 @@ class MediaSource:
                 self.name, f"it cannot be opened ({error.strerror})", "a file that can be read"
             ) from error
 
-    @staticmethod
-    def _is_pipe(path: Path) -> bool:
-        try:
-            mode = path.stat().st_mode
-        except (OSError, ValueError):
-            return False  # opening it says what is wrong
-        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
     def _size(self) -> int:
         try:
             with self.open() as file:
@@ -136,15 +121,20 @@ class MediaSource:
     def _spooled(self, given: BinaryIO, limits: Limits, left: Callable[[], bool]) -> IO[bytes]:
         with self._told_of_room():
             spool = self._spool = tempfile.TemporaryFile(prefix="resonance-")  # noqa: SIM115  close() does
-        size = 0
+        size, over = 0, threading.Event()
 
         def read() -> bytes:
-            return read_what_is_there(given, COPY_CHUNK_BYTES, self.name)
+            return read_what_is_there(
+                given, COPY_CHUNK_BYTES, self.name, left=lambda: over.is_set() or left()
+            )
 
         try:
-            while chunk := within(limits.stall_timeout_s, self.name, read):
+            while True:
+                chunk = within(limits.stall_timeout_s, self.name, read)
                 if left():
                     raise UsageError(f"{self.name}: left while it was copied")
+                if not chunk:
+                    break
                 size += len(chunk)
                 if size > limits.max_spool_bytes:
                     raise MediaLimitError(
@@ -160,6 +150,8 @@ class MediaSource:
             with suppress(OSError):  # what it still holds has no room either
                 spool.close()
             raise
+        finally:
+            over.set()  # a pipe that says nothing is waited for no longer
         return spool
 
     @contextmanager

@@ -311,6 +311,9 @@ def test_a_named_pipe_that_says_nothing_stalls_in_time(read_all: ReadAll, tmp_pa
         with pytest.raises(MediaStalledError, match=r"no answer for 0\.5 s"):
             read_all(pipe, limits=Limits(stall_timeout_s=0.5))
         assert time.monotonic() - started < 5
+        while any(thread.name == "resonance-open" for thread in threading.enumerate()):
+            assert time.monotonic() - started < 10, "the pipe is still waited for"
+            time.sleep(0.02)
     finally:
         silent.set()
         sender.join()
