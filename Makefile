@@ -33,6 +33,9 @@ LANGUAGES := golang-go protoc-gen-go protoc-gen-go-grpc golang-google-grpc-dev g
 	libgrpc-java libprotobuf-java libnetty-java libperfmark-java libgoogle-gson-java libguava-java libgeronimo-annotation-1.3-spec-java
 # PyTorch with CUDA stands where it was installed for the GPU, not in the environment of `make setup`
 GPU_PYTHON ?= python3
+# Commands and tests start hundreds of processes. Where Python is told not to keep what it has compiled, as many
+# images for CI tell it, each of them compiles all that it imports: half of what a short command takes
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test test-long browser firefox test-firefox promtool serve embed export configs proto proto-check proto-release test-real-size test-languages bench bench-check performance-page bench-peers gpu-bench chaos fuzz gateway-load loadtest ingest-load lint clean train-tiny evaluate-tiny align
 
