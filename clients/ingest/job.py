@@ -17,7 +17,7 @@ from resonance.clients.finishing import to_the_end
 from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.embedding import Outcome, TitleWorker
 from resonance.clients.ingest.errors import JournalError, StoreError
-from resonance.clients.ingest.journal import Fault
+from resonance.clients.ingest.journal_records import Fault
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.types import CatalogueItem
 

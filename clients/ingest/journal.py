@@ -10,23 +10,15 @@ Everything is committed to disk before a method returns (`synchronous=FULL`).
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import closing
 from pathlib import Path
 
-from resonance.clients.ingest.errors import JournalError
-from resonance.clients.ingest.journal_schema import NEXT_VERSION, SCHEMA, VERSION
+from resonance.clients.ingest.journal_database import JournalDatabase
+from resonance.clients.ingest.journal_records import Failure, Fault, Known, State
 from resonance.clients.ingest.labels import item_said, labels_digest
-from resonance.clients.ingest.state_files import is_inside
 from resonance.clients.ingest.types import CatalogueItem
-from resonance.clients.ingest.uris import normal
-
-#: How long another job's end is waited for, as when it was told to stop a moment ago.
-BUSY_TIMEOUT_S = 5.0
 
 #: Of a space and a state, not seen by a run. A title that is told and cannot be embedded is no such fault.
 _DELETE_FAULTS = (
@@ -36,96 +28,6 @@ _DELETE_FAULTS = (
 #: In the place of a digest of labels. No catalogue's is the same, so they are compared with what is stored.
 _EITHER = "either"
 _NONE_STORED = "stored_hash = NULL, stored_identity = NULL, stored_labels = NULL"
-
-
-class State(StrEnum):
-    """How far a title is."""
-
-    BEGUN = "begun"
-    EMBEDDED = "embedded"
-    WRITING = "writing"
-    STORED = "stored"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the journal knows of a title in a space; see the table's columns."""
-
-    content_hash: str
-    state: State
-    uri: str
-    identity: str | None
-    labels: str | None
-    said: str | None
-    run: str
-    own_fault: bool
-    stored_hash: str | None
-    stored_identity: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a title cannot be embedded. `own_fault`: of the media itself, so that trying again is no use."""
-
-    error_type: str
-    error: str
-    attempts: int
-    own_fault: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A title in quarantine. `failed_s`: Unix time."""
-
-    media_id: str
-    uri: str
-    content_hash: str
-    error_type: str
-    error: str
-    attempts: int
-    failed_s: float
-
-
-class _Database:
-    """SQLite's connection, whose errors are this package's."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(str(path), str(error), "a path that can be written") from error
-
-    @property
-    def in_transaction(self) -> bool:
-        return self._db.in_transaction
-
-    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        with self._told():
-            return self._db.execute(statement, values)
-
-    def executemany(self, statement: str, values: Iterable[Sequence[object]]) -> None:
-        with self._told():
-            self._db.executemany(statement, values)
-
-    def close(self) -> None:
-        self._db.close()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            came, expected = str(error), "a disk that can be written and has room"
-            if "locked" in came:
-                came, expected = "another job is using it", "one job at a time for a journal"
-            raise JournalError(str(self._path), came, expected) from error
-        except sqlite3.DatabaseError as error:
-            raise JournalError(str(self._path), str(error), "a journal that this command made") from error
 
 
 class Journal:
@@ -143,67 +45,11 @@ class Journal:
 
     def __init__(self, path: Path, sink_uri: str) -> None:
         self.path = path
-        self._db = _Database(path)
-        try:
-            self._open(sink_uri)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _open(self, sink_uri: str) -> None:
-        # exclusive from the first access to the end of the process, however it ends
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        with self._transaction():
-            if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone() is None:
-                for statement in SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                about = {"version": str(VERSION), "sink": normal(sink_uri)}
-                self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-            self._bring_up_to_date()
-        about = dict(self._db.execute("SELECT name, value FROM about"))
-        if about.get("version") != str(VERSION):
-            raise JournalError(
-                str(self.path),
-                f"version {about.get('version')}",
-                f"version {VERSION} or an earlier one; go on with the later release that it is of, or bring "
-                "it and the store back from copies of before (docs/upgrading.md)",
-            )
-        sink = normal(sink_uri)
-        if normal(about["sink"]) != sink and not is_inside(self.path, sink_uri):
-            raise JournalError(
-                str(self.path),
-                f"the journal of {about['sink']}",
-                f"that of {sink_uri}; name another one, or tell this one where it was moved (docs/stores.md)",
-            )
-        if about["sink"] != sink:  # moved, or of an earlier version that kept names as they were
-            self._db.execute("UPDATE about SET value = ? WHERE name = 'sink'", (sink,))
-
-    def _bring_up_to_date(self) -> None:
-        """Within a transaction."""
-        while True:
-            version = dict(self._db.execute("SELECT name, value FROM about")).get("version", "")
-            if version not in NEXT_VERSION:
-                return
-            for statement in NEXT_VERSION[version]:
-                self._db.execute(statement)
-            self._db.execute("UPDATE about SET value = ? WHERE name = 'version'", (str(int(version) + 1),))
+        self._db = JournalDatabase(path, sink_uri)
 
     def close(self) -> None:
         """Let another job have it."""
         self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:  # SQLite has rolled back by itself where its disk is full
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def known(self, media_id: str, fingerprint: str) -> Known | None:
         """What is known of a title."""
@@ -223,7 +69,7 @@ class Journal:
         """A title was found to be unchanged: remember by what it is known without reading it, and what the
         sink is to say of it (`labels_text`) if that is not what it says.
         """
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 "UPDATE titles SET run = ?, identity = ?, uri = ?, said = ?"
                 " WHERE media_id = ? AND fingerprint = ?",
@@ -235,7 +81,7 @@ class Journal:
         been begun. Gives what is known now.
         """
         key = (media_id, fingerprint)
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 "UPDATE titles SET state = ?, content_hash = stored_hash, identity = stored_identity,"
                 " labels = stored_labels, row = NULL, error_type = NULL, error = NULL, attempts = NULL,"
@@ -254,7 +100,7 @@ class Journal:
         Segments of other versions are forgotten.
         """
         key = (item.media_id, fingerprint)
-        with self._transaction():
+        with self._db.transaction():
             self._set_begun(item, fingerprint, content_hash, run, identity)
             self._db.execute(
                 "DELETE FROM segments WHERE media_id = ? AND fingerprint = ? AND content_hash != ?",
@@ -300,7 +146,7 @@ class Journal:
         self, media_id: str, fingerprint: str, content_hash: str, first: int, messages: Sequence[bytes]
     ) -> None:
         """Keep segments `first`, `first` + 1, ... of a title that was begun."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?)",
                 (
@@ -311,7 +157,7 @@ class Journal:
 
     def embedded(self, media_id: str, fingerprint: str, content_hash: str, row: bytes) -> bool:
         """Keep a finished title's row; False where this version is not the one that is worked on."""
-        with self._transaction():
+        with self._db.transaction():
             changed = self._db.execute(
                 "UPDATE titles SET state = ?, row = ?, changed_s = ?"
                 " WHERE media_id = ? AND fingerprint = ? AND content_hash = ? AND state = ?",
@@ -344,7 +190,7 @@ class Journal:
 
     def labelling(self, items: Iterable[CatalogueItem], fingerprint: str) -> None:
         """The sink is about to say of these titles what is said here: until it does, it may say either."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(
                 "UPDATE titles SET labels = ? WHERE media_id = ? AND fingerprint = ? AND labels IS NOT NULL",
                 ((_EITHER, item.media_id, fingerprint) for item in items),
@@ -352,7 +198,7 @@ class Journal:
 
     def labelled(self, items: Iterable[CatalogueItem], fingerprint: str) -> None:
         """The sink says of these titles what is said here."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(
                 "UPDATE titles SET labels = ?, said = NULL WHERE media_id = ? AND fingerprint = ?",
                 ((labels_digest(item), item.media_id, fingerprint) for item in items),
@@ -369,7 +215,7 @@ class Journal:
         fault: Fault,
     ) -> None:
         """Put a title in quarantine. An earlier version of it stays in the sink."""
-        with self._transaction():
+        with self._db.transaction():
             self._set_begun(item, fingerprint, content_hash, run, identity)
             self._db.execute(
                 "UPDATE titles SET state = ?, error_type = ?, error = ?, attempts = ?, own_fault = ?"
@@ -397,7 +243,7 @@ class Journal:
                 by its path.
         """
         row = f"{source} row "
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 f"{_DELETE_FAULTS} AND uri = media_id AND (substr(media_id, 1, ?) = ? OR media_id || '/' = ?"
                 " OR substr(media_id, 1, ?) = ? AND media_id NOT GLOB '* row [0-9]*')",
@@ -408,7 +254,7 @@ class Journal:
         """Files that had the name of another one, ``NAME (URI)``, where the run `seen_by` has seen the other
         one alone.
         """
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 f"{_DELETE_FAULTS} AND substr(media_id, -length(uri) - 3) = ' (' || uri || ')' AND EXISTS"
                 " (SELECT 1 FROM titles AS other WHERE other.fingerprint = titles.fingerprint"
@@ -420,7 +266,7 @@ class Journal:
     def forget(self, fingerprint: str, media_ids: Iterable[str]) -> None:
         """These titles were never seen, as it were; give them to the sink's `remove` first."""
         ids = [(media_id, fingerprint) for media_id in media_ids]
-        with self._transaction():
+        with self._db.transaction():
             for table in ("titles", "segments"):
                 self._db.executemany(f"DELETE FROM {table} WHERE media_id = ? AND fingerprint = ?", ids)
 
@@ -454,7 +300,7 @@ class Journal:
         """
         none = [(media_id, fingerprint) for media_id in gone]
         other = [(media_id, fingerprint) for media_id in changed]
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(
                 f"DELETE FROM titles WHERE media_id = ? AND fingerprint = ? AND state = '{State.STORED}'",
                 none,
@@ -483,7 +329,7 @@ class Journal:
         """Name the batch that embedded titles are about to be written in; gives those that replace one."""
         ids = [(media_id, fingerprint) for media_id in media_ids]
         replaces: set[str] = set()
-        with self._transaction():
+        with self._db.transaction():
             for key in ids:
                 (sunk,) = self._db.execute(
                     "SELECT sunk FROM titles WHERE media_id = ? AND fingerprint = ?", key
@@ -499,7 +345,7 @@ class Journal:
 
     def close_batch(self, batch: str) -> None:
         """The sink has the batch."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 "UPDATE titles SET state = ?, batch = NULL, row = NULL, changed_s = ? WHERE batch = ?",
                 (State.STORED, time.time(), batch),

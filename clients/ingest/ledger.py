@@ -31,7 +31,8 @@ from tenacity import (
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.catalogue import folder_of
 from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
-from resonance.clients.ingest.journal import Fault, Journal, Known, State
+from resonance.clients.ingest.journal import Journal
+from resonance.clients.ingest.journal_records import Fault, Known, State
 from resonance.clients.ingest.labels import labels_digest, labels_text
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.rows import with_later_columns

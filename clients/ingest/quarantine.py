@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resonance.clients.ingest.errors import StoreError
-from resonance.clients.ingest.journal import Failure
+from resonance.clients.ingest.journal_records import Failure
 from resonance.clients.new_files import whole_file
 
 #: Rows held in memory while the file is written.

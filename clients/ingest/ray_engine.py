@@ -25,7 +25,7 @@ from resonance.clients.embedder import Embedder
 from resonance.clients.errors import ResonanceError, ServerError
 from resonance.clients.ingest.embedding import EmbedOptions, Outcome, Result, TitleWorker
 from resonance.clients.ingest.job import Given, first_error
-from resonance.clients.ingest.journal import Fault
+from resonance.clients.ingest.journal_records import Fault
 from resonance.clients.ingest.ledger import Begun, Ledger, Verdict
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from resonance.clients.ingest.errors import JournalError, StoreError
-from resonance.clients.ingest.journal import Failure, Fault, Journal, State
+from resonance.clients.ingest.journal import Journal
+from resonance.clients.ingest.journal_records import Failure, Fault, State
 from resonance.clients.ingest.journal_schema import VERSION
 from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
 from resonance.clients.ingest.quarantine import write_failures
@@ -118,8 +119,8 @@ def test_spaces_do_not_know_of_each_other(journal: Journal) -> None:
 
 def test_one_job_at_a_time(journal: Journal, tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from resonance.clients.ingest import journal\n"
-        "journal.BUSY_TIMEOUT_S = 0.1\n"
+        "from pathlib import Path; from resonance.clients.ingest import journal, journal_database\n"
+        "journal_database.BUSY_TIMEOUT_S = 0.1\n"
         f"journal.Journal(Path({str(journal.path)!r}), 'sink')"
     )
     begin(journal)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from resonance.clients.ingest.errors import JournalError, StoreError
-from resonance.clients.ingest.journal import Fault
+from resonance.clients.ingest.journal_records import Fault
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
 from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
 from resonance.clients.ingest.part_files import PartFolder
