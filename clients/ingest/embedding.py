@@ -31,8 +31,9 @@ from resonance.clients.ingest.catalogue import FaultyRow
 from resonance.clients.ingest.errors import CatalogueError, MissingPackageError, SourceUnavailableError
 from resonance.clients.ingest.file_systems import may_pass
 from resonance.clients.ingest.journal_records import Fault
-from resonance.clients.ingest.ledger import Begun, Verdict, row_bytes
+from resonance.clients.ingest.ledger import Begun, Verdict
 from resonance.clients.ingest.opening import content_hash, identity, open_uri, read_subtitles
+from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.source_places import PACE_S, SourcePlaces
 from resonance.clients.ingest.types import CatalogueItem

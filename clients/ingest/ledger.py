@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,14 +28,13 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from resonance.clients.errors import UsageError
 from resonance.clients.ingest.catalogue import folder_of
 from resonance.clients.ingest.errors import JournalError, PruneError, StoreError
 from resonance.clients.ingest.journal import Journal
 from resonance.clients.ingest.journal_records import Fault, Known, State
 from resonance.clients.ingest.labels import labels_digest, labels_text
+from resonance.clients.ingest.pending import BatchSize, Pending, read_row
 from resonance.clients.ingest.quarantine import write_failures
-from resonance.clients.ingest.rows import with_later_columns
 from resonance.clients.ingest.types import CatalogueItem, Sink
 from resonance.clients.ingest.uris import normal
 from resonance.clients.results import SpaceRef
@@ -51,20 +50,6 @@ OPENING_PATIENCE_S = 3.0
 #: at most, and a file's time: titles that are embedded meanwhile wait.
 LABELS_AGE_S, _LABELS_PAUSE, LABELS_AT_ONCE_S = 300.0, 20.0, 2.0
 _REMOVED_AT_ONCE = 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSize:
-    """When embedded titles are written to the sink: as soon as one of the bounds is reached."""
-
-    titles: int = 64
-    size_bytes: int = 64 << 20
-    age_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("titles", "size_bytes", "age_s"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"batch {name} is {getattr(self, name)}; expected more than 0")
 
 
 class Verdict(StrEnum):
@@ -83,25 +68,6 @@ class Begun:
 
     verdict: Verdict
     done: Sequence[bytes] = ()
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Embedded titles that are in no batch yet, by media id."""
-
-    rows: dict[str, bytes] = field(default_factory=dict)
-    size_bytes: int = 0
-    since_s: float = 0.0
-
-    def add(self, media_id: str, row: bytes) -> None:
-        self.drop(media_id)
-        if not self.rows:
-            self.since_s = time.monotonic()
-        self.rows[media_id] = row
-        self.size_bytes += len(row)
-
-    def drop(self, media_id: str) -> None:
-        self.size_bytes -= len(self.rows.pop(media_id, b""))
 
 
 class Ledger:
@@ -141,7 +107,7 @@ class Ledger:
         self._stopping = stopping or threading.Event()
         self._of = f" of {normal(migrated_from)}" if migrated_from is not None else ""
         self._run = uuid.uuid4().hex + self._of
-        self._pending = _Pending()
+        self._pending = Pending()
         self.remark = ""
         self._label_at_s = time.monotonic() + LABELS_AGE_S
         self._groups: Iterator[list[str]] | None = None  # of titles that labels are being written to
@@ -191,7 +157,7 @@ class Ledger:
         while True:
             for media_id, row in self._journal.waiting(self._fingerprint):
                 self._pending.add(media_id, row)
-                if self._is_full():
+                if self._pending.is_full(self._batch):
                     break
             if not self._pending.rows:
                 return
@@ -336,10 +302,9 @@ class Ledger:
 
     def flush_due(self) -> None:
         """Write a batch if it is time to, and new labels that have waited for long. Errors: see `finish`."""
-        pending, now_s = self._pending, time.monotonic()
-        if self._is_full() or (pending.rows and now_s - pending.since_s >= self._batch.age_s):
+        if self._pending.is_due(self._batch):
             self._write_batches()
-        if now_s >= self._label_at_s:
+        if time.monotonic() >= self._label_at_s:
             self._label(LABELS_AT_ONCE_S)
 
     def flush(self) -> None:
@@ -380,13 +345,9 @@ class Ledger:
         if not self._pending.rows:
             return
         name, rows = uuid.uuid4().hex, self._pending.rows
-        self._pending = _Pending()
+        self._pending = Pending()
         replaces = self._journal.open_batch(name, self._fingerprint, rows)
         self._write(name, rows, replaces)
-
-    def _is_full(self) -> bool:
-        pending = self._pending
-        return len(pending.rows) >= self._batch.titles or pending.size_bytes >= self._batch.size_bytes
 
     def _write(self, name: str, rows: dict[str, bytes], replaces: set[str]) -> None:
         table = pa.concat_tables([read_row(row) for row in rows.values()])
@@ -417,17 +378,3 @@ class Ledger:
         """Free sink and journal; what is not flushed stays in the journal for the next job."""
         self._sink.close()
         self._journal.close()
-
-
-def row_bytes(row: pa.Table) -> bytes:
-    """A table as Arrow's IPC stream."""
-    out = pa.BufferOutputStream()
-    with pa.ipc.new_stream(out, row.schema) as writer:
-        writer.write_table(row)
-    return bytes(out.getvalue())
-
-
-def read_row(data: bytes) -> pa.Table:
-    """The table of `row_bytes`, which may be of a job of before some columns."""
-    with pa.ipc.open_stream(data) as reader:
-        return with_later_columns(reader.read_all())

@@ -31,9 +31,10 @@ from resonance.clients.ingest.embedding import EmbedOptions, Outcome, TitleWorke
 from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.first_answers import first_answers
 from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
-from resonance.clients.ingest.ledger import BatchSize, Ledger
+from resonance.clients.ingest.ledger import Ledger
 from resonance.clients.ingest.metrics import IngestMetrics
 from resonance.clients.ingest.migration import titles_of
+from resonance.clients.ingest.pending import BatchSize
 from resonance.clients.ingest.progress import JobDisplay
 from resonance.clients.ingest.qdrant_place import qdrant_place
 from resonance.clients.ingest.quarantine import make_folder

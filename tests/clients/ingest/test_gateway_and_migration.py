@@ -20,10 +20,11 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.errors import ServerUnavailableError
 from resonance.clients.ingest.concurrency import SPARE, titles_side_by_side
 from resonance.clients.ingest.errors import MissingPartError, PruneError, StoreError
-from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
+from resonance.clients.ingest.ledger import Ledger, Verdict
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.migration import arrival, titles_of
 from resonance.clients.ingest.part_files import PartFolder
+from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.removal import remove_titles
 from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.ingest.state_files import default_journal

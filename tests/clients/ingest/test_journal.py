@@ -18,7 +18,8 @@ from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.journal import Journal
 from resonance.clients.ingest.journal_records import Failure, Fault, State
 from resonance.clients.ingest.journal_schema import VERSION
-from resonance.clients.ingest.ledger import Ledger, Verdict, row_bytes
+from resonance.clients.ingest.ledger import Ledger, Verdict
+from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.quarantine import write_failures
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem

@@ -15,8 +15,9 @@ import pytest
 from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.journal_records import Fault
 from resonance.clients.ingest.labels import LABELS, has_labels, labels_digest
-from resonance.clients.ingest.ledger import BatchSize, Ledger, Verdict, row_bytes
+from resonance.clients.ingest.ledger import Ledger, Verdict
 from resonance.clients.ingest.part_files import PartFolder
+from resonance.clients.ingest.pending import BatchSize, row_bytes
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import CatalogueItem
 from tests.clients.ingest.made import SPACE, made_item, made_row, made_rows

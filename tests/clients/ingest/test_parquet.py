@@ -19,9 +19,9 @@ from resonance.clients.arrow_types import DAMAGE
 from resonance.clients.discovery.rows import facts_of
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import EmptyStoreError, StoreError
-from resonance.clients.ingest.ledger import read_row, row_bytes
 from resonance.clients.ingest.parquet import ParquetSink
 from resonance.clients.ingest.part_files import ROW_GROUP_VECTORS, PartFolder, row_groups
+from resonance.clients.ingest.pending import read_row, row_bytes
 from resonance.clients.ingest.rows import title_schema
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.clients.ingest.types import Store

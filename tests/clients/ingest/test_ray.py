@@ -21,7 +21,7 @@ from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.catalogue import read_catalogue
 from resonance.clients.ingest.embedding import EmbedOptions
 from resonance.clients.ingest.errors import JournalError, PruneError
-from resonance.clients.ingest.ledger import row_bytes
+from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
 from resonance.clients.ingest.run import IngestSettings
 from resonance.clients.ingest.stores import open_sink

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from resonance.clients.cli.main import make_app
 from resonance.clients.ingest.errors import JournalError, PruneError
-from resonance.clients.ingest.ledger import Ledger, row_bytes
+from resonance.clients.ingest.ledger import Ledger
+from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink
 from tests.clients.ingest.made import SPACE, made_item, made_row
