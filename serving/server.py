@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,25 +37,17 @@ from resonance.serving.ports import choose_ports, listens
 from resonance.serving.readiness import one_line, probe_all, read_space
 from resonance.serving.reload import reload_model
 from resonance.serving.repository import check_files, read_repository
+from resonance.serving.triton_log import LOCK_FAILURE, TritonLog
 from resonance.serving.warm import warm_up
 from resonance.space.descriptor import Descriptor
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound)
-_LOG_TAIL_LINES = 20
-#: What Triton 2.51 ends with when a process does not get the processor for 10 s while holding a lock.
-_LOCK_FAILURE = "boost::interprocess::lock_exception"
 #: For answers of a stub that was replaced, and for its end: a model whose stub is killed while Triton unloads
 #: it stays, and keeps the next stop waiting.
 _STUB_GRACE_S = 10.0
-#: Triton's words once the last request is answered and all models are unloaded. (Those before, of inferences
-#: in flight, know nothing of one that a model is at work on.)
-_ANSWERED = "Found 0 live models"
-_FLUSH_S = 1.0  # for answers on their way out, once all models are done
 _MOST_TOLD = 500  # characters: copying a folder names every file that could not be
 _OPEN_S = 10.0  # Triton opens its HTTP and metrics ports right after that of gRPC
 _EXIT_MARGIN_S = 5.0  # Triton counts its exit timeout in whole seconds, and unloads models after it
-#: Said at every start without a GPU; never the reason why one failed.
-_NO_GPU = "CudaDriverHelper has not been initialized"
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +70,7 @@ class TritonServer:
         self._claims: list[shm.Claim] = []
         self._stubs: Counter[str] = Counter()
         self._files = LoadedFiles([])
-        self._logged = 0  # the log's size in bytes before this start: it may be kept over many
+        self._triton_log = TritonLog(self.log_path)
         self._key = admin.new_key()
         self._lifecycle = threading.RLock()  # one start or stop at a time
         self._given_up = threading.Event()
@@ -178,7 +168,7 @@ class TritonServer:
         try:
             self._launch()
         except StartError as failed:
-            if _LOCK_FAILURE not in failed.log_tail:
+            if LOCK_FAILURE not in failed.log_tail:
                 raise
             _log.warning(
                 "Triton's processes waited too long for each other on a busy machine; starting again"
@@ -225,7 +215,7 @@ class TritonServer:
                 DECODER_VARIABLE: decoder,
                 "TMPDIR": str(temporary),
             }
-            self._logged = self._log_size()
+            self._triton_log = TritonLog(self.log_path)
             watch = environments.Watch(self._folder, binary.count_in_python(triton, needed))
             self._process = process.start_process(command, environment, self.log_path, secret=self._key)
             self._become_ready([m.name for m in models])
@@ -311,7 +301,8 @@ class TritonServer:
         with self._lifecycle:
             if self._process is not None:
                 patience_s = drain_s + _EXIT_MARGIN_S if drain_s > 0 else 0
-                drained = process.end(self._process, drain_s=patience_s, drained=self._drain_watch())
+                watch = self._triton_log.drain_watch()
+                drained = process.end(self._process, drain_s=patience_s, drained=watch)
                 if drain_s > 0 and not drained:
                     _log.warning("Triton was not done after %g s and was killed", patience_s)
                 self._process = None
@@ -325,16 +316,9 @@ class TritonServer:
             while self._claims:
                 self._claims.pop().let_go()
 
-    def log_tail(self, lines: int = _LOG_TAIL_LINES) -> str:
+    def log_tail(self) -> str:
         """The last lines of Triton's log, of this start alone."""
-        try:
-            with self.log_path.open("rb") as log:
-                size = log.seek(0, os.SEEK_END)
-                began = self._logged if self._logged <= size else 0  # emptied meanwhile
-                log.seek(max(began, size - 400 * lines))  # it may have grown for weeks
-                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
+        return self._triton_log.tail()
 
     def _become_ready(self, wanted: list[str]) -> None:
         """Wait for the server's port, which it opens when all models are loaded, then probe those wanted."""
@@ -344,9 +328,8 @@ class TritonServer:
         host = _ANY_ADDRESS.get(settings.host, settings.host)
         key_readable = True
         while not listens(host, self._ports["grpc"]):
-            if (
-                key_readable and self._log_size() > self._logged
-            ):  # it has read its arguments before it says anything
+            # it has read its arguments before it says anything
+            if key_readable and self._triton_log.has_grown():
                 key_readable = not admin.hide(self._process.pid, self._key)
             if self._given_up.is_set():
                 raise StartError("told to stop while starting")
@@ -391,7 +374,7 @@ class TritonServer:
             if not missing:
                 return
             if "grpc" in missing:  # it was open, so the log's last error is of this start
-                self._check_taken(self._last_error())
+                self._check_taken(self._triton_log.last_error())
             if time.monotonic() > deadline:
                 raise self._taken(missing[0])
             time.sleep(0.05)
@@ -403,7 +386,7 @@ class TritonServer:
         assert self._process is not None
         code = self._process.poll()
         if code is not None:
-            reason = self._last_error() or process.ending(code)
+            reason = self._triton_log.last_error() or process.ending(code)
             self._check_taken(reason)
             raise StartError(f"Triton ended while starting: {reason}", self.log_tail())
 
@@ -416,31 +399,6 @@ class TritonServer:
     def _taken(self, purpose: str) -> PortTakenError:
         host = self.settings.metrics_host if purpose == "metrics" else None
         return PortTakenError(purpose, host or self.settings.host, self._ports[purpose])
-
-    def _log_size(self) -> int:
-        try:
-            return self.log_path.stat().st_size
-        except OSError:
-            return 0
-
-    def _drain_watch(self) -> Callable[[], bool]:
-        """Tells whether every request was answered and only a client's open stream keeps Triton alive."""
-        answered_s = math.inf
-
-        def drained() -> bool:
-            nonlocal answered_s
-            if answered_s == math.inf and _ANSWERED in self.log_tail():
-                answered_s = time.monotonic()
-            return time.monotonic() - answered_s >= _FLUSH_S
-
-        return drained
-
-    def _last_error(self) -> str:
-        """Triton's last error line without its time and source position."""
-        lines = self.log_tail(1000).splitlines()
-        errors = [line for line in lines if re.match(r"E\d{4} |error:|tritonserver: |  what\(\): ", line)]
-        errors = [line for line in errors if _NO_GPU not in line]
-        return re.sub(r"^E\d{4} \S+ \d+ [\w.]+:\d+\] ", "", errors[-1]).strip('" ') if errors else ""
 
     def _address(self, purpose: str, host: str | None = None) -> str:
         if not self._ports:

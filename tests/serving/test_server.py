@@ -40,6 +40,7 @@ from resonance.serving.ports import choose_ports, is_free
 from resonance.serving.readiness import PROBES, probe, probe_all, probe_inputs
 from resonance.serving.repository import read_repository
 from resonance.serving.server import ServerSettings, TritonServer
+from resonance.serving.triton_log import TritonLog
 from resonance.serving.warm import AT_ONCE
 
 SERVE = "import typer; from resonance.serving.cli import serve; typer.run(serve)"
@@ -388,8 +389,15 @@ def test_the_reason_of_a_failed_start_is_its_own(repository, tmp_path, monkeypat
     with pytest.raises(StartError, match=r"Triton ended while starting: exit code 1$") as failed:
         server.start()
     assert failed.value.log_tail == ""
-    server._logged = log.stat().st_size + 1  # emptied since
-    assert "weights are damaged" in server.log_tail()
+
+
+def test_a_log_that_was_emptied_is_read_from_its_beginning(tmp_path):
+    path = tmp_path / "triton.log"
+    path.write_text("of an earlier start\n" * 20)
+    log = TritonLog(path)
+    assert (log.has_grown(), log.tail(), log.last_error()) == (False, "", "")
+    path.write_text("""E1101 10:00:00.000000 1 a.cc:1] "failed to load 'encoder': weights are damaged"\n""")
+    assert log.last_error() == "failed to load 'encoder': weights are damaged"
 
 
 def test_an_occupied_port_is_named(repository):
