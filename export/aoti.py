@@ -56,7 +56,6 @@ def package_family(
     reference: Reference,
     *,
     device: str,
-    autotune: bool = True,
     on_graph: Callable[[ArtifactReport], None] = lambda report: None,
 ) -> list[ArtifactReport]:
     """Compile every graph of `card` to 1/model.pt2 in `repository`, each with its note beside it.
@@ -68,9 +67,7 @@ def package_family(
     reports = []
     for graph in card.graphs:
         path = repository / graph.model / "1" / AOTI_PACKAGE
-        report = package_graph(
-            graph, path, reference.rows.get(graph.model, []), device=device, autotune=autotune
-        )
+        report = package_graph(graph, path, reference.rows.get(graph.model, []), device=device)
         write_note(path, report, graph, device=device, source=reference.source)
         reports.append(report)
         on_graph(report)

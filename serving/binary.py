@@ -51,13 +51,13 @@ class Triton:
         return {path.name for path in self.backends.iterdir() if path.is_dir()}
 
 
-def find_triton(path: str | None = None) -> Triton:
-    """The container's Triton if `tritonserver` is on PATH (or on `path`), else the wheel's.
+def find_triton() -> Triton:
+    """The container's Triton if `tritonserver` is on PATH, else the wheel's.
 
     Raises:
         TritonNotUsableError: there is none, or its stub is for another Python.
     """
-    on_path = shutil.which("tritonserver", path=path)
+    on_path = shutil.which("tritonserver")
     if on_path:
         root = Path(on_path).resolve().parent.parent  # <root>/bin/tritonserver
         stub = root / "backends" / "python" / "triton_python_backend_stub"

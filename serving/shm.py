@@ -124,7 +124,7 @@ def _is_let_go(lock: Path) -> bool:
     return True
 
 
-def check_room(models: Iterable[Model], folder: Path = SHM) -> None:
+def check_room(models: Iterable[Model]) -> None:
     """Compare the free room with what the models' processes need.
 
     Room for three single requests a process is required; with less than three of the largest batch
@@ -142,18 +142,18 @@ def check_room(models: Iterable[Model], folder: Path = SHM) -> None:
         processes += model.instances
         required += model.instances * (REGION_BYTES + BATCHES_HELD * item)
         wanted += model.instances * (REGION_BYTES + BATCHES_HELD * batch)
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(SHM).free
     how = "give the container more with `docker run --shm-size=…`, or remount /dev/shm larger"
     if free < required:
         raise SharedMemoryError(
-            f"{folder} has {free // MIB} MiB free, the {processes} model processes need at least "
+            f"{SHM} has {free // MIB} MiB free, the {processes} model processes need at least "
             f"{required // MIB + 1} MiB; {how}"
         )
     if free < wanted:
         _log.warning(
             "%s has %d MiB free; full batches in all %d model processes need %d MiB, and requests fail "
             "for good once it is used up; %s",
-            folder, free // MIB, processes, wanted // MIB + 1, how,
+            SHM, free // MIB, processes, wanted // MIB + 1, how,
         )  # fmt: skip
 
 

@@ -67,12 +67,12 @@ def score_edges(score: FloatArray, wanted: int = GROUPS) -> FloatArray:
     return edges
 
 
-def score_groups(score: FloatArray, wanted: int = GROUPS) -> IntArray:
+def score_groups(score: FloatArray) -> IntArray:
     """The group of each row by its score, int64 [R], about as many rows each; fewer where scores are equal.
 
     Rows of one score are in one group.
     """
-    codes = np.searchsorted(score_edges(score, wanted), score, side="left")
+    codes = np.searchsorted(score_edges(score), score, side="left")
     return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
 
 
@@ -200,11 +200,10 @@ def viewer_draws(viewers: int, draws: int, seed: int) -> Iterator[FloatArray]:
         yield rng.multinomial(viewers, np.full(viewers, 1 / viewers), size=size).astype(np.float64)
 
 
-def percentile_interval(drawn: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """The central `level` of each column of draws [B, C]; draws without a figure are left out."""
-    tail = (1 - level) / 2
+def percentile_interval(drawn: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The central 95% of each column of draws [B, C]; draws without a figure are left out."""
     columns = [column[np.isfinite(column)] for column in drawn.T]
-    bounds = [np.quantile(c, [tail, 1 - tail]) if len(c) else np.full(2, np.nan) for c in columns]
+    bounds = [np.quantile(c, [0.025, 0.975]) if len(c) else np.full(2, np.nan) for c in columns]
     return np.array([b[0] for b in bounds]), np.array([b[1] for b in bounds])
 
 

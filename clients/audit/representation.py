@@ -22,6 +22,8 @@ from resonance.space.blocks import BoolArray, FloatArray
 IntArray = NDArray[np.int64]
 #: The chance of counts at either end that power leaves out.
 _NEVER = 1e-9
+#: On either side of a central 95%.
+_TAIL = 0.025
 
 
 class Against(StrEnum):
@@ -161,12 +163,11 @@ def hypergeometric_p(count: IntArray, size: IntArray, marked: IntArray, total: I
     )
 
 
-def clopper_pearson(count: IntArray, size: IntArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Exact intervals of a share (Clopper and Pearson, Biometrika 26, 1934): low, high, each float64 [n]."""
-    tail = (1 - level) / 2
+def clopper_pearson(count: IntArray, size: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Exact 95% intervals of a share (Clopper and Pearson, Biometrika 26, 1934): low, high, float64 [n]."""
     with np.errstate(invalid="ignore"):
-        low = np.where(count > 0, stats.beta.ppf(tail, count, size - count + 1), 0.0)
-        high = np.where(count < size, stats.beta.ppf(1 - tail, count + 1, size - count), 1.0)
+        low = np.where(count > 0, stats.beta.ppf(_TAIL, count, size - count + 1), 0.0)
+        high = np.where(count < size, stats.beta.ppf(1 - _TAIL, count + 1, size - count), 1.0)
     return np.nan_to_num(low), np.nan_to_num(high, nan=1.0)
 
 
@@ -181,16 +182,15 @@ def adjust(p: FloatArray, correction: Correction) -> FloatArray:
     return adjusted
 
 
-def usual_range(cell: Cell, level: float = 0.95) -> tuple[float, float]:
-    """Shares of so large a place by chance alone: the central `level` of the law that `cell` is tested by."""
-    tail = (1 - level) / 2
+def usual_range(cell: Cell) -> tuple[float, float]:
+    """Shares of so large a place by chance alone: the central 95% of the law that `cell` is tested by."""
     if cell.target is not None:
         law = stats.binom(cell.size, cell.target)
     elif cell.against == Against.OTHER:
         law = stats.hypergeom(cell.of_size + cell.size, cell.of_count + cell.count, cell.size)
     else:
         law = stats.hypergeom(cell.of_size, cell.of_count, cell.size)
-    return float(law.ppf(tail)) / cell.size, float(law.ppf(1 - tail)) / cell.size
+    return float(law.ppf(_TAIL)) / cell.size, float(law.ppf(1 - _TAIL)) / cell.size
 
 
 def power(base: float, excess: float, *, size: int, total: int, tests: int, alpha: float = 0.05) -> float:

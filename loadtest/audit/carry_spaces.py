@@ -34,7 +34,7 @@ def seeded_modules(seed: int) -> dict[str, nn.Module]:
     return modules
 
 
-def trained_modules(seed: int, folder: Path, *, steps: int = STEPS) -> dict[str, nn.Module]:
+def trained_modules(seed: int, folder: Path) -> dict[str, nn.Module]:
     """Encoders trained from `seed` on `SHORT_POOL`; the fusion head as training starts, which is a mean.
 
     What is in `folder` is gone on with, and is not trained again once it is done.
@@ -44,7 +44,7 @@ def trained_modules(seed: int, folder: Path, *, steps: int = STEPS) -> dict[str,
     if not weights.exists():
         pool = load_or_render(folder / "pool", SHORT_POOL, workers=torch.get_num_threads())
         loop = LoopSettings(
-            steps=steps, learning_rate=1.5e-3, warmup_steps=20, seed=seed, checkpoint_every=10
+            steps=STEPS, learning_rate=1.5e-3, warmup_steps=20, seed=seed, checkpoint_every=10
         )
         settings = TowerSettings(loop, batch=128, title_mates=32, wild=16)
         train_towers(views_of(pool, modules, CPU), settings, folder / f"seed{seed}")

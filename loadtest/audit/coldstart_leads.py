@@ -15,7 +15,7 @@ from resonance.clients.audit.coldstart_plots import draw_leads
 from resonance.clients.audit.estimates import Estimate
 
 
-def plot_leads(cases: Mapping[str, Sequence[Mapping[str, Any]]], measure: str = RECALL) -> Figure:
+def plot_leads(cases: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """A panel a case: the reference less each other, with its interval over the runs.
 
     Args:
@@ -24,12 +24,12 @@ def plot_leads(cases: Mapping[str, Sequence[Mapping[str, Any]]], measure: str = 
     figure = Figure(figsize=(3.4 * len(cases) + 1, 3.6), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for axes, (case, rows) in zip(panels, cases.items(), strict=True):
-        shown = [row for row in rows if row["measure"] == measure and row["lead"] is not None]
+        shown = [row for row in rows if row["measure"] == RECALL and row["lead"] is not None]
         draw_leads(axes, {row["name"]: Estimate(**row["lead"]) for row in shown})
         axes.set_title(case, fontsize=10)
         axes.locator_params(axis="x", nbins=4)
     figure.suptitle(
-        f"fused over others: {measure} of new titles, over runs; left of 0 the other is better", fontsize=11
+        f"fused over others: {RECALL} of new titles, over runs; left of 0 the other is better", fontsize=11
     )
     return figure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,12 +52,7 @@ def encoders(name: str) -> dict[str, nn.Module]:
 
 
 def kept_blocks(
-    folder: Path,
-    pool_folder: Path,
-    name: str,
-    *,
-    titles: int = EVALUATED,
-    note: Callable[[str], None] = print,
+    folder: Path, pool_folder: Path, name: str, *, titles: int = EVALUATED
 ) -> NDArray[np.float32]:
     """Blocks of every segment of a catalogue, float32 [N, S, 3, 596]; float16 on the disk."""
     modules = encoders(name)
@@ -67,7 +61,7 @@ def kept_blocks(
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         pool = held_out_pool(pool_folder, catalogue_settings(titles))
-        note(f"encoding {pool.settings.segments:,} segments, {name}")
+        print(f"encoding {pool.settings.segments:,} segments, {name}")
         blocks = segment_blocks(views_of(pool, modules, CPU)).unflatten(0, _shape(pool))
         np.save(path, blocks.numpy().astype(np.float16))
     return np.load(path).astype(np.float32)

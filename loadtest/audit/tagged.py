@@ -57,10 +57,10 @@ WAYS: dict[str, tuple[Poorer, ...]] = {
 class FactorModel:
     """Means of the blocks by factor and value, drawn once; libraries are drawn from it."""
 
-    def __init__(self, rng: np.random.Generator, strength: float = 1.0) -> None:
+    def __init__(self, rng: np.random.Generator) -> None:
         shape = (len(MODALITIES), BLOCK_WIDTH)
         self._means = {
-            name: rng.standard_normal((values, *shape)) * strength * _STRENGTH[name] / np.sqrt(BLOCK_WIDTH)
+            name: rng.standard_normal((values, *shape)) * _STRENGTH[name] / np.sqrt(BLOCK_WIDTH)
             for name, values in VALUES.items()
         }
         self._base = rng.standard_normal(shape) * 0.5 / np.sqrt(BLOCK_WIDTH)

@@ -99,12 +99,12 @@ class Speed:
     whole_ms: float
 
 
-def precisions(uri: str, name: str, titles: WorldTitles, shapes: Sequence[str] = LABELS) -> list[Found]:
+def precisions(uri: str, name: str, titles: WorldTitles) -> list[Found]:
     """By the search itself, over the store at `uri`, whose titles are named by their number."""
     rows = []
     with closing(open_library(uri)) as library:
         for asked in ASKED:
-            for shape in shapes:
+            for shape in LABELS:
                 wanted = dict.fromkeys(asked, named_shape(shape))
                 hits = find_arcs(library, wanted, limit=FIRST).hits
                 right = [LABELS[titles.labels[int(hit.facts.media_id)]] == shape for hit in hits]

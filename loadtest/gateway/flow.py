@@ -22,7 +22,6 @@ from resonance.v1 import embedding_pb2 as pb
 
 #: A sender that got nothing rid of for this long is held back.
 HELD_S = 3.0
-CANCEL_BOUND_S = 1.0
 LOOK_S = 0.01
 
 

@@ -74,10 +74,6 @@ class Stack:
         """Samples of the gateway's /metrics by name and labels as they stand there."""
         return _scrape(self._metrics_address)
 
-    def triton_pending(self) -> int:
-        """Requests that Triton has taken and not begun."""
-        return int(_sum_of(_scrape(self._triton_metrics_address), "nv_inference_pending_request_count"))
-
     def triton_computed(self) -> int:
         """Inferences that Triton has ended so far."""
         return int(_sum_of(_scrape(self._triton_metrics_address), "nv_inference_count"))

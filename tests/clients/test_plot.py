@@ -63,9 +63,9 @@ def test_each_arc_of_one_title_has_its_row_and_colour(tmp_path: Path) -> None:
     assert Image.open(path).size[0] > Image.open(path).size[1] > 500
 
 
-def with_axes(media: str, value: float, ends: tuple[str, str] = ("serene", "frantic")) -> MediaEmbedding:
+def with_axes(media: str, value: float) -> MediaEmbedding:
     arcs = {**dict.fromkeys(ARC_COLOURS, wave(20)), "tension": wave(20, value)}
-    return replace(title(media, arcs, 160.0), axes={"tension": AxisValue(value, *ends)})
+    return replace(title(media, arcs, 160.0), axes={"tension": AxisValue(value, "serene", "frantic")})
 
 
 @pytest.mark.parametrize(("value", "filled"), [(0.9, HIGH_COLOUR), (0.1, LOW_COLOUR)])

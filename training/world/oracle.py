@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from resonance.training.world.factors import LEVELS, MELODY_STEPS, SETTINGS, SUBJECTS
+from resonance.training.world.factors import MELODY_STEPS
 
 #: Columns of a factor row [4 + 7] that picture, sound and text all show; the melody's columns follow.
 SHOWN_BY_ALL = (0, 1, 2, 3)
@@ -25,12 +25,6 @@ def factor_entropies(factors: np.ndarray) -> dict[str, float]:
     bits["setting and subject together"] = entropy_bits(factors[:, :2])
     bits["melody (sum of its steps)"] = sum(entropy_bits(factors[:, i]) for i in MELODY)
     return bits
-
-
-def largest_entropies() -> dict[str, float]:
-    """Bits of each factor if all its values were equally likely."""
-    sizes = {"setting": len(SETTINGS), "subject": len(SUBJECTS), "tension": LEVELS, "pace": LEVELS}
-    return {name: float(np.log2(size)) for name, size in sizes.items()}
 
 
 def expected_recall(rivals: np.ndarray, k: int) -> float:

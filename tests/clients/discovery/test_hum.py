@@ -52,9 +52,9 @@ def store(sounds: dict[str, Path], tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def write_hum(folder: Path, seed: int) -> Path:
+def write_hum(folder: Path) -> Path:
     """Another key, another tempo, and a pure tone."""
-    return write_wav(folder / "hum.wav", sung_tune(tune_notes(seed), note_s=0.8, key=3.4))
+    return write_wav(folder / "hum.wav", sung_tune(tune_notes(5), note_s=0.8, key=3.4))
 
 
 def test_a_hum_finds_its_clip(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_hum_finds_its_clip(store: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (code, said) == (0, f"8 of 8 titles with sound, 8 segments: {out}\n")
     lines = progress.splitlines()
     assert [line.partition(",")[0] for line in lines] == [f"{done} of 8 titles" for done in range(1, 9)]
-    hum = write_hum(tmp_path, 5)
+    hum = write_hum(tmp_path)
     code, said, _ = resonance("hum", store, "--sound", hum, "--contours", out, "--json")
     assert code == 0
     first, second, third = json.loads(said)["hits"][:3]
@@ -85,7 +85,7 @@ def test_a_title_that_changed_is_told(store: Path, sounds: dict[str, Path], tmp_
     sink = open_sink(str(store), SPACE)
     sink.write(stored_tune("tune-5", sounds["tune-5"], "v2"), batch="2", replaces=["tune-5"])
     sink.close()
-    hum = write_hum(tmp_path, 5)
+    hum = write_hum(tmp_path)
     code, said, warned = resonance("hum", store, "--sound", hum, "--contours", out, "--json")
     assert code == 0
     assert "tune-5" not in [hit["media_id"] for hit in json.loads(said)["hits"]]
@@ -117,7 +117,7 @@ def test_contours_go_into_no_file_of_another_ending(
 
 
 def test_wrong_use(store: Path, tmp_path: Path) -> None:
-    hum = write_hum(tmp_path, 5)
+    hum = write_hum(tmp_path)
     code, _, said = resonance("hum", store, "--sound", hum)
     assert code == 2
     assert "--contours" in said
@@ -136,7 +136,7 @@ def test_wrong_use(store: Path, tmp_path: Path) -> None:
 def test_without_librosa(store: Path, tmp_path: Path, command: str) -> None:
     options = {
         "contours": ["--out", str(tmp_path / "c.parquet")],
-        "hum": ["--sound", str(write_hum(tmp_path, 5)), "--contours", str(tmp_path / "c.parquet")],
+        "hum": ["--sound", str(write_hum(tmp_path)), "--contours", str(tmp_path / "c.parquet")],
     }
     program = (
         "import sys; sys.modules['librosa'] = None\n"

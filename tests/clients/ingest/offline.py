@@ -49,7 +49,7 @@ def offline_worker(ledger: LedgerThread) -> TitleWorker:
     return TitleWorker(cast(Embedder, Offline()), ledger, EmbedOptions())
 
 
-def night(folder: Path, sources: Sequence[str], *, prune_limit: float | None = None) -> dict[str, list[str]]:
+def night(folder: Path, sources: Sequence[str]) -> dict[str, list[str]]:
     """One job of a catalogue of texts, into `folder`; the results of each title, as they came."""
     results: dict[str, list[str]] = {}
 
@@ -63,7 +63,7 @@ def night(folder: Path, sources: Sequence[str], *, prune_limit: float | None = N
             await ledger.open()
             items = in_thread(cast(Iterator[Any], read_catalogue(sources)))
             await run_job(items, offline_worker(ledger), ledger, concurrency=4, on_outcome=told)
-            await ledger.call(lambda opened: opened.end_catalogue(sources, prune_limit))
+            await ledger.call(lambda opened: opened.end_catalogue(sources, None))
             await ledger.call(lambda opened: opened.write_failures(folder / "failed.parquet"))
         finally:
             await ledger.close()

@@ -13,11 +13,9 @@ from tests.clients.media.synthetic import numbered_picture
 FORMATS = ("GIF", "PNG", "WEBP", "AVIF")
 
 
-def animation(
-    form: str, durations_ms: Sequence[int], *, size: tuple[int, int] = (64, 48), **options: Any
-) -> bytes:
+def animation(form: str, durations_ms: Sequence[int], **options: Any) -> bytes:
     """One of `FORMATS`, whose frame i is shown for `durations_ms[i]`."""
-    frames = [Image.fromarray(numbered_picture(number, *size)) for number in range(len(durations_ms))]
+    frames = [Image.fromarray(numbered_picture(number, 64, 48)) for number in range(len(durations_ms))]
     out = io.BytesIO()
     more = {"lossless": True} if form == "WEBP" else {}
     frames[0].save(
