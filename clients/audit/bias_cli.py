@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,17 +18,10 @@ from resonance.clients.audit.options import (
 )
 from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
 from resonance.clients.cli.new_file_option import writable
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
 class Time(StrEnum):
@@ -45,6 +38,7 @@ class Strictness(StrEnum):
     HOLM = "holm"
 
 
+@with_credentials
 def bias(
     store: StoreArgument,
     group: Annotated[
@@ -111,11 +105,8 @@ def bias(
     html: HtmlOption = None,
     limit: LimitOption = None,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Compare the shares of groups in clusters and results with the library and with a target.
 
@@ -139,7 +130,6 @@ def bias(
     from resonance.space.errors import SpaceError
 
     limits = make_limits(limit, MEASURES if before is None else CHANGE_MEASURES)
-    credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
         settings = BiasSettings(
             sources=[make_source(text) for text in group],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,19 +17,13 @@ from resonance.clients.audit.options import (
     make_limits,
 )
 from resonance.clients.cli.discovery_options import StoreArgument
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def resonance(
     store: StoreArgument,
     log: Annotated[
@@ -73,11 +67,8 @@ def resonance(
     html: HtmlOption = None,
     limit: LimitOption = None,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Hold how far recommended titles are watched against their score, by block, by axis and by kind.
 
@@ -100,7 +91,6 @@ def resonance(
     from resonance.clients.ingest.uris import local_path
     from resonance.space.errors import SpaceError
 
-    credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
         limits = make_limits(limit, MEASURES)
         check_written(html, [store, log, *(group or ()), space])

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.clients.cli.sampling import SamplingChoice
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def embed(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Video, sound, picture or text files.")
@@ -42,11 +36,8 @@ def embed(
     fingerprint: Annotated[
         str | None, typer.Option(help="Refuse a server that embeds into another space; all 64 digits.")
     ] = None,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Embed media against a running server.
 
@@ -74,7 +65,7 @@ def embed(
                 check_no_input(written, [*paths, transcript])
     run = EmbedRun(
         server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        credentials=credentials,
         sampling=str(sampling) if sampling else None,
         transcript=transcript,
         fingerprint=fingerprint,

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 HalfLifeOption = Annotated[
     float | None, typer.Option(metavar="DAYS", help="Days after which a viewing counts half. [150]")
@@ -29,6 +22,7 @@ SpaceOption = Annotated[
 ]
 
 
+@with_credentials
 def explain(
     store: StoreArgument,
     a: Annotated[str, typer.Argument(metavar="A", help="Media id of the title in hand.")],
@@ -42,11 +36,8 @@ def explain(
     space: SpaceOption = None,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Say why B is suggested after A: the shares of its score, the moments most alike, one plain sentence.
 
@@ -64,7 +55,7 @@ def explain(
         space=space,
         json_out=json_out,
         server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        credentials=credentials,
     )
     with wrong_use():
         code = asyncio.run(run.explain())

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.clients.cli.discovery_options import StoreArgument
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def explore(
     store: StoreArgument,
     server: ServerOption = DEFAULT_SERVER,
@@ -35,11 +29,8 @@ def explore(
             help="What a viewer watched (.csv, .jsonl, .parquet), to begin with. [default: nothing]"
         ),
     ] = None,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Search a store by example in a browser: posters that play, sliders, arcs, and why each title was found.
 
@@ -49,7 +40,6 @@ def explore(
     from resonance.clients.explorer import run
     from resonance.space.errors import SpaceError
 
-    credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
         try:
             run.explore(

@@ -5,21 +5,14 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
 class Way(StrEnum):
@@ -29,6 +22,7 @@ class Way(StrEnum):
     VECTOR = "vector"
 
 
+@with_credentials
 def hum(
     store: Annotated[str, typer.Argument(metavar="STORE", help="As --sink of `resonance ingest`.")],
     sound: Annotated[Path, typer.Option(metavar="FILE", help="A hum, or any sound with a melody.")],
@@ -39,11 +33,8 @@ def hum(
     limit: Annotated[int, typer.Option(min=1, help="Clips at most, the best place of each title.")] = 10,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Find the clips with a melody, and where in them it is: in another key, tempo or voice.
 
@@ -61,7 +52,7 @@ def hum(
         limit=limit,
         json_out=json_out,
         server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        credentials=credentials,
     )
     with wrong_use():
         code = asyncio.run(run.find())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,19 +25,13 @@ from resonance.clients.cli.discovery_options import (
     make_filter,
     make_weights,
 )
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def reel(
     store: StoreArgument,
     output: Annotated[
@@ -85,11 +79,8 @@ def reel(
     ] = None,
     json_out: Annotated[bool, typer.Option("--json", help="The list of clips as one JSON object.")] = False,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Join the moments of a store that are most like examples or a taste into one MP4.
 
@@ -114,7 +105,7 @@ def reel(
                 space=space,
                 sampling=None,
                 server=server,
-                credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+                credentials=credentials,
             ),
             weights=make_weights(weights),
             options=ReelOptions(

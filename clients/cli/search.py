@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,19 +27,13 @@ from resonance.clients.cli.discovery_options import (
     make_filter,
     make_weights,
 )
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def search(
     store: StoreArgument,
     image: ImageOption = None,
@@ -68,11 +62,8 @@ def search(
     sampling: SamplingOption = None,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Search a store by example: a picture, a sound, a clip, words, an article, a title, or a mix of them.
 
@@ -91,7 +82,7 @@ def search(
             space=space,
             sampling=str(sampling) if sampling else None,
             server=server,
-            credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+            credentials=credentials,
         ),
         weights=make_weights(weights),
         only=make_filter(tag, language, since, until),

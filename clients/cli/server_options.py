@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -22,24 +24,48 @@ ServerOption = Annotated[
         help="grpc://HOST:PORT of a gateway, or triton://HOST:PORT (or HOST:PORT) of Triton.",
     ),
 ]
-TokenFileOption = Annotated[
-    Path | None,
-    typer.Option(envvar="RESONANCE_TOKEN_FILE", help="A file that holds the bearer token."),
-]
-TlsOption = Annotated[
-    bool, typer.Option("--tls", help="Encrypt; the server's certificate is one that this machine trusts.")
-]
-TlsCaOption = Annotated[
-    Path | None, typer.Option(help="Encrypt; authorities of the server's certificate, PEM.")
-]
-TlsCertOption = Annotated[Path | None, typer.Option(help="Own certificate for mutual TLS, PEM.")]
-TlsKeyOption = Annotated[Path | None, typer.Option(help="Its key, PEM.")]
+#: What `Credentials` are made of, by their name on the command line.
+_CREDENTIALS: dict[str, Any] = {
+    "token_file": Annotated[
+        Path | None,
+        typer.Option(envvar="RESONANCE_TOKEN_FILE", help="A file that holds the bearer token."),
+    ],
+    "tls": Annotated[
+        bool,
+        typer.Option("--tls", help="Encrypt; the server's certificate is one that this machine trusts."),
+    ],
+    "tls_ca": Annotated[
+        Path | None, typer.Option(help="Encrypt; authorities of the server's certificate, PEM.")
+    ],
+    "tls_cert": Annotated[Path | None, typer.Option(help="Own certificate for mutual TLS, PEM.")],
+    "tls_key": Annotated[Path | None, typer.Option(help="Its key, PEM.")],
+}
 
 
-def make_credentials(
-    token_file: Path | None, tls: bool, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None
+def with_credentials(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with five options in place of its `credentials`; a contradiction among them is wrong use."""
+
+    @functools.wraps(command)
+    def asked(**given: Any) -> None:
+        credentials = _make_credentials(**{name: given.pop(name) for name in _CREDENTIALS})
+        command(**given, credentials=credentials)
+
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "tls" else None)
+        for name in _CREDENTIALS
+    ]
+    kept = [p for name, p in inspect.signature(command).parameters.items() if name != "credentials"]
+    asked.__annotations__ = {p.name: command.__annotations__[p.name] for p in kept} | _CREDENTIALS
+    hints = get_type_hints(asked, include_extras=True)  # typer takes none from the text of a signature
+    asked.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [p.replace(annotation=hints[p.name]) for p in (*kept, *flags)]
+    )
+    return asked
+
+
+def _make_credentials(
+    *, token_file: Path | None, tls: bool, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None
 ) -> Credentials:
-    """Of the options above; a contradiction is wrong use of the command, exit code 2."""
     from resonance.clients.credentials import Credentials
 
     with wrong_use():

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def status(
     server: ServerOption = DEFAULT_SERVER,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Show a server's space and models, and of a gateway its queues and throughput.
 
@@ -35,7 +26,6 @@ def status(
     """
     from resonance.clients.cli.status_run import show_status
 
-    credentials = make_credentials(token_file, tls, tls_ca, tls_cert, tls_key)
     with wrong_use():
         code = asyncio.run(show_status(server, credentials, json_out=json_out))
     raise typer.Exit(code)

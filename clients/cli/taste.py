@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.clients.cli.discovery_options import StoreArgument, WeightsOption, make_weights
 from resonance.clients.cli.explain import HalfLifeOption, SpaceOption
 from resonance.clients.cli.new_file_option import writable
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def taste(
     store: StoreArgument,
     history: Annotated[
@@ -46,11 +40,8 @@ def taste(
     space: SpaceOption = None,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """List titles of a store that suit a viewer's history, with what of it speaks for each.
 
@@ -74,7 +65,7 @@ def taste(
         space=space,
         json_out=json_out,
         server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        credentials=credentials,
     )
     with wrong_use():
         code = asyncio.run(run.recommend())

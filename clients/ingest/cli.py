@@ -6,22 +6,15 @@ import asyncio
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.clients.cli.sampling import SamplingChoice
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
 class Engine(StrEnum):
@@ -31,6 +24,7 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+@with_credentials
 def ingest(
     sources: Annotated[
         list[str],
@@ -113,11 +107,8 @@ def ingest(
         int | None, typer.Option(help="Prometheus metrics on this port of the loopback; 0 picks one.")
     ] = None,
     json_out: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Embed a library and store every title once; killed, it goes on where it stopped.
 
@@ -137,7 +128,7 @@ def ingest(
             sources=tuple(sources),
             sink=sink,
             server=server,
-            credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+            credentials=credentials,
             journal=journal,
             failed=failed,
             retry_failed=retry_failed,

@@ -5,24 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resonance.clients.cli.sampling import SamplingChoice
-from resonance.clients.cli.server_options import (
-    DEFAULT_SERVER,
-    ServerOption,
-    TlsCaOption,
-    TlsCertOption,
-    TlsKeyOption,
-    TlsOption,
-    TokenFileOption,
-    make_credentials,
-    wrong_use,
-)
+from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, with_credentials, wrong_use
+
+if TYPE_CHECKING:
+    from resonance.clients.credentials import Credentials
 
 
+@with_credentials
 def migrate(
     store: Annotated[str, typer.Argument(metavar="STORE", help="What is there, of the old space.")],
     sink: Annotated[str, typer.Option(metavar="URI", help="Where the new one grows.")],
@@ -55,11 +49,8 @@ def migrate(
     ] = 0.1,
     patience_s: Annotated[float, typer.Option(min=0, help="As of `resonance ingest`.")] = 600.0,
     json_out: Annotated[bool, typer.Option("--json", help="How far it is as one JSON object.")] = False,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    tls_cert: TlsCertOption = None,
-    tls_key: TlsKeyOption = None,
+    *,
+    credentials: Credentials,
 ) -> None:
     """Embed the titles of a store again, with a server of another space, into another sink.
 
@@ -87,7 +78,7 @@ def migrate(
         sources=(store,),
         sink=sink,
         server=server,
-        credentials=make_credentials(token_file, tls, tls_ca, tls_cert, tls_key),
+        credentials=credentials,
         journal=journal,
         concurrency=concurrency,
         sampling=str(sampling) if sampling else None,
