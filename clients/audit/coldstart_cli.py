@@ -84,8 +84,6 @@ def coldstart(
     from resonance.training.tuning import restart_tuned
 
     restart_tuned()
-    from contextlib import closing
-
     from rich.console import Console
     from rich.progress import Progress
 
@@ -98,29 +96,16 @@ def coldstart(
         verdict,
     )
     from resonance.clients.audit.report import Report
-    from resonance.clients.audit.stored_names import as_stored, stored_names
-    from resonance.clients.audit.tags import read_tags
-    from resonance.clients.audit.viewings import read_viewings
     from resonance.clients.errors import ResonanceError, UsageError
-    from resonance.clients.ingest.stores import open_store
     from resonance.space.errors import SpaceError
-    from resonance.training.coldstart.candidates import unnamed_titles
     from resonance.training.coldstart.experiment import (
         FACTORISATION,
         POPULARITY,
         ColdstartSettings,
         run_coldstart,
     )
-    from resonance.training.coldstart.features import (
-        BLOCK_NAMES,
-        FUSED,
-        TAGS,
-        other_vectors,
-        read_titles,
-        stored_contestants,
-        tag_features,
-    )
-    from resonance.training.coldstart.logs import join_logs, only_titles, read_names
+    from resonance.training.coldstart.features import BLOCK_NAMES, FUSED, TAGS
+    from resonance.training.coldstart.inputs import read_inputs
     from resonance.training.coldstart.splitting import SplitSettings, make_split
 
     with wrong_use():
@@ -128,37 +113,19 @@ def coldstart(
         others = [_named(text) for text in beside or ()]
         check_written(html, [store, log, tags, test, held_out, *(uri for _, uri in others)])
         try:
-            whole, tested = read_viewings(log), None
-            if test is not None:
-                whole, tested = join_logs(whole, read_viewings(test))
-            named_new = read_names(held_out) if held_out is not None else ()
-            with closing(open_store(store)) as opened:
-                names = stored_names(opened, {*whole.media_ids, *named_new})
-                whole = as_stored(whole, names)
-                named_new = tuple(names.get(name, name) for name in named_new)
-                more = unnamed_titles(
-                    opened,
-                    whole.media_ids,
-                    end_s=float(whole.at_s[-1]) if len(whole) else 0.0,
-                    most=unnamed,
-                    wanted=named_new,
-                    seed=seed,
-                )
-                titles = read_titles(opened, whole.media_ids, more.media_ids)
-            viewings, rows = only_titles(whole, titles.media_ids)
-            found = read_tags(tags, titles.media_ids) if tags is not None else None
-            tagged = tag_features(
-                titles.tags if found is None else [found.by_title.get(name, ()) for name in titles.media_ids]
+            inputs = read_inputs(
+                store,
+                log,
+                test=test,
+                held_out=held_out,
+                tags=tags,
+                beside=others,
+                unnamed=unnamed,
+                seed=seed,
             )
-            contestants = stored_contestants(titles)
-            if tagged is not None:
-                contestants[TAGS] = tagged.columns.astype("float32")
-            for name, uri in others:
-                with closing(open_store(uri)) as opened_beside:
-                    contestants[name] = other_vectors(name, opened_beside, titles.media_ids, contestants)
             # a block or tags that no title has are no misspelling
-            named = {*contestants, FUSED, TAGS, *BLOCK_NAMES, POPULARITY, FACTORISATION}
-            check_limits(limits, measures_of(named, next(iter(contestants)), k))
+            named = {*inputs.contestants, FUSED, TAGS, *BLOCK_NAMES, POPULARITY, FACTORISATION}
+            check_limits(limits, measures_of(named, next(iter(inputs.contestants)), k))
             settings = ColdstartSettings(
                 k=k,
                 split=SplitSettings(
@@ -169,43 +136,40 @@ def coldstart(
                 seed=seed,
             )
             split = make_split(
-                viewings,
-                settings.split,
-                seed,
-                tested=None if tested is None else tested[rows],
-                held_out=named_new,
+                inputs.viewings, settings.split, seed, tested=inputs.tested, held_out=inputs.held_out
             )
             console = Console(stderr=True)
             with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
                 result = run_coldstart(
-                    contestants,
-                    viewings,
+                    inputs.contestants,
+                    inputs.viewings,
                     settings,
                     split=split,
-                    tags=contestants.get(TAGS),
-                    columns=None if tagged is None else {TAGS: tagged.names},
+                    tags=inputs.contestants.get(TAGS),
+                    columns=None if inputs.tags is None else {TAGS: inputs.tags.names},
                     progress=progress,
                 )
         except UsageError:
             raise
         except (ResonanceError, SpaceError) as error:
             raise typer.Exit(failed_with(error)) from error
+    titles, more, found = inputs.titles, inputs.unnamed, inputs.given_tags
     facts = {
         "store": store,
         "log": log if test is None else f"{log}, test {test}",
-        "tags": "none that titles share" if tagged is None else tags or "stored with the titles",
-        "fingerprint": opened.space.fingerprint,
-        "trained": opened.space.trained,
+        "tags": "none that titles share" if inputs.tags is None else tags or "stored with the titles",
+        "fingerprint": inputs.space.fingerprint,
+        "trained": inputs.space.trained,
         "titles": len(titles.media_ids),
-        "titles_not_in_store": len(whole.media_ids) + len(more.media_ids) - len(titles.media_ids),
+        "titles_not_in_store": inputs.absent,
         "titles_not_in_log": len(more.media_ids),
         "titles_not_in_log_of_unknown_date": more.undated,
         "titles_not_in_log_left_out_as_later": more.later,
         "titles_not_in_log_left_out_by_lot": more.beyond,
         "rows_of_tags_of_other_titles": 0 if found is None else found.others,
-        "held_out_not_found": len(set(named_new) - set(titles.media_ids)),
-        "viewings": len(viewings),
-        "completion": viewings.completion_is,
+        "held_out_not_found": len(set(inputs.held_out) - set(titles.media_ids)),
+        "viewings": len(inputs.viewings),
+        "completion": inputs.viewings.completion_is,
         "trainings": trainings,
         "seed": seed,
     }
