@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from resonance.export import contract
-from resonance.export.artifact import GPU_RELATIVE
+from resonance.export.artifact import GPU_RELATIVE, cosine
 from resonance.export.cards import GraphCard
 from resonance.export.contract import Model
 from resonance.export.onnx_export import Arrays, make_inputs
@@ -109,16 +109,10 @@ def edge_failures(model: Model, runner: Runner, profiles: Sequence[Profile], flo
             continue
         for place in (0, most - 1):
             alone = runner({name: value[place : place + 1] for name, value in batch.items()})
-            cosine = row_cosine(alone[0][0], together[0][place])
-            if cosine < floor:
-                failures.append(f"row {place} alone and at {where} have cosine {cosine:.6f}")
+            found = cosine(alone[0][0], together[0][place])
+            if found < floor:
+                failures.append(f"row {place} alone and at {where} have cosine {found:.6f}")
     return failures
-
-
-def row_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two vectors, in float64."""
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(x @ y / max(float(np.linalg.norm(x) * np.linalg.norm(y)), 1e-30))
 
 
 def _compare_one(
@@ -135,9 +129,9 @@ def _compare_one(
         elif tensor is model.outputs[0]:
             parity.max_abs = max(parity.max_abs, float(np.abs(a - b).max()))
             for x, y in zip(np.atleast_2d(a), np.atleast_2d(b), strict=True):
-                cosine = row_cosine(x, y)
-                if cosine < parity.min_cosine:
-                    parity.min_cosine, parity.worst = cosine, label
+                found = cosine(x, y)
+                if found < parity.min_cosine:
+                    parity.min_cosine, parity.worst = found, label
         else:
             apart, allowed = np.abs(a - b), card.tolerance[tensor.name].max_abs + GPU_RELATIVE * np.abs(a)
             place = np.unravel_index(np.argmax(apart - allowed), apart.shape)
