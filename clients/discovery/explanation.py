@@ -19,9 +19,9 @@ from resonance.clients.discovery.types import FoundTitle, StoredTitle
 from resonance.clients.errors import UsageError
 from resonance.clients.results import Segment
 from resonance.space.blocks import FloatArray
-from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH, Descriptor
+from resonance.space.descriptor import MODALITIES, TITLE_WIDTH, Descriptor
 from resonance.space.pairs import best_pair
-from resonance.space.scores import Query, Weights, explain, query_from_vector
+from resonance.space.scores import Weights, explain, query_from_vector
 from resonance.space.taste import Blend
 
 
@@ -32,6 +32,13 @@ class Usual:
     mean: float
     spread: float
     titles: int
+
+    @classmethod
+    def of(cls, values: FloatArray) -> Usual | None:
+        """Of a number of each title; None where they are too few."""
+        if len(values) < LEAST_COMPARED:
+            return None
+        return cls(float(values.mean()), float(values.std(ddof=1)), len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +168,13 @@ def explain_suggestion(
     others = sample.without(names | past)
     query = query_from_vector(a.vector, descriptor)
     told = explain(query, weights, b.vector, list(b.facts.present))
-    shares = _shares(query, weights, others)
+    shares = others.shares(query, weights)
     blocks = tuple(
         BlockPart(
             modality=share.modality,
             share=share.value,
             weight=float(weights.array()[m]),
-            usual=_usual(shares[others.present[:, m] == b.facts.present[m], m]),
+            usual=Usual.of(shares[others.present[:, m] == b.facts.present[m], m]),
             a_inferred=not a.facts.present[m],
             b_inferred=share.inferred,
             moment=_moment_of_block(m, a, b, weights, descriptor) if moments else None,
@@ -231,19 +238,6 @@ def _history_facts(taste: Taste, parts: FloatArray, compared: FloatArray) -> His
 def _triple(blocks: list[float]) -> tuple[float, float, float]:
     visual, audio, transcript = blocks
     return visual, audio, transcript
-
-
-def _shares(query: Query, weights: Weights, others: LibrarySample) -> FloatArray:
-    """The shares of every sampled title, float64 [n, 3]."""
-    mine = query.weighted(weights).reshape(len(MODALITIES), BLOCK_WIDTH)
-    theirs = others.vectors.astype(np.float64).reshape(-1, len(MODALITIES), BLOCK_WIDTH)  # (n, 3, 596)
-    return np.asarray(np.einsum("nmd,md->nm", theirs, mine))
-
-
-def _usual(values: FloatArray) -> Usual | None:
-    if len(values) < LEAST_COMPARED:
-        return None
-    return Usual(float(values.mean()), float(values.std(ddof=1)), len(values))
 
 
 def _moment_of_block(

@@ -21,7 +21,8 @@ from resonance.clients.discovery.types import Library, StoredTitle
 from resonance.clients.results import Vector
 from resonance.clients.signals import signal_value
 from resonance.space.blocks import BoolArray, FloatArray
-from resonance.space.descriptor import TITLE_WIDTH
+from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES, TITLE_WIDTH
+from resonance.space.scores import Query, Weights
 
 #: Titles sampled. The mean of 100 numbers is known to a tenth of their spread, and the spread to 7%
 #: (1 / sqrt(2 n)).
@@ -43,6 +44,12 @@ class LibrarySample:
     vectors: Vector
     present: BoolArray
     signals: Mapping[str, FloatArray]
+
+    def shares(self, query: Query, weights: Weights) -> FloatArray:
+        """Of the score of every title, float64 [n, 3]."""
+        mine = query.weighted(weights).reshape(len(MODALITIES), BLOCK_WIDTH)
+        theirs = self.vectors.astype(np.float64).reshape(-1, len(MODALITIES), BLOCK_WIDTH)  # (n, 3, 596)
+        return np.asarray(np.einsum("nmd,md->nm", theirs, mine))
 
     def without(self, media_ids: Collection[str]) -> LibrarySample:
         """The sample less some titles."""

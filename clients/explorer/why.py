@@ -12,10 +12,8 @@ import numpy as np
 from resonance.clients.clock import clock
 from resonance.clients.discovery.explanation import Usual
 from resonance.clients.discovery.reasons import above, stands_out
-from resonance.clients.discovery.sample import LEAST_COMPARED, LibrarySample
+from resonance.clients.discovery.sample import LibrarySample
 from resonance.clients.discovery.search import TitleHit
-from resonance.space.blocks import FloatArray
-from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.space.scores import Query, Share, Weights
 
 #: A modality in words.
@@ -38,9 +36,7 @@ class Usuals:
     """
 
     def __init__(self, query: Query, weights: Weights, sample: LibrarySample) -> None:
-        shape = (len(MODALITIES), BLOCK_WIDTH)
-        theirs = sample.vectors.astype(np.float64).reshape(-1, *shape)  # (n, 3, 596)
-        self._shares = np.einsum("nmd,md->nm", theirs, query.weighted(weights).reshape(shape))  # (n, 3)
+        self._shares = sample.shares(query, weights)  # (n, 3)
         self._present = sample.present  # (n, 3)
         self._names = np.array(sample.media_ids, object)
 
@@ -48,15 +44,9 @@ class Usuals:
         """One a block."""
         others = self._names != hit.facts.media_id
         return tuple(
-            Reason(share, _usual(self._shares[others & (self._present[:, m] != share.inferred), m]))
+            Reason(share, Usual.of(self._shares[others & (self._present[:, m] != share.inferred), m]))
             for m, share in enumerate(hit.shares)
         )
-
-
-def _usual(values: FloatArray) -> Usual | None:
-    if len(values) < LEAST_COMPARED:
-        return None
-    return Usual(float(values.mean()), float(values.std(ddof=1)), len(values))
 
 
 def sentence_of_hit(reasons: tuple[Reason, ...], weights: Weights, hit: TitleHit) -> str:
