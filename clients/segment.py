@@ -22,6 +22,20 @@ from resonance.space.axes import AxisMeter
 from resonance.space.descriptor import BLOCK_WIDTH, Descriptor
 
 
+def frames_tensors(frames: Frames) -> dict[str, NDArray[Any]]:
+    """As the visual encoder takes them, with a batch axis of 1."""
+    return {
+        "FRAMES": frames.pixels[None],
+        "FRAME_MASK": frames.mask[None],
+        "FRAME_TIMES": frames.times_s[None],
+    }
+
+
+def pcm_tensors(pcm: Pcm) -> dict[str, NDArray[Any]]:
+    """As the audio encoder takes it, with a batch axis of 1."""
+    return {"PCM": pcm.samples[None], "PCM_LENGTH": np.array([[pcm.length]], np.int64)}
+
+
 class Redecoder(Protocol):
     """Decodes a segment's pictures in order, where its keyframes decode to nothing."""
 
@@ -113,15 +127,7 @@ class SegmentEncoder:
             video, given = await self._decode_again(given, self._redecoder)
         if video is None:
             return None, given
-        answer = await self._infer(
-            "visual_encoder",
-            {
-                "FRAMES": video.pixels[None],
-                "FRAME_MASK": video.mask[None],
-                "FRAME_TIMES": video.times_s[None],
-            },
-            ("VISUAL", "VISUAL_SIGNALS"),
-        )
+        answer = await self._infer("visual_encoder", frames_tensors(video), ("VISUAL", "VISUAL_SIGNALS"))
         return _Encoded(answer["VISUAL"][0], answer["VISUAL_SIGNALS"][0]), given
 
     async def _clip(self, clip: Clip) -> _Encoded:
@@ -139,11 +145,7 @@ class SegmentEncoder:
         return frames, replace(given, video=frames, sampled_by=SampledBy.DECODED, frame_times_s=times_s)
 
     async def _sound(self, pcm: Pcm) -> _Encoded:
-        answer = await self._infer(
-            "audio_encoder",
-            {"PCM": pcm.samples[None], "PCM_LENGTH": np.array([[pcm.length]], np.int64)},
-            ("AUDIO", "AUDIO_SIGNALS"),
-        )
+        answer = await self._infer("audio_encoder", pcm_tensors(pcm), ("AUDIO", "AUDIO_SIGNALS"))
         return _Encoded(answer["AUDIO"][0], answer["AUDIO_SIGNALS"][0])
 
     async def _words(self, text: str) -> _Encoded:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from resonance.clients.media.clip import clip_from_bytes, decode_clip
+from resonance.clients.segment import frames_tensors
 from resonance.export import contract
 from resonance.space.descriptor import Descriptor
 
@@ -83,14 +84,9 @@ class BareModels:
 
     def _segment(self, feeds: Tensors) -> Tensors:
         frames = decode_clip(clip_from_bytes(feeds["CLIP"].tobytes()), self.descriptor.frames)
-        seen: Tensors = {
-            "FRAMES": frames.pixels[None],
-            "FRAME_MASK": frames.mask[None],
-            "FRAME_TIMES": frames.times_s[None],
-        }
         heard: Tensors = {"PCM": feeds["PCM"], "PCM_LENGTH": feeds["PCM_LENGTH"]}
         return {
-            **self.run("visual_encoder", seen),
+            **self.run("visual_encoder", frames_tensors(frames)),
             **self.run("audio_encoder", heard),
             **self.run("transcript_embedding", {"TEXT": feeds["TEXT"]}),
         }

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from resonance.clients.media.clip import clip_to_bytes
 from resonance.clients.media.feed import FeedReader
 from resonance.clients.media.reader import open_media
-from resonance.clients.media.types import Clip, Frames, Pcm, SegmentInput
+from resonance.clients.media.types import Clip, Frames, SegmentInput
 from resonance.clients.media.words import SubtitleFile
+from resonance.clients.segment import frames_tensors, pcm_tensors
 from resonance.export import contract
 from resonance.export.onnx_export import make_inputs
 from resonance.loadtest.bench.bare import BareModels, Tensors
@@ -89,7 +90,7 @@ def _pictures(descriptor: Descriptor, distinct: int) -> Item:
     def read(number: int) -> Tensors:
         video = _at_once(_window_of_pictures(descriptor, times_s, films[number])).video
         assert isinstance(video, Frames)
-        return _frames(video)
+        return frames_tensors(video)
 
     model = "visual_encoder"
     feeds = [read(number) for number in range(distinct)]
@@ -110,7 +111,7 @@ def _sound(descriptor: Descriptor, distinct: int) -> Item:
     def read(number: int) -> Tensors:
         pcm = _at_once(_window_of_sound(descriptor, heard[number], rate_hz)).pcm
         assert pcm is not None
-        return _pcm(pcm)
+        return pcm_tensors(pcm)
 
     model = "audio_encoder"
     feeds = [read(number) for number in range(distinct)]
@@ -160,7 +161,7 @@ def _segment(descriptor: Descriptor, folder: Path, distinct: int) -> Item:
         assert segment.pcm is not None
         assert segment.text is not None
         clip = np.frombuffer(clip_to_bytes(segment.video), np.uint8)[None]
-        return {"CLIP": clip, **_pcm(segment.pcm), **_text(segment.text)}
+        return {"CLIP": clip, **pcm_tensors(segment.pcm), **_text(segment.text)}
 
     model = "segment_embedding"
     feeds = [read(number) for number in range(distinct)]
@@ -213,18 +214,6 @@ def _at_once(work: Coroutine[Any, Any, SegmentInput]) -> SegmentInput:
         segment: SegmentInput = ended.value
         return segment
     raise AssertionError("one window has room")
-
-
-def _frames(frames: Frames) -> Tensors:
-    return {
-        "FRAMES": frames.pixels[None],
-        "FRAME_MASK": frames.mask[None],
-        "FRAME_TIMES": frames.times_s[None],
-    }
-
-
-def _pcm(pcm: Pcm) -> Tensors:
-    return {"PCM": pcm.samples[None], "PCM_LENGTH": np.array([[pcm.length]], np.int64)}
 
 
 def _text(text: str) -> dict[str, npt.NDArray[Any]]:

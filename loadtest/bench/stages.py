@@ -18,8 +18,9 @@ from resonance.clients.media.packets import Title
 from resonance.clients.media.probe import probe
 from resonance.clients.media.sound import SoundReader
 from resonance.clients.media.source import MediaSource
-from resonance.clients.media.types import Clip, Frames, Limits, Pcm, ReadTimes
+from resonance.clients.media.types import Clip, Frames, Limits, ReadTimes
 from resonance.clients.media.video import VideoReader
+from resonance.clients.segment import frames_tensors, pcm_tensors
 from resonance.loadtest.bench.films import Film, film, streamed
 from resonance.loadtest.bench.matrix import Run, run, warm_up_title
 from resonance.loadtest.bench.sdk_process import SdkProcess
@@ -153,8 +154,8 @@ class Stages:
         finally:
             with_source.close()
         decode_s, frames = _cpu(lambda: [self._frames(video) for video in videos])
-        visual_s, visual = _cpu(lambda: [self._visual.run(None, _frames_feeds(f)) for f in frames])
-        audio_s, audio = _cpu(lambda: [self._audio.run(None, _pcm_feeds(p)) for p in sounds])
+        visual_s, visual = _cpu(lambda: [self._visual.run(None, frames_tensors(f)) for f in frames])
+        audio_s, audio = _cpu(lambda: [self._audio.run(None, pcm_tensors(p)) for p in sounds])
         fusion_s, _ = _cpu(lambda: self._fuse(visual, audio))
         return StageSeconds(demux_s, sound_s, decode_s, visual_s, audio_s, fusion_s)
 
@@ -185,18 +186,6 @@ def _session(path: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _frames_feeds(frames: Frames) -> Feeds:
-    return {
-        "FRAMES": frames.pixels[None],
-        "FRAME_MASK": frames.mask[None],
-        "FRAME_TIMES": frames.times_s[None],
-    }
-
-
-def _pcm_feeds(pcm: Pcm) -> Feeds:
-    return {"PCM": pcm.samples[None], "PCM_LENGTH": np.array([[pcm.length]], np.int64)}
 
 
 def _cpu(work: Callable[[], list[T]]) -> tuple[float, list[T]]:
