@@ -84,6 +84,19 @@ class Call:
 Script = Callable[[Call], Awaitable[None]]
 
 
+async def completes(call: Call) -> None:
+    """One segment and the title, once all has come."""
+    await call.complete.wait()
+    await call.segment(0)
+    await call.title(1)
+
+
+async def hangs(call: Call) -> None:
+    """One segment, and nothing more."""
+    await call.segment(0)
+    await asyncio.Event().wait()
+
+
 class BrokenGateway(EmbeddingServiceServicer):
     """Answers the n-th call of EmbedMedia by the n-th script, every further one by the last."""
 

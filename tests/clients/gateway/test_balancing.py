@@ -36,7 +36,7 @@ from resonance.serving.ports import choose_ports
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceMismatchError
 from resonance.v1.embedding_pb2_grpc import add_EmbeddingServiceServicer_to_server
-from tests.clients.gateway.broken_gateway import BrokenGateway, Call
+from tests.clients.gateway.broken_gateway import BrokenGateway, Call, completes
 
 #: So long that a test which waits once more than it must does not end in time.
 SLOW = RetryPolicy(attempts=3, retry_for_s=60.0, first_wait_s=20.0, most_wait_s=20.0)
@@ -272,11 +272,6 @@ async def test_one_that_connects_while_another_is_waited_for_is_taken(
 ) -> None:
     async def refuses(call: Call) -> None:
         await call.fail(OverloadedError("full", retry_after_s=20.0))
-
-    async def completes(call: Call) -> None:
-        await call.complete.wait()
-        await call.segment(0)
-        await call.title(1)
 
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")

@@ -39,7 +39,7 @@ from resonance.clients.results import MediaEmbedding, Segment
 from resonance.space.descriptor import Descriptor
 from resonance.space.errors import SpaceMismatchError
 from resonance.v1 import embedding_pb2 as pb
-from tests.clients.gateway.broken_gateway import BrokenGateway, Call, make_segment
+from tests.clients.gateway.broken_gateway import BrokenGateway, Call, completes, hangs, make_segment
 from tests.clients.gateway.conftest import FAST
 
 GONE = ServerUnavailableError("shutting down", retry_after_s=0.05)
@@ -109,12 +109,7 @@ async def test_the_index_at_the_end_of_an_mp4_is_sent_first(
     def box(kind: bytes, size: int) -> bytes:
         return size.to_bytes(4, "big") + kind + os.urandom(size - 8)
 
-    async def script(call: Call) -> None:
-        await call.complete.wait()
-        await call.segment(0)
-        await call.title(1)
-
-    broken.scripts = [script]
+    broken.scripts = [completes]
     film = box(b"ftyp", 32) + box(b"mdat", 2 * CHUNK_BYTES) + box(b"moov", CHUNK_BYTES + 7)
     await parts_of(impatient, film)
     received = broken.calls[0].received
@@ -206,17 +201,12 @@ async def test_a_refusal_in_the_middle_of_an_upload_arrives_as_what_it_is(
 async def test_a_pipe_is_sent_as_it_comes_and_cannot_be_resumed(
     broken: BrokenGateway, impatient: GatewayEmbedder
 ) -> None:
-    async def whole(call: Call) -> None:
-        await call.complete.wait()
-        await call.segment(0)
-        await call.title(1)
-
     async def breaks(call: Call) -> None:
         await call.begun.wait()
         await call.segment(0)
         await call.fail(GONE)
 
-    for script, error in ((whole, None), (breaks, NotResumableError)):
+    for script, error in ((completes, None), (breaks, NotResumableError)):
         broken.scripts, broken.calls = [script], []
         read_end, write_end = os.pipe()
         os.write(write_end, b"x" * 1000)
@@ -238,12 +228,7 @@ async def test_a_pipe_that_waits_for_its_sender_keeps_no_other_call_from_its_thr
 ) -> None:
     """A handful of cameras or slow browsers took all threads of the loop, and nothing else went on."""
 
-    async def ends(call: Call) -> None:
-        await call.complete.wait()
-        await call.segment(0)
-        await call.title(1)
-
-    broken.scripts = [ends]
+    broken.scripts = [completes]
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as pipe, os.fdopen(write_end, "wb") as sender:
@@ -267,11 +252,7 @@ async def cancelled(call: Call) -> None:
 async def test_leaving_early_cancels_the_call(
     broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
-    async def script(call: Call) -> None:
-        await call.segment(0)
-        await asyncio.Event().wait()
-
-    broken.scripts = [script]
+    broken.scripts = [hangs]
     stream = impatient.stream(film)
     async for part in stream:
         assert isinstance(part, Segment)
@@ -283,11 +264,7 @@ async def test_leaving_early_cancels_the_call(
 async def test_a_cancelled_caller_is_cancelled_and_so_is_its_call(
     broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
-    async def script(call: Call) -> None:
-        await call.segment(0)
-        await asyncio.Event().wait()
-
-    broken.scripts = [script]
+    broken.scripts = [hangs]
     stream = impatient.stream(film)
     await anext(stream)
     waiting = asyncio.create_task(anext(stream))
@@ -327,11 +304,7 @@ async def test_leaving_while_a_slow_file_is_read_stops_nobody_else(
 async def test_closing_the_embedder_ends_a_title_with_an_error(
     broken: BrokenGateway, impatient: GatewayEmbedder, film: Path
 ) -> None:
-    async def script(call: Call) -> None:
-        await call.segment(0)
-        await asyncio.Event().wait()
-
-    broken.scripts = [script]
+    broken.scripts = [hangs]
     stream = impatient.stream(film)
     await anext(stream)
     await impatient.close()
