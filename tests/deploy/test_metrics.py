@@ -23,6 +23,7 @@ from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc
 from tests.deploy.conftest import ALICE, BOB, Production, bearer
 from tests.deploy.files import alerts, dashboard
+from tests.waiting import until
 
 #: Exported only where there is a GPU. Names and labels are from Triton's
 #: documentation and the gateway's code and stay unproven here (docs/verification.md).
@@ -140,13 +141,6 @@ def complaint(use: Use, exported: dict[str, Exported]) -> str | None:
             return f"{use.where}: {use.metric} has no {name} {kind} {value!r}; it has {sorted(labels[name])}"
     unknown = use.labels - labels.keys() - LABELS_OF_PROMETHEUS
     return f"{use.where}: {use.metric} has no label {sorted(unknown)}" if unknown else None
-
-
-def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline_s, "it did not happen"
-        time.sleep(0.05)
 
 
 def scrape(address: str) -> dict[str, Exported]:

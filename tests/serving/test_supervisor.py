@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,6 +27,7 @@ from resonance.serving.readiness import probe
 from resonance.serving.server import ServerSettings, TritonServer
 from resonance.serving.supervisor import Restarts, Supervisor, SupervisorSettings
 from tests.serving.test_server import read_ready, regions_of, sleep_on, start_command
+from tests.waiting import until
 
 INTERVAL_S, TIMEOUT_S = 0.5, 1.0
 QUICK = [f"--probe-interval={INTERVAL_S}", f"--probe-timeout={TIMEOUT_S}", "--drain-seconds=2"]
@@ -106,15 +107,6 @@ def patient(repository: Path, tmp_path: Path) -> Iterator[Serve]:
     yield running
     running.command.kill()
     running.command.communicate()
-
-
-def until(holds: Callable[[], bool], within_s: float) -> float:
-    """Seconds until `holds`."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < within_s
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def test_a_killed_and_a_stopped_stub_come_back_while_others_answer(patient):

@@ -26,7 +26,7 @@ from resonance.serving.gateway.log_format import LogFormat
 from resonance.serving.ports import choose_ports
 from resonance.serving.supervisor_gateway import GatewayProcess
 from tests.serving.test_server import SERVE
-from tests.serving.test_supervisor import until
+from tests.waiting import until
 
 STAND_IN = Path(__file__).with_name("gateway_stand_in.py")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from resonance.serving.server import TritonServer
 from resonance.space import unit
 from tests.clients.discovery.made import DESCRIPTOR, SPACE, Made
 from tests.clients.ingest.running import ingest
+from tests.waiting import until
 
 #: Nothing listens there: the discard port.
 NOBODY = "127.0.0.1:9"
@@ -158,7 +158,7 @@ def serve(store: Path | str, address: str, cache: Path, viewer: Viewer | None = 
     running = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    wait_for(lambda: running.started)
+    until(lambda: running.started)
     try:
         yield site
     finally:
@@ -166,13 +166,6 @@ def serve(store: Path | str, address: str, cache: Path, viewer: Viewer | None = 
         thread.join(timeout=20)
         listening.close()
     assert not thread.is_alive()
-
-
-def wait_for(happened: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.02)
 
 
 #: Small files, twelve with pictures and twelve without, so that there is something usual to compare with.

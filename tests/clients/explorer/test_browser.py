@@ -21,7 +21,8 @@ from resonance.clients.explorer.viewer import Viewer
 from resonance.serving.server import TritonServer
 from tests.clients.discovery.made import DESCRIPTOR
 from tests.clients.explorer.browsers import Browsers, started_browsers
-from tests.clients.explorer.conftest import HOSTILE, NOBODY, Site, empty_store, serve, wait_for
+from tests.clients.explorer.conftest import HOSTILE, NOBODY, Site, empty_store, serve
+from tests.waiting import until
 
 WIDE, NARROW = (1280, 900), (360, 740)
 SEARCHED_MS = 20_000
@@ -535,10 +536,10 @@ def test_an_answer_under_way_is_whole_though_more_is_asked_for_meanwhile(
         return len(held) == times
 
     page.get_by_role("searchbox", name="Find a title by name").fill("film")
-    wait_for(partial(asked, 1))
+    until(partial(asked, 1))
     more.click()
     held[0].fulfill(json={"titles": titles, "all": False})
-    wait_for(partial(asked, 2))
+    until(partial(asked, 2))
     expect(page.locator("#results-title")).to_have_text("Titles that fit")
     expect(page.locator("#results-note")).not_to_contain_text("too large")
     expect(more).to_be_visible()
@@ -793,7 +794,7 @@ def test_the_server_comes_back(film_store: Path, site: Site, tmp_path: Path, ope
         page.get_by_role("button", name="More like").first.click()
         expect(page.locator("#failure")).to_contain_text("never seen on this machine")
         restarted.address = site.address
-        wait_for(partial(_looked, page), 30)
+        until(partial(_looked, page), 30)
         expect(page.locator("#choose")).to_be_enabled()
 
 

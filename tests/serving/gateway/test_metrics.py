@@ -8,7 +8,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -28,6 +27,7 @@ from resonance.serving.gateway.metrics import (
 )
 from resonance.serving.gateway.metrics_server import MOST_AT_A_TIME, MetricsServer
 from resonance.serving.gateway.reasons import HandshakeFault, Kill, Refusal
+from tests.waiting import until
 
 
 class Clock:
@@ -130,11 +130,11 @@ def test_connections_that_ask_for_nothing_take_few_threads_and_keep_nobody_out()
         idle = [socket.create_connection(address, timeout=5) for _ in range(MOST_AT_A_TIME + more)]
         for one in idle[:more]:
             assert one.recv(1) == b"", "the oldest end for others"
-        _wait_until(lambda: threading.active_count() <= before + MOST_AT_A_TIME)
+        until(lambda: threading.active_count() <= before + MOST_AT_A_TIME, 5)
         assert _scrape(server)
         for one in idle:
             one.close()
-        _wait_until(lambda: threading.active_count() == before)
+        until(lambda: threading.active_count() == before, 5)
     finally:
         server.close()
 
@@ -145,16 +145,9 @@ def test_a_connection_that_asks_for_nothing_ends() -> None:
         before = threading.active_count()
         with socket.create_connection((server.host, server.port), timeout=5) as one:
             assert one.recv(1) == b""
-        _wait_until(lambda: threading.active_count() == before)
+        until(lambda: threading.active_count() == before, 5)
     finally:
         server.close()
-
-
-def _wait_until(true: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def test_what_is_counted_later_is_there_from_the_start_with_0() -> None:
