@@ -12,7 +12,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def measure_end_to_end(bench: Bench, folder: Path) -> None:
             if file is None:
                 continue
             with bench.going_on(name):
-                row = _run(pool, workers, pipeline, file, shown.duration_s, sampling, seconds)
+                row = run_decoded_here(pool, workers, pipeline, file, shown.duration_s, sampling, seconds)
                 if (shown, sampling, bench.device) == (FILM, "keyframes", "cuda"):
                     row["bar"] = BAR
                 result.row({"film": LABELS[shown], "sampling": sampling, "decoder": PYAV, **row})
@@ -122,7 +123,7 @@ def _device_alone(pipeline: Pipeline, count: int, *, segments: int, seconds: flo
 
 
 def run_decoded_there(
-    pool: ProcessPoolExecutor,
+    pool: Executor,
     workers: int,
     pipeline: Pipeline,
     decoder: KeyframePictures,
@@ -130,7 +131,7 @@ def run_decoded_there(
     duration_s: int,
     seconds: float,
 ) -> dict[str, object]:
-    """`_run` of keyframes that the workers only choose: `decoder` decodes them, and pictures stay there.
+    """Keyframes that the workers only choose: `decoder` decodes them, and pictures stay there.
 
     One thread decodes a run's pictures while the ones before become vectors.
     """
@@ -212,8 +213,8 @@ def run_decoded_there(
     return _row(done * SEGMENT_S / 3600, done * KEYFRAMES, wall_s, workers, cpu, device_s, bound)
 
 
-def _run(
-    pool: ProcessPoolExecutor,
+def run_decoded_here(
+    pool: Executor,
     workers: int,
     pipeline: Pipeline,
     path: Path,
@@ -221,7 +222,11 @@ def _run(
     sampling: str,
     seconds: float,
 ) -> dict[str, object]:
-    """Feed the device for `seconds` after every worker has begun and the device is warm."""
+    """Feed the device for `seconds` after every worker has begun and the device is warm.
+
+    Workers that begin together end together, and a stretch may take them seconds: the clock runs from the end
+    of one round of theirs to the end of another, for of a round that it cuts all or nothing would count.
+    """
     from resonance.loadtest.gpu_bench.media import RATE_HZ, SEGMENT_S, Stretch, read_stretch
 
     last = duration_s // SEGMENT_S - SEGMENTS
@@ -234,20 +239,27 @@ def _run(
     for warm in [submit() for _ in range(workers)]:
         stretch = warm.result()
         fixed.run(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), StageClock(pipeline.device))
-    clock, cpu, done, decoded, waited_s = StageClock(pipeline.device), Counter[str](), 0, 0, 0.0
+    clock, cpu, stretches, decoded, waited_s = StageClock(pipeline.device), Counter[str](), 0, 0, 0.0
     running = {submit() for _ in range(IN_FLIGHT * workers)}
-    wait(running, return_when=FIRST_COMPLETED)  # from here on workers are full, and at the end they still are
-    started = time.perf_counter()
-    while time.perf_counter() - started < seconds or not done:
-        asked = time.perf_counter()
-        finished, running = wait(running, return_when=FIRST_COMPLETED)
-        waited_s += time.perf_counter() - asked
-        for job in finished:
-            running.add(submit())
-            stretch = job.result()
-            out = fixed.run(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), clock)
-            cpu.update(stretch.seconds)
-            done, decoded = done + SEGMENTS, decoded + stretch.decoded
+    finished: set[Future[Stretch]] = set()
+
+    def next_stretch() -> Stretch:
+        nonlocal finished, running, waited_s
+        if not finished:
+            asked = time.perf_counter()
+            finished, running = wait_for(running, return_when=FIRST_COMPLETED)
+            waited_s += time.perf_counter() - asked
+            running |= {submit() for _ in finished}
+        return finished.pop().result()
+
+    for _ in range(workers):  # a round that is not counted
+        next_stretch()
+    started, waited_s = time.perf_counter(), 0.0
+    while time.perf_counter() - started < seconds or stretches % workers:
+        stretch = next_stretch()
+        out = fixed.run(stretch.frames, stretch.pcm, pipeline.ids(SEGMENTS), clock)
+        cpu.update(stretch.seconds)
+        stretches, decoded = stretches + 1, decoded + stretch.decoded
     device_s = clock.read()
     wall_s = time.perf_counter() - started
     for job in running:
@@ -260,7 +272,8 @@ def _run(
         "waiting_for_decoded": waiting,
         "bounded_by": "decoding on the CPU" if waiting > 0.2 else "the device and its feeding",
     }
-    return _row(done * SEGMENT_S / 3600, decoded, wall_s, workers, cpu, device_s, bound)
+    hours = stretches * SEGMENTS * SEGMENT_S / 3600
+    return _row(hours, decoded, wall_s, workers, cpu, device_s, bound)
 
 
 def _row(

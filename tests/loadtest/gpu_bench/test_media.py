@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import subprocess
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,25 @@ def test_segments_that_cannot_be_captured_are_launched_and_that_is_said(
     assert fixed.fed_by.startswith("launches: the capture is refused (RuntimeError: operation not permitted")
     frames, pcm = np.zeros((1, 4, 224, 224, 3), np.uint8), np.zeros((1, 128_000), np.float32)
     assert fixed.run(frames, pcm, built.ids(1), StageClock("cpu")).isfinite().all()
+
+
+def test_stretches_that_were_decoded_before_the_clock_ran_are_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers, stretch_s = 3, 0.1
+
+    def read(path: str, first: int, count: int, sampling: str) -> media.Stretch:
+        time.sleep(stretch_s)
+        return media.Stretch(np.zeros(0, np.uint8), np.zeros(0, np.float32), {}, 0)
+
+    monkeypatch.setattr(media, "read_stretch", read)
+    fixed = pipeline.Fixed(lambda *segments: torch.ones(1), "launches")
+    built: Any = SimpleNamespace(device="cpu", fixed=lambda *shape: fixed, ids=lambda segments: torch.ones(1))
+    with ThreadPoolExecutor(workers) as pool:
+        row: Any = end_to_end_part.run_decoded_here(pool, workers, built, Path("film"), 120, "uniform", 0.25)
+    seconds_of_film_a_second = workers * end_to_end_part.SEGMENTS * media.SEGMENT_S / stretch_s
+    # they all decode for as long as each other, so every round of them ends at once
+    assert 0.6 < row["hours_per_hour"] / seconds_of_film_a_second < 1.02
 
 
 def test_keyframes_nearest_to_the_quarters_are_chosen_once_and_in_order() -> None:
