@@ -213,6 +213,23 @@ def test_a_missing_or_broken_package_is_named(tmp_path: Path) -> None:
         Runner(str(path), "cpu", batched=True)
 
 
+def test_a_process_of_the_second_gpu_takes_nothing_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch does on the current GPU, such as waiting for it before a capture, makes a context there."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(runner.GraphPlace, "of", lambda device: None)
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda path, **options: options["device_index"])
+    path = tmp_path / AOTI_PACKAGE
+    path.write_bytes(b"no archive")
+    path.with_name(AOTI_NOTE).write_text(json.dumps({"built_for": aoti.built_for("cuda")}))
+    assert Runner(str(path), "cuda:1", batched=True)._package == 1
+    assert current == [torch.device("cuda:1")]
+
+
 @pytest.mark.parametrize("weights", ["space's", "other", "of a model that the space does not have"])
 def test_a_package_of_another_space_is_refused(weights: str, space: Descriptor, tmp_path: Path) -> None:
     """What another export left, or a copy brought here, would be served under this space's fingerprint."""

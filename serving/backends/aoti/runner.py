@@ -94,6 +94,10 @@ class Runner:
         self.record = read_record(path)
         check_place(path, self.record, self.device)
         check_space(path, self.record)
+        if self.device.type == "cuda":
+            # Else what torch does on the current GPU, such as waiting for it before a capture, makes a
+            # context of hundreds of MB on the first GPU, in each process of another one.
+            torch.cuda.set_device(self.device)
         self._path = path
         self._batched = batched
         self._graph_batches = sorted(graph_batches) if self.device.type == "cuda" and batched else []
