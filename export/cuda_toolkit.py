@@ -17,7 +17,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-HEADER = Path("include") / "cuda.h"
+#: What is compiled includes these, the last two by way of `cuda_runtime_api.h` and `cuda_fp16.h`. The wheels
+#: that PyTorch depends on bring the first alone.
+HEADERS = (Path("include/cuda.h"), Path("include/crt/host_defines.h"), Path("include/nv/target"))
 LIBRARY = "libcuda.so"
 _INSTALLED = Path("/usr/local")
 
@@ -46,19 +48,21 @@ def use_toolkit() -> None:
 
 
 def find_home(installed: Path = _INSTALLED) -> Path:
-    """The folder with ``include/cuda.h``: named by the environment, above `nvcc`, installed, or of a wheel.
+    """The folder with `HEADERS`: named by the environment, above `nvcc`, installed, or of wheels.
 
     Raises:
-        ToolkitError: none has it.
+        ToolkitError: none has all of them.
     """
     looked = []
     for folder in _homes(installed):
-        if (folder / HEADER).is_file():
+        lacking = next((header for header in HEADERS if not (folder / header).is_file()), None)
+        if lacking is None:
             return folder
-        looked.append(str(folder))
+        looked.append(f"{folder} lacks {lacking}")
     raise ToolkitError(
-        f"no {HEADER} in {', '.join(looked)}; install CUDA's toolkit of PyTorch's version, "
-        "or name it with CUDA_HOME"
+        f"CUDA's headers are not here: {'; '.join(looked)}; install CUDA's toolkit of PyTorch's version, or "
+        "name it with CUDA_HOME; beside the wheels of CUDA 13 it is enough to `pip install nvidia-cuda-crt "
+        "nvidia-cuda-cccl`, of the version of nvidia-cuda-runtime"
     )
 
 
@@ -71,8 +75,8 @@ def _homes(installed: Path) -> Iterator[Path]:
         yield Path(nvcc).resolve().parent.parent
     yield installed / "cuda"
     yield from sorted(installed.glob("cuda-*"), reverse=True)
-    wheels = Path(sysconfig.get_path("purelib")) / "nvidia"
-    yield from (wheels / name for name in ("cu13", "cuda_runtime"))
+    # those of CUDA 12 are a folder each, and PyTorch looks into one
+    yield Path(sysconfig.get_path("purelib")) / "nvidia" / "cu13"
 
 
 def find_library(home: Path, installed: Sequence[Path] | None = None) -> Path:

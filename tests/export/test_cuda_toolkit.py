@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from resonance.export.cuda_toolkit import ToolkitError, find_home, find_library, use_toolkit
+from resonance.export.cuda_toolkit import HEADERS, ToolkitError, find_home, find_library, use_toolkit
+
+
+def with_headers(home: Path) -> Path:
+    """`home`, with the headers of a toolkit, all empty."""
+    for header in HEADERS:
+        (home / header).parent.mkdir(parents=True, exist_ok=True)
+        (home / header).touch()
+    return home
 
 
 @pytest.fixture
@@ -19,9 +28,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("CUDA_HOME", "CUDA_PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "cuda-12.9").mkdir()
-    header = tmp_path / "cuda-13.0" / "include" / "cuda.h"
-    header.parent.mkdir(parents=True)
-    header.touch()
+    with_headers(tmp_path / "cuda-13.0")
     script = tmp_path / "bin" / "nvcc"
     script.parent.mkdir()
     script.write_text("#!/bin/sh\nexec nvcc-of-elsewhere\n")
@@ -47,9 +54,21 @@ def test_the_toolkit_is_where_its_headers_are(installed: Path, monkeypatch: pyte
     named = installed / "named"
     monkeypatch.setenv("CUDA_HOME", str(named))
     assert find_home(installed) == installed / "cuda-13.0"  # what is named has no headers
-    (named / "include").mkdir(parents=True)
-    (named / "include" / "cuda.h").touch()
+    with_headers(named)
     assert find_home(installed) == named
+
+
+def test_headers_that_include_others_which_are_not_there_are_no_toolkit(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch's own wheels come: what is compiled would end at the first header that is missing."""
+    shutil.rmtree(installed / "cuda-13.0")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(installed / "wheels"))
+    home = with_headers(installed / "wheels" / "nvidia" / "cu13")
+    assert find_home(installed) == home
+    shutil.rmtree(home / "include" / "crt")
+    with pytest.raises(ToolkitError, match=r"cu13 lacks include/crt/host_defines\.h; .*nvidia-cuda-crt"):
+        find_home(installed)
 
 
 def test_a_machine_without_it_is_told_where_it_was_looked_for(
@@ -57,7 +76,7 @@ def test_a_machine_without_it_is_told_where_it_was_looked_for(
 ) -> None:
     (installed / "cuda-13.0" / "include" / "cuda.h").unlink()
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(installed / "no wheels"))
-    with pytest.raises(ToolkitError, match=r"no include/cuda\.h in .*cuda-13\.0.* CUDA_HOME"):
+    with pytest.raises(ToolkitError, match=r"cuda-13\.0 lacks include/cuda\.h.* CUDA_HOME"):
         find_home(installed)
     with pytest.raises(ToolkitError, match=r"no libcuda\.so in .* install NVIDIA's driver"):
         find_library(installed, [])
