@@ -91,6 +91,16 @@ def local_folder(folder: Path) -> Iterator[Given]:
     yield from _below(folder, folder)
 
 
+def files_below(folder: Path) -> Iterator[str]:
+    """Files in a folder of this machine and below it that are titles or may belong to one.
+
+    What cannot be read is left out.
+    """
+    for found in walk(str(folder), [ANY_DEPTH]):
+        if not isinstance(found, Unlisted):
+            yield from (os.path.join(found.folder, name) for name in found.names if _may_be_title(name))
+
+
 def local_glob(pattern: Path) -> Iterator[Given]:
     """The titles that a pattern fits, as a shell reads it, and ``**`` as any folders.
 

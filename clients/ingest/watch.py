@@ -16,7 +16,7 @@ from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from resonance.clients.ingest.errors import CatalogueError
-from resonance.clients.ingest.folders import FolderTitles, Given, local_folder
+from resonance.clients.ingest.folders import FolderTitles, Given, files_below, local_folder
 from resonance.clients.ingest.job import first_error
 from resonance.clients.ingest.manifest import FaultyRow
 from resonance.clients.ingest.types import CatalogueItem
@@ -27,6 +27,10 @@ SETTLE_S = 2.0
 _LOOK_EVERY_S = 0.25
 #: A file that is written changes many times a second, and each change may be one that cannot be told.
 _LISTEN_AGAIN_AFTER_S = 1.0
+#: It is looked for changes that were not told this often, and for no larger share of the time.
+_MISSED_EVERY_S, _MISSED_SHARE = 600.0, 0.05
+#: A change that was not told by then is one of those.
+_TOLD_WITHIN_S = 2.0
 #: Files that were there before, looked at before it is looked whether an upload is whole.
 _FILES_AT_ONCE = 64
 #: Names under which browsers and copying tools keep a file that is not whole, besides hidden ones.
@@ -50,6 +54,8 @@ async def watch(
     (``.part``, ``.tmp``), are left alone until they are renamed; what was renamed from such a name is whole.
     Subtitles that come or change make the media beside them come again. So does everything that is there when
     a change could not be told, as that of a file whose name is not UTF-8; such a file is a faulty row, once.
+    The kernel drops changes, and the library that listens says nothing of it, where more come at once than it
+    keeps: a large tree that is moved in is enough. So it is looked for those now and then.
 
     Args:
         settle_s: size and time of change stand still for so long before a file counts as whole.
@@ -70,9 +76,13 @@ async def watch(
     listens = asyncio.Event()
     listening = asyncio.create_task(_listen(folder, uploads, listens, polls))
     ready = asyncio.create_task(listens.wait())
+    looking = None
     try:
         await asyncio.wait((listening, ready), return_when=asyncio.FIRST_COMPLETED)
         listens.clear()
+        if not polls:  # which looks at everything anyway
+            await asyncio.to_thread(uploads.remember)  # before they are listed, so that none is in neither
+            looking = asyncio.create_task(_look_for_missed(uploads))
         before = uploads.there_before()
         told: set[str] = set()
         while not listening.done():
@@ -96,9 +106,26 @@ async def watch(
             ) from error
         raise CatalogueError(str(folder), "it cannot be watched any more", "a folder that stays")
     finally:
-        for task in (listening, ready):
+        tasks = [task for task in (listening, ready, looking) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(listening, ready, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _look_for_missed(uploads: _Uploads) -> None:
+    took_s = 0.0
+    while True:
+        await asyncio.sleep(max(_MISSED_EVERY_S, took_s / _MISSED_SHARE))
+        began_s = time.monotonic()
+        unknown = await asyncio.to_thread(uploads.unknown)
+        took_s = time.monotonic() - began_s
+        await asyncio.sleep(_TOLD_WITHIN_S)
+        if found := await asyncio.to_thread(uploads.look_at_missed, unknown):
+            _log.warning(
+                "%s: the kernel did not tell of changes to %d files, which are looked at now; where another "
+                "machine makes them, as on a network file system, set WATCHFILES_FORCE_POLLING=1",
+                *(uploads.folder, found),
+            )
 
 
 async def _listen(folder: Path, uploads: _Uploads, listens: asyncio.Event, polls: bool) -> None:
@@ -151,16 +178,39 @@ class _Uploads:
         *,
         trust_age: bool,
     ) -> None:
-        self._folder, self._settle_s, self._trust_age = folder, settle_s, trust_age
+        self.folder, self._settle_s, self._trust_age = folder, settle_s, trust_age
         self._on_seen, self._on_gone = on_seen, on_gone
         self._lock = threading.Lock()
         self._coming: dict[Path, _Still] = {}
         self._faulty: list[FaultyRow] = []
         self._temporary: dict[Path, int] = {}  # inodes of files under names that say they are not whole
+        self._known: set[int | None] = set()  # states of files that were there, or that were looked at
+
+    def remember(self) -> None:
+        """The files that are there now are known."""
+        self._known.update(map(_state, files_below(self.folder)))
+
+    def unknown(self) -> list[str]:
+        """Files whose state of now nobody told of, yet."""
+        old, new = self._known.copy(), []
+        for name in files_below(self.folder):
+            state = _state(name)
+            old.discard(state)
+            if state not in self._known:
+                new.append(name)
+        self._known -= old  # of files that changed since, or are gone
+        return new
+
+    def look_at_missed(self, names: Collection[str]) -> int:
+        """Look at those of the files that are still unknown; how many."""
+        unknown = [name for name in names if _state(name) not in self._known]
+        missed = [name for name in unknown if Path(name) not in self._coming]
+        self.changed([(Change.modified, name) for name in missed])
+        return len(missed)
 
     def there_before(self) -> Iterator[Given]:
         """Titles that need not be waited for, of those there; the others are looked at as uploads."""
-        for given in local_folder(self._folder):
+        for given in local_folder(self.folder):
             if isinstance(given, CatalogueItem):
                 path = Path(given.uri)
                 if self._for_s(path) < self._settle_s:
@@ -173,15 +223,17 @@ class _Uploads:
         """Files that are new, changed or gone; a folder that was moved in stands for all that is in it."""
         gone = [Path(name) for change, name in changes if change is Change.deleted]
         whole = {inode for path in gone if (inode := self._temporary.pop(path, None)) is not None}
-        titles = FolderTitles(self._folder)
+        titles = FolderTitles(self.folder)
         for change, path in sorted((change, Path(name)) for change, name in changes):
             if not os.path.isdir(path):
                 self._look_at(path, whole, titles)
             elif change is Change.added and not os.path.islink(path):  # as those that were there before
+                self._known.update(map(_state, files_below(path)))
                 for given in titles.below(path):
                     self._saw(Path(given.uri) if isinstance(given, CatalogueItem) else path, given)
 
     def _look_at(self, path: Path, whole: Collection[int], titles: FolderTitles) -> None:
+        self._known.add(_state(path))
         if _is_temporary(path.name):
             inode = _inode(path)
             if inode is not None:
@@ -220,8 +272,9 @@ class _Uploads:
             self._faulty.clear()
             settled = [path for path, still in self._coming.items() if still.for_s() >= self._settle_s]
             taken = [(path, self._coming.pop(path)) for path in settled]
-        titles = FolderTitles(self._folder)
+        titles = FolderTitles(self.folder)
         for path, still in taken:
+            self._known.add(_state(path))
             if titles.item(path) is None:  # gone, or subtitles whose film has come
                 self._on_gone(still.item)
             else:
@@ -254,6 +307,15 @@ class _Still:
 
 def _is_temporary(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(TEMPORARY_SUFFIXES)
+
+
+def _state(path: str | Path) -> int | None:
+    """What tells one state of a file from another, in little memory; None: it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return hash((str(path), found.st_ino, found.st_size, found.st_mtime_ns))
 
 
 def _inode(path: Path) -> int | None:

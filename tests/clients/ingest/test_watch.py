@@ -291,3 +291,50 @@ async def test_a_folder_that_is_none_or_goes_away(tmp_path: Path) -> None:
         with pytest.raises(CatalogueError, match="cannot be watched any more"):
             await asyncio.wait_for(uploads.task, LATE_S)
         uploads.task = asyncio.create_task(asyncio.sleep(0))
+
+
+async def test_changes_that_the_kernel_dropped_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a queue of inotify runs over, what is in it no more is told by nobody."""
+
+    async def tells_nothing(*given: Any, **named: Any) -> AsyncIterator[set[tuple[Change, str]]]:
+        while True:
+            yield set()
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr("resonance.clients.ingest.watch.awatch", tells_nothing)
+    monkeypatch.setattr("resonance.clients.ingest.watch._MISSED_EVERY_S", 0.1)
+    monkeypatch.setattr("resonance.clients.ingest.watch._TOLD_WITHIN_S", 0.0)
+    async with watched(tmp_path) as uploads:
+        (tmp_path / "below").mkdir()
+        (tmp_path / "below" / "film.mp4").write_bytes(b"film")
+        assert await uploads.next() == "below/film.mp4"
+        (tmp_path / "before.en.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+        assert await uploads.next() == "before.mp4"
+        await uploads.nothing()
+    assert caplog.messages
+    assert all("the kernel did not tell" in said for said in caplog.messages)
+
+
+def test_changes_that_were_told_are_not_taken_for_dropped(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    for path in (elsewhere, folder):
+        path.mkdir()
+    for path in (folder / "before.mp4", elsewhere / "one.mp4", elsewhere / "one.en.srt"):
+        path.touch()
+    uploads = _Uploads(folder, 0.0, lambda item, seen_at_s: None, lambda item: None, trust_age=False)
+    uploads.remember()
+    assert uploads.unknown() == []
+    for name in ("film.mp4", "before.srt"):
+        (folder / name).write_bytes(b"new")
+    assert sorted(uploads.unknown()) == [str(folder / name) for name in ("before.srt", "film.mp4")]
+    os.rename(elsewhere, folder / "series")
+    uploads.changed({(Change.added, str(folder / name)) for name in ("film.mp4", "before.srt", "series")})
+    assert uploads.unknown() == []
+    assert len(uploads.take_whole()) == 3
+    (folder / "film.mp4").write_bytes(b"newer")
+    assert uploads.look_at_missed(uploads.unknown()) == 1
+    (whole,) = uploads.take_whole()
+    assert isinstance(whole, CatalogueItem)
+    assert whole.media_id == "film.mp4"
