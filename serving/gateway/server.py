@@ -58,6 +58,9 @@ _FLUSH_S = 1.0
 _SPACE_RETRY_S = 0.5
 #: How often the tokens of running calls are looked at.
 _REVOKED_LOOK_S = 1.0
+#: And the certificate's files, at which each new connection looks, too. Rarely, for of a renewal under way
+#: half may be there.
+_CERTIFICATE_LOOK_S = 10.0
 #: Calls are taken once all models were seen to serve, so that health says so to the first who asks, but of
 #: models that do not answer so long after the start.
 _FIRST_LOOK_S = 5.0
@@ -258,6 +261,7 @@ class Gateway:
                 return int(server.add_insecure_port(address))
             certificates = ServerTls(tls, on_connection=self.metrics.connection_began)
             self.metrics.certificate_in_use(lambda: certificates.validity)
+            self._look_after(_follow_certificate(certificates))
             return int(server.add_secure_port(address, certificates.credentials()))
         except RuntimeError:  # gRPC's only sign that another program was faster
             raise PortTakenError("gateway", self.settings.host, port, flag=_port_flags()["gateway"]) from None
@@ -319,10 +323,16 @@ async def _end_revoked(interceptor: CallInterceptor) -> None:
         interceptor.end_revoked()
 
 
+async def _follow_certificate(certificates: ServerTls) -> None:
+    while True:
+        await asyncio.sleep(_CERTIFICATE_LOOK_S)
+        await asyncio.to_thread(certificates.look)
+
+
 def _log_fault(task: asyncio.Task[None]) -> None:
-    """Health or the space would stand still, or tokens be good for ever, without a word."""
+    """Health, space or certificate would stand still, or tokens be good for ever, without a word."""
     if not task.cancelled() and (fault := task.exception()) is not None:
-        _log.error("health, space or tokens are looked after no more", exc_info=fault)
+        _log.error("health, space, certificate or tokens are looked after no more", exc_info=fault)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,8 @@
 """Certificates of the gateway: checked at the start, and taken anew when their files change.
 
 gRPC asks for the certificate before each handshake, so a renewed one serves the next connection and
-those that stand are left alone. A renewal that cannot be used (half written, another key, not valid
+those that stand are left alone. They may stand for days, so the files are looked at in between as well, for
+the metrics and the log. A renewal that cannot be used (half written, another key, not valid
 today) changes nothing, is logged once, and is tried again a minute later.
 """
 
@@ -71,7 +72,7 @@ class ServerTls:
         self._on_connection = on_connection
         self._lock = threading.Lock()
         self._refusals = Refusals(clock)
-        self._loaded = self._load(_signatures(files))
+        self._loaded = self._given = self._load(_signatures(files))  # given: to gRPC
         warn_of_readers(files.key, "the private key")
 
     @property
@@ -81,29 +82,40 @@ class ServerTls:
 
     @property
     def validity(self) -> Validity:
-        """When the certificate in use is valid."""
+        """When the certificate is valid that the next connection gets."""
         return self._loaded.validity
 
     def credentials(self) -> grpc.ServerCredentials:
         """For `add_secure_port` of a `grpc.aio` server."""
         return grpc.dynamic_ssl_server_credentials(self._loaded.configuration, self._fetch, self.mutual)
 
+    def look(self) -> None:
+        """Take the files anew where they changed. Blocks."""
+        with self._lock:
+            self._look()
+
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """The new certificate, or None to keep the old. An exception would end gRPC's connection."""
         if self._on_connection is not None:
             self._on_connection()
         with self._lock:
-            signature = _signatures(self._files)
-            if signature == self._loaded.signature or self._refusals.stands(signature):
+            self._look()
+            if self._loaded is self._given:
                 return None
-            try:
-                self._loaded = self._load(signature)
-            except GatewayConfigError as error:
-                if self._refusals.refuse(signature, str(error)):
-                    _log.error("the TLS files changed but cannot be used, the old ones are kept: %s", error)
-                return None
+            self._given = self._loaded
+            return self._given.configuration
+
+    def _look(self) -> None:
+        signature = _signatures(self._files)
+        if signature == self._loaded.signature or self._refusals.stands(signature):
+            return
+        try:
+            self._loaded = self._load(signature)
+        except GatewayConfigError as error:
+            if self._refusals.refuse(signature, str(error)):
+                _log.error("the TLS files changed but cannot be used, the old ones are kept: %s", error)
+        else:
             _log.info("the TLS files changed: new connections get the new certificate")
-            return self._loaded.configuration
 
     def _load(self, signature: Signatures) -> _Loaded:
         certificate, key = _read(self._files.certificate), _read(self._files.key)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 import trustme
 
@@ -20,6 +21,7 @@ from resonance.serving.errors import GatewayConfigError
 from resonance.serving.gateway.binding import bind_policy
 from resonance.serving.gateway.core_log import StderrLines
 from resonance.serving.gateway.listening import CORE_HEADER_BYTES, MAX_HEADER_BYTES
+from resonance.serving.gateway.server import Gateway, GatewaySettings
 from resonance.serving.gateway.tls import ServerTls, TlsFiles
 from resonance.v1 import embedding_pb2 as pb
 from resonance.v1 import embedding_pb2_grpc as pb_grpc
@@ -222,6 +224,35 @@ async def test_a_renewed_certificate_serves_the_next_connection(
         assert await asyncio.to_thread(_serial, door, authority) not in (before, after)
         files.certificate.unlink()
         assert await asyncio.to_thread(_serial, door, authority) not in (before, after)
+
+
+def test_a_certificate_that_changed_is_known_before_anybody_connects(
+    tmp_path: Path, files: TlsFiles, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Streams may stand for days; meanwhile the alert would tell of a certificate that was renewed."""
+    tls = ServerTls(files)
+    write_certificate(tmp_path, authority.issue_cert("localhost", not_after=TOMORROW))
+    tls.look()
+    assert tls.validity.ends_unix_s == pytest.approx(TOMORROW.timestamp(), abs=2)
+    assert tls._fetch() is not None
+    assert tls._fetch() is None
+    files.certificate.write_text("half a certificate")
+    tls.look()
+    tls.look()
+    assert caplog.text.count("the old ones are kept") == 1
+    assert tls._fetch() is None
+
+
+async def test_a_gateway_looks_at_its_certificate_by_itself(
+    tmp_path: Path, files: TlsFiles, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resonance.serving.gateway.server._CERTIFICATE_LOOK_S", 0.01)
+    gateway = Gateway(GatewaySettings(triton="nowhere", tls=files))
+    gateway._bound(grpc.aio.server(), "127.0.0.1:0", 0)
+    write_certificate(tmp_path, authority.issue_cert("localhost", not_after=TOMORROW))
+    expires = "tls_certificate_expires_timestamp_seconds"
+    await until(lambda: abs(gateway.metrics.value(expires) - TOMORROW.timestamp()) < 2)
+    await gateway.stop()
 
 
 def test_a_certificate_that_begins_in_a_moment_is_tried_again(
