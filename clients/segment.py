@@ -16,7 +16,7 @@ from resonance.clients.media.clip import NO_FRAMES, clip_to_bytes
 from resonance.clients.media.types import Clip, Frames, Pcm, SampledBy, SegmentInput
 from resonance.clients.results import Segment, Vector
 from resonance.clients.signals import segment_signals
-from resonance.clients.title import FusionRows, fuse_title
+from resonance.clients.title import complete_segment
 from resonance.clients.transport import Transport
 from resonance.space.axes import AxisMeter
 from resonance.space.descriptor import BLOCK_WIDTH, Descriptor
@@ -94,16 +94,15 @@ class SegmentEncoder:
         for row, e in enumerate(encoded):
             if e is not None:
                 blocks[row] = e.block
-        rows = FusionRows(blocks[None], np.array([present]), np.zeros(1, np.float32))
         started = time.monotonic()
-        fused = await fuse_title(self._transport, rows, max_segments=1, timeout_s=self._timeout_s)
+        vector = await complete_segment(self._transport, blocks, present, timeout_s=self._timeout_s)
         self.inference_s += time.monotonic() - started
         return Segment(
             index=given.index,
             start_s=given.start_s,
             end_s=given.end_s,
             present=present,
-            vector=fused.segments[0],
+            vector=vector,
             signals=segment_signals(
                 given,
                 self._descriptor,
@@ -112,7 +111,7 @@ class SegmentEncoder:
             ),
             sampled_by=given.sampled_by,
             frame_times_s=given.frame_times_s,
-            axes=segment_axes(self._meter, fused.segments[0], present),
+            axes=segment_axes(self._meter, vector, present),
         )
 
     async def _pictures(self, given: SegmentInput) -> tuple[_Encoded | None, SegmentInput]:

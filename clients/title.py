@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resonance.clients.results import Vector
-from resonance.clients.transport import Transport
+from resonance.clients.transport import Tensors, Transport
 
 MODEL = "title_fusion"
-OUTPUTS = ("TITLE", "SEGMENTS", "SALIENCE")
-BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusionRows:
-    """Fusion's input. blocks float32 [N, 3, 596]; present bool [N, 3]; times_s float32 [N], ascending."""
+    """Fusion's input. blocks float32 [N, 3, 596], unit where present; present bool [N, 3]; times_s float32
+    [N], ascending. What stands in an absent block is not read."""
 
     blocks: Vector
     present: NDArray[np.bool_]
@@ -26,54 +25,58 @@ class FusionRows:
     def __len__(self) -> int:
         return len(self.times_s)
 
-    def __getitem__(self, rows: slice) -> FusionRows:
-        return FusionRows(self.blocks[rows], self.present[rows], self.times_s[rows])
+    def joined(self, firsts: NDArray[np.intp]) -> FusionRows:
+        """Neighbours as one row each, [len(firsts)]: from each of `firsts` up to the next one.
+
+        A block is the unit mean of those that are present in it, as a longer window would have it.
+        """
+        given = self.blocks * self.present[:, :, None].astype(np.float32)
+        sums = np.add.reduceat(given, firsts)  # (M, 3, 596)
+        norms = np.linalg.norm(sums, axis=-1, keepdims=True)
+        return FusionRows(
+            blocks=sums / np.where(norms > 0, norms, 1),
+            present=np.logical_or.reduceat(self.present, firsts),
+            times_s=self.times_s[firsts],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusedTitle:
-    """title float32 [1788]; segments float32 [N, 1788]; salience float32 [N], sums to 1."""
+    """title float32 [1788]; salience float32 [N], sums to 1."""
 
     title: Vector
-    segments: Vector
     salience: Vector
 
 
 async def fuse_title(
     transport: Transport, rows: FusionRows, *, max_segments: int, timeout_s: float
 ) -> FusedTitle:
-    """Fuse any number of segments: chunks of `max_segments` first, then the chunks as if segments.
+    """Fuse any number of segments.
 
-    A segment's salience in a long title is its share of its chunk times the chunk's share of the title.
+    Where they are more than `max_segments`, neighbours are joined first, evenly over the title, and share
+    their row's salience. So the head sees all of the title in its order. Fused in pieces of `max_segments`,
+    and these as if each were a segment, one window in the last piece would count as much as the thousand
+    windows before it.
     """
-    if len(rows) <= max_segments:
-        return await _fuse_once(transport, rows, timeout_s)
-    chunks = [rows[start : start + max_segments] for start in range(0, len(rows), max_segments)]
-    fused = [await _fuse_once(transport, chunk, timeout_s) for chunk in chunks]
-    titles = np.stack([f.title for f in fused])  # (C, 1788)
-    whole = await fuse_title(
-        transport,
-        FusionRows(
-            blocks=titles.reshape(len(chunks), BLOCKS, -1) * np.float32(np.sqrt(BLOCKS)),  # (C, 3, 596)
-            present=np.stack([chunk.present.any(axis=0) for chunk in chunks]),  # (C, 3)
-            times_s=np.array([chunk.times_s[0] for chunk in chunks], np.float32),
-        ),
-        max_segments=max_segments,
-        timeout_s=timeout_s,
-    )
+    count = min(len(rows), max_segments)
+    firsts = np.arange(count) * len(rows) // count
+    given = rows if count == len(rows) else rows.joined(firsts)
+    answer = await transport.infer(MODEL, _inputs(given), ("TITLE", "SALIENCE"), timeout_s=timeout_s)
+    lengths = np.diff(firsts, append=len(rows))
     return FusedTitle(
-        title=whole.title,
-        segments=np.concatenate([f.segments for f in fused]),
-        salience=np.concatenate([f.salience * share for f, share in zip(fused, whole.salience, strict=True)]),
+        title=np.array(answer["TITLE"]),  # a message is read-only
+        salience=np.repeat(answer["SALIENCE"] / lengths.astype(np.float32), lengths),
     )
 
 
-async def _fuse_once(transport: Transport, rows: FusionRows, timeout_s: float) -> FusedTitle:
-    answer = await transport.infer(
-        MODEL,
-        {"BLOCKS": rows.blocks, "PRESENT": rows.present, "TIMES": rows.times_s},
-        OUTPUTS,
-        timeout_s=timeout_s,
-    )
-    title, segments, salience = (np.array(answer[name]) for name in OUTPUTS)  # a message is read-only
-    return FusedTitle(title, segments, salience)
+async def complete_segment(
+    transport: Transport, blocks: Vector, present: tuple[bool, bool, bool], *, timeout_s: float
+) -> Vector:
+    """The vector float32 [1788] of blocks float32 [3, 596], those that are absent inferred."""
+    row = FusionRows(blocks[None], np.array([present]), np.zeros(1, np.float32))
+    answer = await transport.infer(MODEL, _inputs(row), ("SEGMENTS",), timeout_s=timeout_s)
+    return np.array(answer["SEGMENTS"][0])
+
+
+def _inputs(rows: FusionRows) -> Tensors:
+    return {"BLOCKS": rows.blocks, "PRESENT": rows.present, "TIMES": rows.times_s}

@@ -117,7 +117,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Limits and method of the fusion head; longer titles fuse chunks of `max_segments`, then the chunks."""
+    """Limits and method of the fusion head; of longer titles neighbours are joined first."""
 
     max_segments: int
     absent_blocks: str
