@@ -25,6 +25,9 @@ def join_window(
     ends_s = [seen.end_s] if seen and not seen.stands_on else []
     ends_s += [heard.end_s] if heard else []
     covered = ends_s or [said.end_s if said else end_s]
+    lasts_to_s = min(max(ends_s), end_s) if ends_s else end_s
+    if lasts_to_s <= start_s:  # a lone picture that does not tell how long it stands
+        lasts_to_s = end_s
     return SegmentInput(
         index=index,
         start_s=start_s,
@@ -36,5 +39,5 @@ def join_window(
         text=said.text if said else None,
         cut_rate_per_min=seen.cut_rate_per_min if seen else None,
         motion=seen.motion if seen else None,
-        words_per_second=said.words_per_second if said else None,
+        words_per_second=said.words_per_second(start_s, lasts_to_s) if said else None,
     )

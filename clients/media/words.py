@@ -33,17 +33,27 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class WordsWindow:
-    """The words of one window. `end_s`: where the last of its cues ends, at most the window's end."""
+    """The words of one window, and its cues. `end_s`: where the last ends, at most the window's end."""
 
     text: str
-    words_per_second: float
+    cues: tuple[Cue, ...]
     end_s: float
+
+    def words_per_second(self, start_s: float, end_s: float) -> float:
+        """Over a stretch of the window: a cue's words count by the share of its time that lies there."""
+        words = 0.0
+        for cue in self.cues:
+            lasts_s = cue.end_s - cue.start_s
+            overlap_s = min(cue.end_s, end_s) - max(cue.start_s, start_s)
+            share = overlap_s / lasts_s if lasts_s > 0 else float(cue.start_s < end_s)
+            words += len(cue.text.split()) * min(max(share, 0.0), 1.0)
+        return words / (end_s - start_s)
 
 
 def words_by_window(cues: Iterable[Cue], length_s: float) -> Iterator[tuple[int, WordsWindow]]:
     """(index, window) in rising order, for windows that a cue overlaps; cues sorted by start.
 
-    A cue's text counts in every window it overlaps, its words by the share of its time that lies there.
+    A cue's text counts in every window it overlaps.
     """
     return ((index, words) for index, words in words_as_known(cues, length_s) if words is not None)
 
@@ -84,14 +94,8 @@ _MOST_WINDOWS_PER_CUE = 16
 
 
 def _join(windows: Windows, index: int, cues: list[Cue]) -> WordsWindow:
-    start_s, end_s = windows.start_s(index), windows.end_s(index)
-    words = 0.0
-    for cue in cues:
-        overlap_s = min(cue.end_s, end_s) - max(cue.start_s, start_s)
-        share = overlap_s / (cue.end_s - cue.start_s) if cue.end_s > cue.start_s else 1.0
-        words += len(cue.text.split()) * min(max(share, 0.0), 1.0)
     text = " ".join(cue.text for cue in cues)
-    return WordsWindow(text, words / (end_s - start_s), min(max(c.end_s for c in cues), end_s))
+    return WordsWindow(text, tuple(cues), min(max(c.end_s for c in cues), windows.end_s(index)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -565,7 +565,7 @@ CUES = st.lists(
 @given(raw=CUES)
 def test_words_fall_into_windows_as_those_of_a_file(raw: list[tuple[int, int, str]]) -> None:
     cues = sorted((Cue(a / 4, (a + n) / 4, text) for a, n, text in raw), key=lambda c: c.start_s)
-    expected = {i: (w.text, w.words_per_second) for i, w in words_by_window(cues, 8.0)}
+    expected = {i: (w.text, w.words_per_second(8.0 * i, 8.0 * i + 8)) for i, w in words_by_window(cues, 8.0)}
     feed = make_feed("transcript")
     steps = [cue(c.start_s, c.end_s, c.text) for c in cues]
     if not expected:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from resonance.clients.errors import NotMediaError, TranscriptError
+from resonance.clients.media.joined import join_window
 from resonance.clients.media.text import split_text
-from resonance.clients.media.types import SegmentInput
+from resonance.clients.media.types import Clip, SampledBy, SegmentInput
+from resonance.clients.media.video import VideoWindow
+from resonance.clients.media.windows import Windows
 from resonance.clients.media.words import Cue, read_cues, words_by_window
 from tests.clients.media.synthetic import SRT
 
@@ -25,7 +29,7 @@ def test_words_count_where_they_are_spoken() -> None:
         2: "eight",
     }
     # half of the second cue lies in each of its windows
-    rates = [w.words_per_second for w in windows.values()]
+    rates = [w.words_per_second(8.0 * i, 8.0 * i + 8) for i, w in windows.items()]
     assert rates == pytest.approx([(3 + 2) / 8, 2 / 8, 1 / 8])
     assert [w.end_s for w in windows.values()] == [8.0, 9.0, 21.0]
 
@@ -79,7 +83,21 @@ def test_no_subtitles_is_a_typed_error(tmp_path: Path, text: str) -> None:
 def test_embedded_subtitles(read_all: ReadAll, media: Path) -> None:
     [segment] = read_all(media / "video" / "people_dark_room_embedded_subs.m4v")
     assert segment.text == "This is a test subtitle. AWESOME FIXTURE MOVIE Nice."
-    assert segment.words_per_second == pytest.approx(9 / 8)
+    assert segment.end_s == pytest.approx(7.4768125)
+    assert segment.words_per_second == pytest.approx(9 / 7.4768125)
+
+
+def test_words_of_a_short_window_count_by_its_length_and_those_after_its_end_do_not() -> None:
+    seen = VideoWindow(
+        Clip("h264", b"", 8, 8, 0, (1, 1), (), 4), SampledBy.KEYFRAMES, (0.0,), None, None, 2.0
+    )
+    ((_, said),) = words_by_window([Cue(1, 3, "one two"), Cue(5, 6, "late")], 8.0)
+    segment = join_window(Windows(8.0), 0, seen, None, said)
+    assert segment is not None
+    assert segment.words_per_second == pytest.approx(1 / 2)
+    alone = join_window(Windows(8.0), 0, replace(seen, end_s=0.0), None, said)  # it tells no duration
+    assert alone is not None
+    assert alone.words_per_second == pytest.approx(3 / 8)
 
 
 def test_sidecar_and_embedded_stream_agree(read_all: ReadAll, media: Path) -> None:
