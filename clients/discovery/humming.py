@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from resonance.clients.discovery.examples import ExampleSource, query_of_examples
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.search import Searcher
+from resonance.clients.discovery.types import Filter
 from resonance.clients.embedder import Embedder
 from resonance.space.scores import Query, Weights
 
@@ -52,15 +53,17 @@ async def find_by_vector(embedder: Embedder, store: str, hum_file: Path, *, limi
 
 
 def _best_places(searcher: Searcher, query: Query, limit: int) -> list[HumHit]:
-    wanted = limit
-    while True:
-        found = searcher.find_segments(query, SOUND_ALONE, limit=wanted)
-        best: dict[str, HumHit] = {}
-        for hit in found:
+    """The best place of each title. A title that was found is left out of the next look: of a few long ones
+    all segments would be asked for otherwise, to learn that there are no others."""
+    best: dict[str, HumHit] = {}
+    while len(best) < limit:
+        known = len(best)
+        only = Filter(modalities=("audio",), excluded=frozenset(best))
+        for hit in searcher.find_segments(query, SOUND_ALONE, limit=limit, only=only):
             segment, name = hit.segment, hit.facts.media_id
-            if segment.present[1] and segment.start_s is not None and segment.end_s is not None:
+            if segment.start_s is not None and segment.end_s is not None:
                 place = HumHit(name, hit.facts.uri, segment.start_s, segment.end_s, score=hit.score)
                 best.setdefault(name, place)
-        if len(best) >= limit or len(found) < wanted:
-            return list(best.values())[:limit]
-        wanted *= 4  # the same titles again and again, or segments without sound
+        if len(best) == known:
+            break
+    return list(best.values())[:limit]

@@ -15,12 +15,18 @@ from typer.testing import CliRunner
 
 from resonance.clients import long_work
 from resonance.clients.cli.main import make_app
+from resonance.clients.discovery.humming import SOUND_ALONE, _best_places
+from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.search import LEAST_CANDIDATES, Searcher
+from resonance.clients.discovery.types import Filter, FoundSegment
 from resonance.clients.embedder import Embedder
 from resonance.clients.extras import extra_hint
 from resonance.clients.ingest.rows import title_row
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.serving.server import TritonServer
+from resonance.space.scores import query_from_vector, score
+from tests.clients.discovery.made import DESCRIPTOR, random_titles, write
 from tests.clients.discovery.tunes import REED, stored_tune, sung_tune, tune_notes, write_wav
 from tests.clients.ingest.made import SPACE
 
@@ -172,3 +178,29 @@ async def test_by_vector(
     assert (hits[0]["start_s"], hits[0]["end_s"]) == (0.0, 8.0)
     assert hits[0]["off_semitones"] is None
     assert sorted(hit["media_id"] for hit in hits) == sorted(sounds)
+
+
+def test_by_vector_few_segments_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = random_titles(6, segments=40)  # of three in a row one has no sound
+    write(str(tmp_path / "store"), made)
+    library = open_library(str(tmp_path / "store"))
+    asked: list[int] = []
+    nearest = library.nearest_segments
+
+    def counted(vector: np.ndarray, limit: int, only: Filter) -> list[FoundSegment]:
+        found = nearest(vector, limit, only)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr(library, "nearest_segments", counted)
+    query = query_from_vector(made[2].vector, DESCRIPTOR)
+    places = _best_places(Searcher(library, DESCRIPTOR), query, 10)
+    best = {
+        title.media_id: max(float(score(query, SOUND_ALONE, s.vector)) for s in title.segments)
+        for title in made
+        if title.present[1]
+    }
+    assert {place.media_id: place.score for place in places} == pytest.approx(best)
+    assert [place.media_id for place in places] == sorted(best, key=lambda name: -best[name])
+    assert max(asked) <= LEAST_CANDIDATES
+    assert sum(asked) <= LEAST_CANDIDATES * (len(best) + 1)  # and not all 240
