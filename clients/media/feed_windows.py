@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from resonance.clients.errors import InvalidFieldError, MediaLimitError
 from resonance.clients.media.feed_clocks import BEHIND_S, WORDS_WAIT_S, FeedClocks
@@ -126,6 +126,7 @@ class FeedWindows:
             InvalidFieldError: one of them was closed, and the feed is not live.
             MediaLimitError: more than `MAX_WORDS_HELD` wait.
         """
+        cue = replace(cue, start_s=self._windows.settled_s(cue.start_s))
         indices = [index for index, _ in words_by_window([cue], self._windows.length_s)]
         if indices and max(indices[0], self._first_index) < min(indices[-1] + 1, self._closed):
             self._met_late("cue.start_s", cue.start_s)

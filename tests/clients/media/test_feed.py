@@ -580,6 +580,13 @@ def test_words_fall_into_windows_as_those_of_a_file(raw: list[tuple[int, int, st
     assert got == expected
 
 
+async def test_words_that_rounding_puts_before_a_windows_edge_are_of_the_window_behind_it() -> None:
+    start_s = sum([0.1] * 80)  # steps of a tenth, added up
+    assert start_s < 8
+    segments = await run(make_feed("transcript"), [cue(1.0, 2.0, "before"), cue(start_s, 10.0, "behind")])
+    assert [(s.index, s.text) for s in segments] == [(0, "before"), (1, "behind")]
+
+
 async def test_words_after_the_end_of_what_they_belong_to_are_left_out() -> None:
     words = [cue(1.0, 2.0, "said"), cue(7.5, 20.0, "the end"), cue(30.0, 31.0, "nobody there")]
     segments = await run(make_feed("visual", "transcript"), [*words, *_to(7.9)])
