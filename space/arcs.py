@@ -70,15 +70,23 @@ def smooth(arc: Arc, width_s: float) -> Arc:
     if not 0 < width_s < np.inf:
         raise ArcError(f"width {width_s} s; expected a finite number above 0")
     known = arc.known()
-    # a title of a day has 10,800 segments: only neighbours within reach are looked at, not all pairs
-    first = np.searchsorted(known.times_s, known.times_s - REACH * width_s, side="left")
-    last = np.searchsorted(known.times_s, known.times_s + REACH * width_s, side="right")
-    smoothed = np.empty_like(known.values)
-    for i, (a, b) in enumerate(zip(first, last, strict=True)):
-        weights = np.exp(-0.5 * ((known.times_s[a:b] - known.times_s[i]) / width_s) ** 2)
-        around = known.values[a:b]
-        # rounding must not push a mean out of what it is a mean of
-        smoothed[i] = np.clip(weights @ around / weights.sum(), around.min(), around.max())
+    # a title of a day has 10,800 segments: only neighbours within reach are looked at, not all pairs, and all
+    # those so many places away at once
+    times_s, at = known.times_s, np.arange(known.times_s.size)
+    first = np.searchsorted(times_s, times_s - REACH * width_s, side="left") - at
+    last = np.searchsorted(times_s, times_s + REACH * width_s, side="right") - at
+    sums, weighed = np.zeros_like(known.values), np.zeros_like(known.values)
+    low, high = known.values.copy(), known.values.copy()
+    for places in range(first.min(initial=0), last.max(initial=0)):
+        here = at[(first <= places) & (places < last)]
+        around = known.values[here + places]
+        weights = np.exp(-0.5 * ((times_s[here + places] - times_s[here]) / width_s) ** 2)
+        sums[here] += weights * around
+        weighed[here] += weights
+        low[here] = np.minimum(low[here], around)
+        high[here] = np.maximum(high[here], around)
+    # rounding must not push a mean out of what it is a mean of
+    smoothed = np.clip(sums / weighed, low, high)
     values = arc.values.copy()
     values[~np.isnan(values)] = smoothed
     return Arc(arc.times_s, values)
