@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,16 @@ def test_pieces_of_text_stay_within_the_limit(text: str, counted: str) -> None:
 
 def test_a_long_unbroken_text_is_cut_in_linear_time() -> None:
     assert len(list(split_text("犬" * 400_000, 256))) > 4000
+
+
+def test_words_of_a_long_text_are_not_all_held_at_once() -> None:
+    text = "ab " * 300_000
+    tracemalloc.start()
+    try:
+        assert next(split_text(text, 256)) == " ".join(["ab"] * 84)  # 3 bytes each, and two special tokens
+        assert tracemalloc.get_traced_memory()[1] < len(text) / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_text_file_has_no_clock(read_all: ReadAll, tmp_path: Path) -> None:
