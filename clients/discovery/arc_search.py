@@ -105,16 +105,17 @@ def find_arcs(
         )
     mean = distances.mean(axis=1)  # (n,)
     best = np.argsort(mean, kind="stable")[:limit]
-    stored = library.titles([media_ids[at] for at in best])
+    names = [media_ids[at] for at in best]
+    facts, arcs = {found.media_id: found for found in library.facts(names)}, dict(library.arcs(names))
     hits = [
         ArcHit(
-            facts=title.facts,
+            facts=facts[media_id],
             distance=float(mean[at]),
             distances=dict(zip(wanted, distances[at].tolist(), strict=True)),
-            arcs={name: title.arcs[name] for name in wanted},
+            arcs={name: arcs[media_id][name] for name in wanted},
         )
-        for at in best
-        if (title := stored.get(media_ids[at])) is not None  # else it was removed meanwhile
+        for at, media_id in zip(best, names, strict=True)
+        if media_id in facts and media_id in arcs  # else it was removed meanwhile
     ]
     return ArcsFound(hits, len(media_ids), scan.left_out)
 

@@ -65,9 +65,13 @@ class StoredLibrary:
         for batch in chosen:
             yield from map(facts_of, batch.to_pylist())
 
-    def arcs(self) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
+    def arcs(
+        self, media_ids: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
         """See `Library`."""
-        for batch in self._store.titles(["media_id", "arcs"]):
+        wanted = ["media_id", "arcs"]
+        chosen = self._store.titles(wanted) if media_ids is None else self._store.find(media_ids, wanted)
+        for batch in chosen:
             for row in batch.to_pylist():
                 yield row["media_id"], arcs_of(row["arcs"])
 

@@ -163,8 +163,10 @@ class Library(Protocol):
         """What is known of some titles, or of all, without vectors. Errors: the same."""
         ...
 
-    def arcs(self) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
-        """The arcs of each title, by media id; without vectors. Errors: the same."""
+    def arcs(
+        self, media_ids: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Mapping[str, list[tuple[float, float]]]]]:
+        """The arcs of some titles, or of all, by media id; without vectors. Errors: the same."""
         ...
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from resonance.clients.discovery import rows
 from resonance.clients.discovery.arc_search import (
     LEAST_POINTS,
     WARPING,
@@ -21,6 +22,7 @@ from resonance.clients.discovery.arc_search import (
 )
 from resonance.clients.discovery.arc_shapes import POINTS, SHAPES, drawn_shape, named_shape, shape_of
 from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.discovery.types import Filter, Library
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.rows import title_row
@@ -136,9 +138,20 @@ def test_each_named_shape_finds_its_own_in_every_form_and_flat_titles_last_of_th
     assert {media_id.rpartition("-")[0] for media_id in names(steady)} == {"flat"}
 
 
-def test_a_hit_has_what_is_stored(stored: OpenLibrary) -> None:
+def test_a_hit_has_what_is_stored_and_no_vector_is_read(
+    stored: OpenLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = Made("film", {"tension": points(SHAPES["rise"])}, tags=("drama",), language="de")
-    (hit,) = find_arcs(stored([made]), {"tension": named_shape("rise")}).hits
+    library = stored([made])
+    read: list[str] = []
+
+    def counted(column: pa.FixedSizeListArray) -> np.ndarray:
+        read.append("vectors")
+        return vectors_of(column)
+
+    monkeypatch.setattr(rows, "vectors_of", counted)
+    (hit,) = find_arcs(library, {"tension": named_shape("rise")}).hits
+    assert not read
     assert hit.facts.uri == "/library/film.mp4"
     assert hit.facts.tags == ("drama",)
     assert hit.arcs == made.arcs

@@ -224,6 +224,7 @@ def test_facts_and_arcs_of_all_and_of_some(stored: str) -> None:
         assert sorted(f.media_id for f in library.facts()) == sorted(t.media_id for t in TITLES)
         assert [f.media_id for f in library.facts(["t8"])] == ["t8"]
         assert {name: len(arcs["pacing"]) for name, arcs in library.arcs()} == {t.media_id: 3 for t in TITLES}
+        assert [name for name, _ in library.arcs(["t8", "gone"])] == ["t8"]
 
 
 def test_a_replaced_title_is_found_in_its_later_version_alone(stored: str) -> None:
