@@ -15,6 +15,7 @@ from resonance.clients.discovery.search import TitleHit
 from resonance.clients.discovery.types import Filter, Library, StoredTitle, TitleFacts
 from resonance.clients.explorer.errors import UnknownTitleError
 from resonance.clients.explorer.renewed import Renewed
+from resonance.clients.results import Vector
 
 T = TypeVar("T")
 #: Titles whose facts are kept, so that a poster does not search the store for its file.
@@ -76,6 +77,16 @@ class Catalogue:
         if not media_ids:
             return {}
         return await self.read(lambda: self.library.titles(media_ids))
+
+    async def vectors(self, media_ids: Collection[str]) -> dict[str, Vector]:
+        """The vectors of titles by name: each search asks for its examples, of which no segment is needed.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if not media_ids:
+            return {}
+        return await self.read(lambda: self.library.vectors(media_ids))
 
     async def title(self, media_id: str) -> StoredTitle:
         """One title, whole.

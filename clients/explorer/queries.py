@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from resonance.clients.discovery.types import Filter, StoredTitle
+from resonance.clients.discovery.types import Filter
 from resonance.clients.errors import UsageError
 from resonance.clients.explorer.keys import media_id_of
 from resonance.clients.explorer.shelf import ExampleShelf
 from resonance.clients.query import Example, blocks_of
+from resonance.clients.results import Vector
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Query, Weights, query_from_blocks
 from resonance.space.taste import Blend
@@ -96,7 +97,7 @@ class SearchRequest(_Message):
 def query_of_request(
     asked: SearchRequest,
     shelf: ExampleShelf,
-    stored: Mapping[str, StoredTitle],
+    vectors: Mapping[str, Vector],
     descriptor: Descriptor,
     taste: Query | None,
 ) -> Query:
@@ -107,7 +108,7 @@ def query_of_request(
     and the others their weight.
 
     Args:
-        stored: the titles of `SearchRequest.titles`. taste: of the viewer; None where there is none.
+        vectors: of the titles of `SearchRequest.titles`. taste: of the viewer; None where there is none.
 
     Raises:
         ExpiredExampleError: an example is gone. UsageError: a title is, or a weight is 0.
@@ -123,7 +124,7 @@ def query_of_request(
                 raise UsageError("no history was given; expected `resonance explore --history FILE`")
             tastes.append((taste, part.weight))
             continue
-        example = _example(part, shelf, stored)
+        example = _example(part, shelf, vectors)
         (wanted if part.weight > 0 else unwanted).append(replace(example, weight=abs(part.weight)))
     mixed = [(query_from_blocks(blocks_of(wanted), descriptor), 1.0)] if wanted else []
     against = [(query_from_blocks(blocks_of([e]), descriptor), -e.weight) for e in unwanted]
@@ -131,11 +132,11 @@ def query_of_request(
     return Blend.of(queries, amounts).query()
 
 
-def _example(part: Part, shelf: ExampleShelf, stored: Mapping[str, StoredTitle]) -> Example:
+def _example(part: Part, shelf: ExampleShelf, vectors: Mapping[str, Vector]) -> Example:
     if part.source == "example":
         return shelf.get(part.key).example
     media_id = media_id_of(part.key)
-    if media_id not in stored:
+    if media_id not in vectors:
         raise UsageError(f"title '{media_id}' is no longer in the library; take it away")
     # all of its blocks, inferred ones too, as `query_from_vector` has it
-    return Example("video", media_id, stored[media_id].vector, (True, True, True))
+    return Example("video", media_id, vectors[media_id], (True, True, True))

@@ -131,11 +131,11 @@ class Explorer:
         return shown_details(await self.catalogue.title(media_id))
 
     async def _query(self, asked: SearchRequest) -> Query:
-        stored, descriptor = await self.catalogue.stored(asked.titles()), await self.server.descriptor()
+        vectors, descriptor = await self.catalogue.vectors(asked.titles()), await self.server.descriptor()
         taste = None
         if self._viewer is not None and asked.with_history():
             taste = (await self._viewer.taste(self.catalogue, descriptor)).query
-        return query_of_request(asked, self._shelf, stored, descriptor, taste)
+        return query_of_request(asked, self._shelf, vectors, descriptor, taste)
 
     def _filter(self, asked: SearchRequest) -> Filter:
         return asked.filter(frozenset() if self._viewer is None else self._viewer.watched)

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from resonance.clients.discovery.explanation import SuggestionFacts, explain_suggestion
 from resonance.clients.discovery.history import read_history
 from resonance.clients.discovery.libraries import open_library
+from resonance.clients.discovery.stored_library import StoredLibrary
 from resonance.clients.discovery.taste import make_taste
 from resonance.clients.explorer import service
 from resonance.clients.explorer.errors import ExpiredExampleError, UnknownTitleError
@@ -95,6 +96,12 @@ def test_sliders_change_the_order(client: TestClient) -> None:
     heard = search(client, "gone.mp4", weights={"visual": 0, "audio": 1, "transcript": 0})
     assert [hit["media_id"] for hit in seen] != [hit["media_id"] for hit in heard]
     assert all(hit["shares"][1]["value"] == 0 for hit in seen)
+
+
+def test_a_search_reads_no_title_whole(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = search(client, "gone.mp4")  # what is usual is sampled once
+    monkeypatch.delattr(StoredLibrary, "titles")
+    assert search(client, "gone.mp4") == before
 
 
 def test_less_like_this_lowers_what_is_like_it(client: TestClient) -> None:
