@@ -1,7 +1,7 @@
 """From a title's segments as they are read to their vectors and the title's: what clients and gateway share.
 
-At most `max_in_flight` segments are read and not yet handed out, so memory does not grow with the length of
-a title, and whoever takes the parts slowly slows the reading.
+At most `max_in_flight` segments are read and not yet handed out, and one more that is read ahead. So memory
+does not grow with the length of a title, and whoever takes the parts slowly slows the reading.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TitleOptions:
     """How a title is embedded.
 
     Attributes:
-        max_in_flight: segments read and not yet handed out.
+        max_in_flight: segments read and not yet handed out, but for one that is read ahead.
         request_timeout_s: deadline of each request.
         done: segments of an earlier run of the same media; the source gives the later ones. They are not
             handed out again.
