@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resonance.clients.discovery.browsing import all_spellings, spelling_in
@@ -21,6 +21,7 @@ class Viewer:
         self.name = name
         self._viewings = viewings
         self._taste: Renewed[Taste] | None = None
+        self._sigmas: Mapping[str, Mapping[str, float]] = {}  # that it is made with
 
     @classmethod
     def read(cls, path: Path) -> Viewer:
@@ -39,12 +40,13 @@ class Viewer:
         return tuple(name for name in names if spelling_in(there, name) is None)
 
     async def taste(self, catalogue: Catalogue, descriptor: Descriptor) -> Taste:
-        """Made anew once the library has other titles.
+        """Made anew once the library has other titles, or the space other sigmas: those of an earlier day are
+        used until the encoder server answers.
 
         Raises:
             EmptyHistoryError: the history says nothing of this library. Others: see `make_taste`.
         """
-        if self._taste is None:
-            library = catalogue.library
+        if self._taste is None or self._sigmas != descriptor.sigmas:
+            library, self._sigmas = catalogue.library, descriptor.sigmas
             self._taste = Renewed(library, lambda: make_taste(library, descriptor, self._viewings)[0])
         return await catalogue.read(self._taste.get)

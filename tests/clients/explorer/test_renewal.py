@@ -6,10 +6,12 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -17,13 +19,15 @@ from starlette.testclient import TestClient
 from resonance.clients.discovery.history import Viewing
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.explorer import catalogue, renewed
+from resonance.clients.explorer.catalogue import Catalogue
 from resonance.clients.explorer.keys import key_of
 from resonance.clients.explorer.renewed import Renewed
 from resonance.clients.explorer.viewer import Viewer
 from resonance.clients.ingest.qdrant import QdrantStore
 from resonance.clients.ingest.qdrant_points import title_id
 from resonance.clients.ingest.stores import open_sink, open_store
-from tests.clients.discovery.made import SPACE, random_titles, write
+from resonance.space.scores import query_from_vector
+from tests.clients.discovery.made import DESCRIPTOR, SPACE, random_titles, write
 from tests.clients.explorer.conftest import ORIGIN, made_title, make_client, write_store
 
 TITLES = random_titles(30)
@@ -58,6 +62,18 @@ def search(client: TestClient, source: dict[str, Any]) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     hits: list[dict[str, Any]] = answer.json()["hits"]
     return hits
+
+
+async def test_a_taste_is_made_with_the_sigmas_of_the_day(store: str) -> None:
+    viewer = Viewer("anna", [Viewing("t1", 1.0, datetime(2026, 11, 1, tzinfo=UTC))])
+    shelf = Catalogue(open_library(store), browse_timeout_s=1.0)
+    sigmas = {query: dict.fromkeys(row, 0.5) for query, row in DESCRIPTOR.sigmas.items()}
+    for descriptor in (DESCRIPTOR, replace(DESCRIPTOR, sigmas=sigmas)):
+        taste = await viewer.taste(shelf, descriptor)
+        expected = query_from_vector(TITLES[1].vector, descriptor)
+        np.testing.assert_allclose(taste.query.blocks, expected.blocks)
+    assert await viewer.taste(shelf, descriptor) is taste
+    shelf.close()
 
 
 def test_titles_that_come_are_seen_and_say_what_is_usual(client: TestClient, store: str) -> None:
