@@ -1,4 +1,4 @@
-"""Where CUDA's headers and the driver's library are, for the C++ that AOTInductor compiles on a GPU.
+"""Where the headers of CUDA and Python and the driver's library are, for what PyTorch compiles on a GPU.
 
 PyTorch takes the folder two above `nvcc` for the toolkit, which is wrong where that is a script, and links
 against ``libcuda.so``, a name that a driver need not come with.
@@ -21,11 +21,12 @@ from pathlib import Path
 #: that PyTorch depends on bring the first alone.
 HEADERS = (Path("include/cuda.h"), Path("include/crt/host_defines.h"), Path("include/nv/target"))
 LIBRARY = "libcuda.so"
+PYTHON_HEADER = "Python.h"
 _INSTALLED = Path("/usr/local")
 
 
 class ToolkitError(RuntimeError):
-    """CUDA's headers or the driver's library are not here; the message says where they were looked for."""
+    """Headers or the driver's library are not here; the message says where they were looked for."""
 
 
 def use_toolkit() -> None:
@@ -34,8 +35,9 @@ def use_toolkit() -> None:
     Sets ``CUDA_HOME`` and ``LIBRARY_PATH``.
 
     Raises:
-        ToolkitError: one of them is nowhere.
+        ToolkitError: one of them is nowhere, or `PYTHON_HEADER` is.
     """
+    check_python_header()
     home = find_home()
     os.environ["CUDA_HOME"] = str(home)
     loaded = sys.modules.get("torch.utils.cpp_extension")  # it reads the variable when it is imported
@@ -45,6 +47,23 @@ def use_toolkit() -> None:
     folder = str(find_library(home))
     if folder not in folders:
         os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (folder, *folders)))
+
+
+def check_python_header() -> None:
+    """Triton and Inductor compile modules of Python's, and what they say where its header is missing is an
+    exit status.
+
+    Raises:
+        ToolkitError: it is missing.
+    """
+    # as Triton does; Debian's own scheme names a folder that has none
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
+    folder = Path(sysconfig.get_path("include", scheme))
+    if not (folder / PYTHON_HEADER).is_file():
+        raise ToolkitError(
+            f"{folder} has no {PYTHON_HEADER}, which compilers of PyTorch need; install the headers of this "
+            f"Python (Debian and Ubuntu: python3.{sys.version_info.minor}-dev)"
+        )
 
 
 def find_home(installed: Path = _INSTALLED) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from resonance.export.cuda_toolkit import ToolkitError, check_python_header
 from resonance.loadtest.gpu_bench.encoders import Encoder
 from resonance.loadtest.gpu_bench.machine import missing
 from resonance.loadtest.gpu_bench.measure import Bench
@@ -103,6 +104,10 @@ def no_compiler(device: str) -> str:
         wanted = [os.environ.get("CXX", "g++")]
     if not any(map(shutil.which, wanted)):
         return f"torch.compile needs {' or '.join(wanted)}, and none is here"
+    try:
+        check_python_header()
+    except ToolkitError as error:
+        return str(error)
     return ""
 
 

@@ -7,11 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from resonance.export.cuda_toolkit import HEADERS, ToolkitError, find_home, find_library, use_toolkit
+from resonance.export.cuda_toolkit import (
+    HEADERS,
+    ToolkitError,
+    check_python_header,
+    find_home,
+    find_library,
+    use_toolkit,
+)
 
 
 def with_headers(home: Path) -> Path:
@@ -135,3 +143,13 @@ def test_a_compiler_that_was_loaded_before_is_told_too(
     use_toolkit()
     assert str(installed / "cuda-13.0") == loaded.CUDA_HOME
     assert os.environ["LIBRARY_PATH"].endswith(":/elsewhere")
+
+
+def test_without_the_header_of_python_nothing_is_begun(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_python_header()
+    monkeypatch.setenv("CUDA_HOME", str(installed / "cuda-13.0"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name, scheme=None: str(tmp_path))
+    with pytest.raises(ToolkitError, match=rf"^{tmp_path} has no Python.h.*python3\.\d+-dev"):
+        use_toolkit()

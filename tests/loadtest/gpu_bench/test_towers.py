@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -362,6 +363,11 @@ def test_what_the_compiler_lacks_is_a_reason_and_no_error(monkeypatch: pytest.Mo
     measure_compiled(found, QUICK, max_autotune=False)
     assert found.result.errors == found.result.rows == []
     assert found.result.skipped == ["everything: torch.compile needs no-such-compiler, and none is here"]
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name, scheme=None: "/nowhere")
+    measure_compiled(found, QUICK, max_autotune=False)
+    assert found.result.errors == found.result.rows == []
+    assert found.result.skipped[1].startswith("everything: /nowhere has no Python.h")
 
 
 def test_the_bar_that_needs_tuning_is_tuned_first(monkeypatch: pytest.MonkeyPatch) -> None:
