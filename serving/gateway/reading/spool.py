@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import math
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,9 @@ MAX_PIECES = 1024
 BLOCK_BYTES = 4096
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
+#: A disk that takes no more refuses every upload; the log tells of it this often.
+_TOLD_EVERY_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 class SpoolBudget:
@@ -30,6 +36,7 @@ class SpoolBudget:
         self.max_bytes, self.used_bytes = max_bytes, 0
         self.shares: set[Share] = set()
         self._on_refused = on_refused
+        self._told_s = -math.inf
 
     def take(self, size_bytes: int, share: Share) -> None:
         """So many more bytes for an upload.
@@ -51,6 +58,15 @@ class SpoolBudget:
         """An error for want of room, counted."""
         self._on_refused()
         return OverloadedError(f"{why}: send again later", retry_after_s=RETRY_AFTER_S)
+
+    def disk_refusal(self, why: str) -> OverloadedError:
+        """The same where the disk takes no more, of which the budget knows nothing: the log tells of it."""
+        if time.monotonic() - self._told_s >= _TOLD_EVERY_S:
+            self._told_s = time.monotonic()
+            _log.error(
+                "%s; uploads are refused until there is room, or --spool-folder names another disk", why
+            )
+        return self.refusal(why)
 
     def give_back(self, size_bytes: int, share: Share) -> None:
         """So many bytes are free again."""
@@ -76,7 +92,7 @@ class Spool:
         try:
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  close() does
         except OSError as error:
-            raise budget.refusal(f"no file for an upload in {folder} ({error.strerror})") from error
+            raise budget.disk_refusal(f"no file for an upload in {folder} ({error.strerror})") from error
         self._budget, self._share = budget, share or Share("")
         self._forgotten = 0
         self.there = Ranges()
@@ -112,7 +128,9 @@ class Spool:
             try:
                 written = os.pwrite(self._file.fileno(), view, at)
             except OSError as error:  # the disk is fuller than the budget knows
-                raise self._budget.refusal(f"no room for an upload on disk ({error.strerror})") from error
+                raise self._budget.disk_refusal(
+                    f"no room for an upload on disk ({error.strerror})"
+                ) from error
             view, at = view[written:], at + written
 
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
