@@ -172,9 +172,10 @@ loadtest: $(SPACE) ## Load with locust, judged by loadtest/slo.toml (SHAPE=ramp|
 ingest-load: $(SPACE) ## Ingestion held to its promises: kills, nodes, memory, cost, capacity (PARTS="kills memory", about 15 minutes)
 	@for part in $(or $(PARTS),kills nodes memory cost capacity); do $(BIN)/python -m resonance.loadtest.ingest $$part || exit; done
 
-lint: $(STAMP) proto-check ## Formatting, lint and types, protobuf files too
+lint: $(STAMP) proto-check ## Formatting, lint, the arrows between packages and types, protobuf files too
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo --cache-dir build/import-linter
 	$(BIN)/mypy
 
 clean: ## Remove the environment and what was built

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resonance.clients.audit.options import HtmlOption, JsonOption, LimitOption, check_written, make_limits
+from resonance.clients.cli.audit_options import (
+    HtmlOption,
+    JsonOption,
+    LimitOption,
+    check_written,
+    make_limits,
+)
 from resonance.clients.cli.new_file_option import writable
 from resonance.clients.cli.server_options import wrong_use
 
@@ -62,13 +68,13 @@ def carry(
     """
     from contextlib import closing
 
-    from resonance.clients.audit.options import finish
     from resonance.clients.audit.report import Limit
     from resonance.clients.carrying.files import CarryFile, save_carrying
     from resonance.clients.carrying.fitting import fit_move
     from resonance.clients.carrying.matching import match_titles
     from resonance.clients.carrying.reporting import MEASURES, TRUE, report_move
     from resonance.clients.carrying.thresholds import carry_threshold
+    from resonance.clients.cli.audit_options import finish
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.clients.ingest.stores import open_store
     from resonance.clients.new_files import check_ending, check_new_file, check_own_json, whole_file

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, ColdstartResult
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.metadata import metadata_score
 from resonance.clients.audit.sampling import LibrarySample
@@ -39,6 +38,7 @@ from resonance.space.blocks import ROOT_BLOCKS
 from resonance.space.descriptor import BLOCK_WIDTH, MODALITIES
 from resonance.training.coldstart.experiment import ColdstartSettings, run_coldstart
 from resonance.training.coldstart.features import FUSED, TAGS, tag_features
+from resonance.training.coldstart.result import AUC, COLD, NDCG, RECALL, ColdstartResult
 from resonance.training.coldstart.splitting import SplitSettings
 from resonance.training.coldstart.two_tower import TowerSettings
 from resonance.training.world.factors import TitleFactors

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from resonance.clients.audit.coldstart import COLD, RECALL
 from resonance.clients.audit.estimates import Estimate
 from resonance.training.coldstart.evaluation import evaluate, make_evaluation
 from resonance.training.coldstart.measures import Scorer
+from resonance.training.coldstart.result import COLD, RECALL
 from resonance.training.coldstart.splitting import SplitSettings, check_split, make_split
 from resonance.training.coldstart.summary import Entry, summarise
 from resonance.training.world.factors import draw_title

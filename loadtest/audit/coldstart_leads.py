@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from matplotlib.figure import Figure
 
-from resonance.clients.audit.coldstart import RECALL
-from resonance.clients.audit.coldstart_plots import draw_leads
 from resonance.clients.audit.estimates import Estimate
+from resonance.training.coldstart.plots import draw_leads
+from resonance.training.coldstart.result import RECALL
 
 
 def plot_leads(cases: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

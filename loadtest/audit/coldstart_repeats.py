@@ -21,7 +21,6 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, ColdstartResult
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.two_way import half_width_of_mean
 from resonance.loadtest.audit.coldstart import SPLIT, TOWER, VIEWERS, run_case
@@ -30,6 +29,7 @@ from resonance.loadtest.audit.coldstart_vectors import catalogue_titles
 from resonance.space.blocks import FloatArray
 from resonance.training.coldstart.experiment import ColdstartSettings
 from resonance.training.coldstart.features import FUSED
+from resonance.training.coldstart.result import AUC, COLD, NDCG, RECALL, ColdstartResult
 
 #: Of the catalogue, and of a run; two runs share a third of theirs.
 TITLES, RUN_TITLES = 3003, 1001

@@ -127,7 +127,7 @@ def measure_size(titles: int, folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     write_store(str(store), titles)
     written = time.perf_counter()
-    program = "from resonance.clients.audit.metadata_cli import metadata; import typer; typer.run(metadata)"
+    program = "from resonance.clients.cli.audit_metadata import metadata; import typer; typer.run(metadata)"
     done = subprocess.run(
         [sys.executable, "-c", program, str(store), "--json", "--html", str(html)],
         check=True,

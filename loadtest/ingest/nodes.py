@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster as RayCluster
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import Embedder
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
-from resonance.clients.ingest.run import IngestSettings
+from resonance.clients.ingest.settings import IngestSettings
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.ingest.kills import Killed, Server, compare, ingest_command, to_its_end
 

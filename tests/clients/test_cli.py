@@ -48,7 +48,7 @@ def test_a_command_that_is_named_is_loaded_alone_and_another_name_is_held_agains
             [sys.executable, "-c", loads, named], capture_output=True, text=True, check=True
         ).stdout.split()
         assert "resonance.clients.cli.status" in modules
-        assert ("resonance.clients.ingest.cli" in modules) is others
+        assert ("resonance.clients.cli.ingest" in modules) is others
     wrong = run("statuss")
     assert wrong.returncode == 2
     assert "Did you mean 'status'?" in wrong.stderr

@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from resonance.clients.audit.coldstart import AUC, COLD, NDCG, RECALL, WARM, ColdstartResult
-from resonance.clients.audit.coldstart_report import coldstart_sections, verdict
 from resonance.clients.audit.report import Limit, Report
 from resonance.clients.audit.viewing_log import Recommended, ViewingLog
 from resonance.clients.errors import UsageError
@@ -16,6 +14,8 @@ from resonance.training.coldstart.baselines import Factorisation
 from resonance.training.coldstart.experiment import run_coldstart
 from resonance.training.coldstart.features import tag_features
 from resonance.training.coldstart.histories import Histories, History
+from resonance.training.coldstart.report import coldstart_sections, verdict
+from resonance.training.coldstart.result import AUC, COLD, NDCG, RECALL, WARM, ColdstartResult
 from resonance.training.coldstart.splitting import (
     LeakageError,
     Split,

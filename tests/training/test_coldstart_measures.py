@@ -12,7 +12,6 @@ from scipy.special import rel_entr
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
-from resonance.clients.audit.coldstart import AUC, NDCG, RECALL
 from resonance.clients.audit.two_way import TwoWay
 from resonance.training.coldstart.intervals import Means, over_viewers
 from resonance.training.coldstart.measures import (
@@ -27,6 +26,7 @@ from resonance.training.coldstart.measures import (
     reliability,
     shares,
 )
+from resonance.training.coldstart.result import AUC, NDCG, RECALL
 
 #: Viewer 0 scores titles 0..5 downwards and viewed 1 and 4; viewer 1 upwards, viewed 5; viewer 2 nothing.
 SCORES = np.array([[9, 8, 7, 6, 5, 4], [1, 2, 3, 4, 5, 6], [1, 1, 1, 1, 1, 1]], np.float32)

@@ -9,17 +9,6 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from resonance.clients.audit.coldstart import (
-    COLD,
-    COLD_HEAD,
-    COLD_TAIL,
-    EVERY,
-    FOUND,
-    WARM,
-    WARM_HEAD,
-    WARM_TAIL,
-    Reliability,
-)
 from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.training.coldstart.measures import (
@@ -32,6 +21,17 @@ from resonance.training.coldstart.measures import (
     miscalibration,
     rank,
     reliability,
+)
+from resonance.training.coldstart.result import (
+    COLD,
+    COLD_HEAD,
+    COLD_TAIL,
+    EVERY,
+    FOUND,
+    WARM,
+    WARM_HEAD,
+    WARM_TAIL,
+    Reliability,
 )
 from resonance.training.coldstart.splitting import Split, is_liked
 

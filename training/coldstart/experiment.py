@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from resonance.clients.audit.coldstart import ColdstartResult
 from resonance.clients.audit.viewing_log import ViewingLog
 from resonance.clients.errors import UsageError
 from resonance.training.coldstart.baselines import Factorisation, popularity_scores
 from resonance.training.coldstart.evaluation import Evaluation, evaluate, make_evaluation, mean_outcome
 from resonance.training.coldstart.histories import Histories
+from resonance.training.coldstart.result import ColdstartResult
 from resonance.training.coldstart.splitting import (
     Split,
     SplitSettings,

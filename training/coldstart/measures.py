@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from resonance.clients.audit.coldstart import AUC, NDCG, RECALL, Reliability
+from resonance.training.coldstart.result import AUC, NDCG, RECALL, Reliability
 from resonance.training.coldstart.splitting import Rows
 
 Floats = NDArray[np.float64]

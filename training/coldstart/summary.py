@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resonance.clients.audit.coldstart import (
+from resonance.clients.audit.estimates import Estimate
+from resonance.training.coldstart.evaluation import Evaluation, Outcome
+from resonance.training.coldstart.intervals import Means, over_viewers
+from resonance.training.coldstart.measures import MOST_MISCALIBRATION, chance_recall, shares
+from resonance.training.coldstart.result import (
     FOUND,
     ColdstartResult,
     Contestant,
     Difference,
     SplitFacts,
 )
-from resonance.clients.audit.estimates import Estimate
-from resonance.training.coldstart.evaluation import Evaluation, Outcome
-from resonance.training.coldstart.intervals import Means, over_viewers
-from resonance.training.coldstart.measures import MOST_MISCALIBRATION, chance_recall, shares
 from resonance.training.coldstart.splitting import watched_rows
 
 

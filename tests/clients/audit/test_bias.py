@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from resonance.clients.audit.bias import audit_bias
-from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_metrics import write_metrics
 from resonance.clients.audit.bias_queries import AskedQuery, ask, read_queries, result_counts
 from resonance.clients.audit.bias_report import MEASURES, make_report
@@ -32,9 +31,10 @@ from resonance.clients.audit.groups import (
     month_of,
     read_target,
 )
-from resonance.clients.audit.options import is_known
 from resonance.clients.audit.report import Limit, Report
 from resonance.clients.audit.representation import Against, Correction
+from resonance.clients.cli.audit_bias import bias
+from resonance.clients.cli.audit_options import is_known
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.discovery.search import Searcher

@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from resonance.clients.audit.bias import audit_bias
 from resonance.clients.audit.bias_change import _near_excesses, audit_change
 from resonance.clients.audit.bias_change_report import MEASURES, make_change_report
-from resonance.clients.audit.bias_cli import bias
 from resonance.clients.audit.bias_feed import read_feed
 from resonance.clients.audit.bias_feeding import write_feed
 from resonance.clients.audit.bias_recall import _hits
@@ -28,8 +27,9 @@ from resonance.clients.audit.bias_survey import BiasSettings
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.groups import UNKNOWN, make_source
 from resonance.clients.audit.nearest import nearest_rows
-from resonance.clients.audit.options import is_known
 from resonance.clients.audit.report import Limit
+from resonance.clients.cli.audit_bias import bias
+from resonance.clients.cli.audit_options import is_known
 from resonance.clients.discovery.rows import vectors_of
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.errors import StoreError

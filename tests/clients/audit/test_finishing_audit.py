@@ -23,10 +23,10 @@ from resonance.clients.audit.finishing_rows import BY_LOG, BY_TASTE, FinishingSe
 from resonance.clients.audit.finishing_taste import taste_shares
 from resonance.clients.audit.finishing_weights import FITTED, NONE
 from resonance.clients.audit.logged_titles import Titles, read_titles
-from resonance.clients.audit.options import is_known
-from resonance.clients.audit.resonance_cli import resonance
 from resonance.clients.audit.viewing_log import Recommended, ViewingLog
 from resonance.clients.audit.viewings import write_viewings
+from resonance.clients.cli.audit_options import is_known
+from resonance.clients.cli.audit_resonance import resonance
 from resonance.clients.discovery.history import Viewing
 from resonance.clients.discovery.libraries import open_library
 from resonance.clients.discovery.taste import make_taste

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from resonance.clients.audit.explained import out_of_fold, random_folds
 from resonance.clients.audit.metadata import MetadataAudit, audit_metadata, metadata_score
-from resonance.clients.audit.metadata_cli import metadata
 from resonance.clients.audit.metadata_report import MEASURES, missing, notes, verdict
-from resonance.clients.audit.options import is_known
 from resonance.clients.audit.sampling import LibrarySample, read_sample
 from resonance.clients.audit.tag_learning import _auc, learn_tags, vector_structure
 from resonance.clients.audit.tag_pairs import mean_cosine, spreads, tag_pairs
 from resonance.clients.audit.tag_table import centred_blocks, tag_table
+from resonance.clients.cli.audit_metadata import metadata
+from resonance.clients.cli.audit_options import is_known
 from resonance.clients.errors import UsageError
 from resonance.clients.ingest.stores import open_store
 from resonance.loadtest.audit.metadata import measure_coverage

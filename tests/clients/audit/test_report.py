@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from typer.testing import CliRunner
 
-from resonance.clients.audit.options import finish, is_known, make_limits
 from resonance.clients.audit.report import Limit, Measure, Report, Section
+from resonance.clients.cli.audit_options import finish, is_known, make_limits
 from resonance.clients.cli.main import make_app
 from resonance.training.tuning import ENVIRONMENT
 from tests.small_disk import disk_of

@@ -13,11 +13,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from resonance.clients.audit.options import is_known
 from resonance.clients.carrying.files import CarryFile, load_carrying, save_carrying
 from resonance.clients.carrying.fitting import FEWEST_MATCHED, fit_move
 from resonance.clients.carrying.matching import match_titles
 from resonance.clients.carrying.reporting import MEASURES
+from resonance.clients.cli.audit_options import is_known
 from resonance.clients.cli.carry import FEWEST, carry, carry_taste
 from resonance.clients.discovery.taste import Counted, Taste, load_taste, save_taste
 from resonance.clients.errors import UsageError

@@ -26,7 +26,7 @@ from resonance.clients.ingest.migration import arrival, titles_of
 from resonance.clients.ingest.part_files import PartFolder
 from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.removal import remove_titles
-from resonance.clients.ingest.run import IngestSettings
+from resonance.clients.ingest.settings import IngestSettings
 from resonance.clients.ingest.state_files import default_journal
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.loadtest.ingest.kills import Server
@@ -143,7 +143,7 @@ def test_what_left_the_old_store_is_no_part_of_the_new_one(
                 remove_titles(self._settings.sink, tmp_path / "none.sqlite", ["b"])
             return 0
 
-    monkeypatch.setattr("resonance.clients.ingest.run.IngestRun", Run)
+    monkeypatch.setattr("resonance.clients.cli.ingest_run.IngestRun", Run)
     command = ["migrate", str(tmp_path / "old"), "--sink", str(tmp_path / "new"), "--server", "localhost:1"]
     more = ["--prune", "--prune-limit", "0.5"] if prune else []
     plain = CliRunner().invoke(make_app(), [*command, *more])
@@ -249,7 +249,7 @@ def test_what_the_next_look_may_do_better_ends_no_following(
     async def sleep(duration_s: float) -> None:
         assert duration_s == 5.0
 
-    monkeypatch.setattr("resonance.clients.ingest.run.IngestRun", Run)
+    monkeypatch.setattr("resonance.clients.cli.ingest_run.IngestRun", Run)
     monkeypatch.setattr("asyncio.sleep", sleep)
     command = ["migrate", str(tmp_path / "old"), "--sink", str(tmp_path / "new"), "--server", "localhost:1"]
     told = CliRunner().invoke(make_app(), [*command, *(["--follow-s", "5"] if followed else [])])

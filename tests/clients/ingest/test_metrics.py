@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from resonance.clients.cli import ingest_run
+from resonance.clients.cli.ingest_run import IngestRun
 from resonance.clients.credentials import Credentials
-from resonance.clients.ingest import run
 from resonance.clients.ingest.embedding import Outcome, Result
 from resonance.clients.ingest.metrics import IngestMetrics
-from resonance.clients.ingest.run import IngestRun, IngestSettings
+from resonance.clients.ingest.settings import IngestSettings
 from resonance.clients.results import SpaceRef
 from tests.clients.ingest.made import SPACE
 from tests.clients.ingest.offline import Offline
@@ -65,9 +66,9 @@ def test_after_a_job_nothing_waits_though_its_catalogue_named_a_title_twice(
     async def answers(*args: object, **named: object) -> tuple[SpaceRef, int]:
         return SPACE, 1
 
-    monkeypatch.setattr(run, "Embedder", Offline)
-    monkeypatch.setattr(run, "first_answers", answers)
-    monkeypatch.setattr(run, "IngestMetrics", Kept)
+    monkeypatch.setattr(ingest_run, "Embedder", Offline)
+    monkeypatch.setattr(ingest_run, "first_answers", answers)
+    monkeypatch.setattr(ingest_run, "IngestMetrics", Kept)
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text(name)
     (tmp_path / "titles.csv").write_text("id,uri\nx,a.txt\nx,b.txt\n")

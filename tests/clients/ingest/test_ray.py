@@ -23,7 +23,7 @@ from resonance.clients.ingest.embedding import EmbedOptions
 from resonance.clients.ingest.errors import JournalError, PruneError
 from resonance.clients.ingest.pending import row_bytes
 from resonance.clients.ingest.ray_engine import Cluster, RayJob
-from resonance.clients.ingest.run import IngestSettings
+from resonance.clients.ingest.settings import IngestSettings
 from resonance.clients.ingest.stores import open_sink
 from resonance.clients.results import SpaceRef
 from resonance.loadtest.ingest.library import make_title

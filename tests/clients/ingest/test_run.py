@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from resonance.clients.cli import ingest_run
+from resonance.clients.cli.ingest_run import IngestRun
 from resonance.clients.credentials import Credentials
 from resonance.clients.errors import UsageError
-from resonance.clients.ingest import run
-from resonance.clients.ingest.run import IngestRun, IngestSettings
+from resonance.clients.ingest.settings import IngestSettings
 from resonance.clients.ingest.types import CatalogueItem
 from resonance.clients.results import SpaceRef
 from tests.clients.ingest.made import SPACE, made_item
@@ -43,7 +44,7 @@ def test_a_job_that_is_stopped_does_not_wait_until_its_catalogue_is_counted(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(IngestSettings, "catalogue", long_catalogue)
-    monkeypatch.setattr(run, "first_answers", answers)
+    monkeypatch.setattr(ingest_run, "first_answers", answers)
     monkeypatch.setattr(IngestRun, "_here", work)
     settings = IngestSettings(
         sources=(str(tmp_path),),

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resonance.clients.audit.coldstart import COLD, RECALL
-from resonance.clients.audit.coldstart_plots import AGAINST, OTHER, REFERENCE
 from resonance.loadtest.audit.coldstart import run_case, run_poorer
 from resonance.loadtest.audit.coldstart_cases import (
     CASES,
@@ -32,6 +30,8 @@ from resonance.loadtest.audit.coldstart_vectors import (
 from resonance.loadtest.audit.tagged import Poorer
 from resonance.space import unit
 from resonance.training.coldstart.experiment import ColdstartSettings
+from resonance.training.coldstart.plots import AGAINST, OTHER, REFERENCE
+from resonance.training.coldstart.result import COLD, RECALL
 from resonance.training.coldstart.two_tower import TowerSettings
 from resonance.training.world.factors import TitleFactors
 from resonance.training.world.viewers import describe

@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
+from resonance.clients.cli.ingest_display import JobDisplay
 from resonance.clients.ingest.embedding import Outcome, Result
-from resonance.clients.ingest.progress import JobDisplay
 
 
 def test_figures_count_what_became_of_titles() -> None:

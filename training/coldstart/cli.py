@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.audit.options import (
+from resonance.clients.cli.audit_options import (
     HtmlOption,
     JsonOption,
     LimitOption,
@@ -87,14 +87,6 @@ def coldstart(
     from rich.console import Console
     from rich.progress import Progress
 
-    from resonance.clients.audit.coldstart_report import (
-        MEASURES,
-        coldstart_sections,
-        measures_of,
-        missing,
-        notes,
-        verdict,
-    )
     from resonance.clients.audit.report import Report
     from resonance.clients.errors import ResonanceError, UsageError
     from resonance.space.errors import SpaceError
@@ -106,6 +98,14 @@ def coldstart(
     )
     from resonance.training.coldstart.features import BLOCK_NAMES, FUSED, TAGS
     from resonance.training.coldstart.inputs import read_inputs
+    from resonance.training.coldstart.report import (
+        MEASURES,
+        coldstart_sections,
+        measures_of,
+        missing,
+        notes,
+        verdict,
+    )
     from resonance.training.coldstart.splitting import SplitSettings, make_split
 
     with wrong_use():

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resonance.clients.audit.coldstart import COLD_HEAD, COLD_TAIL, WARM_HEAD, WARM_TAIL, ColdstartResult
 from resonance.clients.audit.estimates import Estimate
 from resonance.clients.audit.plot_parts import name_rows, plain
 from resonance.clients.plot import REST_COLOUR, TITLE_COLOURS
+from resonance.training.coldstart.result import COLD_HEAD, COLD_TAIL, WARM_HEAD, WARM_TAIL, ColdstartResult
 
 REFERENCE, OTHER, AGAINST = "#1f4e79", "#777777", "#b3261e"
 _PANELS = (COLD_HEAD, COLD_TAIL, WARM_HEAD, WARM_TAIL)

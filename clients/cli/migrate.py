@@ -67,11 +67,12 @@ def migrate(
     """
     from rich.console import Console
 
+    from resonance.clients.cli.ingest_run import IngestRun
     from resonance.clients.cli.reporting import say_failed, say_remark, say_warning
     from resonance.clients.errors import ResonanceError, described
     from resonance.clients.ingest.errors import PruneError, StoreError
     from resonance.clients.ingest.migration import Arrival, arrival
-    from resonance.clients.ingest.run import IngestRun, IngestSettings
+    from resonance.clients.ingest.settings import IngestSettings
     from resonance.space.errors import SpaceError
 
     settings = IngestSettings(

@@ -15,17 +15,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from resonance.clients.audit.coldstart import (
-    COLD,
-    RECALL,
-    ColdstartResult,
-    Contestant,
-    Difference,
-    Estimate,
-    SplitFacts,
-)
-from resonance.clients.audit.coldstart_cli import coldstart
-from resonance.clients.audit.coldstart_report import (
+from resonance.clients.audit.report import Limit, Report
+from resonance.clients.audit.viewing_log import ViewingLog
+from resonance.clients.audit.viewings import write_viewings
+from resonance.clients.cli.audit_options import is_known
+from resonance.clients.ingest.stores import open_sink, open_store
+from resonance.clients.results import SpaceRef
+from resonance.loadtest.audit.stored import title_rows
+from resonance.training.coldstart.candidates import unnamed_titles
+from resonance.training.coldstart.cli import coldstart
+from resonance.training.coldstart.features import read_titles
+from resonance.training.coldstart.logs import join_logs, only_titles
+from resonance.training.coldstart.report import (
     MEASURES,
     _new,
     measure_name,
@@ -34,16 +35,15 @@ from resonance.clients.audit.coldstart_report import (
     notes,
     verdict,
 )
-from resonance.clients.audit.options import is_known
-from resonance.clients.audit.report import Limit, Report
-from resonance.clients.audit.viewing_log import ViewingLog
-from resonance.clients.audit.viewings import write_viewings
-from resonance.clients.ingest.stores import open_sink, open_store
-from resonance.clients.results import SpaceRef
-from resonance.loadtest.audit.stored import title_rows
-from resonance.training.coldstart.candidates import unnamed_titles
-from resonance.training.coldstart.features import read_titles
-from resonance.training.coldstart.logs import join_logs, only_titles
+from resonance.training.coldstart.result import (
+    COLD,
+    RECALL,
+    ColdstartResult,
+    Contestant,
+    Difference,
+    Estimate,
+    SplitFacts,
+)
 from resonance.training.tuning import ENVIRONMENT
 from tests.training.planted_viewings import plant
 

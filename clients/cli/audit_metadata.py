@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resonance.clients.audit.options import (
+from resonance.clients.cli.audit_options import (
     HtmlOption,
     JsonOption,
     LimitOption,

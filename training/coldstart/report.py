@@ -8,7 +8,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from resonance.clients.audit.coldstart import (
+from resonance.clients.audit.estimates import Estimate
+from resonance.clients.audit.report import Measure, Section
+from resonance.training.coldstart.plots import (
+    plot_differences,
+    plot_exposure,
+    plot_found,
+    plot_reliability,
+)
+from resonance.training.coldstart.result import (
     AUC,
     COLD,
     EVERY,
@@ -21,14 +29,6 @@ from resonance.clients.audit.coldstart import (
     Contestant,
     Difference,
 )
-from resonance.clients.audit.coldstart_plots import (
-    plot_differences,
-    plot_exposure,
-    plot_found,
-    plot_reliability,
-)
-from resonance.clients.audit.estimates import Estimate
-from resonance.clients.audit.report import Measure, Section
 
 _OF_LISTS = (
     *("exposure new CONTESTANT", "exposure tail CONTESTANT", "coverage CONTESTANT"),

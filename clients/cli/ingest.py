@@ -121,7 +121,8 @@ def ingest(
 
     A server that is away, also when the job begins, is waited for (--patience-s).
     """
-    from resonance.clients.ingest.run import IngestRun, IngestSettings
+    from resonance.clients.cli.ingest_run import IngestRun
+    from resonance.clients.ingest.settings import IngestSettings
 
     with wrong_use():
         settings = IngestSettings(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resonance.clients.audit.options import (
+from resonance.clients.cli.audit_options import (
     HtmlOption,
     JsonOption,
     LimitOption,
