@@ -22,7 +22,7 @@ WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_p
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
 	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway) tests/clients/test_triton_replicas.py
 # Servers under load and stopwatches share it with nobody.
-ALONE_TESTS := $(filter-out $(WAITING_TESTS),$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
+ALONE_TESTS := $(filter-out $(WAITING_TESTS) tests/loadtest/test_films.py,$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
 # What measures no time runs two at once, folders with the longest files first: one left for the end has no company.
 LONG_FIRST := tests/training tests/loadtest tests/export
 SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rich import box
 from rich.table import Table
@@ -10,7 +10,6 @@ from rich.table import Table
 from resonance.export.cards import GraphReport
 from resonance.export.quantise import FP32, ArtifactReport, integer_unit
 from resonance.export.reference import Reference
-from resonance.export.trt.build import NetworkReport
 
 
 def export_table(reports: Iterable[GraphReport]) -> Table:
@@ -77,28 +76,3 @@ def verdict_lines(reports: Iterable[ArtifactReport]) -> Iterator[str]:
         for trial in report.trials:
             layers = f", {trial.layers - trial.fp32_layers} of {trial.layers} linear layers in 8 bits"
             yield f"  {trial.artifact}{layers if trial.layers else ''}: {'; '.join(trial.refused) or 'taken'}"
-
-
-def network_table(reports: Sequence[NetworkReport], reference: Reference) -> Table:
-    """For each graph the file made for TensorRT and how it compares with fp32 on onnxruntime."""
-    table = Table(
-        *("graph", "in fp16", "profiles", "1 - cosine", "abs", "rows", "MB", "s"),
-        title=f"{' and '.join(sorted({r.artifact for r in reports}))} against fp32 on {reference.source}",
-        caption="in fp16: nodes of the graph; 1 - cosine and abs: of the first output, the worst; rows: of "
-        "reference media, and made-up batches at every profile",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for report in reports:
-        parity, precision = report.parity, report.precision
-        table.add_row(
-            report.model,
-            f"{precision.fp16_nodes} of {precision.nodes}",
-            str(report.profiles),
-            f"{max(0.0, 1.0 - parity.min_cosine):.1e}",
-            f"{parity.max_abs:.1e}",
-            f"{parity.rows} + {parity.made}",
-            f"{report.size_bytes / 1e6:.1f}",
-            f"{report.seconds:.1f}",
-        )
-    return table

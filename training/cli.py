@@ -107,11 +107,11 @@ def evaluate_tiny(
 
     from resonance.export.families import tiny
     from resonance.export.new_paths import new_folder
+    from resonance.training.evaluate import evaluate, world_facts
     from resonance.training.figures import fallen, read_figures
     from resonance.training.loop import default_device
     from resonance.training.recipes import RECIPES
     from resonance.training.tiny import load_modules
-    from resonance.training.world.evaluate import evaluate, world_facts
     from resonance.training.world.pool import load_or_render
 
     console = Console(stderr=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from resonance.export.reference import reference_of
-from resonance.export.report import network_table
 from resonance.export.trt.build import build_plans, make_networks, require_tensorrt
 from resonance.export.trt.errors import TensorRTError
+from resonance.export.trt.report import network_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,6 @@ from resonance.loadtest.bench.cuts import measure_cuts, measure_motion
 from resonance.loadtest.bench.decoding import measure_decoding
 from resonance.loadtest.bench.end_to_end import measure_film
 from resonance.loadtest.bench.ffmpeg_decoding import measure_against_ffmpeg
-from resonance.loadtest.bench.films import H264_2H, H264_2S, H264_10S, VP9_RARE
 from resonance.loadtest.bench.held_out import measure_held_out
 from resonance.loadtest.bench.matrix import measure_matrix
 from resonance.loadtest.bench.path_items import path_items
@@ -32,6 +31,7 @@ from resonance.loadtest.bench.serving_path import ROUNDS, DisagreementError, Pat
 from resonance.loadtest.bench.stages import measure_stages
 from resonance.loadtest.bench.world_films import measure_world_films
 from resonance.loadtest.exits import FAILED, IN_THE_WAY, NOT_RUN, exits
+from resonance.loadtest.films import H264_2H, H264_2S, H264_10S, VP9_RARE
 from resonance.loadtest.gateway.driving import Screen
 from resonance.serving.server import ServerSettings, TritonServer
 

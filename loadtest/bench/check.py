@@ -22,11 +22,11 @@ from rich.table import Table
 from resonance.loadtest.bench.bare import BareModels
 from resonance.loadtest.bench.baseline import LOSS, Baseline, BaselineError, loss
 from resonance.loadtest.bench.decoding import decode_keyframes, decode_whole
-from resonance.loadtest.bench.films import H264_2S, loop
 from resonance.loadtest.bench.path_items import Item, path_items
 from resonance.loadtest.bench.results import commit, machine
 from resonance.loadtest.bench.serving_path import DisagreementError, Settings, measure_path
 from resonance.loadtest.exits import FAILED, IN_THE_WAY, NOT_RUN, exits
+from resonance.loadtest.films import H264_2S, loop
 from resonance.loadtest.gateway.driving import Screen
 from resonance.serving.server import ServerSettings, TritonServer
 

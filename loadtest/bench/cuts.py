@@ -86,7 +86,7 @@ class MotionFigures:
 
 def measure_cuts(seeds: tuple[int, ...] = HELD_OUT_SEEDS) -> list[CutFigures]:
     """Figures of every encoding in `ENCODINGS`, and of frames taken twice a second, without a codec."""
-    films = {seed: _film(seed) for seed in seeds}
+    films = {seed: drawn_film(seed) for seed in seeds}
     truths = [truth for _, truth in films.values()]
     rows = [
         _figures(
@@ -203,7 +203,7 @@ def _encode(encoding: Encoding, frames: NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def _film(seed: int) -> tuple[NDArray[np.uint8], list[float]]:
+def drawn_film(seed: int) -> tuple[NDArray[np.uint8], list[float]]:
     """Frames uint8 [n, HEIGHT, WIDTH, 3] and the times of the cuts in seconds."""
     rng = np.random.default_rng(seed)
     frames: list[NDArray[np.uint8]] = []

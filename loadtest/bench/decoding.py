@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from resonance.clients.media.clip import decode_clip
 from resonance.clients.media.picture import frame_to_rgb
 from resonance.clients.media.types import Clip, Packet
-from resonance.loadtest.bench.films import H264_2S, H264_10S, Film, loop
+from resonance.loadtest.films import H264_2S, H264_10S, Film, loop
 from resonance.space.descriptor import FrameGeometry
 
 GEOMETRY = FrameGeometry(

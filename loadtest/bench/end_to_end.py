@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from resonance.loadtest.bench.films import Film, film
+from resonance.loadtest.films import Film, film
 from resonance.serving.process import cpu_seconds
 from resonance.serving.server import TritonServer
 

@@ -26,7 +26,7 @@ from resonance.clients.media.probe import probe
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.types import Clip, Limits, ReadTimes
 from resonance.clients.media.video import VideoReader
-from resonance.loadtest.bench.films import Film, film, streamed
+from resonance.loadtest.films import Film, film, streamed
 from resonance.space.descriptor import Descriptor, FrameGeometry
 
 ROUNDS = 3

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resonance.loadtest.bench.films import Film, film, loop, streamed
 from resonance.loadtest.bench.sdk_process import Report, SdkProcess
+from resonance.loadtest.films import Film, film, loop, streamed
 from resonance.serving.process import cpu_seconds
 from resonance.serving.server import TritonServer
 

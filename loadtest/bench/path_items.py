@@ -19,7 +19,7 @@ from resonance.clients.segment import frames_tensors, pcm_tensors
 from resonance.export import contract
 from resonance.export.onnx_export import make_inputs
 from resonance.loadtest.bench.bare import BareModels, Tensors
-from resonance.loadtest.bench.films import loop, streamed
+from resonance.loadtest.films import loop, streamed
 from resonance.loadtest.gateway import wire
 from resonance.loadtest.gateway.material import upload_of
 from resonance.space.descriptor import Descriptor

@@ -10,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from resonance.loadtest.bench.end_to_end import run_command
-from resonance.loadtest.bench.films import HEIGHT, Film, film, loop, streamed
 from resonance.loadtest.bench.matrix import Run, run, warm_up_title
 from resonance.loadtest.bench.sdk_process import Report, SdkProcess
+from resonance.loadtest.films import HEIGHT, Film, film, loop, streamed
 from resonance.loadtest.gateway.stack import Stack
 from resonance.serving.server import TritonServer
 

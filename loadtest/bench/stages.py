@@ -21,9 +21,9 @@ from resonance.clients.media.source import MediaSource
 from resonance.clients.media.types import Clip, Frames, Limits, ReadTimes
 from resonance.clients.media.video import VideoReader
 from resonance.clients.segment import frames_tensors, pcm_tensors
-from resonance.loadtest.bench.films import Film, film, streamed
 from resonance.loadtest.bench.matrix import Run, run, warm_up_title
 from resonance.loadtest.bench.sdk_process import SdkProcess
+from resonance.loadtest.films import Film, film, streamed
 from resonance.serving.server import TritonServer
 from resonance.space.descriptor import Descriptor
 

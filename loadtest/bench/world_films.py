@@ -13,8 +13,8 @@ from rich.progress import track
 
 from resonance.clients.embedder import Embedder
 from resonance.clients.results import MediaEmbedding
+from resonance.training.evaluate import clip_scores
 from resonance.training.world import oracle
-from resonance.training.world.evaluate import clip_scores
 from resonance.training.world.factors import TitleFactors, draw_title
 from resonance.training.world.film import write_film
 from resonance.training.world.measure import recall

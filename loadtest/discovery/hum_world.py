@@ -19,10 +19,10 @@ from rich.progress import track
 from torch import nn
 from torch.nn import functional
 
+from resonance.training.evaluate import clip_rows
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import SEGMENT_S
 from resonance.training.titles import TitleBlocks
-from resonance.training.world.evaluate import clip_rows
 from resonance.training.world.measure import fuse_titles
 from resonance.training.world.oracle import MELODY
 from resonance.training.world.pool import Pool, encode_factors, render_segment

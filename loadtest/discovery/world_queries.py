@@ -15,11 +15,11 @@ from resonance.export.families import tiny
 from resonance.export.graphs.fusion import FusionGraph
 from resonance.space.descriptor import Descriptor
 from resonance.space.scores import Query, Weights, query_from_blocks
+from resonance.training.evaluate import clip_rivals, clip_rows, melody_written
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, segment_blocks, title_blocks, views_of
 from resonance.training.titles import TitleBlocks
 from resonance.training.world import oracle
-from resonance.training.world.evaluate import clip_rivals, clip_rows, melody_written
 from resonance.training.world.measure import fuse_titles
 from resonance.training.world.pool import Pool, load_or_render
 

@@ -20,7 +20,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from resonance.loadtest.bench.films import Film, loop
+from resonance.loadtest.films import Film, loop
 from resonance.loadtest.gateway import wire
 from resonance.v1 import embedding_pb2 as pb
 

@@ -18,8 +18,8 @@ import av
 import numpy as np
 
 from resonance.clients.media.types import Clip
-from resonance.loadtest.bench import films
-from resonance.loadtest.bench.films import Film
+from resonance.loadtest import films
+from resonance.loadtest.films import Film
 from resonance.serving.keyframes.containers import keyframe_file
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from resonance.loadtest.bench.films import Film, film
+from resonance.loadtest.films import Film, film
 from resonance.loadtest.ingest.capacity import measure
 from resonance.loadtest.ingest.costs import job_cpu_s, start_cpu_s, watched_job
 from resonance.loadtest.ingest.kills import Server, run_with_kills

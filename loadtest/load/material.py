@@ -142,7 +142,7 @@ _LONG_S = 240
 
 def _titles(folder: Path) -> tuple[list[Title], Title]:
     """All that is uploaded: video, sound, a picture, text and subtitles; and the long one."""
-    from resonance.loadtest.bench.films import Film, film, loop
+    from resonance.loadtest.films import Film, film, loop
 
     titles = []
     for codec, container, length_s, width, height, options in _VIDEOS:

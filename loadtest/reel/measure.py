@@ -22,8 +22,7 @@ from resonance.clients.discovery.reel_list import Reel
 from resonance.clients.discovery.reel_pictures import ReelFormat
 from resonance.clients.discovery.search import Searcher
 from resonance.clients.discovery.shots import HEIGHT, WIDTH, find_shots
-from resonance.loadtest.bench.cuts import FPS, HELD_OUT_SEEDS
-from resonance.loadtest.bench.cuts import _film as drawn_film
+from resonance.loadtest.bench.cuts import FPS, HELD_OUT_SEEDS, drawn_film
 from resonance.loadtest.reel.films import FILMS, Film, Played, beeps_s, flashes_s, number_of, play, write_film
 from resonance.loadtest.reel.library import Part, likeness_query, write_library
 from resonance.space import Descriptor

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resonance.clients.embedder import TITLES_AT_ONCE, Embedder
-from resonance.loadtest.bench.films import loop, streamed
+from resonance.loadtest.films import loop, streamed
 
 TITLES = 3 * TITLES_AT_ONCE
 

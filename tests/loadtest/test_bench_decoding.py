@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resonance.loadtest.bench.ffmpeg_decoding import Wanted, measure_against_ffmpeg, run_ffmpeg
-from resonance.loadtest.bench.films import film, streamed
+from resonance.loadtest.films import film, streamed
 from resonance.space.descriptor import Descriptor
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from resonance.loadtest.bench.films import film, streamed
 from resonance.loadtest.bench.matrix import BAR, Case, measure_matrix, warm_up_title
 from resonance.loadtest.bench.scaling import Way, measure_concurrency, measure_lengths
 from resonance.loadtest.bench.scaling_plots import plot_concurrency, plot_lengths
 from resonance.loadtest.bench.sdk_process import SdkProcess
 from resonance.loadtest.bench.stages import Stages, measure_stages
+from resonance.loadtest.films import film, streamed
 from resonance.serving.server import TritonServer
 
 SMALL = replace(streamed("h264", 180, minutes=1), loop_s=10)

@@ -18,13 +18,13 @@ from torch import nn
 from resonance.export.contract import ENCODERS
 from resonance.export.families import tiny
 from resonance.export.weights import load_weights
+from resonance.training.evaluate import evaluate
 from resonance.training.loop import ResumeError
 from resonance.training.recipes import RECIPES
 from resonance.training.tiny import load_modules, train_tiny, views_of
 from resonance.training.titles import TitleBlocks, shuffled
 from resonance.training.towers import draw_rows
 from resonance.training.world.cold_start import _words, ndcg
-from resonance.training.world.evaluate import evaluate
 from resonance.training.world.factors import SUBJECT_KINDS
 from resonance.training.world.measure import Row, concatenated, recall
 from resonance.training.world.pool import Pool, PoolSettings, encode_factors, load_or_render, title_of

@@ -14,7 +14,7 @@ from resonance.clients.media import probe
 from resonance.clients.media.reader import open_media
 from resonance.clients.media.source import MediaSource
 from resonance.clients.media.types import Clip, Frames, Limits, SegmentInput
-from resonance.loadtest.bench.films import loop, streamed
+from resonance.loadtest.films import loop, streamed
 from resonance.space.descriptor import Descriptor
 
 

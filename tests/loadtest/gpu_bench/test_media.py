@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from resonance.loadtest.bench import films
+from resonance.loadtest import films
 from resonance.loadtest.gpu_bench import (
     child,
     decode_part,
@@ -295,7 +295,7 @@ def test_agreement_of_samplings_is_scored_right() -> None:
 
 def test_keyframes_decode_to_as_many_frames_as_the_film_has(tmp_path: Path) -> None:
     from resonance.loadtest.bench.decoding import measure_gain
-    from resonance.loadtest.bench.films import H264_2S
+    from resonance.loadtest.films import H264_2S
 
     # the middle of several: what else runs in this process may stretch one of them
     gain = measure_gain(replace(H264_2S, width=320, height=180, loop_s=4), tmp_path, rounds=9)

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from resonance.loadtest.bench.films import FPS, LOOP_S, Film, film, loop, streamed
+from resonance.loadtest.films import FPS, LOOP_S, Film, film, loop, streamed
 
 SHORT_S = 4
 
