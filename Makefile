@@ -20,10 +20,11 @@ WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_p
 	bench_report bench_check) tests/loadtest/gpu_bench tests/clients/explorer \
 	$(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
-	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway) tests/clients/test_triton_replicas.py
+	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway live) tests/clients/test_triton_replicas.py
 # Servers under load and stopwatches share it with nobody.
 ALONE_TESTS := $(filter-out $(WAITING_TESTS) tests/loadtest/test_films.py,$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
-# What measures no time runs two at once, folders with the longest files first: one left for the end has no company.
+# What measures no time runs three at once, as each waits for something now and then; folders with the longest files
+# first: one left for the end has no company.
 LONG_FIRST := tests/training tests/loadtest tests/export
 SHARED_TESTS := $(LONG_FIRST) $(filter-out $(LONG_FIRST),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) \
 	$(patsubst %,--ignore=%,$(WAITING_TESTS) $(ALONE_TESTS))
@@ -108,10 +109,10 @@ align: media-given $(STAMP) ## Align a family on your own media (MEDIA=folder or
 	$(BIN)/resonance align "$(MEDIA)" --family $(FAMILY)
 
 test: $(SPACE) browser promtool ## Run the tests; they start a real Triton, and Chromium
-	# a file at a time; one thread each: the two would take each other's cores, and threads that spin there make it
+	# a file at a time; one thread each: they would take each other's cores, and threads that spin there make it
 	# 10 times as long. Memory that is taken stays: page faults of a virtual machine took a seventh of a test of titles
 	# encoded and searched (medians of three pairs: 0.86)
-	OMP_NUM_THREADS=1 $(BIN)/python -m resonance.training.tuning $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SHARED_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m resonance.training.tuning $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(SHARED_TESTS)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(WAITING_TESTS)
 	$(BIN)/pytest $(ALONE_TESTS)
 

@@ -26,13 +26,22 @@ FLOAT32_DIGITS = 9
 
 def to_dict(result: MediaEmbedding) -> dict[str, Any]:
     """The JSON object of one title; see the README for its fields."""
+    return _title(result, {"segments": [segment_to_dict(s) for s in result.segments]})
+
+
+def title_to_dict(result: MediaEmbedding) -> dict[str, Any]:
+    """The same without the segments."""
+    return _title(result, {})
+
+
+def _title(result: MediaEmbedding, segments: dict[str, Any]) -> dict[str, Any]:
     return {
         "media": result.media,
         "space": asdict(result.space),
         "duration_s": result.duration_s,
         "modalities": list(result.modalities),
         "title": _numbers(result.title),
-        "segments": [_segment(s) for s in result.segments],
+        **segments,
         "arcs": {name: [[t, v] for t, v in points] for name, points in result.arcs.items()},
         "axes": {name: asdict(value) for name, value in result.axes.items()},
         "timing_ms": {
@@ -47,7 +56,8 @@ def to_json(result: MediaEmbedding) -> str:
     return json.dumps(to_dict(result), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def segment_to_dict(segment: Segment) -> dict[str, Any]:
+    """One of the segments."""
     return {
         "start_s": segment.start_s,
         "end_s": segment.end_s,

@@ -23,8 +23,7 @@ from resonance.clients.extras import extra_hint
 GROUP = "resonance.commands"
 #: Commands whose extra has another name.
 EXTRAS = {
-    "embed": "client",
-    "status": "client",
+    **dict.fromkeys(("embed", "follow", "status"), "client"),
     **dict.fromkeys(("validate", "remove", "migrate"), "ingest"),
     **dict.fromkeys(("carry", "carry-taste"), "audit"),
     **dict.fromkeys(("contours", "hum"), "melody"),

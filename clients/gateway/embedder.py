@@ -16,6 +16,8 @@ from resonance.clients.face import Source, Transcript, title_of
 from resonance.clients.gateway.checks import float_vector, some_presence
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.feed import Feed
+from resonance.clients.gateway.live import LiveStream
+from resonance.clients.gateway.live_title import LiveTitle
 from resonance.clients.gateway.messages import FieldNames, media_id_of, segment_to_message, title_from_message
 from resonance.clients.gateway.retrying import RetryPolicy
 from resonance.clients.gateway.server_status import ServerStatus, status_from_message
@@ -141,6 +143,49 @@ class GatewayEmbedder:
         async with aclosing(self._stream(upload, sampling, done, on_progress)) as parts:
             async for part in parts:
                 yield part
+
+    async def follow(
+        self,
+        stream: LiveStream,
+        *,
+        sampling: str | None = None,
+        rolling_every: int = 8,
+        done: Sequence[Segment] = (),
+    ) -> AsyncGenerator[Part, None]:
+        """What is known of a live stream, its segments as they happen, a rolling title every `rolling_every`
+        of them, and the last title once it ends by itself or by `LiveStream.end`.
+
+        Titles cover the last segments only. Where the connection, the gateway or an address breaks, it goes
+        on with what happens then. What was lost is in no segment, and the times do not count it.
+
+        Args:
+            stream: closed here in the end.
+            done: segments of an earlier run, which this one goes on from.
+
+        Raises:
+            NotResumableError: the connection broke, and a pipe brings what cannot be read from its middle.
+            NotMediaError: the source cannot be opened or read, also after a while.
+            As `Embedder.stream`.
+        """
+        try:
+            descriptor = await self.space()
+            title = LiveTitle(
+                self._connection,
+                descriptor,
+                stream,
+                sampling=sampling,
+                rolling_every=rolling_every,
+                done=done,
+                retries=self._retries,
+                silence_s=self._silence_s,
+            )
+            async with aclosing(title.parts()) as parts:
+                async for part in parts:
+                    yield part
+        except (SpaceChangedError, SpaceMismatchError) as other:
+            raise self._forget_space(other) from other
+        finally:
+            stream.close()
 
     async def _stream(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, MutableSequence, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from resonance.clients.errors import NotResumableError, ServerError, ServerFaultError
 from resonance.clients.gateway.connection import GatewayConnection
@@ -35,12 +36,31 @@ class UploadProgress:
     media_s: float
 
 
-class TitleUpload:
-    """One title.
+class Sent(Protocol):
+    """What calls send. Attributes: as of `Upload`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def media_id(self) -> str: ...
+    @property
+    def mode(self) -> pb.Mode: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def subtitles(self) -> pb.SubtitleFile | None: ...
+
+    def chunks(self) -> AsyncGenerator[pb.Chunk, None]:
+        """The bytes of one call."""
+
+
+class TitleCalls:
+    """The calls of one title: what each sends, and what the caller gets of its answers.
 
     Args:
-        upload: what is sent; not closed here.
-        done: segments of an earlier run; they are not handed out again.
+        sent: not closed here.
+        segments: those of an earlier run, which are not handed out again; new ones are put behind them.
+        rolling_every: segments between two rolling titles of a live feed; 0: it is none.
         silence_s: see `embed_media`.
         on_progress: called for each message that says how far the gateway is.
     """
@@ -49,64 +69,46 @@ class TitleUpload:
         self,
         connection: GatewayConnection,
         descriptor: Descriptor,
-        upload: Upload,
+        sent: Sent,
         *,
         sampling: str | None,
-        done: Sequence[Segment],
+        segments: MutableSequence[Segment],
+        rolling_every: int,
         retries: RetryPolicy,
         silence_s: float,
         on_progress: Callable[[UploadProgress], None] | None = None,
     ) -> None:
-        self._connection, self._upload, self._silence_s = connection, upload, silence_s
+        self._connection, self._sent, self._silence_s = connection, sent, silence_s
         self._space = SpaceRef.of(descriptor)
         self._names = FieldNames.of(descriptor)
-        self._segments = list(done)
-        self._turn, self._retrying = connection.turn(), Retrying(retries)
+        self.segments = segments
+        self.turn, self.retrying = connection.turn(), Retrying(retries)
         self._on_progress = on_progress
         self._info_given = False
         self._start = pb.EmbedMediaStart(
-            media_id=upload.media_id,
-            mode=upload.mode,
+            media_id=sent.media_id,
+            mode=sent.mode,
             sampling=sampling_to_message(sampling),
             expected_fingerprint=descriptor.fingerprint,
             idempotency_key=uuid.uuid4().hex,
-            size_bytes=upload.size_bytes,
-            subtitles=upload.subtitles,
+            live=bool(rolling_every),
+            rolling_title_segments=rolling_every,
+            size_bytes=sent.size_bytes,
+            subtitles=sent.subtitles,
         )
 
-    async def parts(self) -> AsyncGenerator[Part, None]:
-        """What is known of the media, its segments, its title; the call is made again where it breaks,
-        at once at another gateway where one serves.
+    async def one(self) -> AsyncGenerator[Part, None]:
+        """What one call gives: what is known of the media, segments, titles; the last one is not rolling.
 
         Raises:
-            NotResumableError: it broke, and the source cannot be read again.
-            ResonanceError, SpaceError: the last call's, when trying again does not help.
+            ResonanceError, SpaceError: as the gateway raised it, or what is sent.
         """
-        while True:
-            try:
-                async with aclosing(self._one_call()) as parts:
-                    async for part in parts:
-                        yield part
-                return
-            except Exception as error:
-                if not may_retry(error):
-                    raise
-                broken = error
-            if self._upload.spent:
-                raise NotResumableError(
-                    f"{self._upload.name}: the connection broke after {len(self._segments)} segments "
-                    f"({broken}), and a source that cannot seek gives nothing twice; give a file, or go on "
-                    "with `done` and the same media from its start",
-                    retry_after_s=broken.retry_after_s if isinstance(broken, ServerError) else None,
-                ) from broken
-            await self._turn.failed(broken, self._retrying.wait_after)
-
-    async def _one_call(self) -> AsyncGenerator[Part, None]:
         async with aclosing(
-            embed_media(self._connection, self._turn, self._requests(), silence_s=self._silence_s)
+            embed_media(self._connection, self.turn, self._requests(), silence_s=self._silence_s)
         ) as answers:
             async for answer in answers:
-                if isinstance(part := self._part(answer), MediaEmbedding):
+                part = self._part(answer)
+                if isinstance(part, MediaEmbedding) and not part.rolling:
                     await finish(answers)
                     yield part
                     return
@@ -120,17 +122,17 @@ class TitleUpload:
             match answer.WhichOneof("message"):
                 case "info" if not self._info_given:
                     self._info_given = True
-                    return info_from_message(answer.info, self._upload.name)
+                    return info_from_message(answer.info, self._sent.name)
                 case "segment":
-                    after = self._segments[-1].index if self._segments else -1
+                    after = self.segments[-1].index if self.segments else -1
                     segment = segment_from_message(answer.segment, self._names, after=after)
-                    self._segments.append(segment)
-                    self._retrying.progressed()
-                    self._turn.progressed()
+                    self.segments.append(segment)
+                    self.retrying.progressed()
+                    self.turn.progressed()
                     return segment
                 case "title":
-                    title = title_from_message(answer.title, self._segments, self._space, self._names)
-                    return replace(title, media=self._upload.name)
+                    title = title_from_message(answer.title, self.segments, self._space, self._names)
+                    return replace(title, media=self._sent.name)
                 case "progress" if self._on_progress is not None:
                     told = answer.progress
                     self._on_progress(UploadProgress(told.received_bytes, told.segments, told.media_s))
@@ -138,8 +140,65 @@ class TitleUpload:
 
     async def _requests(self) -> AsyncGenerator[pb.EmbedMediaRequest, None]:
         yield pb.EmbedMediaRequest(start=self._start)
-        for stored in stored_to_messages(tuple(self._segments), self._space.fingerprint):
+        for stored in stored_to_messages(tuple(self.segments), self._space.fingerprint):
             yield pb.EmbedMediaRequest(stored=stored)
-        async with aclosing(self._upload.chunks()) as chunks:
+        async with aclosing(self._sent.chunks()) as chunks:
             async for chunk in chunks:
                 yield pb.EmbedMediaRequest(chunk=chunk)
+
+
+class TitleUpload:
+    """One title of what has an end. Arguments: see `TitleCalls`."""
+
+    def __init__(
+        self,
+        connection: GatewayConnection,
+        descriptor: Descriptor,
+        upload: Upload,
+        *,
+        sampling: str | None,
+        done: Sequence[Segment],
+        retries: RetryPolicy,
+        silence_s: float,
+        on_progress: Callable[[UploadProgress], None] | None = None,
+    ) -> None:
+        self._upload = upload
+        self._calls = TitleCalls(
+            connection,
+            descriptor,
+            upload,
+            sampling=sampling,
+            segments=list(done),
+            rolling_every=0,
+            retries=retries,
+            silence_s=silence_s,
+            on_progress=on_progress,
+        )
+
+    async def parts(self) -> AsyncGenerator[Part, None]:
+        """What is known of the media, its segments, its title; the call is made again where it breaks,
+        at once at another gateway where one serves.
+
+        Raises:
+            NotResumableError: it broke, and the source cannot be read again.
+            ResonanceError, SpaceError: the last call's, when trying again does not help.
+        """
+        calls = self._calls
+        while True:
+            try:
+                async with aclosing(calls.one()) as parts:
+                    async for part in parts:
+                        yield part
+                return
+            except Exception as error:
+                if not may_retry(error):
+                    raise
+                broken = error
+            if self._upload.spent:
+                raise NotResumableError(
+                    f"{self._upload.name}: the connection broke after {len(calls.segments)} segments "
+                    f"({broken}), and a source that cannot seek gives nothing twice; give a file, or go on "
+                    "with `done` and the same media from its start",
+                    retry_after_s=broken.retry_after_s if isinstance(broken, ServerError) else None,
+                ) from broken
+            await calls.turn.failed(broken, calls.retrying.wait_after)

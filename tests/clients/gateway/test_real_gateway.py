@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -405,6 +406,85 @@ async def test_the_commands_speak_to_a_gateway(gateway: Gateway, media: Path) ->
     assert len(title["title"]) == 1788
     assert status["fingerprint"] == title["space"]["fingerprint"]
     assert {"uploads", "live_feeds", "queued", "segments_per_s", "refused"} <= status.keys()
+
+
+async def test_a_live_stream_has_the_segments_of_the_film(
+    gateway: Gateway, here: GatewayEmbedder, media: Path
+) -> None:
+    """From the command line, as it would be sent by a camera, and beside it as a film."""
+    film = mpeg_ts(media / "video" / "tabletop_toy_crystal.mp4")
+    title = await here.embed(film)
+    command = str(Path(sys.executable).with_name("resonance"))
+    server = ("--server", f"grpc://{gateway.address}", "--json")
+    process = await asyncio.create_subprocess_exec(
+        *(command, "follow", "-", "--name", "cam-1", "--every", "1", *server),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(film)
+    lines = [json.loads(await process.stdout.readline()) for _ in range(2)]
+    assert [set(line) for line in lines] == [{"info"}, {"segment"}]  # though no end has come
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert process.returncode == 130, err
+    lines += [json.loads(line) for line in out.splitlines()]
+    segments = [line["segment"] for line in lines if "segment" in line]
+    titles = [line["title"] for line in lines if "title" in line]
+    assert [s["index"] for s in segments] == [s.index for s in title.segments]
+    for ours, theirs in zip(segments, title.segments, strict=True):
+        np.testing.assert_allclose(ours["vector"], theirs.vector, atol=1e-6)
+    assert [t["rolling"] for t in titles] == [True] * len(segments) + [False]
+    assert {t["media"] for t in titles} == {"cam-1"}
+    np.testing.assert_allclose(titles[-1]["title"], title.title, atol=1e-6)
+
+
+def mpeg_ts(path: Path) -> bytes:
+    """The film as it would be broadcast: the same packets."""
+    output = io.BytesIO()
+    with av.open(str(path)) as source, av.open(output, "w", format="mpegts") as target:
+        pictures = target.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = pictures
+                target.mux(packet)
+    return output.getvalue()
+
+
+async def test_the_commands_follow_nothing_without_a_gateway(media: Path) -> None:
+    command = str(Path(sys.executable).with_name("resonance"))
+    film = str(media / "video" / "tabletop_toy_crystal.mp4")
+    for arguments, told in (
+        (("-", "--server", "triton://127.0.0.1:1"), "a live stream needs a gateway"),
+        ((film, "--server", "grpc://127.0.0.1:1"), "came a file that is whole"),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *(command, "follow", *arguments),
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        _, err = await process.communicate()
+        assert process.returncode == 2
+        assert told in err.decode()
+
+
+async def test_who_follows_what_has_not_begun_can_leave(gateway: Gateway, tmp_path: Path) -> None:
+    command, path = str(Path(sys.executable).with_name("resonance")), tmp_path / "camera"
+    os.mkfifo(path)
+    process = await asyncio.create_subprocess_exec(
+        *(command, "follow", str(path), "--server", f"grpc://{gateway.address}"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    sender = await asyncio.to_thread(os.open, path, os.O_WRONLY)  # it is being read, and nothing is sent
+    try:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, err = await process.communicate()
+    finally:
+        os.close(sender)
+    assert (process.returncode, err) == (143, b"")
 
 
 async def test_the_documents_live_feed(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
