@@ -164,6 +164,7 @@ class GatewayEmbedder:
 
         Raises:
             NotResumableError: the connection broke, and a pipe brings what cannot be read from its middle.
+            DeadlineExceededError: nothing came for too long.
             NotMediaError: the source cannot be opened or read, also after a while.
             As `Embedder.stream`.
         """
@@ -178,6 +179,7 @@ class GatewayEmbedder:
                 done=done,
                 retries=self._retries,
                 silence_s=self._silence_s,
+                fuse=lambda segments: self.fuse(segments, name=stream.name),
             )
             async with aclosing(title.parts()) as parts:
                 async for part in parts:

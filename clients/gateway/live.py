@@ -28,6 +28,7 @@ class LiveStream:
     Attributes:
         name: what results, errors and logs call it.
         fault: what an address broke off with, until it is opened again.
+        sent_bytes: since it was opened last.
 
     Args:
         source: a binary file object, such as ``sys.stdin.buffer``; the path of a pipe; or an address such as
@@ -56,6 +57,7 @@ class LiveStream:
         self._begun = self._joinable = False
         self._over = threading.Event()
         self.fault: NotMediaError | None = None
+        self.sent_bytes = 0
 
     @property
     def media_id(self) -> str:
@@ -69,7 +71,7 @@ class LiveStream:
 
     @property
     def is_over(self) -> bool:
-        """Whether `end` was called."""
+        """Whether a pipe ended, or `end` was called: nothing more comes."""
         return self._over.is_set()
 
     @property
@@ -94,7 +96,7 @@ class LiveStream:
             NotMediaError: it cannot be opened.
         """
         url, path = self._url, self._path
-        self.fault = None
+        self.fault, self.sent_bytes = None, 0
         if url is not None and not self.is_over:
             self._remuxed = await awaited_within(None, self.name, lambda: Remuxed(url, self.name))
         if path is not None and self._pipe is None:
@@ -111,17 +113,19 @@ class LiveStream:
         """
         remuxed, self._remuxed = self._remuxed, None
         pipe = self._pipe if remuxed is None else remuxed.pipe
-        offset, head = 0, b""
+        head = b""
         try:
             while pipe is not None and (data := await self._read(pipe)):
                 if len(head) < _HEAD_BYTES:
                     head = (head + data)[:_HEAD_BYTES]
                     self._joinable = self._joinable or _is_transport_stream(head)
                 self._begun = True
-                yield pb.Chunk(offset_bytes=offset, data=data)
-                offset += len(data)
+                yield pb.Chunk(offset_bytes=self.sent_bytes, data=data)
+                self.sent_bytes += len(data)
             if remuxed is not None and not self.is_over:
                 self.fault = remuxed.fault
+            if self.fault is None:
+                self.end()
         finally:
             if remuxed is not None:
                 remuxed.close()
@@ -147,8 +151,10 @@ class LiveStream:
                 opened.close()
 
     async def _pass_by(self) -> None:
-        while self._pipe is not None and self._begun and await self._read(self._pipe):
-            pass
+        if self._pipe is not None and self._begun:
+            while await self._read(self._pipe):
+                pass
+            self.end()
 
     async def _read(self, pipe: BinaryIO) -> bytes:
         left = threading.Event()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from resonance.clients.errors import NotMediaError, NotResumableError, ServerError
+from resonance.clients.errors import (
+    DeadlineExceededError,
+    InvalidFieldError,
+    NotMediaError,
+    NotResumableError,
+    ServerError,
+)
 from resonance.clients.gateway.connection import GatewayConnection
 from resonance.clients.gateway.live import LiveStream
 from resonance.clients.gateway.retrying import RetryPolicy, may_retry
@@ -18,7 +24,15 @@ from resonance.space.descriptor import Descriptor
 
 
 class LiveTitle:
-    """One live stream. Arguments: see `TitleCalls`; of `done` the last count that a title covers."""
+    """One live stream. Further arguments: see `TitleCalls`.
+
+    Args:
+        done: of them the last count, as many as a title covers.
+        fuse: makes a title of segments, where the stream ended while no call was there to make it.
+
+    Raises:
+        InvalidFieldError: `rolling_every` is below 1.
+    """
 
     def __init__(
         self,
@@ -31,8 +45,11 @@ class LiveTitle:
         done: Sequence[Segment],
         retries: RetryPolicy,
         silence_s: float,
+        fuse: Callable[[Sequence[Segment]], Awaitable[MediaEmbedding]],
     ) -> None:
-        self._stream = stream
+        if rolling_every < 1:
+            raise InvalidFieldError("rolling_every", str(rolling_every), "at least 1 segment")
+        self._stream, self._fuse = stream, fuse
         self._calls = TitleCalls(
             connection,
             descriptor,
@@ -55,19 +72,21 @@ class LiveTitle:
             ResonanceError, SpaceError: the last call's or the source's, when trying again does not help.
         """
         calls, stream = self._calls, self._stream
-        while True:
+        while not (stream.is_over and calls.segments):
             try:
                 await stream.open()
                 async with aclosing(calls.one()) as parts:
                     async for part in parts:
                         if isinstance(part, MediaEmbedding) and stream.fault is not None:
-                            part = replace(part, rolling=True)  # of this call the last
+                            part = replace(part, rolling=True)  # the last of this call
                         yield part
                 if stream.fault is None:
                     return
                 broken: Exception = stream.fault
             except Exception as error:
-                if not (may_retry(error) or (isinstance(error, NotMediaError) and stream.may_come_back)):
+                if stream.is_over and calls.segments and not stream.sent_bytes:
+                    break  # it ended while there was no call
+                if not (self._passes(error) or may_retry(error)):
                     raise
                 broken = error
             if not stream.goes_on:
@@ -76,7 +95,14 @@ class LiveTitle:
                     "its middle; send MPEG-TS, or begin the stream anew and give the segments as `done`",
                     retry_after_s=broken.retry_after_s if isinstance(broken, ServerError) else None,
                 ) from broken
-            if isinstance(broken, NotMediaError):
-                await calls.retrying.wait_after(broken)
+            if self._passes(broken):
+                await stream.meanwhile(calls.retrying.wait_after(broken))
             else:
                 await stream.meanwhile(calls.turn.failed(broken, calls.retrying.wait_after))
+        yield await self._fuse(tuple(calls.segments))
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether it is the stream's own doing, and may pass: nothing comes, or an address is away."""
+        return isinstance(error, DeadlineExceededError) or (
+            isinstance(error, NotMediaError) and self._stream.may_come_back
+        )

@@ -41,6 +41,16 @@ def make_segment(index: int) -> Segment:
     )
 
 
+def make_title(media_id: str, fingerprint: str, count: int) -> pb.Title:
+    return pb.Title(
+        media_id=media_id,
+        fingerprint=fingerprint,
+        vector=unit_vector(99).tolist(),
+        present=pb.Presence(visual=True),
+        salience=[1 / count] * count,
+    )
+
+
 @dataclass
 class Call:
     """One call of EmbedMedia as the server saw it."""
@@ -64,15 +74,8 @@ class Call:
         await self.answer(segment=segment_to_message(make_segment(index)))
 
     async def title(self, count: int, *, rolling: bool = False, first: int = 0) -> None:
-        title = pb.Title(
-            media_id=self.start.media_id,
-            fingerprint=self.start.expected_fingerprint,
-            vector=unit_vector(99).tolist(),
-            present=pb.Presence(visual=True),
-            salience=[1 / count] * count,
-            first_index=first,
-            rolling=rolling,
-        )
+        title = make_title(self.start.media_id, self.start.expected_fingerprint, count)
+        title.first_index, title.rolling = first, rolling
         await self.answer(title=title)
 
     async def fail(self, error: Exception) -> None:
@@ -126,6 +129,10 @@ class BrokenGateway(EmbeddingServiceServicer):
             raise
         finally:
             reading.cancel()
+
+    async def FuseTitle(self, request: Any, context: Any) -> pb.FuseTitleResponse:  # noqa: N802
+        count = len(request.segments)
+        return pb.FuseTitleResponse(title=make_title(request.media_id, request.fingerprint, count))
 
     async def _read(self, call: Call, requests: Any) -> None:
         async for request in requests:

@@ -11,7 +11,14 @@ from typing import BinaryIO
 
 import pytest
 
-from resonance.clients.errors import NotMediaError, NotResumableError, ServerUnavailableError, UsageError
+from resonance.clients.errors import (
+    DeadlineExceededError,
+    InvalidFieldError,
+    NotMediaError,
+    NotResumableError,
+    ServerUnavailableError,
+    UsageError,
+)
 from resonance.clients.gateway import live
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.gateway.live import LiveStream
@@ -147,6 +154,51 @@ async def test_an_end_from_outside_brings_the_title(
                 stream.end()
         assert not read.closed  # the caller's own
     assert found == [2, ("in all", 3)]
+
+
+@pytest.mark.parametrize("by", ["itself", "the caller"])
+async def test_what_ends_while_no_call_is_there_has_a_title(
+    by: str, broken: BrokenGateway, impatient: GatewayEmbedder
+) -> None:
+    async def takes_the_rest(call: Call) -> None:
+        await call.complete.wait()
+        assert not call.received
+        await call.fail(NotMediaError("cam-1", "no bytes at all", "a container"))
+
+    broken.scripts = [breaks, takes_the_rest]
+    found: list[object] = []
+    with pipe() as (read, write, end):
+        write(MPEG_TS)
+        stream = LiveStream(read, name="cam-1")
+        async for part in impatient.follow(stream):
+            found.append(told(part))
+            if found[-1] == ("so far", 2):
+                end() if by == "itself" else stream.end()
+    assert found == [0, 1, ("so far", 2), ("in all", 2)]
+
+
+async def test_a_stream_that_pauses_is_waited_for(broken: BrokenGateway, impatient: GatewayEmbedder) -> None:
+    async def pauses(call: Call) -> None:
+        await call.begun.wait()
+        await call.segment(0)
+        await call.segment(1)
+        await call.fail(DeadlineExceededError("nothing came for 120 s"))
+
+    broken.scripts = [pauses, goes_on]
+    found: list[object] = []
+    with pipe() as (read, write, end):
+        write(MPEG_TS)
+        stream = LiveStream(read, name="cam-1")
+        async for part in impatient.follow(stream):
+            found.append(told(part))
+            if found[-1] == 1:
+                asyncio.get_running_loop().call_later(0.5, lambda: (write(AFTERWARDS), end()))
+    assert found == [0, 1, 2, ("in all", 3)]
+
+
+async def test_a_title_of_no_segments_is_refused(impatient: GatewayEmbedder) -> None:
+    with pipe() as (read, _, _), pytest.raises(InvalidFieldError, match="rolling_every"):
+        await anext(impatient.follow(LiveStream(read), rolling_every=0))
 
 
 async def test_a_path_waits_for_its_sender(
