@@ -35,6 +35,13 @@ def follow(
     json_out: Annotated[
         bool, typer.Option("--json", help="One JSON object a segment and a title on stdout, as they come.")
     ] = False,
+    sink: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Store each title so far, to be found while it is on; as that of `ingest`.",
+        ),
+    ] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="Refuse a server that embeds into another space; all 64 digits.")
     ] = None,
@@ -58,6 +65,7 @@ def follow(
         name=name,
         sampling=str(sampling) if sampling else None,
         rolling_every=every,
+        sink=sink,
         fingerprint=fingerprint,
         json_out=json_out,
     )

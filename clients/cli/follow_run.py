@@ -7,27 +7,31 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from resonance.clients.cli.reporting import failed_with, say_remark
+from resonance.clients.cli.reporting import failed_with, say_remark, say_warning
 from resonance.clients.clock import clock
 from resonance.clients.credentials import Credentials
 from resonance.clients.embedder import GATEWAY
 from resonance.clients.errors import ResonanceError, UsageError
+from resonance.clients.finishing import to_the_end
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.gateway.live import LiveStream
 from resonance.clients.media.text import shown
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.output import segment_to_dict, title_to_dict
 from resonance.clients.pipeline import Part
-from resonance.clients.results import MediaEmbedding, Segment
+from resonance.clients.results import MediaEmbedding, Segment, SpaceRef
 from resonance.clients.signals import signal_value
 from resonance.space.descriptor import MODALITIES
 from resonance.space.errors import SpaceError
+
+if TYPE_CHECKING:
+    from resonance.clients.ingest.live import LiveTitleSink
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -42,6 +46,7 @@ class FollowRun:
     name: str | None
     sampling: str | None
     rolling_every: int
+    sink: str | None
     fingerprint: str | None
     json_out: bool
     stopped_by: signal.Signals | None = None
@@ -55,7 +60,6 @@ class FollowRun:
         if not self.server.startswith(GATEWAY):
             raise UsageError(f"server '{self.server}'; a live stream needs a gateway: {GATEWAY}HOST:PORT")
         stream = self._opened()
-        console = Console(stderr=True)
         try:
             with self._ended_by_signals(stream):
                 async with GatewayEmbedder(
@@ -63,10 +67,7 @@ class FollowRun:
                     expected_fingerprint=self.fingerprint,
                     credentials=self.credentials,
                 ) as gateway:
-                    parts = gateway.follow(stream, sampling=self.sampling, rolling_every=self.rolling_every)
-                    async with aclosing(parts):
-                        async for part in parts:
-                            self._tell(part, stream.name, console)
+                    await self._follow(gateway, stream, Console(stderr=True))
         except asyncio.CancelledError:
             if self.stopped_by is None:
                 raise
@@ -75,6 +76,34 @@ class FollowRun:
         except (ResonanceError, SpaceError) as failed:
             return failed_with(failed)
         return 128 + self.stopped_by if self.stopped_by is not None else 0
+
+    async def _follow(self, gateway: GatewayEmbedder, stream: LiveStream, console: Console) -> None:
+        async with AsyncExitStack() as stack:
+            store = None
+            if self.sink is not None:
+                store = await self._opened_sink(self.sink, stream, SpaceRef.of(await gateway.space()))
+                stack.push_async_callback(asyncio.to_thread, store.close)
+            parts = gateway.follow(stream, sampling=self.sampling, rolling_every=self.rolling_every)
+            async for part in await stack.enter_async_context(aclosing(parts)):
+                if store is not None and isinstance(part, MediaEmbedding):
+                    await self._store(store, part, console)
+                self._tell(part, stream.name, console)
+
+    async def _opened_sink(self, uri: str, stream: LiveStream, space: SpaceRef) -> LiveTitleSink:
+        from resonance.clients.ingest.live import LiveTitleSink  # only who stores has what that needs
+
+        return await asyncio.to_thread(LiveTitleSink, uri, space, media_id=stream.name, origin=stream.origin)
+
+    async def _store(self, store: LiveTitleSink, title: MediaEmbedding, console: Console) -> None:
+        """Raises StoreError: the last title could not be written; one so far is followed by another."""
+        from resonance.clients.ingest.errors import StoreError
+
+        try:
+            await to_the_end(asyncio.to_thread(store.write, title))
+        except StoreError as failed:
+            if not title.rolling:
+                raise
+            say_warning(console, f"not stored: {failed}")
 
     def _opened(self) -> LiveStream:
         if self.source != "-":

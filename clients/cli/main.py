@@ -23,8 +23,8 @@ from resonance.clients.extras import extra_hint
 GROUP = "resonance.commands"
 #: Commands whose extra has another name.
 EXTRAS = {
-    **dict.fromkeys(("embed", "follow", "status"), "client"),
-    **dict.fromkeys(("validate", "remove", "migrate"), "ingest"),
+    **dict.fromkeys(("embed", "status"), "client"),
+    **dict.fromkeys(("follow", "validate", "remove", "migrate"), "ingest"),
     **dict.fromkeys(("carry", "carry-taste"), "audit"),
     **dict.fromkeys(("contours", "hum"), "melody"),
     **dict.fromkeys(("search", "titles", "arcs", "explain", "taste", "reel"), "discovery"),

@@ -26,6 +26,7 @@ class LiveStream:
     """What happens now, from a pipe or an address on the network, for `GatewayEmbedder.follow`.
 
     Attributes:
+        origin: what it is read from: an address without password and query, a path, or ``-``.
         name: what results, errors and logs call it.
         fault: what an address broke off with, until it is opened again.
         sent_bytes: since it was opened last.
@@ -46,7 +47,8 @@ class LiveStream:
     def __init__(self, source: BinaryIO | Path | str, *, name: str | None = None) -> None:
         self._url = source if isinstance(source, str) and is_address(source) else None
         self._path = Path(source) if isinstance(source, str | Path) and self._url is None else None
-        self.name = name or (told_address(self._url) if self._url else name_of(self._path or source, None))
+        self.origin = told_address(self._url) if self._url else str(self._path or "-")
+        self.name = name or (self.origin if self._url else name_of(self._path or source, None))
         self._pipe: BinaryIO | None = None
         if self._path is not None and not is_pipe(self._path):
             came = "a file that is whole" if self._path.exists() else "a path where nothing is"

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -30,6 +31,7 @@ from resonance.clients.errors import (
 from resonance.clients.gateway.embedder import GatewayEmbedder
 from resonance.clients.gateway.feed import Feed
 from resonance.clients.gateway.server_status import ServerStatus
+from resonance.clients.ingest.stores import open_store
 from resonance.clients.media.types import MediaInfo
 from resonance.clients.pipeline import Part
 from resonance.clients.results import MediaEmbedding, Segment
@@ -409,15 +411,16 @@ async def test_the_commands_speak_to_a_gateway(gateway: Gateway, media: Path) ->
 
 
 async def test_a_live_stream_has_the_segments_of_the_film(
-    gateway: Gateway, here: GatewayEmbedder, media: Path
+    gateway: Gateway, here: GatewayEmbedder, media: Path, tmp_path: Path
 ) -> None:
-    """From the command line, as it would be sent by a camera, and beside it as a film."""
+    """From the command line, as it would be sent by a camera, and beside it as a film; and it is stored."""
     film = mpeg_ts(media / "video" / "tabletop_toy_crystal.mp4")
     title = await here.embed(film)
     command = str(Path(sys.executable).with_name("resonance"))
     server = ("--server", f"grpc://{gateway.address}", "--json")
+    sink = str(tmp_path / "store")
     process = await asyncio.create_subprocess_exec(
-        *(command, "follow", "-", "--name", "cam-1", "--every", "1", *server),
+        *(command, "follow", "-", "--name", "cam-1", "--every", "1", "--sink", sink, *server),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -439,6 +442,11 @@ async def test_a_live_stream_has_the_segments_of_the_film(
     assert [t["rolling"] for t in titles] == [True] * len(segments) + [False]
     assert {t["media"] for t in titles} == {"cam-1"}
     np.testing.assert_allclose(titles[-1]["title"], title.title, atol=1e-6)
+    store = open_store(sink)
+    (row,) = pa.Table.from_batches(list(store.titles())).to_pylist()
+    assert (row["media_id"], row["uri"]) == ("cam-1", "-")
+    assert len(row["segments"]) == len(segments)
+    np.testing.assert_allclose(row["vector"], title.title, atol=1e-6)
 
 
 def mpeg_ts(path: Path) -> bytes:
