@@ -31,6 +31,12 @@ def follow(
         SamplingChoice | None,
         typer.Option(help="Keyframes only (fast), or two frames a second. [default: the space's]"),
     ] = None,
+    endless: Annotated[
+        bool,
+        typer.Option(
+            "--endless", help="Open an address again when it ends, as that of a camera may any day."
+        ),
+    ] = False,
     every: Annotated[int, typer.Option(min=1, max=1000, help="Segments from one title to the next.")] = 8,
     json_out: Annotated[
         bool, typer.Option("--json", help="One JSON object a segment and a title on stdout, as they come.")
@@ -64,6 +70,7 @@ def follow(
         credentials=credentials,
         name=name,
         sampling=str(sampling) if sampling else None,
+        endless=endless,
         rolling_every=every,
         sink=sink,
         fingerprint=fingerprint,

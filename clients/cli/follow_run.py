@@ -45,6 +45,7 @@ class FollowRun:
     credentials: Credentials
     name: str | None
     sampling: str | None
+    endless: bool
     rolling_every: int
     sink: str | None
     fingerprint: str | None
@@ -107,10 +108,10 @@ class FollowRun:
 
     def _opened(self) -> LiveStream:
         if self.source != "-":
-            return LiveStream(self.source, name=self.name)
+            return LiveStream(self.source, name=self.name, endless=self.endless)
         if sys.stdin is None:
             raise UsageError("-: standard input is closed; expected a pipe")
-        return LiveStream(sys.stdin.buffer, name=self.name or "live")
+        return LiveStream(sys.stdin.buffer, name=self.name or "live", endless=self.endless)
 
     @contextmanager
     def _ended_by_signals(self, stream: LiveStream) -> Iterator[None]:

@@ -35,16 +35,21 @@ class LiveStream:
         source: a binary file object, such as ``sys.stdin.buffer``; the path of a pipe; or an address such as
             ``rtsp://camera/1``, see `resonance.clients.media.remux`.
         name: by default what the source calls itself, an address without password and query.
+        endless: an address that ends is opened again, as one that breaks off is: that of a camera that is
+            started anew ends like any other.
 
     Raises:
-        UsageError: none of these; a path that is no pipe.
+        UsageError: none of these; a path that is no pipe; a pipe that is `endless`.
     """
 
     mode = pb.MODE_ENCODED
     size_bytes = 0
     subtitles = None
 
-    def __init__(self, source: BinaryIO | Path | str, *, name: str | None = None) -> None:
+    def __init__(
+        self, source: BinaryIO | Path | str, *, name: str | None = None, endless: bool = False
+    ) -> None:
+        self._endless = endless
         self._url = source if isinstance(source, str) and is_address(source) else None
         self._path = Path(source) if isinstance(source, str | Path) and self._url is None else None
         self.origin = told_address(self._url) if self._url else str(self._path or "-")
@@ -55,6 +60,10 @@ class LiveStream:
             raise UsageError(f"{self.name}: came {came}; expected a pipe or an address; files are embedded")
         if not isinstance(source, str | Path):
             self._pipe = binary_file(source, self.name)
+        if endless and self._url is None:
+            raise UsageError(
+                f"{self.name}: came a pipe without an end; expected an address, which can be opened again"
+            )
         self._remuxed: Remuxed | None = None
         self._begun = self._joinable = False
         self._over = threading.Event()
@@ -125,12 +134,15 @@ class LiveStream:
                 yield pb.Chunk(offset_bytes=self.sent_bytes, data=data)
                 self.sent_bytes += len(data)
             if remuxed is not None and not self.is_over:
-                self.fault = remuxed.fault
+                self.fault = remuxed.fault or self._no_end()
             if self.fault is None:
                 self.end()
         finally:
             if remuxed is not None:
                 remuxed.close()
+
+    def _no_end(self) -> NotMediaError | None:
+        return NotMediaError(self.name, "it ended", "a stream that goes on") if self._endless else None
 
     async def meanwhile(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait while what comes passes by: a sender that has to wait as well would send old things later.

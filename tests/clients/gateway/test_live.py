@@ -270,6 +270,29 @@ async def test_an_address_that_breaks_off_is_opened_again(
     assert {call.start.media_id for call in broken.calls} == {"rtsp://camera/1"}
 
 
+async def test_an_address_without_an_end_is_opened_again_at_its_end(
+    broken: BrokenGateway, impatient: GatewayEmbedder, camera: Camera
+) -> None:
+    async def another(call: Call) -> None:
+        at = 2 * len(broken.calls) - 2
+        await call.complete.wait()
+        await call.segment(at)
+        await call.segment(at + 1)
+        await call.title(at + 2)
+
+    broken.scripts = [another]
+    stream = LiveStream("rtsp://camera/1", endless=True)
+    found: list[object] = []
+    async for part in impatient.follow(stream):
+        found.append(told(part))
+        if found[-1] == 5:
+            stream.end()
+    # its end is that of the caller: the last title is of all
+    assert found == [0, 1, ("so far", 2), 2, 3, ("so far", 4), 4, 5, ("so far", 6), ("in all", 6)]
+    with pipe() as (read, _, _), pytest.raises(UsageError, match="a pipe without an end"):
+        LiveStream(read, endless=True)
+
+
 async def test_an_address_that_was_never_there_is_told_at_once(
     broken: BrokenGateway, impatient: GatewayEmbedder, camera: Camera
 ) -> None:
