@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,9 @@ from resonance.clients.cli.server_options import DEFAULT_SERVER, ServerOption, w
 
 if TYPE_CHECKING:
     from resonance.clients.credentials import Credentials
+
+#: A path has no two slashes in a row: that is what is left of ``https://``.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @with_credentials
@@ -53,6 +57,12 @@ def embed(
         raise typer.BadParameter(
             f"it belongs to one PATH, but {len(paths)} were given", param_hint="--transcript"
         )
+    for path in paths:
+        if _ADDRESS.match(str(path)) and not path.exists():
+            raise typer.BadParameter(
+                f"{path} is an address; expected a file: `resonance ingest` reads what is elsewhere, "
+                "`resonance follow` what is live"
+            )
     with wrong_use():
         if output is not None:
             check_output_path(output)

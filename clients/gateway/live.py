@@ -108,6 +108,8 @@ class LiveStream:
         """
         url, path = self._url, self._path
         self.fault, self.sent_bytes = None, 0
+        if self._remuxed is not None:  # of a call that broke before it took any of it
+            self._remuxed.close()
         if url is not None and not self.is_over:
             self._remuxed = await awaited_within(None, self.name, lambda: Remuxed(url, self.name))
         if path is not None and self._pipe is None:

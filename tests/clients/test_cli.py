@@ -183,6 +183,15 @@ def test_wrong_use_is_exit_2(arguments: tuple[str, ...]) -> None:
     assert run("embed", *arguments).returncode == 2
 
 
+def test_an_address_is_no_file_and_the_commands_that_take_it_are_named() -> None:
+    shown = run("embed", "https://example.org/film.mp4")
+    assert shown.returncode == 2
+    told = " ".join(shown.stderr.replace("│", " ").split())
+    assert "https:/example.org/film.mp4 is an address; expected a file" in told
+    assert "`resonance ingest`" in told
+    assert "`resonance follow`" in told
+
+
 def test_a_missing_file_fails_typed(server: TritonServer, tmp_path: Path) -> None:
     shown = run("embed", tmp_path / "none.mp4", "--server", server.grpc_address)
     assert shown.returncode == 1

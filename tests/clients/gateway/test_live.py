@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -291,6 +291,17 @@ async def test_an_address_without_an_end_is_opened_again_at_its_end(
     assert found == [0, 1, ("so far", 2), 2, 3, ("so far", 4), 4, 5, ("so far", 6), ("in all", 6)]
     with pipe() as (read, _, _), pytest.raises(UsageError, match="a pipe without an end"):
         LiveStream(read, endless=True)
+
+
+async def test_an_address_is_opened_once_at_a_time(camera: Camera) -> None:
+    with closing(LiveStream("rtsp://camera/1")) as stream:
+        await stream.open()
+        pipe = camera.pipe
+        camera.opened.append("another")  # the next one finds it
+        await stream.open()
+        assert pipe.closed
+        assert not camera.pipe.closed
+    assert camera.pipe.closed
 
 
 async def test_an_address_that_was_never_there_is_told_at_once(
