@@ -31,6 +31,9 @@ from resonance.clients.media.types import Limits, ReadTimes
 from resonance.clients.media.windows import Windows
 from resonance.space.descriptor import Descriptor
 
+#: FFmpeg's names of containers without an index: a seek leads to any packet, from which nothing decodes
+#: before the next keyframe.
+UNINDEXED = frozenset(("mpegts", "mpeg"))
 #: Packets that may lie beyond the longest time: timestamps are broken now and then.
 STRAY_PACKETS = 50
 
@@ -94,9 +97,9 @@ class Title:
     """What the readers of one title share.
 
     origin_s: the title's start on its container's clock; stopping: set when the readers shall end;
-    restarted: set once a time does not lead to one place of the container, for a clock was seen to begin
-    anew, or times are counted; known: what need not be looked at again; end: told how far pictures and sound
-    go; windows: of its segments.
+    restarted: set once no seek leads to the keyframe before a time, for a clock was seen to begin anew, times
+    are counted, or there is no index; known: what need not be looked at again; end: told how far pictures and
+    sound go; windows: of its segments.
     """
 
     source: Source
@@ -166,7 +169,7 @@ def read_packets(
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
     clock = JoinedClock(stream.time_base, title.restarted.set) if stream.type in ("video", "audio") else None
     counted = CountedPackets(stream) if isinstance(stream, VideoStream) and is_bare(container) else None
-    if counted is not None:
+    if counted is not None or container.format.name in UNINDEXED:
         title.restarted.set()
     beyond = 0
     while not title.stopping.is_set():

@@ -38,10 +38,10 @@ SAME_TIME_S = 1e-4
 class StretchDecoder:
     """Decodes forward from where it stands; seeks ahead only past a keyframe and at least `SEEK_GAIN_S`.
 
-    In a source that still grows it never seeks, for the index may not be there, nor where a clock began anew,
-    but reads packets without decoding them. Windows asked for in rising order decode no packet twice; an
-    earlier window costs a seek back. Calls from several threads take turns. `packets_decoded` counts packets
-    fed to the decoder.
+    In a source that still grows it never seeks, for the index may not be there, nor where `Title.restarted`
+    is set, but reads packets without decoding them. Windows asked for in rising order decode no packet twice;
+    an earlier window costs a seek back. Calls from several threads take turns. `packets_decoded` counts
+    packets fed to the decoder.
     """
 
     def __init__(self, title: Title, rotation_deg: int, *, mirrored: bool = False) -> None:

@@ -144,8 +144,9 @@ class VideoReader:
             if not 0 <= index - self._again_next <= MOST_KEPT:
                 # far off: seek, and a window early, for refreshed pictures take a while to become whole
                 self._again_next = max(index - 1, 0)
-                # in a source that grows a jump must land on a known keyframe
-                wanted_s = keyframe_s if self._growing else self._windows.start_s(self._again_next)
+                # without seeks a jump must land on a known keyframe
+                seeks = not self._growing and not self._title.restarted.is_set()
+                wanted_s = self._windows.start_s(self._again_next) if seeks else keyframe_s
                 landing_s = None if self._headers_changed else wanted_s
             else:
                 landing_s = None

@@ -22,12 +22,12 @@ Show = Callable[[SegmentInput], Frames]
 B_FRAMES = {"preset": "veryfast", "bf": "3", "sc_threshold": "0"}
 
 
-def _sparse(seconds: float, gop_s: float, rate: int = 15) -> bytes:
+def _sparse(seconds: float, gop_s: float, rate: int = 15, container: str = "matroska") -> bytes:
     gop = round(gop_s * rate)
     return film(
         even_times(seconds, rate),
         codec="libx264",
-        container="matroska",
+        container=container,
         gop=gop,
         rate=rate,
         options={**B_FRAMES, "keyint_min": str(gop)},
@@ -86,6 +86,21 @@ def test_the_decoder_seeks_past_what_nobody_asked_for(open_title: Open, show: Sh
         centres = segment.start_s + np.array([1, 3, 5, 7])
         assert [n / 15 for n in _numbers(show(segment))] == pytest.approx(centres, abs=0.51 / 15)
     assert decoded <= 240 * 15
+
+
+@pytest.mark.parametrize("container", ["mpegts", "flv"])
+def test_no_window_is_without_its_picture_where_a_seek_leads_to_no_keyframe(
+    open_title: Open, container: str
+) -> None:
+    """A seek in a transport stream leads anywhere between two keyframes, from where nothing decodes."""
+    with open_title(_sparse(160, 30, 10, container)) as reader:
+        segments = list(reader.segments())
+        assert [s.index for s in segments] == list(range(20))
+        assert all(s.video is not None for s in segments)
+        again = {index: reader.decode_segment(segments[index]) for index in (17, 4)}
+    for index, frames in again.items():
+        assert frames is not None
+        assert _numbers(frames) == [index * 80 + n for n in (10, 30, 50, 70)]
 
 
 def _decoder(data: bytes, descriptor: Descriptor) -> StretchDecoder:
