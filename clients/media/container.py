@@ -129,6 +129,15 @@ def _open(
         )
 
 
+def open_rest(file: BinaryIO, name: str) -> InputContainer:
+    """What follows in a container, as one by itself; see `_open_growing` for the clock.
+
+    Raises:
+        MediaError: see `opened_container`.
+    """
+    return _open(file, name, None)
+
+
 def _open_growing(source: GrowingSource, handle: GrowingHandle) -> InputContainer:
     """FFmpeg's own clock is left out: it would count the waiting for bytes. `within` and the joiner watch."""
     file = cast("BinaryIO", handle)

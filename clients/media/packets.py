@@ -15,6 +15,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from resonance.clients.errors import CorruptMediaError, MediaLimitError
+from resonance.clients.media.chained import demuxed
 from resonance.clients.media.container import (
     choose_stream,
     discard_all_but,
@@ -165,7 +166,7 @@ def read_packets(
         MediaError: not one packet can be read, or the source itself fails.
         MediaLimitError: more than a few packets lie beyond `Limits.max_media_s`.
     """
-    packets = container.demux(stream, *beside)
+    packets = demuxed(title.source, container, stream, beside)
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
     clock = JoinedClock(stream.time_base, title.restarted.set) if stream.type in ("video", "audio") else None
     counted = CountedPackets(stream) if isinstance(stream, VideoStream) and is_bare(container) else None

@@ -16,6 +16,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from resonance.clients.media.packets import Title, opened_stream, read_packets
+from resonance.clients.media.sample_clock import COUNTING_SAMPLES, SampleClock, take_any_block
 from resonance.clients.media.types import FloatArray, Pcm
 from resonance.space.descriptor import Sound
 
@@ -50,6 +51,7 @@ class SoundReader:
     def __init__(self, title: Title) -> None:
         self._title, self._times = title, title.times
         self._sound = title.descriptor.sound
+        self._clock: SampleClock | None = None
 
     def windows(self) -> Iterator[tuple[int, SoundWindow]]:
         """(index, window) in rising order, for windows that hold samples.
@@ -115,7 +117,7 @@ class SoundReader:
             yield held[0], None if stray else held[1]
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
-        time_s = frame.time
+        time_s = self._clock.time_s(frame) if self._clock is not None else frame.time
         return None if time_s is None else round((time_s - self._title.origin_s) * rate_hz)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
@@ -123,6 +125,9 @@ class SoundReader:
         with opened_stream(self._title, "audio", quick=True) as (container, stream):
             assert isinstance(stream, AudioStream)
             stream.codec_context.thread_count = 1
+            if container.format.name in COUNTING_SAMPLES:
+                self._clock = SampleClock()
+                take_any_block(stream.codec_context)
             broken, decoded = 0, False
             base = float(stream.time_base) if stream.time_base else 0.0
             for packet in read_packets(self._title, container, stream):

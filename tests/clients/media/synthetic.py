@@ -162,6 +162,8 @@ def sound(
         stream: Any = file.add_stream(codec, rate=rate_hz, layout=layout)
         if codec == "wavpack":  # its first format is of 8 bits
             stream.codec_context.format = "s16p"
+        if codec == "vorbis":  # FFmpeg's own encoder
+            stream.options = {"strict": "experimental"}
         form = stream.codec_context.format.name
         for number, first in enumerate(range(0, samples.size, block)):
             shift += round((gaps or {}).get(number, 0.0) * rate_hz)
