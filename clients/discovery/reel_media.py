@@ -26,6 +26,7 @@ from resonance.clients.discovery.reel_sound import SoundPlacer, Stereo
 from resonance.clients.errors import CorruptMediaError, MediaLimitError, MediaStalledError, NoModalityError
 from resonance.clients.ingest.opening import open_uri
 from resonance.clients.media.animation import show
+from resonance.clients.media.counted_times import FrameStamps, frame_stamps
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.picture import open_picture, read_picture
 from resonance.clients.media.probe import probe
@@ -161,8 +162,9 @@ class ReelMedia:
                 assert isinstance(stream, VideoStream)
                 stream.thread_type = "AUTO"
                 self._seek(container, stream, start_s - lead_s)
-                decoded = self._decoded(container, stream, -math.inf, deadline_s)
-                frames = _rising(self._timed(decoded, stream))
+                stamps = frame_stamps(container, stream)
+                decoded = self._decoded(container, stream, -math.inf, deadline_s, stamps)
+                frames = _rising(self._timed(decoded, stream, stamps))
                 first = next(frames, None)
                 if lead_s < math.inf and (first is None or first[0] > start_s):
                     continue  # it landed after what is wanted
@@ -211,7 +213,12 @@ class ReelMedia:
             container.seek(stamp, stream=stream, backward=True)
 
     def _decoded(
-        self, container: InputContainer, stream: Stream, skip_to_s: float, deadline_s: float
+        self,
+        container: InputContainer,
+        stream: Stream,
+        skip_to_s: float,
+        deadline_s: float,
+        stamps: FrameStamps | None = None,
     ) -> Iterator[av.VideoFrame | av.AudioFrame]:
         """Frames as they come; broken packets are left out, and packets that end before `skip_to_s`."""
         base = float(stream.time_base or 0)
@@ -223,6 +230,8 @@ class ReelMedia:
                 )
             if _ends_before(packet, base, skip_to_s + self._title.origin_s):
                 continue
+            if stamps is not None:
+                stamps.fed(packet)
             try:
                 frames = packet.decode()
                 broken = 0
@@ -234,7 +243,7 @@ class ReelMedia:
             yield from cast("list[av.VideoFrame | av.AudioFrame]", frames)
 
     def _timed(
-        self, frames: Iterator[av.VideoFrame | av.AudioFrame], stream: Stream
+        self, frames: Iterator[av.VideoFrame | av.AudioFrame], stream: Stream, stamps: FrameStamps
     ) -> Iterator[tuple[float, av.VideoFrame]]:
         base = float(stream.time_base or 0)
         most = self._limits.max_video_pixels
@@ -246,7 +255,7 @@ class ReelMedia:
                     f"a video of {frame.width}x{frame.height} pixels",
                     f"at most {most:,} pixels a picture",
                 )
-            stamp = frame.pts if frame.pts is not None else frame.dts
+            stamp = stamps.of(frame)
             if stamp is not None:
                 yield stamp * base - self._title.origin_s, frame
 

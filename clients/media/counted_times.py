@@ -1,6 +1,9 @@
-"""Times of a stream that stands in a file by itself, without a container to tell them."""
+"""Times of pictures where no container tells them: of a stream that stands in a file by itself, and where
+packets are stamped in the order of decoding."""
 
 from __future__ import annotations
+
+import heapq
 
 import av
 from av.container import InputContainer
@@ -10,6 +13,10 @@ from av.video.stream import VideoStream
 
 #: FFmpeg's names of such files: raw H.264 and HEVC.
 BARE = frozenset(("h264", "hevc"))
+#: Those of containers that do not tell when a picture is shown, but when it is decoded.
+IN_DECODING_ORDER = frozenset(("avi", "asf"))
+#: Pictures that a decoder may hold back for their order; H.264 and HEVC allow 16.
+MOST_HELD = 32
 
 
 def is_bare(container: InputContainer) -> bool:
@@ -43,19 +50,64 @@ class CountedPackets:
             self._next += packet.duration
 
 
-class CountedFrames:
-    """Times of frames as a decoder puts them out, which is as they are shown."""
+class FrameStamps:
+    """When frames are shown, in units of the stream's time base: as they say, in most containers."""
+
+    def restart(self) -> None:
+        """Decoding goes on elsewhere."""
+
+    def fed(self, packet: Packet[Stream]) -> None:
+        """The next packet is decoded."""
+
+    def of(self, frame: av.VideoFrame) -> int | None:
+        """The stamp of the next frame that comes out; None where nothing tells it."""
+        return frame.pts if frame.pts is not None else frame.dts
+
+
+class CountedFrames(FrameStamps):
+    """Of frames without a stamp: of the first its own, then counted on."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._lasts = _lasts(stream)
         self._next: int | None = None
 
     def restart(self) -> None:
-        """Decoding goes on at another keyframe."""
         self._next = None
 
-    def stamp(self, frame: av.VideoFrame) -> int | None:
-        """Of the first frame its own, then counted on; in units of the stream's time base."""
+    def of(self, frame: av.VideoFrame) -> int | None:
         stamp = self._next if self._next is not None else frame.pts
         self._next = None if stamp is None else stamp + (frame.duration or self._lasts)
         return stamp
+
+
+class OrderedFrames(FrameStamps):
+    """Of frames that come out in another order than their packets were stamped in: of those stamps the first.
+
+    All packets have to be decoded to a frame. What is left of those that were not ends at the next keyframe.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+
+    def restart(self) -> None:
+        self._stamps.clear()
+
+    def fed(self, packet: Packet[Stream]) -> None:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if packet.size and stamp is not None:
+            heapq.heappush(self._stamps, stamp)
+            if len(self._stamps) > MOST_HELD:
+                heapq.heappop(self._stamps)
+
+    def of(self, frame: av.VideoFrame) -> int | None:
+        own = super().of(frame)
+        while frame.key_frame and own is not None and self._stamps and self._stamps[0] < own:
+            heapq.heappop(self._stamps)
+        return heapq.heappop(self._stamps) if self._stamps else own
+
+
+def frame_stamps(container: InputContainer, stream: VideoStream) -> FrameStamps:
+    """What tells when the frames of a stream are shown."""
+    if is_bare(container):
+        return CountedFrames(stream)
+    return OrderedFrames() if container.format.name in IN_DECODING_ORDER else FrameStamps()

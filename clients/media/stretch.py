@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from resonance.clients.errors import MediaLimitError
-from resonance.clients.media.counted_times import CountedFrames, is_bare
+from resonance.clients.media.counted_times import OrderedFrames, frame_stamps
 from resonance.clients.media.growing import GrowingSource
 from resonance.clients.media.packets import Title, opened_stream, read_packets
 from resonance.clients.media.picture import frame_to_rgb, pack_frames
@@ -189,8 +189,8 @@ class StretchDecoder:
         """Frames as they come with their time in seconds; broken packets are counted and skipped."""
         assert self._container is not None
         base = float(self._stream.time_base) if self._stream.time_base else 0.0
-        skips = self._codec.codec.canonical_name in SKIPPING_CODECS
-        counted = CountedFrames(self._stream) if is_bare(self._container) else None
+        stamps = frame_stamps(self._container, self._stream)
+        skips = self._codec.codec.canonical_name in SKIPPING_CODECS and not isinstance(stamps, OrderedFrames)
         broken = 0
         for packet in read_packets(self._title, self._container, self._stream, first=False):
             if self._skip_to_s is not None and packet.size:
@@ -198,13 +198,13 @@ class StretchDecoder:
                     continue
                 self._skip_to_s = None
                 self._codec.flush_buffers()
-                if counted is not None:
-                    counted.restart()
+                stamps.restart()
             self.packets_decoded += bool(packet.size)
             stamp_s = None if packet.pts is None else self._title.time_s(packet.pts, base)
             self._fed_to_s = max(self._fed_to_s, stamp_s or 0.0)
             if skips:
                 self._codec.skip_frame = "DEFAULT" if self._wants(stamp_s) else "NONREF"
+            stamps.fed(packet)
             try:
                 frames = cast("list[av.VideoFrame]", packet.decode())
                 broken = 0
@@ -215,8 +215,7 @@ class StretchDecoder:
                     return
                 continue
             for frame in frames:
-                told = frame.pts if frame.pts is not None else frame.dts
-                stamp = counted.stamp(frame) if counted is not None else told
+                stamp = stamps.of(frame)
                 if stamp is not None:
                     self._check_size(frame)
                     yield self._title.time_s(stamp, base), frame

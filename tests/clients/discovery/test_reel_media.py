@@ -16,6 +16,7 @@ from resonance.clients.discovery.reel_sound import FADE_S, SoundPlacer, faded
 from resonance.clients.errors import MediaStalledError, NoModalityError, NotMediaError
 from resonance.loadtest.reel.films import Film, write_film
 from tests.clients.discovery.made import DESCRIPTOR
+from tests.clients.media.synthetic import even_times, film, read_number
 
 #: Long enough for a stretch in the middle that has to be sought: every container, codec and kind of index.
 FILMS = (
@@ -99,6 +100,15 @@ def test_sound_after_a_seek_is_that_of_the_whole(media: Path, name: str) -> None
     late = (int(np.argmax(alike)) + size // 2) % size - size // 2
     assert abs(late) <= 1e-3 * RATE_HZ  # containers round times to a millisecond
     assert alike.max() / np.sqrt(power[0] * power[1]) > 0.985
+
+
+def test_pictures_of_raw_h264_are_counted(tmp_path: Path) -> None:
+    options = {"preset": "ultrafast", "bf": "2", "b_strategy": "0", "x264-params": "force-cfr=1:fps=10"}
+    path = tmp_path / "film.h264"
+    path.write_bytes(film(even_times(6, 10), container="h264", gop=20, rate=10, options=options))
+    with ReelMedia(str(path), DESCRIPTOR) as opened:
+        shown = [(t, read_number(f.to_ndarray(format="rgb24"))) for t, f in opened.frames(3.0, 4.0)]
+    assert shown == [(pytest.approx(n / 10), n) for n in range(30, 40)]
 
 
 def test_media_elsewhere_is_read_in_place(tmp_path: Path) -> None:

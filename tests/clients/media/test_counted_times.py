@@ -1,4 +1,4 @@
-"""Raw H.264 and HEVC, whose packets have no times: pictures are placed by counting them."""
+"""Pictures that no container places: raw H.264 and HEVC are counted, those of AVI and ASF put in order."""
 
 from __future__ import annotations
 
@@ -49,3 +49,18 @@ def test_a_resumed_title_goes_on_where_it_was(read_all: ReadAll) -> None:
 def test_a_stream_without_a_frame_rate_that_can_be_is_shown_at_25_a_second(read_all: ReadAll) -> None:
     data = film(even_times(20, RATE), container="h264", options={"preset": "ultrafast"})  # it states 1,000
     assert [(s.start_s, s.end_s) for s in read_all(data)] == [(0.0, 8.0)]
+
+
+@pytest.mark.parametrize("container", ["avi", "asf"])
+@pytest.mark.parametrize("gop", [20, 1000])
+def test_pictures_that_were_stamped_as_they_are_decoded_are_shown_in_order(
+    read_all: ReadAll, show: Callable[[SegmentInput], Frames], container: str, gop: int
+) -> None:
+    options = {"preset": "ultrafast", "bf": "3", "b_strategy": "0", "sc_threshold": "0"}
+    data = film(even_times(20, RATE), container=container, gop=gop, rate=RATE, options=options)
+    for segment in read_all(data, sampling="uniform"):
+        assert segment.start_s is not None
+        frames = show(segment)
+        numbers = [read_number(picture) for picture in frames.pixels[frames.mask]]
+        for time_s, number in zip(segment.frame_times_s, numbers, strict=True):
+            assert -0.001 <= time_s - number / RATE <= 1 / RATE + 0.001  # FFmpeg has all a picture late
