@@ -28,7 +28,10 @@ SLOWEST_PIXELS_PER_S = 2_000_000
 #: Of Pillow's modes with more than 8 bits: integers, of 16 bits in all files but odd ones, and floats.
 _WHITES = {"I": 0xFFFF, "F": 1}
 
+#: An alpha that shows nothing of what is behind.
+_OPAQUE = 255
 _FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 #: Untagged YUV of this height or more is taken as Rec. 709, below as Rec. 601, as players do.
 HD_LINES = 720
 #: Of the matrix coefficients of ITU-T H.273.
@@ -64,7 +67,7 @@ def frame_to_rgb(
     *,
     mirrored: bool = False,
 ) -> ByteArray:
-    """A decoded frame as uint8 RGB [height, width, 3] of `geometry`.
+    """A decoded frame as uint8 RGB [height, width, 3] of `geometry`, over black where it is transparent.
 
     YUV is converted by the matrix and range the frame is tagged with. `rotation_deg` and `mirrored`: see
     `turned`. The sample aspect needs no step of its own: the whole picture is stretched to the
@@ -77,6 +80,8 @@ def frame_to_rgb(
     if rotation_deg in (90, 270):
         width, height = height, width
     try:
+        if any(component.is_alpha for component in frame.format.components):
+            frame = _over_black(frame, reformatter)
         rgb = reformatter.reformat(
             frame,
             width=width,
@@ -84,9 +89,7 @@ def frame_to_rgb(
             format="rgb24",
             src_colorspace=_matrix(frame),
             dst_colorspace=Colorspace.DEFAULT,
-            interpolation=_FILTERS[geometry.interpolation]
-            | Interpolation.ACCURATE_RND
-            | Interpolation.FULL_CHR_H_INT,
+            interpolation=_FILTERS[geometry.interpolation] | _EXACT,
             threads=1,
         )
     except av.error.ArgumentError as error:
@@ -94,6 +97,28 @@ def frame_to_rgb(
             f"a picture of {frame.width}x{frame.height} pixels cannot be scaled to {width}x{height}"
         ) from error
     return turned(np.asarray(rgb.to_ndarray(), np.uint8), rotation_deg, mirrored=mirrored)
+
+
+def _over_black(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
+    """The frame itself where it is opaque, else in RGB: what transparent pixels hide is not shown.
+
+    Before it is scaled, or colours that are hidden would run into those beside them.
+    """
+    shown = reformatter.reformat(
+        frame,
+        format="rgba",
+        src_colorspace=_matrix(frame),
+        dst_colorspace=Colorspace.DEFAULT,
+        interpolation=Interpolation.BILINEAR | _EXACT,
+        threads=1,
+    )
+    rgba = Image.fromarray(shown.to_ndarray())
+    alpha = rgba.getchannel("A")
+    if alpha.getextrema()[0] == _OPAQUE:
+        return frame
+    black = Image.new("RGB", rgba.size)
+    black.paste(rgba.convert("RGB"), mask=alpha)
+    return av.VideoFrame.from_ndarray(np.asarray(black), format="rgb24")
 
 
 def turned(picture: ByteArray, rotation_deg: int, *, mirrored: bool = False) -> ByteArray:

@@ -259,6 +259,38 @@ def test_samples_of_which_nobody_knows_what_is_white_are_refused(
         read_all(_tiff(samples.repeat(40, axis=0).repeat(40, axis=1)))
 
 
+def _clear_film(codec: str, container: str, form: str, alpha: int) -> bytes:
+    """A second, green on the left; on the right red of that alpha."""
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[:, :32], rgba[:, 32:] = (0, 200, 0, 255), (255, 0, 0, alpha)
+    output = io.BytesIO()
+    with av.open(output, "w", format=container) as file:
+        stream: Any = file.add_stream(codec, rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, form
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(rgba, format="rgba").reformat(format=form)
+            frame.pts = number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("sampling", ["keyframes", "uniform"])
+@pytest.mark.parametrize(
+    ("codec", "container", "form"),
+    [("prores_ks", "mov", "yuva444p10le"), ("png", "mov", "rgba"), ("ffv1", "matroska", "yuva420p")],
+)
+def test_what_transparent_pixels_of_a_film_hide_is_not_shown(
+    read_all: ReadAll, show: Show, codec: str, container: str, form: str, sampling: str
+) -> None:
+    """Over black, as it is in still pictures."""
+    for alpha, red in ((0, 0), (128, 128), (255, 255)):
+        [segment] = read_all(_clear_film(codec, container, form, alpha), sampling=sampling)
+        picture = show(segment).pixels[0].astype(int)
+        assert np.abs(picture[112, 40] - (0, 200, 0)).max() <= 4
+        assert np.abs(picture[112, 180] - (red, 0, 0)).max() <= 4
+
+
 def test_exif_orientation(read_all: ReadAll) -> None:
     out = io.BytesIO()
     exif = Image.Exif()
