@@ -13,11 +13,13 @@ from av.packet import Packet
 from av.stream import Stream
 
 from resonance.clients.errors import MediaError
-from resonance.clients.media.container import choose_stream, open_rest
+from resonance.clients.media.container import RESYNC_BYTES, choose_stream, open_rest
 from resonance.clients.media.source import Source
 
 #: Of a page: how it begins, the bytes before its table of sizes, and the flag of a stream's first page.
 _PAGE, _HEAD_BYTES, _FIRST = b"OggS", 27, 2
+#: How often the demuxer is asked again without another packet; each time it looks through a page's length.
+_MOST_BARREN = RESYNC_BYTES // 65_307
 
 
 def demuxed(
@@ -26,19 +28,26 @@ def demuxed(
     """The packets of streams of a container.
 
     FFmpeg's demuxer of Ogg gives up where Vorbis has another rate, or Opus other channels, than in the first
-    link: there another one begins. Its stamps are in its own unit, a sample; see `SampleClock`.
+    link: there another one begins. Its stamps are in its own unit, a sample; see `SampleClock`. It gives up
+    in a hole, too, but goes on from there when it is asked again.
 
     Raises:
         FFmpegError: the container breaks off.
     """
-    packets, begins_at, at = container.demux(stream, *beside), 0, 0
+    begins_at = at = barren = 0
+    packets = container.demux(stream, *beside)
     with ExitStack() as files:
         while True:
             try:
                 for packet in packets:
-                    at = max(at, begins_at + (packet.pos or 0))
+                    at, barren = max(at, begins_at + (packet.pos or 0)), 0
                     yield packet
                 return
+            except av.error.InvalidDataError:
+                barren += 1
+                if container.format.name != "ogg" or barren > _MOST_BARREN:
+                    raise
+                packets = container.demux(stream, *beside)
             except av.error.PatchWelcomeError as gave_up:
                 if container.format.name != "ogg" or stream.type != "audio":
                     raise
@@ -51,7 +60,8 @@ def demuxed(
                 following = choose_stream(rest, "audio")
                 if following is None:
                     raise
-                packets = rest.demux(following)
+                container, stream, beside = rest, following, ()
+                packets = container.demux(stream)
 
 
 def _next_link(file: BinaryIO, page_at: int) -> int:

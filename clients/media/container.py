@@ -49,6 +49,8 @@ CHANNELS = (
 #: Of each pair the one channel is as loud as the other in any mix of ours.
 AS_LOUD = {"BL": "SL", "BR": "SR"}
 BUFFER_BYTES = 1 << 18
+#: How far MPEG-TS is looked through for what follows a hole, as a recorder leaves where its disk failed.
+RESYNC_BYTES = 64 << 20
 EXPECTED = (
     "a container of video or sound (MP4, WebM, Matroska, AVI, MPEG-TS, Ogg, WAV, MP3, ...) or a picture"
 )
@@ -123,6 +125,7 @@ def _open(
                 "format_whitelist": CONTAINERS,
                 "protocol_whitelist": "none",
                 "enable_drefs": "0",
+                "resync_size": str(RESYNC_BYTES),
                 **(options or {}),
             },
             io_open=_refuse,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from resonance.clients.errors import CorruptMediaError, TranscriptError
 from resonance.clients.media.reader import MediaReader
-from resonance.clients.media.types import Damage
+from resonance.clients.media.types import Damage, SampledBy
 from resonance.clients.media.words import SubtitleFile
 from tests.clients.media.synthetic import even_times, film, sound, with_subtitles
 from tests.lengths import short_and_whole
@@ -151,3 +151,18 @@ def test_subtitles_are_refused_where_nothing_has_a_time_for_them(open_title: Ope
             TranscriptError, match=f"subtitles for {kind}; expected them for a video or sound"
         ):
             open_title(path, transcript=SubtitleFile("srt", CUES.encode(), "words"))
+
+
+@pytest.mark.parametrize("container", ["mpegts", "ogg", "matroska"])
+def test_what_follows_a_hole_is_read(open_title: Opened, container: str) -> None:
+    """Where a recorder lost its disk for a while, or a copy was never filled."""
+    if container == "ogg":
+        tone = (0.4 * np.sin(np.arange(40 * 48_000) * 0.05)).astype(np.float32)
+        data = sound(tone, rate_hz=48_000, codec="libopus", container="ogg")
+    else:
+        data = whole(container, 40.0)
+    cut = len(data) // 2
+    with open_title(data[:cut] + bytes(1_000_000) + data[cut + len(data) // 4 :]) as reader:
+        segments = list(reader.segments())
+    assert (segments[-1].index, segments[-1].end_s) == (4, pytest.approx(40.0, abs=0.2))
+    assert segments[-1].sampled_by in (SampledBy.KEYFRAMES, SampledBy.NONE)  # no earlier picture that stands
