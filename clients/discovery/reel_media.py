@@ -198,7 +198,10 @@ class ReelMedia:
                     placer.put(frame, at_s)
                 if lead_s < math.inf and (first_s is None or first_s > start_s):
                     continue  # see `frames`
-                return placer.finish()
+                found = placer.finish()
+                if found is None and lead_s < math.inf and self._container == "ogg":
+                    continue  # of several links a seek leads into any
+                return found
         return None
 
     def _leads_s(self, start_s: float) -> tuple[float, ...]:

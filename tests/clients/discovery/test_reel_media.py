@@ -17,6 +17,7 @@ from resonance.clients.errors import MediaStalledError, NoModalityError, NotMedi
 from resonance.loadtest.reel.films import Film, write_film
 from tests.clients.discovery.made import DESCRIPTOR
 from tests.clients.media.synthetic import even_times, film, read_number
+from tests.clients.media.synthetic import sound as encoded
 
 #: Long enough for a stretch in the middle that has to be sought: every container, codec and kind of index.
 FILMS = (
@@ -109,6 +110,21 @@ def test_pictures_of_raw_h264_are_counted(tmp_path: Path) -> None:
     with ReelMedia(str(path), DESCRIPTOR) as opened:
         shown = [(t, read_number(f.to_ndarray(format="rgb24"))) for t, f in opened.frames(3.0, 4.0)]
     assert shown == [(pytest.approx(n / 10), n) for n in range(30, 40)]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_of_a_later_link_of_an_ogg_is_found(tmp_path: Path, channels: int) -> None:
+    def link(pitch_hz: float, channels: int) -> bytes:
+        tone = 0.4 * np.sin(np.arange(20 * RATE_HZ) * (2 * np.pi * pitch_hz / RATE_HZ))
+        return encoded(
+            tone.astype(np.float32), rate_hz=RATE_HZ, codec="libopus", container="ogg", channels=channels
+        )
+
+    path = tmp_path / "radio.ogg"
+    path.write_bytes(link(400, 1) + link(1000, channels))
+    with ReelMedia(str(path), DESCRIPTOR) as opened:
+        heard = [opened.sound(start_s, RATE_HZ, RATE_HZ) for start_s in (10.0, 33.0)]
+    assert [np.abs(np.fft.rfft(sound[0])).argmax() for sound in heard if sound is not None] == [400, 1000]
 
 
 def test_media_elsewhere_is_read_in_place(tmp_path: Path) -> None:
