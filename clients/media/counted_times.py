@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-#: FFmpeg's names of such files: raw H.264 and HEVC.
+#: FFmpeg's names of such files, raw H.264 and HEVC, and of the codecs.
 BARE = frozenset(("h264", "hevc"))
 #: Those of containers that do not tell when a picture is shown, but when it is decoded.
 IN_DECODING_ORDER = frozenset(("avi", "asf"))
@@ -48,6 +48,22 @@ class CountedPackets:
             packet.pts = self._next if packet.is_keyframe else None
             packet.duration = packet.duration or self._lasts
             self._next += packet.duration
+
+
+def tells_decoding(container: InputContainer, stream: Stream) -> bool:
+    """Whether all that is known of packets is when they are decoded.
+
+    FFmpeg then has them shown a picture later. In MPEG-4 and MPEG-2 it sees their order and does better.
+    """
+    context = stream.codec_context
+    named = context is not None and context.codec.canonical_name in BARE
+    return named and container.format.name in IN_DECODING_ORDER
+
+
+def stamp_as_decoded(packet: Packet[Stream]) -> None:
+    """Have a packet shown when it is decoded."""
+    if packet.size and packet.dts is not None:
+        packet.pts = packet.dts
 
 
 class FrameStamps:

@@ -23,7 +23,12 @@ from resonance.clients.media.container import (
     reason,
     typed_errors,
 )
-from resonance.clients.media.counted_times import CountedPackets, is_bare
+from resonance.clients.media.counted_times import (
+    CountedPackets,
+    is_bare,
+    stamp_as_decoded,
+    tells_decoding,
+)
 from resonance.clients.media.joined_clock import JoinedClock
 from resonance.clients.media.picture import UNKNOWN_RANGE, UNSPECIFIED
 from resonance.clients.media.source import Source
@@ -170,6 +175,7 @@ def read_packets(
     times, waits, thread = title.times, title.source.waits, threading.get_ident()
     clock = JoinedClock(stream.time_base, title.restarted.set) if stream.type in ("video", "audio") else None
     counted = CountedPackets(stream) if isinstance(stream, VideoStream) and is_bare(container) else None
+    as_decoded = tells_decoding(container, stream)
     if counted is not None or container.format.name in UNINDEXED:
         title.restarted.set()
     beyond = 0
@@ -184,6 +190,8 @@ def read_packets(
         first = False
         if counted is not None and packet is not None:
             counted.stamp(packet)
+        elif as_decoded and packet is not None:
+            stamp_as_decoded(packet)
         for given in _on_one_clock(packet, clock):
             beyond += _is_beyond(given, title)
             if beyond > STRAY_PACKETS:
