@@ -29,7 +29,7 @@ from resonance.serving.gateway.callers import Authenticator
 from resonance.serving.gateway.health_service import NOT_SERVING, SERVING, HealthService
 from resonance.serving.gateway.interceptors import CallInterceptor
 from resonance.serving.gateway.limits import GatewayLimits
-from resonance.serving.gateway.listening import RefusedBelow, header_options
+from resonance.serving.gateway.listening import RefusedBelow, core_options
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.metrics_server import MetricsServer
 from resonance.serving.gateway.models_transport import ModelsTransport
@@ -217,7 +217,7 @@ class Gateway:
         wanted = {"gateway": settings.port, "metrics": settings.metrics_port}
         ports = choose_ports(settings.host, wanted, {"metrics": settings.metrics_host}, _port_flags())
         options = [
-            *header_options(),
+            *core_options(),
             ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
             ("grpc.max_send_message_length", -1),
             # calls wait for a busy event loop; more than these are refused by gRPC's own threads

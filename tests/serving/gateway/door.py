@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from resonance.serving.gateway.callers import Authenticator
 from resonance.serving.gateway.calls import current_call
 from resonance.serving.gateway.interceptors import CallInterceptor
-from resonance.serving.gateway.listening import RefusedBelow, header_options
+from resonance.serving.gateway.listening import RefusedBelow, core_options
 from resonance.serving.gateway.metrics import GatewayMetrics
 from resonance.serving.gateway.tls import ServerTls, TlsFiles
 from resonance.serving.gateway.tokens import TokenFile
@@ -97,7 +97,7 @@ async def open_door(
     """A server on a free port of loopback."""
     metrics = GatewayMetrics(gpu=False)
     interceptor = CallInterceptor(Authenticator(tokens), metrics, tracing or Tracing(), idle_timeout_s)
-    server = grpc.aio.server(interceptors=[interceptor], options=header_options())
+    server = grpc.aio.server(interceptors=[interceptor], options=core_options())
     metrics.add_collector(RefusedBelow(interceptor))
     pb_grpc.add_EmbeddingServiceServicer_to_server(service or Service(), server)
     checks = health.aio.HealthServicer()
