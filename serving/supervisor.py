@@ -125,6 +125,7 @@ class Supervisor:
         self._triton_restarts = Restarts("Triton", self.settings)
         self._gateway_restarts = Restarts("the gateway", self.settings)
         self._stop = asyncio.Event()
+        self._triton_serves = asyncio.Event()
 
     @property
     def restarts(self) -> int:
@@ -168,6 +169,7 @@ class Supervisor:
 
     async def _work(self) -> None:
         await asyncio.to_thread(self.server.start)
+        self._triton_serves.set()
         gateway, settings = self._gateway, self.settings
         if gateway is not None:
             await gateway.start()
@@ -257,6 +259,7 @@ class Supervisor:
         """Start Triton again on the same ports, as often as the settings allow."""
         began = time.monotonic()
         self._clear()
+        self._triton_serves.clear()
         with health.paused():
             while True:
                 wait_s = self._triton_restarts.next(reason)
@@ -268,6 +271,7 @@ class Supervisor:
                     reason = f"could not be started ({one_line(str(error))})"
                     continue
                 break
+        self._triton_serves.set()
         self._reloaded.clear()
         self._outdated.clear()
         health.answered(self.server.models)
@@ -282,11 +286,20 @@ class Supervisor:
                 self._clear()
                 await asyncio.sleep(self._gateway_restarts.next(reason))
                 await gateway.stop(drain_s=0)  # children that it left
+                await self._wait_for_triton()
                 try:
                     await gateway.start()
                     reason = ""
                 except StartError as error:
                     reason = f"could not be started ({error})"
+
+    async def _wait_for_triton(self) -> None:
+        """Return once it is loaded: a gateway waits a minute for it, and each time in vain would count."""
+        while True:
+            await self._triton_serves.wait()
+            if self.server.ended() is None:
+                return
+            await asyncio.sleep(_SETTLE_S)  # it is about to be noticed
 
     def _write(self, health: ModelHealth) -> None:
         """Say in the ready file how things are."""

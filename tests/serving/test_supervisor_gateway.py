@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from resonance.serving.cli import log_format_of
 from resonance.serving.errors import StartError
 from resonance.serving.gateway.log_format import LogFormat
 from resonance.serving.ports import choose_ports
+from resonance.serving.server import ServerSettings, TritonServer
+from resonance.serving.supervisor import Supervisor, SupervisorSettings
 from resonance.serving.supervisor_gateway import GatewayProcess
 from tests.serving.test_server import SERVE
 from tests.waiting import until
@@ -198,6 +201,54 @@ async def test_one_that_never_gets_ready_is_not_waited_for(tmp_path):
         await gateway.start(timeout_s=0.3)
     with pytest.raises(StartError, match="not started"):
         _ = gateway.pid
+
+
+#: Stands in for the gateway where it needs Triton, whose address it is given, and waits 0.2 s for it.
+NEEDS_TRITON = """
+import socket, sys, time
+time.sleep(0.2)
+host, port = sys.argv[1].rsplit(":", 1)
+socket.create_connection((host, int(port))).close()
+print("ready gateway=127.0.0.1:1 metrics=127.0.0.1:2", flush=True)
+while True:
+    print("alive", flush=True)
+    time.sleep(0.2)
+"""
+SLOW_TO_LOAD = """
+    def initialize(self, args):
+        with open({seconds!r}) as file:
+            time.sleep(float(file.read()))
+"""
+
+
+async def test_a_gateway_that_died_with_triton_waits_until_that_is_loaded(small_repository, tmp_path):
+    repository = Path(shutil.copytree(small_repository, tmp_path / "models"))
+    seconds = tmp_path / "seconds"
+    seconds.write_text("0")
+    with (repository / "slow" / "1" / "model.py").open("a") as model:
+        model.write(SLOW_TO_LOAD.format(seconds=str(seconds)))
+    server = TritonServer(ServerSettings(model_repository=repository, drain_s=1))
+    gateway = GatewayProcess(lambda: [sys.executable, "-c", NEEDS_TRITON, server.grpc_address])
+    announced = asyncio.Event()
+    supervisor = Supervisor(
+        server,
+        SupervisorSettings(restarts=2, backoff_s=0.1),
+        gateway=gateway,
+        announce=lambda line: announced.set(),
+    )
+    running = asyncio.create_task(supervisor.run())
+    try:
+        await asyncio.wait_for(announced.wait(), 30)
+        seconds.write_text("3")
+        os.kill(server.pid, signal.SIGKILL)
+        await asyncio.to_thread(until, lambda: server.ended() or supervisor.restarts)
+        os.kill(gateway.pid, signal.SIGKILL)
+        serves = asyncio.to_thread(until, lambda: supervisor.gateway_restarts and gateway.ready)
+        await asyncio.wait_for(serves, 30)
+        assert (supervisor.restarts, supervisor.gateway_restarts) == (1, 1)
+    finally:
+        supervisor.stop()
+        await running
 
 
 class Watcher:
