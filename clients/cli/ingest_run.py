@@ -27,6 +27,7 @@ from resonance.clients.ingest.embedding import Outcome, TitleWorker
 from resonance.clients.ingest.errors import JournalError, StoreError
 from resonance.clients.ingest.first_answers import first_answers
 from resonance.clients.ingest.job import Given, LedgerThread, in_thread, run_job
+from resonance.clients.ingest.kept_failures import KeptFailures
 from resonance.clients.ingest.metrics import IngestMetrics
 from resonance.clients.ingest.settings import IngestSettings
 from resonance.clients.ingest.uris import local_path
@@ -154,6 +155,8 @@ class IngestRun:
             await ledger.open()
             stack.push_async_exit(partial(self._end_here, ledger))
             stack.enter_context(self._display)
+            if settings.watch:
+                ended = self._with_kept_failures(ledger, ended, stack)
             items = await stack.enter_async_context(aclosing(self._items(metrics)))
             await run_job(
                 items,
@@ -166,6 +169,23 @@ class IngestRun:
             )
             limit = self._prune_limit()
             self._pruned = await ledger.call(lambda opened: opened.end_catalogue(settings.sources, limit))
+
+    def _with_kept_failures(
+        self, ledger: LedgerThread, ended: Callable[[Outcome], None], stack: AsyncExitStack
+    ) -> Callable[[Outcome], None]:
+        """`ended`, and the quarantine is written while the job goes on: nobody waits for it to stop."""
+        path = self._settings.failed_path
+        kept = KeptFailures(
+            lambda: ledger.call(lambda opened: opened.write_failures(path)), self._tell_warning
+        )
+        keeping = asyncio.create_task(kept.keep())
+        stack.callback(keeping.cancel)
+
+        def both(outcome: Outcome) -> None:
+            kept.ended(outcome)
+            ended(outcome)
+
+        return both
 
     async def _end_here(
         self,

@@ -411,6 +411,30 @@ async def test_watching_embeds_uploads_and_shows_the_age_of_the_oldest(
     assert stored(sink).keys() == {"000000.mp4", "slow.mkv", "moved.png"}
 
 
+async def test_what_fails_is_in_quarantine_while_a_watch_goes_on(
+    library: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    uploads, failed = tmp_path / "uploads", tmp_path / "failed.parquet"
+    uploads.mkdir()
+    job = await asyncio.create_subprocess_exec(
+        *COMMAND, "ingest", str(uploads), "--sink", str(tmp_path / "sink"), "--server", server.grpc_address,
+        "--watch", "--failed", str(failed),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        broken = tmp_path / "broken.mp4"
+        broken.write_bytes(b"no film")
+        broken.rename(uploads / "broken.mp4")
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(failed.exists):  # noqa: ASYNC110  it is another process
+                await asyncio.sleep(0.05)
+        assert pq.read_table(failed)["media_id"].to_pylist() == ["broken.mp4"]
+        assert job.returncode is None
+    finally:
+        job.send_signal(signal.SIGTERM)
+        await job.communicate()
+
+
 async def test_a_job_that_was_idle_has_all_its_patience(
     library: Path, server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
