@@ -56,8 +56,8 @@ MAX_PENDING_CALLS = 256
 #: For answers on their way out once every call was ended.
 _FLUSH_S = 1.0
 _SPACE_RETRY_S = 0.5
-#: How often the tokens of running calls are looked at.
-_REVOKED_LOOK_S = 1.0
+#: How often the tokens are looked at, those of running calls too.
+_TOKENS_LOOK_S = 1.0
 #: And the certificate's files, at which each new connection looks, too. Rarely, for of a renewal under way
 #: half may be there.
 _CERTIFICATE_LOOK_S = 10.0
@@ -236,7 +236,7 @@ class Gateway:
             Authenticator(tokens), self.metrics, shared.tracing, settings.limits.idle_timeout_s
         )
         if tokens is not None:
-            self._look_after(_end_revoked(interceptor))
+            self._look_after(_follow_tokens(tokens, interceptor))
         server = self._server = grpc.aio.server(interceptors=[interceptor], options=options)
         add_EmbeddingServiceServicer_to_server(EmbeddingService(shared, model_health), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health_service, server)
@@ -317,9 +317,10 @@ async def _follow_space(served: ServedSpace, model_health: ModelHealth) -> None:
                 await served.ask()
 
 
-async def _end_revoked(interceptor: CallInterceptor) -> None:
+async def _follow_tokens(tokens: TokenFile, interceptor: CallInterceptor) -> None:
     while True:
-        await asyncio.sleep(_REVOKED_LOOK_S)
+        await asyncio.sleep(_TOKENS_LOOK_S)
+        tokens.look()  # a file that cannot be used is told now, and not when somebody calls
         interceptor.end_revoked()
 
 

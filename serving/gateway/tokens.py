@@ -63,7 +63,7 @@ class TokenFile:
 
     def name_of(self, token: bytes) -> str | None:
         """Whose token it is; None where it is nobody's. Takes the same time either way."""
-        self._reload()
+        self.look()
         presented = digest_of(token)
         found: str | None = None
         for entry in self._entries:
@@ -73,14 +73,15 @@ class TokenFile:
 
     def holds(self, digest: bytes) -> bool:
         """Whether the token of this digest, which it once knew, still stands in it."""
-        self._reload()
+        self.look()
         return digest in self._digests
 
     def _take(self, entries: list[_Entry]) -> None:
         self._entries, self._digests = entries, frozenset(entry.digest for entry in entries)
         warn_of_readers(self._path, "the tokens")
 
-    def _reload(self) -> None:
+    def look(self) -> None:
+        """Read the file again where it changed; no more than once a second."""
         now_s = self._clock()
         if now_s - self._checked_s < _RECHECK_S:
             return

@@ -824,3 +824,15 @@ async def test_a_feed_ends_when_its_token_is_taken_away(make_gateway: MakeGatewa
             await asyncio.wait_for(to_the_end(), 10)
         assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
         await eventually(lambda: gateway.metrics.value("live_feeds") == 0)
+
+
+async def test_tokens_that_cannot_be_used_are_told_though_nobody_calls(
+    make_gateway: MakeGateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = write_tokens(tmp_path / "tokens")
+    with caplog.at_level("INFO"):
+        async with make_gateway(token_file=tokens):
+            write_tokens(tokens, "alice\n")
+            await eventually(lambda: "line 1: 1 words; expected NAME TOKEN" in caplog.text)
+            write_tokens(tokens)
+            await eventually(lambda: "the token file changed: 2 tokens of 2 callers" in caplog.text)
