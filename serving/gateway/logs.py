@@ -33,6 +33,7 @@ _MAX_EVENT_BYTES = 2048
 #: Loggers whose messages are filled in: ours, which say no content, and what speaks of addresses alone.
 _TRUSTED = ("resonance", "opentelemetry.exporter")
 _REPEAT_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 def configure_logs(
@@ -43,7 +44,7 @@ def configure_logs(
     Returns:
         The handler, to be removed by a test.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Lines(stream or sys.stderr)
     handler.setFormatter(JsonLines() if log_format is LogFormat.JSON else TextLines())
     handler.addFilter(ForeignRepeats())
     root = logging.getLogger()
@@ -69,6 +70,19 @@ def failure_place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
     return f"{type(error).__name__} at {' > '.join(places) or 'unknown'}"
+
+
+class _Lines(logging.StreamHandler[IO[str]]):
+    """Says of a line that could not be made where it failed, and nothing where the disk takes no more.
+
+    Python would print a traceback of each, with the line's arguments, which may be content, on stderr: in the
+    gateway these become lines of their own, and fail as well.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (Python's name)
+        """See the class."""
+        if record.name != __name__ and not isinstance(sys.exc_info()[1], OSError):
+            _log.error("a line of the log could not be made", exc_info=True)
 
 
 class JsonLines(JsonFormatter):

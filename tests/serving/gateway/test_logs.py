@@ -23,6 +23,7 @@ from resonance.serving.gateway.core_log import StderrLines
 from resonance.serving.gateway.log_format import LogFormat
 from resonance.serving.gateway.logs import FIELDS, FewLines, clean, configure_logs
 from tests.serving.gateway import noisy_run
+from tests.small_disk import disk_of
 
 _log = logging.getLogger("resonance.test")
 
@@ -87,6 +88,34 @@ def test_an_exception_shows_its_type_and_place_and_not_its_text(configure: Confi
     assert shown[0]["error"].startswith("ValueError at test_logs.py:")
     assert shown[1]["event"] == "Task failed"
     assert shown[2]["event"] == "cannot take %s"
+
+
+def test_a_line_that_cannot_be_made_shows_where_and_no_argument(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = configure(LogFormat.JSON)
+    _log.info("%d segments", "secret words")
+    (line,) = _objects(stream)
+    assert line["event"] == "a line of the log could not be made"
+    assert line["error"].startswith("TypeError at ")
+    assert "secret" not in stream.getvalue() + capsys.readouterr().err
+
+
+def test_of_lines_that_find_the_disk_full_nothing_is_said_elsewhere(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(LogFormat.JSON)
+    log = tmp_path / "log"
+    with log.open("w", buffering=1) as stream:
+        configure_logs(LogFormat.JSON, stream=stream)
+        with disk_of(100):
+            for _ in range(100):
+                logging.getLogger("other").error("cannot take %s", "secret words")
+                _log.info("call ended", extra={"media_id": "m" * 100})
+        _log.info("there is room")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[-1]["event"] == "there is room"
+    assert capsys.readouterr().err == ""
 
 
 def test_others_repeat_themselves_once_a_minute_and_we_as_often_as_we_like(configure: Configure) -> None:
