@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
 import shutil
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,13 @@ _PART = re.compile(r"part-.*\.parquet")
 _IN_PLACE_ALONE = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS)
 
 
+#: What a file is written under, and how long ago it was last written to where its writer may be gone: one
+#: that has just been made is not held yet.
+_HALF = re.compile(r"\.half-[0-9a-f]{32}")
+_LEFT_AFTER_S = 3600.0
+_looked_through: set[Path] = set()  # folders, once a process: one of a cache has many files
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Where to write what is to be at `path`: all of it is there in the end, or else what was there before.
@@ -34,7 +43,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     It keeps owner, group and rights that `path` has. What is no regular file, such as a pipe, is written
     itself. A file is, too, whose folder takes no other, or whose owner or group none can be given: once all
     of it stands elsewhere, beside it or in the system's temporary folder. Where that copy breaks off, what
-    stands there is kept, and the error says where.
+    stands there is kept, and the error says where. What writers that were killed left beside `path` an hour
+    ago or more is removed.
 
     Raises:
         OSError: it cannot be written.
@@ -48,6 +58,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    _remove_left(path.parent)
     half = path.with_name(f".half-{uuid.uuid4().hex}")
     try:
         takes_its_place = _begin(half, path)
@@ -56,7 +67,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise
         half, takes_its_place = _begin_elsewhere(path), False
     try:
-        yield half
+        with _held(half):
+            yield half
         with half.open("rb+") as file:
             os.fsync(file.fileno())
         try:
@@ -90,6 +102,41 @@ def _begin(half: Path, path: Path) -> bool:
         raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _held(half: Path) -> Iterator[None]:
+    """Lock it, as long as this process lives."""
+    descriptor = os.open(half, os.O_RDWR)
+    try:
+        with contextlib.suppress(OSError):  # of file systems that know no locks: there nothing is removed
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove half files that nobody holds any more."""
+    if folder in _looked_through:
+        return
+    _looked_through.add(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as there:
+        for entry in there:
+            if _HALF.fullmatch(entry.name):
+                _remove_unheld(entry)
+
+
+def _remove_unheld(entry: os.DirEntry[str]) -> None:
+    with contextlib.suppress(OSError):  # held, another user's, or another was faster
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime < _LEFT_AFTER_S:
+            return
+        descriptor = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(entry.path)
+        finally:
+            os.close(descriptor)
 
 
 def _begin_elsewhere(path: Path) -> Path:

@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -243,3 +245,37 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         write(path, b"no text")  # type: ignore[arg-type]
     assert path.read_text() == "of before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+#: Begins a file, says so, and waits.
+WRITER = """
+import sys, time
+from pathlib import Path
+from resonance.clients.new_files import whole_file
+with whole_file(Path(sys.argv[1])) as half:
+    half.write_text("half of it")
+    print(half, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_that_is_being_written(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / name)], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("killed", "just killed", "alive")
+    ]
+    try:
+        left, new, held = [Path(w.stdout.readline().strip()) for w in writers if w.stdout is not None]
+        for writer in writers[:2]:
+            writer.kill()
+            writer.wait()
+        for half in (left, held):
+            os.utime(half, (0, 0))
+        write(tmp_path / "other")
+        assert sorted(tmp_path.iterdir()) == sorted([new, held, tmp_path / "other"])
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
