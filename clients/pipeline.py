@@ -218,10 +218,12 @@ def fusion_rows(segments: Sequence[Segment], descriptor: Descriptor) -> FusionRo
     present = np.array([s.present for s in segments])  # (N, 3)
     vectors = np.stack([s.vector for s in segments])  # (N, 1788)
     blocks = vectors.reshape(len(segments), len(MODALITIES), BLOCK_WIDTH)  # (N, 3, 596)
+    clocks_s = np.array([_clock_s(s, descriptor) for s in segments])
     return FusionRows(
         blocks=blocks * np.float32(math.sqrt(len(MODALITIES))) * present[:, :, None].astype(np.float32),
         present=present,
-        times_s=np.array([_clock_s(s, descriptor) for s in segments], np.float32),
+        # from the first on, as the head counts: float32 tells windows apart for the first four years alone
+        times_s=(clocks_s - clocks_s[0]).astype(np.float32),
     )
 
 

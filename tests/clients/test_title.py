@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from resonance.clients.embedder import Embedder
 from resonance.clients.title import FusionRows, complete_segment, fuse_title
 from resonance.clients.transport import Tensors, TritonTransport
 from resonance.serving.server import TritonServer
 from resonance.space.blocks import unit
+from tests.clients.gateway.broken_gateway import make_segment
 
 
 def rows(n: int, seed: int = 0) -> FusionRows:
@@ -105,3 +108,13 @@ async def test_one_request_takes_up_to_the_limit(server: TritonServer, n: int) -
     assert fused.salience.shape == (n,)
     assert np.isfinite(fused.title).all()
     await transport.close()
+
+
+async def test_a_title_is_the_same_whenever_its_clock_began(embedder: Embedder) -> None:
+    """That of a live feed may count from years ago, where float32 has steps of two windows."""
+    began_s = 9 * 365 * 86_400.0
+    segments = [make_segment(index) for index in range(8)]
+    later = [replace(s, start_s=began_s + 8 * s.index, end_s=began_s + 8 * s.index + 8) for s in segments]
+    now, then = await embedder.fuse(segments), await embedder.fuse(later)
+    assert np.array_equal(now.title, then.title)
+    assert [s.salience for s in now.segments] == [s.salience for s in then.segments]
