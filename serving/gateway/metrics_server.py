@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -18,6 +19,8 @@ from resonance.serving.gateway.metrics import GatewayMetrics
 MOST_AT_A_TIME = 64
 #: For a request to come, and for each part of the answer to be taken.
 TIMEOUT_S = 10.0
+#: Where no file can be opened any more, who waits to be accepted is seen again at once, and again.
+_FULL_PAUSE_S = 0.2
 
 
 class MetricsServer:
@@ -68,6 +71,14 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._open: dict[socket.socket, None] = {}  # the oldest first
         self._changing = threading.Lock()
         super().__init__(*given, **named)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """The next connection; see `_FULL_PAUSE_S`."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_FULL_PAUSE_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer it in a thread, in the place of the oldest where there is none."""

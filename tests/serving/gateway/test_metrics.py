@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import resource
 import socket
 import threading
 import time
@@ -135,6 +137,28 @@ def test_connections_that_ask_for_nothing_take_few_threads_and_keep_nobody_out()
         for one in idle:
             one.close()
         until(lambda: threading.active_count() == before, 5)
+    finally:
+        server.close()
+
+
+def test_who_cannot_be_accepted_for_want_of_files_costs_no_core_and_is_answered_later() -> None:
+    server = MetricsServer(GatewayMetrics(gpu=False))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        with socket.socket() as one:
+            one.settimeout(5)
+            lowest_free = os.dup(one.fileno())
+            os.close(lowest_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, most[1]))
+            try:
+                one.connect((server.host, server.port))
+                one.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                time.sleep(0.5)
+                used_s = time.clock_gettime(time.pthread_getcpuclockid(server._thread.ident or 0))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, most)
+            assert used_s < 0.1
+            assert one.recv(15) == b"HTTP/1.0 200 OK"
     finally:
         server.close()
 
