@@ -48,6 +48,9 @@ class JoinedClock:
             # what an edit cuts off before its first picture is stamped back from there: no clock begins anew
             yield self._moved(packet)
             return
+        if packet.pts is not None and abs(packet.pts - packet.dts) * self._base > GAP_S:
+            # where the muxer wrote none, FFmpeg reckons it from the packets before, on the clock of then
+            packet.dts = packet.pts
         time = packet.dts + self._offset
         if self._last is None or not (self._is_elsewhere(time, self._last) or self._follows_held(packet.dts)):
             yield from self._strays()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -42,6 +44,28 @@ def test_pictures_of_a_later_part_follow(
         assert frames.mask.any()
         for picture, time_s in zip(frames.pixels[frames.mask], segment.frame_times_s, strict=True):
             assert read_number(picture) == pytest.approx(time_s % 20 * RATE, abs=1.01)
+
+
+def _shown_alone(start_s: float) -> bytes:
+    """20 s of MPEG-2 in MPEG-TS whose muxer writes when each picture is shown and not when it is decoded."""
+    output = io.BytesIO()
+    pictures = film(even_times(20, 25), codec="mpeg2video", container="mpegts", rate=25, gop=25)
+    with av.open(io.BytesIO(pictures)) as given, av.open(output, "w", format="mpegts") as file:
+        stream: Any = file.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number, packet in enumerate(packet for packet in given.demux() if packet.size):
+            packet.pts = packet.dts = round((start_s + number / 25) * 90_000)
+            packet.stream = stream
+            file.mux(packet)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("sampling", ["keyframes", "uniform"])
+def test_no_picture_of_a_later_part_stays_behind(read_all: ReadAll, sampling: str) -> None:
+    """FFmpeg reckons when its first one is decoded from the pictures of the part before."""
+    segments = read_all(_shown_alone(1000.0) + _shown_alone(0.0), sampling=sampling)
+    assert [s.index for s in segments] == [0, 1, 2, 3, 4]
+    assert segments[-1].end_s == pytest.approx(40.0, abs=0.3)
 
 
 def test_sound_of_a_later_part_does_not_cover_the_first(read_all: ReadAll) -> None:
