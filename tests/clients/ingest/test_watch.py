@@ -338,3 +338,15 @@ def test_changes_that_were_told_are_not_taken_for_dropped(tmp_path: Path) -> Non
     (whole,) = uploads.take_whole()
     assert isinstance(whole, CatalogueItem)
     assert whole.media_id == "film.mp4"
+
+
+def test_what_is_listed_anew_is_not_taken_for_dropped(tmp_path: Path) -> None:
+    """After a change that could not be told all is listed anew, with what came while nobody listened."""
+    (tmp_path / "before.mp4").touch()
+    uploads = _Uploads(tmp_path, 0.0, lambda item, seen_at_s: None, lambda item: None, trust_age=True)
+    assert len(list(uploads.there_before())) == 1
+    for name in ("before.en.srt", "film.mp4"):
+        (tmp_path / name).write_bytes(b"new")
+    assert len(list(uploads.there_before())) == 2
+    assert uploads.unknown() == []
+    assert uploads.take_whole() == []
