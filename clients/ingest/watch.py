@@ -80,8 +80,7 @@ async def watch(
     try:
         await asyncio.wait((listening, ready), return_when=asyncio.FIRST_COMPLETED)
         listens.clear()
-        if not polls:  # which looks at everything anyway
-            await asyncio.to_thread(uploads.remember)  # before they are listed, so that none is in neither
+        if not polls:
             looking = asyncio.create_task(_look_for_missed(uploads))
         before = uploads.there_before()
         told: set[str] = set()
@@ -209,7 +208,12 @@ class _Uploads:
         return len(missed)
 
     def there_before(self) -> Iterator[Given]:
-        """Titles that need not be waited for, of those there; the others are looked at as uploads."""
+        """Titles that need not be waited for, of those there; the others are looked at as uploads.
+
+        All that is there is known from then on.
+        """
+        if self._trust_age:  # else everything is looked at anyway
+            self.remember()  # before they are listed, so that none is in neither
         for given in local_folder(self.folder):
             if isinstance(given, CatalogueItem):
                 path = Path(given.uri)
