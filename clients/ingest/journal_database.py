@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from resonance.clients.ingest.errors import JournalError
 from resonance.clients.ingest.journal_schema import NEXT_VERSION, SCHEMA, VERSION
@@ -44,13 +45,15 @@ class JournalDatabase:
             raise
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        """As of a connection."""
-        with self._told():
-            return self._db.execute(statement, values)
+        """As of a connection. Rows are read while they are taken, and each may be one that cannot be read."""
+        rows = self._db.cursor(_Rows)
+        rows.path = self._path
+        with _told(self._path):
+            return rows.execute(statement, values)
 
     def executemany(self, statement: str, values: Iterable[Sequence[object]]) -> None:
         """As of a connection."""
-        with self._told():
+        with _told(self._path):
             self._db.executemany(statement, values)
 
     @contextmanager
@@ -109,14 +112,29 @@ class JournalDatabase:
     def _about(self) -> dict[str, str]:
         return dict(self.execute("SELECT name, value FROM about"))
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            came, expected = str(error), "a disk that can be written and has room"
-            if "locked" in came:
-                came, expected = "another job is using it", "one job at a time for a journal"
-            raise JournalError(str(self._path), came, expected) from error
-        except sqlite3.DatabaseError as error:
-            raise JournalError(str(self._path), str(error), "a journal that this command made") from error
+
+class _Rows(sqlite3.Cursor):
+    """What a statement finds."""
+
+    path: Path
+
+    def __next__(self) -> Any:
+        with _told(self.path):
+            return super().__next__()
+
+    def fetchone(self) -> Any:
+        with _told(self.path):
+            return super().fetchone()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        came, expected = str(error), "a disk that can be written and has room"
+        if "locked" in came:
+            came, expected = "another job is using it", "one job at a time for a journal"
+        raise JournalError(str(path), came, expected) from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(str(path), str(error), "a journal that this command made") from error

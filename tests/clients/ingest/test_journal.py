@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +209,35 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"journal\.sqlite"):
         Journal(path, "sink")
     assert path.read_text().startswith("not a database")
+
+
+def test_a_damaged_one_is_told_wherever_it_is_met(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    opened = Journal(path, "sink")
+    embed(opened, "film")
+    opened.open_batch("batch", SPACE, ["film"])
+    opened.close()
+    with closing(sqlite3.connect(path)) as db:
+        names = [row[1] for row in db.execute("PRAGMA table_info(titles)") if row[1] != "media_id"]
+        many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+        copied = f"SELECT media_id || i, {', '.join(names)} FROM titles, n"
+        db.execute(f"{many} INSERT INTO titles (media_id, {', '.join(names)}) {copied}")
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    page, size = 4096, path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // page * page)
+        file.write(b"\xa5" * 40 * page)
+    opened = Journal(path, "sink")
+    asked: list[Callable[[], object]] = [
+        lambda: opened.unseen(SPACE, "another run", ending=""),
+        lambda: list(opened.versions_sunk(SPACE)),
+        lambda: opened.rows("batch"),
+    ]
+    for ask in asked:
+        with pytest.raises(JournalError, match=r"journal\.sqlite: database disk image is malformed"):
+            ask()
+    opened.close()
 
 
 def test_of_two_titles_of_one_name_looked_up_side_by_side_the_first_to_begin_stays(tmp_path: Path) -> None:
