@@ -84,7 +84,13 @@ class FollowRun:
             if self.sink is not None:
                 store = await self._opened_sink(self.sink, stream, SpaceRef.of(await gateway.space()))
                 stack.push_async_callback(asyncio.to_thread, store.close)
-            parts = gateway.follow(stream, sampling=self.sampling, rolling_every=self.rolling_every)
+
+            def tell_break(error: Exception) -> None:
+                say_warning(console, f"{stream.name}: broken off, to go on with what happens then: {error}")
+
+            parts = gateway.follow(
+                stream, sampling=self.sampling, rolling_every=self.rolling_every, on_break=tell_break
+            )
             async for part in await stack.enter_async_context(aclosing(parts)):
                 if store is not None and isinstance(part, MediaEmbedding):
                     await self._store(store, part, console)

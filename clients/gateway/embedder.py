@@ -151,6 +151,7 @@ class GatewayEmbedder:
         sampling: str | None = None,
         rolling_every: int = 8,
         done: Sequence[Segment] = (),
+        on_break: Callable[[Exception], None] | None = None,
     ) -> AsyncGenerator[Part, None]:
         """What is known of a live stream, its segments as they happen, a rolling title every `rolling_every`
         of them, and the last title once it ends by itself or by `LiveStream.end`.
@@ -161,6 +162,7 @@ class GatewayEmbedder:
         Args:
             stream: closed here in the end.
             done: segments of an earlier run, which this one goes on from.
+            on_break: called with what something broke with, once until there is a segment again.
 
         Raises:
             NotResumableError: the connection broke, and a pipe brings what cannot be read from its middle.
@@ -180,6 +182,7 @@ class GatewayEmbedder:
                 retries=self._retries,
                 silence_s=self._silence_s,
                 fuse=lambda segments: self.fuse(segments, name=stream.name),
+                on_break=on_break,
             )
             async with aclosing(title.parts()) as parts:
                 async for part in parts:

@@ -29,6 +29,7 @@ class LiveTitle:
     Args:
         done: of them the last count, as many as a title covers.
         fuse: makes a title of segments, where the stream ended while no call was there to make it.
+        on_break: called with what a call or the source broke with, once until there is a segment again.
 
     Raises:
         InvalidFieldError: `rolling_every` is below 1.
@@ -46,10 +47,11 @@ class LiveTitle:
         retries: RetryPolicy,
         silence_s: float,
         fuse: Callable[[Sequence[Segment]], Awaitable[MediaEmbedding]],
+        on_break: Callable[[Exception], None] | None,
     ) -> None:
         if rolling_every < 1:
             raise InvalidFieldError("rolling_every", str(rolling_every), "at least 1 segment")
-        self._stream, self._fuse = stream, fuse
+        self._stream, self._fuse, self._on_break = stream, fuse, on_break
         self._calls = TitleCalls(
             connection,
             descriptor,
@@ -71,7 +73,7 @@ class LiveTitle:
             NotResumableError: a call broke, and what follows of the stream cannot be read from its middle.
             ResonanceError, SpaceError: the last call's or the source's, when trying again does not help.
         """
-        calls, stream = self._calls, self._stream
+        calls, stream, is_told = self._calls, self._stream, False
         while not (stream.is_over and calls.segments):
             try:
                 await stream.open()
@@ -79,6 +81,7 @@ class LiveTitle:
                     async for part in parts:
                         if isinstance(part, MediaEmbedding) and stream.fault is not None:
                             part = replace(part, rolling=True)  # the last of this call
+                        is_told = is_told and not isinstance(part, Segment)
                         yield part
                 if stream.fault is None:
                     return
@@ -95,6 +98,9 @@ class LiveTitle:
                     "its middle; send MPEG-TS, or begin the stream anew and give the segments as `done`",
                     retry_after_s=broken.retry_after_s if isinstance(broken, ServerError) else None,
                 ) from broken
+            if self._on_break is not None and not is_told:
+                self._on_break(broken)
+            is_told = True
             if self._passes(broken):
                 await stream.meanwhile(calls.retrying.wait_after(broken))
             else:

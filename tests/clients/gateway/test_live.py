@@ -57,7 +57,8 @@ async def goes_on(call: Call) -> None:
 
 
 async def follow(embedder: GatewayEmbedder, stream: LiveStream, found: list[object]) -> None:
-    async for part in embedder.follow(stream):
+    """What came, and that it broke."""
+    async for part in embedder.follow(stream, on_break=lambda error: found.append("broke")):
         found.append(told(part))
 
 
@@ -91,13 +92,17 @@ async def test_a_pipe_goes_on_with_what_happens_after_a_break(
         end()
 
     broken.scripts = [first, second]
+    broke_with: list[Exception] = []
     found: list[object] = []
     with pipe() as (read, write, end):
         sending = asyncio.create_task(send(write, end))
-        async for part in impatient.follow(LiveStream(read, name="cam-1"), rolling_every=2):
+        stream = LiveStream(read, name="cam-1")
+        async for part in impatient.follow(stream, rolling_every=2, on_break=broke_with.append):
             found.append(told(part))
         await sending
     assert found == [0, 1, ("so far", 2), 2, ("in all", 3)]
+    (error,) = broke_with
+    assert isinstance(error, ServerUnavailableError)
     one, other = broken.calls
     assert (one.start.live, one.start.rolling_title_segments, one.start.media_id) == (True, 2, "cam-1")
     assert one.start == other.start
@@ -115,7 +120,7 @@ async def test_what_cannot_be_read_from_its_middle_is_not_sent_from_there(
         write(MATROSKA)
         with pytest.raises(NotResumableError, match=r"^cam-1: .* from its middle; send MPEG-TS") as raised:
             await follow(impatient, LiveStream(read, name="cam-1"), found)
-    assert found == [0, 1, ("so far", 2)]
+    assert found == [0, 1, ("so far", 2)]  # it does not go on
     assert raised.value.retry_after_s == pytest.approx(GONE.retry_after_s)
     assert len(broken.calls) == 1
 
@@ -331,7 +336,7 @@ async def test_an_address_that_stays_away_is_given_up(
     found: list[object] = []
     with pytest.raises(NotMediaError, match="refused"):
         await follow(impatient, LiveStream("rtsp://camera/1"), found)
-    assert found == [0, ("so far", 1)]
+    assert found == [0, ("so far", 1), "broke"]  # once, however often it was tried
 
 
 async def test_who_leaves_ends_the_call_and_what_was_opened(
