@@ -12,6 +12,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from resonance.clients.errors import NotMediaError
+from resonance.clients.media.joined_clock import JoinedClock
 
 #: Kinds of addresses; playlists (HLS) are found behind http.
 SCHEMES = ("rtsp", "rtmp", "rtmps", "http", "https", "udp", "tcp")
@@ -103,15 +104,18 @@ def _opened(pipe: BinaryIO, streams: list[Stream]) -> OutputContainer:
 
 
 def _repack(source: InputContainer, target: OutputContainer, streams: list[Stream]) -> None:
-    """Packets of `streams` as they come; those without a time, or behind the one before, are left out."""
+    """Packets of `streams` as they come, on clocks that go on where they begin anew, as where a sender was started
+    again; those without a time, or behind the one before, are left out."""
     written = {s.index: target.add_stream_from_template(s, opaque=True) for s in streams}
+    clocks = {s.index: JoinedClock(s.time_base, lambda: None) for s in streams}
     last_dts: dict[int, int] = {}
-    for packet in source.demux(streams):
-        if packet.dts is None or packet.dts <= last_dts.get(packet.stream_index, packet.dts - 1):
-            continue
-        last_dts[packet.stream_index] = packet.dts
-        packet.stream = written[packet.stream_index]
-        target.mux(packet)
+    for arrived in source.demux(streams):
+        for packet in clocks[arrived.stream_index].put(arrived):
+            if packet.dts is None or packet.dts <= last_dts.get(packet.stream_index, packet.dts - 1):
+                continue
+            last_dts[packet.stream_index] = packet.dts
+            packet.stream = written[packet.stream_index]
+            target.mux(packet)
 
 
 def _said(error: Exception) -> str:

@@ -110,6 +110,19 @@ def test_every_picture_comes_through(container: str, video: str, audio: str, rep
     assert numbers == list(range(len(TIMES_S)))
 
 
+def test_a_clock_that_begins_anew_goes_on() -> None:
+    """As where the sender was started again, or a broadcast joins in another one."""
+    data = film(TIMES_S, container="mpegts", gop=10, rate=RATE)
+    with site({"live": data * 2}) as address, closing(Remuxed(f"http://{address}/live", "live")) as remuxed:
+        sent = remuxed.pipe.read()
+    with av.open(io.BytesIO(sent)) as found:
+        frames = [(f.time, read_number(f.to_ndarray(format="rgb24"))) for f in found.decode(video=0)]
+    assert [number for _, number in frames] == list(range(len(TIMES_S))) * 2
+    times = [time for time, _ in frames]
+    assert times == sorted(times)
+    assert times[-1] - times[0] == pytest.approx((2 * len(TIMES_S) - 1) / RATE, abs=1 / RATE)
+
+
 def test_a_playlist_plays_what_is_at_its_address_and_opens_no_file(tmp_path: Path) -> None:
     data = film(TIMES_S, container="mpegts", gop=10, rate=RATE)
     (tmp_path / "private.ts").write_bytes(data)
