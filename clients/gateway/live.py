@@ -111,7 +111,9 @@ class LiveStream:
         if self._remuxed is not None:  # of a call that broke before it took any of it
             self._remuxed.close()
         if url is not None and not self.is_over:
-            self._remuxed = await awaited_within(None, self.name, lambda: Remuxed(url, self.name))
+            self._remuxed = await awaited_within(
+                None, self.name, lambda: Remuxed(url, self.name), unwanted=lambda late: late.close()
+            )
         if path is not None and self._pipe is None:
             try:
                 self._pipe = await awaited_within(None, self.name, lambda: path.open("rb"))

@@ -94,13 +94,16 @@ def within(
     return results[0]
 
 
-async def awaited_within(timeout_s: float | None, name: str, work: Callable[[], T]) -> T:
+async def awaited_within(
+    timeout_s: float | None, name: str, work: Callable[[], T], *, unwanted: Callable[[T], None] | None = None
+) -> T:
     """`within` on an event loop, without one of the few threads of its own.
 
     Those serve all that runs there: what waits for a sender, as for a camera, would keep the others out.
 
     Args:
         timeout_s: None where `work` itself gives up.
+        unwanted: given what `work` makes after whoever waited for it has left; from its thread.
 
     Raises:
         MediaStalledError: it did not end. Whatever `work` raises, which is no StopIteration or TimeoutError.
@@ -114,13 +117,21 @@ async def awaited_within(timeout_s: float | None, name: str, work: Callable[[], 
         except BaseException as error:
             result.set_exception(error)
 
+    def left(done: Future[T]) -> None:
+        if unwanted is not None and done.exception() is None:
+            unwanted(done.result())
+
     threading.Thread(target=run, name="resonance-open", daemon=True).start()
     try:
         async with asyncio.timeout(timeout_s):
             return await asyncio.wrap_future(result)
+    except asyncio.CancelledError:
+        result.add_done_callback(left)
+        raise
     except TimeoutError:
         if timeout_s is None:
             raise
+        result.add_done_callback(left)
         raise _stalled(name, timeout_s) from None
 
 

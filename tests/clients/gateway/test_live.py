@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
@@ -307,6 +308,29 @@ async def test_an_address_is_opened_once_at_a_time(camera: Camera) -> None:
         assert pipe.closed
         assert not camera.pipe.closed
     assert camera.pipe.closed
+
+
+async def test_who_leaves_while_an_address_is_opened_leaves_nothing_open(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, answered, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(url: str, name: str) -> Camera:
+        answered.set()
+        assert answers.wait(5)
+        return camera(url, name)
+
+    monkeypatch.setattr(live, "Remuxed", slow)
+    monkeypatch.setattr(camera, "close", closed.set, raising=False)
+    with closing(LiveStream("rtsp://camera/1")) as stream:
+        opening = asyncio.create_task(stream.open())
+        await asyncio.to_thread(answered.wait, 5)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    answers.set()
+    assert await asyncio.to_thread(closed.wait, 5)
+    camera.pipe.close()
 
 
 async def test_an_address_that_was_never_there_is_told_at_once(
