@@ -39,7 +39,7 @@ class LiveStream:
             started anew ends like any other.
 
     Raises:
-        UsageError: none of these; a path that is no pipe; a pipe that is `endless`.
+        UsageError: none of these; an address that makes no sense; a path that is no pipe; a pipe that is `endless`.
     """
 
     mode = pb.MODE_ENCODED
@@ -52,7 +52,10 @@ class LiveStream:
         self._endless = endless
         self._url = source if isinstance(source, str) and is_address(source) else None
         self._path = Path(source) if isinstance(source, str | Path) and self._url is None else None
-        self.origin = told_address(self._url) if self._url else str(self._path or "-")
+        try:
+            self.origin = told_address(self._url) if self._url else str(self._path or "-")
+        except ValueError:  # which may quote a password
+            raise UsageError("came what is no address; expected one such as rtsp://camera/1") from None
         self.name = name or (self.origin if self._url else name_of(self._path or source, None))
         self._pipe: BinaryIO | None = None
         if self._path is not None and not is_pipe(self._path):

@@ -333,6 +333,12 @@ async def test_who_leaves_while_an_address_is_opened_leaves_nothing_open(
     camera.pipe.close()
 
 
+def test_an_address_that_makes_no_sense_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="no address; expected one such as rtsp://") as raised:
+        LiveStream("http://anna:secret@[bad")
+    assert "secret" not in str(raised.value)
+
+
 async def test_an_address_that_was_never_there_is_told_at_once(
     broken: BrokenGateway, impatient: GatewayEmbedder, camera: Camera
 ) -> None:
