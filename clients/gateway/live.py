@@ -7,15 +7,17 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from resonance.clients.errors import NotMediaError, UsageError
 from resonance.clients.gateway.messages import media_id_of
 from resonance.clients.gateway.uploading import CHUNK_BYTES
 from resonance.clients.media.file_objects import binary_file, is_pipe, name_of, read_what_is_there, unreadable
 from resonance.clients.media.remux import Remuxed, is_address, told_address
-from resonance.clients.media.waiting import awaited_within
+from resonance.clients.media.waiting import LOOK_S, awaited_within
 from resonance.v1 import embedding_pb2 as pb
+
+T = TypeVar("T")
 
 #: A packet of MPEG-TS (ISO/IEC 13818-1) begins with this byte and has this length; so many tell it.
 _SYNC_BYTE, _PACKET_BYTES, _PACKETS = 0x47, 188, 4
@@ -104,7 +106,7 @@ class LiveStream:
         self._over.set()
 
     async def open(self) -> None:
-        """Wait for a sender, where there is none yet.
+        """Wait for a sender, where there is none yet; of a stream that is over no address is opened again.
 
         Raises:
             NotMediaError: it cannot be opened.
@@ -113,10 +115,12 @@ class LiveStream:
         self.fault, self.sent_bytes = None, 0
         if self._remuxed is not None:  # of a call that broke before it took any of it
             self._remuxed.close()
-        if url is not None and not self.is_over:
-            self._remuxed = await awaited_within(
+            self._remuxed = None
+        if url is not None:
+            opening = awaited_within(
                 None, self.name, lambda: Remuxed(url, self.name), unwanted=lambda late: late.close()
             )
+            self._remuxed = await self._unless_over(opening)
         if path is not None and self._pipe is None:
             try:
                 self._pipe = await awaited_within(None, self.name, lambda: path.open("rb"))
@@ -151,14 +155,17 @@ class LiveStream:
     def _no_end(self) -> NotMediaError | None:
         return NotMediaError(self.name, "it ended", "a stream that goes on") if self._endless else None
 
-    async def meanwhile(self, waiting: Coroutine[Any, Any, None]) -> None:
+    async def meanwhile(self, waiting: Coroutine[Any, Any, None], *, to_the_end: bool) -> None:
         """Wait while what comes passes by: a sender that has to wait as well would send old things later.
+
+        Args:
+            to_the_end: of `waiting`, also where the stream is over before.
 
         Raises: what `waiting` raises.
         """
         passing = asyncio.create_task(self._pass_by())
         try:
-            await waiting
+            await (waiting if to_the_end else self._unless_over(waiting))
         finally:
             passing.cancel()
             with suppress(asyncio.CancelledError, NotMediaError):
@@ -170,6 +177,19 @@ class LiveStream:
         for opened in (self._remuxed, self._pipe if self._path is not None else None):
             if opened is not None:
                 opened.close()
+
+    async def _unless_over(self, doing: Coroutine[Any, Any, T]) -> T | None:
+        """What `doing` gives; None where the stream is over before it does."""
+        task = asyncio.create_task(doing)
+        try:
+            while not (task.done() or self.is_over):
+                await asyncio.wait([task], timeout=LOOK_S)
+            return task.result() if task.done() else None
+        finally:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _pass_by(self) -> None:
         if self._pipe is not None and self._begun:

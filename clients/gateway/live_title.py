@@ -102,9 +102,10 @@ class LiveTitle:
                 self._on_break(broken)
             is_told = True
             if self._passes(broken):
-                await stream.meanwhile(calls.retrying.wait_after(broken))
+                waiting = calls.retrying.wait_after(broken)
             else:
-                await stream.meanwhile(calls.turn.failed(broken, calls.retrying.wait_after))
+                waiting = calls.turn.failed(broken, calls.retrying.wait_after)
+            await stream.meanwhile(waiting, to_the_end=not calls.segments)  # else a title can be made now
         yield await self._fuse(tuple(calls.segments))
 
     def _passes(self, error: Exception) -> bool:

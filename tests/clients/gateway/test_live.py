@@ -339,6 +339,60 @@ def test_an_address_that_makes_no_sense_is_wrong_use() -> None:
     assert "secret" not in str(raised.value)
 
 
+async def test_an_end_is_heard_while_the_next_try_is_waited_for(
+    broken: BrokenGateway, impatient: GatewayEmbedder, camera: Camera
+) -> None:
+    async def full(call: Call) -> None:
+        await call.begun.wait()
+        await call.segment(0)
+        await call.fail(ServerUnavailableError("shutting down", retry_after_s=8))
+
+    broken.scripts = [full]
+    stream = LiveStream("rtsp://camera/1")
+    found: list[object] = []
+    async with asyncio.timeout(5):
+        async for part in impatient.follow(stream):
+            found.append(told(part))
+            if found == [0]:
+                asyncio.get_running_loop().call_later(0.3, stream.end)
+    assert found == [0, ("in all", 1)]
+    assert camera.opened == ["rtsp://camera/1"]
+
+
+async def test_an_end_is_heard_while_an_address_is_opened_again(
+    broken: BrokenGateway, impatient: GatewayEmbedder, camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def first(call: Call) -> None:
+        await call.complete.wait()
+        await call.segment(0)
+        await call.title(1)
+
+    async def nothing_more(call: Call) -> None:
+        await call.complete.wait()
+        await call.fail(NotMediaError("cam-1", "no bytes at all", "a container"))
+
+    answers = threading.Event()
+
+    def hangs(url: str, name: str) -> Camera:
+        if camera.opened:
+            assert answers.wait(20)
+        return camera(url, name)
+
+    monkeypatch.setattr(live, "Remuxed", hangs)
+    broken.scripts = [first, nothing_more]
+    stream = LiveStream("rtsp://camera/1")
+    found: list[object] = []
+    try:
+        async with asyncio.timeout(5):
+            async for part in impatient.follow(stream):
+                found.append(told(part))
+                if found[-1] == ("so far", 1):
+                    asyncio.get_running_loop().call_later(0.5, stream.end)
+    finally:
+        answers.set()
+    assert found == [0, ("so far", 1), ("in all", 1)]
+
+
 async def test_an_address_that_was_never_there_is_told_at_once(
     broken: BrokenGateway, impatient: GatewayEmbedder, camera: Camera
 ) -> None:
