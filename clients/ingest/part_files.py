@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import uuid
@@ -56,11 +57,13 @@ class PartFolder:
             self._files, self._root = file_system(str(local_path(uri)) if self._local else uri)
 
     def prepare(self) -> None:
-        """Make the folder, and remove what a writer that was killed left half."""
+        """Make the folder, and remove what a writer that was killed left half; not what one writes now."""
         with _named(self.uri, EXPECTED_FOLDER):
             self._files.makedirs(self._root, exist_ok=True)
             for half in self._names(_HALF):
-                self._files.rm_file(self._path(half))
+                if not (self._local and _is_written(self._path(half))):
+                    with suppress(FileNotFoundError):  # it was whole in the meantime
+                        self._files.rm_file(self._path(half))
 
     def names(self) -> list[str]:
         """The parts that are there; none where there is no folder."""
@@ -157,10 +160,12 @@ class PartFolder:
             half = self._path(f"{_HALF}{uuid.uuid4().hex}{_ENDING}")
             try:
                 with open(half, "wb") as file:
+                    with suppress(OSError):  # a file system without locks
+                        fcntl.flock(file, fcntl.LOCK_EX)  # see `_is_written`
                     _write_parquet(file, tables)
                     file.flush()
                     os.fsync(file.fileno())
-                os.replace(half, self._path(name))
+                    os.replace(half, self._path(name))
             except BaseException:
                 with suppress(OSError):
                     os.unlink(half)  # the next try needs the room
@@ -175,6 +180,18 @@ class PartFolder:
 def part_name(batch: str) -> str:
     """The part that a batch's new titles go to."""
     return f"{_PART}{batch}{_ENDING}"
+
+
+def _is_written(half: str) -> bool:
+    """Whether somebody is writing it: a live stream stores its title beside a job, and beside other streams."""
+    try:
+        with open(half, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # it is gone, or the file system has no locks
+        pass
+    return False
 
 
 def _write_parquet(file: BinaryIO, tables: Iterable[pa.Table]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from resonance.clients.errors import NotMediaError
+from resonance.clients.ingest import part_files
 from resonance.clients.ingest.live import LiveTitleSink
 from resonance.clients.ingest.stores import open_sink, open_store
 from resonance.space.errors import SpaceMismatchError
@@ -57,3 +59,22 @@ def test_another_space_and_names_that_cannot_be_stored_are_refused(tmp_path: Pat
         LiveTitleSink(uri, OTHER_SPACE, media_id="cam-1", origin="-")
     with pytest.raises(NotMediaError, match="not UTF-8"):
         LiveTitleSink(uri, SPACE, media_id="cam-\udcff", origin="-")
+
+
+def test_a_live_stream_begins_while_a_job_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the job may begin while a live stream is written: neither loses its file to the other."""
+    uri, write = str(tmp_path / "store"), part_files._write_parquet
+    live: list[LiveTitleSink] = []
+
+    def meanwhile(file: BinaryIO, tables: Iterable[pa.Table]) -> None:
+        if not live:
+            live.append(LiveTitleSink(uri, SPACE, media_id="cam-1", origin="-"))
+            live[0].write(made_embedding("cam-1", "1", segments=2))
+        write(file, tables)
+
+    monkeypatch.setattr(part_files, "_write_parquet", meanwhile)
+    with closing(open_sink(uri, SPACE)) as sink:
+        sink.write(made_row("film"), batch="first")
+    live[0].close()
+    assert set(stored(uri)) == {"film", "cam-1"}
+    assert not list((tmp_path / "store").glob(".half-*"))
