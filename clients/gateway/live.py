@@ -41,7 +41,8 @@ class LiveStream:
             started anew ends like any other.
 
     Raises:
-        UsageError: none of these; an address that makes no sense; a path that is no pipe; a pipe that is `endless`.
+        UsageError: none of these; an address that makes no sense; a path that is no pipe; a pipe that is
+            `endless`.
     """
 
     mode = pb.MODE_ENCODED

@@ -183,7 +183,7 @@ def part_name(batch: str) -> str:
 
 
 def _is_written(half: str) -> bool:
-    """Whether somebody is writing it: a live stream stores its title beside a job, and beside other streams."""
+    """Whether somebody is writing it: live streams store their titles beside a job, and beside each other."""
     try:
         with open(half, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

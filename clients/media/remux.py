@@ -104,8 +104,8 @@ def _opened(pipe: BinaryIO, streams: list[Stream]) -> OutputContainer:
 
 
 def _repack(source: InputContainer, target: OutputContainer, streams: list[Stream]) -> None:
-    """Packets of `streams` as they come, on clocks that go on where they begin anew, as where a sender was started
-    again; those without a time, or behind the one before, are left out."""
+    """Packets of `streams` as they come, on clocks that go on where they begin anew, as where a sender was
+    started again; those without a time, or behind the one before, are left out."""
     written = {s.index: target.add_stream_from_template(s, opaque=True) for s in streams}
     clocks = {s.index: JoinedClock(s.time_base, lambda: None) for s in streams}
     last_dts: dict[int, int] = {}
