@@ -1,8 +1,8 @@
 """Titles as a Parquet data set: a folder of files, each of which appears as a whole.
 
 Any reader of Parquet sees each title once and whole at every moment: new titles come in a new file, and a
-title that is there already is replaced in the file that has it. One sink at a time writes to a folder, but for
-those of live streams, whose titles have files of their own.
+title that is there already is replaced in the file that has it. One sink at a time writes to a folder, but
+for those of live streams, whose titles have files of their own.
 """
 
 from __future__ import annotations
