@@ -20,7 +20,7 @@ WAITING_TESTS := $(patsubst %,tests/loadtest/test_%.py,chaos ingest fuzz bench_p
 	bench_report bench_check) tests/loadtest/gpu_bench tests/clients/explorer \
 	$(patsubst %,tests/serving/test_%.py,supervisor dali health server supervisor_gateway) \
 	$(patsubst %,tests/serving/gateway/test_%.py,service reading_faults) \
-	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway live) tests/clients/test_triton_replicas.py
+	$(patsubst %,tests/clients/gateway/test_%.py,balancing reconnecting real_gateway live follow_run) tests/clients/test_triton_replicas.py
 # Servers under load and stopwatches share it with nobody.
 ALONE_TESTS := $(filter-out $(WAITING_TESTS) tests/loadtest/test_films.py,$(wildcard $(patsubst %,tests/%/test_*.py,serving/gateway clients/gateway loadtest)))
 # What measures no time runs three at once, as each waits for something now and then; folders with the longest files

@@ -92,9 +92,11 @@ class FollowRun:
                 stream, sampling=self.sampling, rolling_every=self.rolling_every, on_break=tell_break
             )
             async for part in await stack.enter_async_context(aclosing(parts)):
-                if store is not None and isinstance(part, MediaEmbedding):
-                    await self._store(store, part, console)
-                self._tell(part, stream.name, console)
+                try:
+                    if store is not None and isinstance(part, MediaEmbedding):
+                        await self._store(store, part, console)
+                finally:  # a last title that cannot be stored is nowhere else
+                    self._tell(part, stream.name, console)
 
     async def _opened_sink(self, uri: str, stream: LiveStream, space: SpaceRef) -> LiveTitleSink:
         from resonance.clients.ingest.live import LiveTitleSink  # only who stores has what that needs
