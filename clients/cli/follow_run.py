@@ -149,6 +149,8 @@ class FollowRun:
         if isinstance(part, MediaEmbedding) and not part.rolling:
             for remark in part.damage.remarks(name):
                 say_remark(console, remark)
+        if sys.stdout is None:  # it was closed before; `--sink` has what comes
+            return
         if self.json_out:
             line = json.dumps(_as_dict(part), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         else:

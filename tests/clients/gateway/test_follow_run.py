@@ -13,6 +13,7 @@ from resonance.clients.cli.follow_run import FollowRun
 from resonance.clients.credentials import Credentials
 from resonance.clients.ingest.errors import StoreError
 from resonance.clients.ingest.live import LiveTitleSink
+from resonance.clients.ingest.stores import open_store
 from resonance.clients.results import MediaEmbedding
 from tests.clients.gateway.broken_gateway import BrokenGateway, Call
 
@@ -60,3 +61,10 @@ async def test_a_last_title_that_cannot_be_stored_is_told(
     assert [next(iter(part)) for part in told] == ["segment", "title"] * 2 + ["title"]
     assert [part["title"]["rolling"] for part in told if "title" in part] == [True, True, False]
     assert [line.startswith("not stored: ") for line in err.splitlines()] == [True, True, False]
+
+
+async def test_who_only_stores_may_close_the_output(run: FollowRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert await run.follow() == 0
+    assert run.sink is not None
+    assert open_store(run.sink).count() == 1
